@@ -1,0 +1,173 @@
+"""Settings of the loop, as frozen dataclasses. Defaults are the published ones where the
+paper gives any (`max_iters` 20, learning rate .01, cosine to a tenth, reward 1, likelihood
+1e-3, 8 rollouts, confidence .97). Nothing here imports torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+def _check(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is drawn. `temperature` 0 takes the argmax; `top_k` 0 and `top_p` 1 are off."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self.temperature >= 0, f"temperature must be at least 0, got {self.temperature}")
+        _check(0 < self.top_p <= 1, f"top_p must be in (0, 1], got {self.top_p}")
+        _check(self.top_k >= 0, f"top_k must be at least 0, got {self.top_k}")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """loss = -(nll_coeff * sum_j log p(y_j | x, y_<j) + reward_coeff * r(x, y)).
+
+    nll_coeff / reward_coeff is the beta of the KL-regularised objective E[r] - beta KL.
+    """
+
+    nll_coeff: float = 1e-3
+    reward_coeff: float = 1.0
+
+
+@dataclass(frozen=True)
+class Select:
+    """Which positions may be revised.
+
+    The LM's top probability is at most `confidence_threshold`, its entropy (nats) at least
+    `entropy_threshold`, and the norm of the gradient row at least `grad_threshold`.
+    `norm: centred` takes the mean over the vocabulary off the row first: at 150k tokens the
+    direct likelihood term is mostly a constant that the softmax Jacobian removes, yet it
+    dominates the plain norm.
+    """
+
+    confidence_threshold: float = 0.97
+    entropy_threshold: float = 0.0
+    grad_threshold: float = 0.0
+    norm: Literal["plain", "centred"] = "plain"
+
+
+@dataclass(frozen=True)
+class DTO:
+    """Differentiable textual optimisation of one position (paper, section 3).
+
+    `adam`: `max_iters` steps on the logits, or on the latents (last hidden state) that
+    produce them; the learning rate rises linearly over `warmup_steps`, then falls on a
+    cosine to `min_lr_ratio` of itself. `mirror`: one step in closed form, the minimiser of
+    the linearised loss plus KL(q || p) / eta, which is softmax(z - eta * g).
+    """
+
+    optimizer: Literal["adam", "mirror"] = "adam"
+    variable: Literal["logits", "latents"] = "logits"
+    max_iters: int = 20
+    learning_rate: float = 0.01
+    min_lr_ratio: float = 0.1
+    warmup_steps: int = 0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    eta: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(self.max_iters >= 0, f"max_iters must be at least 0, got {self.max_iters}")
+        _check(
+            0 <= self.warmup_steps <= self.max_iters,
+            f"warmup_steps must be in 0..max_iters={self.max_iters}, got {self.warmup_steps}",
+        )
+        _check(
+            not (self.optimizer == "mirror" and self.variable == "latents"),
+            "dto.optimizer: mirror is a closed form in logits; it has no latents variant",
+        )
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Ranked mirror proposals: all (position, token) pairs of a sweep, best first, by
+
+        s(i, b) = eta * (g_i[y_i] - g_i[b]) + log p(b | y_<i) - log p(y_i | y_<i),
+
+    until none is above `stop`. `eta` 0 ranks by likelihood alone and takes no gradient.
+    """
+
+    eta: float = 4.0
+    stop: float = -2.0
+
+
+@dataclass(frozen=True)
+class NablaConfig:
+    """One run of the loop.
+
+    `max_rollouts` bounds the proposals rolled out after the first response. `proposals`: `left_to_right` is the paper's; `ranked` orders by first
+    order gain; `second` and `random` are the null arms that revise the same positions to
+    the LM's second choice or to a random token, without a gradient.
+    `anchor`: take gradients at the rolled-out tokens, or (`argmax`, the release's way) at
+    the argmax of every uncommitted position.
+    `speculate`: proposals rolled out and judged as one batch; traces do not depend on it.
+    """
+
+    max_rollouts: int = 8
+    rollout: Sampling = field(default_factory=lambda: Sampling(temperature=0.6, top_p=0.95))
+    proposals: Literal["left_to_right", "ranked", "second", "random"] = "left_to_right"
+    anchor: Literal["rollout", "argmax"] = "rollout"
+    objective: Objective = field(default_factory=Objective)
+    select: Select = field(default_factory=Select)
+    dto: DTO = field(default_factory=DTO)
+    resample: Sampling = field(default_factory=lambda: Sampling(temperature=0.5))
+    ranked: Ranked = field(default_factory=Ranked)
+    speculate: int = 1
+
+    def __post_init__(self) -> None:
+        _check(self.max_rollouts >= 0, f"max_rollouts must be at least 0, got {self.max_rollouts}")
+        _check(self.speculate >= 1, f"speculate must be at least 1, got {self.speculate}")
+
+    @property
+    def takes_gradient(self) -> bool:
+        """Whether a sweep needs backward passes at all."""
+        if self.proposals == "ranked":
+            return self.ranked.eta != 0
+        return self.proposals == "left_to_right"
+
+
+@dataclass(frozen=True)
+class BestOfN:
+    """Sample `n` responses, keep the one the judge likes best (the first of equals)."""
+
+    n: int = 8
+    rollout: Sampling = field(default_factory=lambda: Sampling(temperature=0.7))
+
+    def __post_init__(self) -> None:
+        _check(self.n >= 1, f"n must be at least 1, got {self.n}")
+
+
+@dataclass(frozen=True)
+class Majority:
+    """Sample `n` responses, keep the first that ends in the most frequent answer."""
+
+    n: int = 8
+    rollout: Sampling = field(default_factory=lambda: Sampling(temperature=0.7))
+
+    def __post_init__(self) -> None:
+        _check(self.n >= 1, f"n must be at least 1, got {self.n}")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Which method answers a prompt, the settings of each, and the longest response (tokens)."""
+
+    method: Literal["nabla", "greedy", "sample", "best_of_n", "majority"] = "nabla"
+    max_tokens: int = 1024
+    nabla: NablaConfig = field(default_factory=NablaConfig)
+    sample: Sampling = field(default_factory=lambda: Sampling(temperature=0.6, top_p=0.95))
+    best_of_n: BestOfN = field(default_factory=BestOfN)
+    majority: Majority = field(default_factory=Majority)
+
+    def __post_init__(self) -> None:
+        _check(self.max_tokens >= 1, f"max_tokens must be at least 1, got {self.max_tokens}")

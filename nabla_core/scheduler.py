@@ -1,0 +1,149 @@
+"""Many prompts in flight, one engine batch at a time.
+
+Every flow waits for the replies to what it asked last. The scheduler hands waiting requests
+to the engine that serves their kind and steps the engine with the fullest batch; it never
+waits on a timer. Results of a step go back to their flows, which ask again or finish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from nabla_core.engines.base import Engine, Engines, Reply
+from nabla_core.requests import Flow, Request
+from nabla_core.types import Cost, Trace
+
+Done = Callable[[Trace | Exception], None]
+
+
+@dataclass(eq=False)
+class _Running:
+    """A flow that waits: `replies` fill up in any order, `missing` counts those not here."""
+
+    flow: Flow
+    done: Done
+    cost: Cost = field(default_factory=Cost)
+    replies: list[Any] = field(default_factory=list)
+    missing: int = 0
+
+
+class Scheduler:
+    """Drives flows to their traces. Not thread-safe: one thread submits and steps.
+
+    An exception raised by an engine for one request is thrown into the flow that asked, and
+    ends that flow alone unless it catches it; `done` then receives the exception.
+    """
+
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+        self._owner: dict[int, tuple[_Running, int]] = {}
+        self._tickets = 0
+        self._in_flight = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Flows submitted and not finished."""
+        return self._in_flight
+
+    def submit(self, flow: Flow, done: Done) -> None:
+        """Start a flow; `done` is called once, with its trace or its exception."""
+        self._in_flight += 1
+        self._advance(_Running(flow, done), lambda: next(flow))
+
+    def step(self) -> None:
+        """Run one batch of the engine with the fullest one, and advance the flows it served."""
+        engine = max(self._engines.engines, key=_fullness)
+        served: dict[int, _Running] = {}
+        for ticket, result in engine.step():
+            running, index = self._owner.pop(ticket)
+            running.replies[index] = result
+            running.missing -= 1
+            if isinstance(result, Reply):
+                running.cost += result.cost
+            if running.missing == 0:
+                served[id(running)] = running
+        for running in served.values():
+            self._resume(running)
+
+    def close(self) -> None:
+        """Abandon every flow: their `finally` blocks run, `done` is not called."""
+        for running, _ in list(self._owner.values()):
+            running.flow.close()
+        self._owner.clear()
+        self._in_flight = 0
+        for engine in self._engines.engines:
+            engine.forget()
+
+    def _resume(self, running: _Running) -> None:
+        failure = next((r for r in running.replies if isinstance(r, Exception)), None)
+        if failure is not None:
+            error = failure
+            self._advance(running, lambda: running.flow.throw(error))
+        else:
+            values = [reply.value for reply in running.replies]
+            self._advance(running, lambda: running.flow.send(values))
+
+    def _advance(self, running: _Running, move: Callable[[], Iterable[Request[Any]]]) -> None:
+        try:
+            requests = list(move())
+        except StopIteration as stop:
+            trace: Trace = stop.value
+            self._finish(running, replace(trace, cost=running.cost))
+        except Exception as error:  # noqa: BLE001 - handed to `done`, the flow's owner
+            self._finish(running, error)
+        else:
+            running.replies = [None] * len(requests)
+            running.missing = len(requests)
+            for index, request in enumerate(requests):
+                self._tickets += 1
+                self._owner[self._tickets] = (running, index)
+                self._engines.serving(type(request)).submit(self._tickets, request)
+
+    def _finish(self, running: _Running, result: Trace | Exception) -> None:
+        self._in_flight -= 1
+        running.done(result)
+
+
+def _fullness(engine: Engine) -> float:
+    return min(engine.waiting, engine.capacity) / engine.capacity
+
+
+def drive(
+    flows: Iterable[Flow],
+    engines: Engines,
+    *,
+    in_flight: int = 96,
+    failed: Callable[[int, Exception], None] | None = None,
+) -> Iterator[Trace]:
+    """Yield traces as flows finish, in no particular order.
+
+    Keeps `in_flight` flows going: about three times the batch size, for at exactly the
+    batch size prompts drift out of phase into near-empty batches. A flow's exception is
+    raised here, unless `failed` takes it with the flow's index; the others then go on.
+    """
+    scheduler = Scheduler(engines)
+    finished: list[tuple[int, Trace | Exception]] = []
+    source = enumerate(flows)
+    exhausted = False
+    try:
+        while not exhausted or scheduler.in_flight:
+            while not exhausted and scheduler.in_flight < in_flight:
+                index, flow = next(source, (-1, None))
+                if flow is None:
+                    exhausted = True
+                else:
+                    scheduler.submit(flow, lambda r, i=index: finished.append((i, r)))  # type: ignore[misc]
+            if scheduler.in_flight:
+                scheduler.step()
+            for index, result in finished:
+                if isinstance(result, Trace):
+                    yield result
+                elif failed is not None:
+                    failed(index, result)
+                else:
+                    raise result
+            finished.clear()
+    finally:
+        scheduler.close()
