@@ -171,3 +171,53 @@ class Decoding:
 
     def __post_init__(self) -> None:
         _check(self.max_tokens >= 1, f"max_tokens must be at least 1, got {self.max_tokens}")
+
+
+@dataclass(frozen=True)
+class LM:
+    """The language model: a folder, a hub id, or "embedded"."""
+
+    path: str = "embedded"
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Reward:
+    """The reward models, each a folder, a hub id, or "embedded".
+
+    The judge decides acceptance and is what traces store; the guide gives gradients.
+    Without a guide the judge plays both roles. `min_coverage` is the share of the LM's
+    vocabulary that a reward model must know for its gradients to be used.
+    """
+
+    judge: str = "embedded"
+    judge_revision: str | None = None
+    guide: str | None = None
+    guide_revision: str | None = None
+    min_coverage: float = 0.99
+
+    def __post_init__(self) -> None:
+        _check(
+            0 < self.min_coverage <= 1, f"min_coverage must be in (0, 1], got {self.min_coverage}"
+        )
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where and how models run. `device: auto` is the first GPU, else the CPU.
+
+    A batch holds at most `max_batch` sequences and about `max_batch_tokens` tokens,
+    padding included.
+    """
+
+    device: str = "auto"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    max_batch: int = 32
+    max_batch_tokens: int = 65536
+
+    def __post_init__(self) -> None:
+        _check(self.max_batch >= 1, f"max_batch must be at least 1, got {self.max_batch}")
+        _check(
+            self.max_batch_tokens >= 1,
+            f"max_batch_tokens must be at least 1, got {self.max_batch_tokens}",
+        )
