@@ -1,0 +1,72 @@
+"""Test-time gradients for reasoning: refine a language model's answers, one prompt at a time
+or many at once.
+
+    engines = load_engines("embedded")
+    for trace in drive((nabla(p, NablaConfig(), seed=0) for p in prompts), engines):
+        print(trace.prompt_id, trace.base_reward, trace.reward, trace.text)
+
+Importing this package does not import torch; `load_engines` does, when it is first used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from nabla_core.baselines import best_of_n, greedy, majority, sample
+from nabla_core.config import (
+    DTO,
+    LM,
+    BestOfN,
+    Decoding,
+    Engine,
+    Majority,
+    NablaConfig,
+    Objective,
+    Ranked,
+    Reward,
+    Sampling,
+    Select,
+)
+from nabla_core.errors import NablaError
+from nabla_core.methods import flow
+from nabla_core.reasoner import nabla
+from nabla_core.scheduler import Scheduler, drive
+from nabla_core.types import Cost, Prompt, Revision, Trace
+
+if TYPE_CHECKING:
+    from nabla_core.engines.loading import load_engines
+
+__all__ = [
+    "DTO",
+    "LM",
+    "BestOfN",
+    "Cost",
+    "Decoding",
+    "Engine",
+    "Majority",
+    "NablaConfig",
+    "NablaError",
+    "Objective",
+    "Prompt",
+    "Ranked",
+    "Revision",
+    "Reward",
+    "Sampling",
+    "Scheduler",
+    "Select",
+    "Trace",
+    "best_of_n",
+    "drive",
+    "flow",
+    "greedy",
+    "load_engines",
+    "majority",
+    "nabla",
+    "sample",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load_engines":
+        from nabla_core.engines.loading import load_engines  # noqa: PLC0415 - imports torch
+
+        return load_engines
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -105,9 +105,10 @@ class Ranked:
 class NablaConfig:
     """One run of the loop.
 
-    `max_rollouts` bounds the proposals rolled out after the first response. `proposals`: `left_to_right` is the paper's; `ranked` orders by first
-    order gain; `second` and `random` are the null arms that revise the same positions to
-    the LM's second choice or to a random token, without a gradient.
+    `max_rollouts` bounds the proposals rolled out after the first response. `proposals`:
+    `left_to_right` is the paper's; `ranked` orders by first-order gain; `second` and `random`
+    are the null arms that revise the same positions to the LM's second choice or to a random
+    token, without a gradient.
     `anchor`: take gradients at the rolled-out tokens, or (`argmax`, the release's way) at
     the argmax of every uncommitted position.
     `speculate`: proposals rolled out and judged as one batch; traces do not depend on it.
@@ -207,13 +208,15 @@ class Engine:
     """Where and how models run. `device: auto` is the first GPU, else the CPU.
 
     A batch holds at most `max_batch` sequences and about `max_batch_tokens` tokens,
-    padding included.
+    padding included. `reuse` keeps the keys and values of a response in flight, so that a
+    shared prefix is never read twice; without it prefixes are read again and memory is saved.
     """
 
     device: str = "auto"
     dtype: Literal["float32", "bfloat16"] = "float32"
     max_batch: int = 32
     max_batch_tokens: int = 65536
+    reuse: bool = True
 
     def __post_init__(self) -> None:
         _check(self.max_batch >= 1, f"max_batch must be at least 1, got {self.max_batch}")

@@ -53,13 +53,22 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """The judge's reward of a response, and the engine's memory of reading it."""
+
+    reward: float
+    memory: Any = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Swept:
-    """Reply to `Sweep`. `judge_reward` is None where the guide is not the judge.
+    """Reply to `Sweep`. `judged` is None where the judge has not read the response: the
+    guide is another model, or no gradient was taken.
 
     `gradients` is the engine's own handle to `[T, .]` state; pass it to `Propose`.
     """
 
-    judge_reward: float | None
+    judged: Judged | None
     log_likelihood: float
     gradients: Any = field(compare=False, repr=False)
 
@@ -97,7 +106,8 @@ class Rollout(Request[Response]):
 
     The reply holds the whole response, prefix included. A prefix that already ends in the
     stop token or reaches the limit comes back as it is: nothing is generated. `reuse` is
-    the `memory` of a response that shares the prompt and all but the last prefix token.
+    the `memory` of a response that shares the prompt and all but the last prefix token;
+    with `keep` the reply carries one.
     """
 
     context: Context
@@ -106,27 +116,34 @@ class Rollout(Request[Response]):
     sampling: Sampling
     key: DrawKey
     reuse: Any = field(default=None, compare=False, repr=False)
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Score(Request[float]):
-    """The judge's reward of a response. `paper_calls`: 2 in an acceptance test, else 1."""
+class Score(Request[Judged]):
+    """The judge's reward of a response. `paper_calls`: 2 in an acceptance test, else 1.
+
+    `reuse` is the `memory` of a judged response that shares a prefix with this one; with
+    `keep` the reply carries a memory.
+    """
 
     context: Context
     tokens: tuple[int, ...]
     paper_calls: int = 1
+    reuse: Any = field(default=None, compare=False, repr=False)
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep(Request[Swept]):
-    """One forward and backward pass of LM and guide over a whole response.
+    """One forward and backward pass of LM and guide over a response.
 
     Serves every selection and first DTO gradient at positions from `boundary` on.
     `previous` is the `gradients` of a response with the same tokens before `boundary`.
     """
 
     context: Context
-    tokens: tuple[int, ...]
+    response: Response
     boundary: int
     config: NablaConfig
     previous: Any = field(default=None, compare=False, repr=False)

@@ -44,6 +44,14 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Which model: its name as configured, and its revision (a hub commit or a digest)."""
+
+    name: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """What a trace cost, every model pass counted, the selector's and rejected work too.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from nabla_core.requests import Request
-from nabla_core.types import Cost
+from nabla_core.types import Cost, Identity
 
 R = TypeVar("R")
 
@@ -50,10 +51,11 @@ class BatchEngine(ABC):
 
     kinds: tuple[type[Request[Any]], ...]
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, max_batch_tokens: int = 1 << 62) -> None:
         if capacity < 1:
             raise ValueError(f"batch size must be at least 1, got {capacity}")
         self.capacity = capacity
+        self.max_batch_tokens = max_batch_tokens
         self._queue: list[tuple[int, Any]] = []
 
     @property
@@ -67,14 +69,34 @@ class BatchEngine(ABC):
         self._queue.clear()
 
     def step(self) -> list[tuple[int, Result]]:
+        if not self._queue:
+            return []
         taken = self.take()
         results = self._isolating([request for _, request in taken])
         return [(ticket, result) for (ticket, _), result in zip(taken, results, strict=True)]
 
     def take(self) -> list[tuple[int, Any]]:
-        """Remove the next batch from the queue: the oldest `capacity` requests."""
-        taken, self._queue = self._queue[: self.capacity], self._queue[self.capacity :]
+        """Remove the next batch from the queue: the oldest request and those nearest to it
+        in size, within `capacity` rows and `max_batch_tokens` padded tokens."""
+        oldest = self.size(self._queue[0][1])
+        order = sorted(
+            range(len(self._queue)), key=lambda i: (abs(self.size(self._queue[i][1]) - oldest), i)
+        )
+        chosen: list[int] = []
+        widest = 0
+        for i in order[: self.capacity]:
+            widest = max(widest, self.size(self._queue[i][1]))
+            if chosen and widest * (len(chosen) + 1) > self.max_batch_tokens:
+                break
+            chosen.append(i)
+        taken = [self._queue[i] for i in sorted(chosen)]
+        left = set(range(len(self._queue))) - set(chosen)
+        self._queue = [self._queue[i] for i in sorted(left)]
         return taken
+
+    def size(self, request: Any) -> int:
+        """How many tokens a request feeds, for batching like with like."""
+        return 1
 
     @abstractmethod
     def answer(self, requests: Sequence[Any]) -> Sequence[Result]:
@@ -85,8 +107,11 @@ class BatchEngine(ABC):
 
         Also what turns a batch too large for the memory into two that fit.
         """
+        started = time.perf_counter()
         try:
-            return list(self.answer(requests))
+            results = self.answer(requests)
+            share = Cost(seconds=(time.perf_counter() - started) / len(requests))
+            return [Reply(r.value, r.cost + share) if isinstance(r, Reply) else r for r in results]
         except Exception as error:  # noqa: BLE001 - becomes the one request's result
             if len(requests) == 1:
                 return [error]
@@ -95,10 +120,11 @@ class BatchEngine(ABC):
 
 
 class Engines:
-    """The engines of one process, and which serves what."""
+    """The engines of one process, which serves what, and the models behind them by role."""
 
-    def __init__(self, *engines: Engine) -> None:
+    def __init__(self, *engines: Engine, identities: dict[str, Identity] | None = None) -> None:
         self.engines = engines
+        self.identities = identities or {}
         self._serving = {kind: engine for engine in engines for kind in engine.kinds}
 
     def serving(self, kind: type[Request[Any]]) -> Engine:

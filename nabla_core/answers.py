@@ -1,0 +1,26 @@
+"""The answer a response ends in, as plain text. Judging whether it is right is not done here."""
+
+from __future__ import annotations
+
+import re
+
+_NUMBER = re.compile(r"-?\d(?:[\d,]*\d)?(?:\.\d+)?")
+
+
+def last_answer(response: str) -> str | None:
+    """The content of the last \\boxed{...}, else the last number without thousands commas,
+    else None. A box that is never closed is no answer: the response was cut off in it."""
+    box = response.rfind("\\boxed{")
+    if box >= 0:
+        return _braced(response, box + len("\\boxed{"))
+    numbers = _NUMBER.findall(response)
+    return numbers[-1].replace(",", "") if numbers else None
+
+
+def _braced(text: str, start: int) -> str | None:
+    depth = 1
+    for end in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[end], 0)
+        if depth == 0:
+            return text[start:end].strip()
+    return None

@@ -1,0 +1,101 @@
+"""The rivals, as generators of the same signature.
+
+The null arms of nabla itself (learning rate 0, second choice, random flip, ranking without
+a gradient) are settings of `NablaConfig`, so they share every line of the loop.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from nabla_core.config import BestOfN, Majority, Sampling
+from nabla_core.draws import DrawKey
+from nabla_core.requests import (
+    Asking,
+    Context,
+    Decode,
+    Flow,
+    Render,
+    Response,
+    Rollout,
+    Score,
+    ask,
+    ask_all,
+)
+from nabla_core.types import Prompt, Trace
+
+
+def greedy(prompt: Prompt, *, seed: int = 0, max_tokens: int = 1024) -> Flow:
+    """The LM's most probable token at every step."""
+    return sample(prompt, Sampling(temperature=0), seed=seed, max_tokens=max_tokens)
+
+
+def sample(prompt: Prompt, sampling: Sampling, *, seed: int = 0, max_tokens: int = 1024) -> Flow:
+    """One sampled response, scored by the judge."""
+    context, (response,) = yield from _rollouts(prompt, 1, sampling, seed, max_tokens)
+    judged = yield from ask(Score(context, response.tokens))
+    return (yield from _trace(prompt, context, [response], [judged.reward], 0, seed))
+
+
+def best_of_n(prompt: Prompt, config: BestOfN, *, seed: int = 0, max_tokens: int = 1024) -> Flow:
+    """The sample the judge likes best; the base response is the first sample."""
+    context, responses = yield from _rollouts(prompt, config.n, config.rollout, seed, max_tokens)
+    verdicts = yield from ask_all([Score(context, r.tokens) for r in responses])
+    rewards = [verdict.reward for verdict in verdicts]
+    best = max(range(len(rewards)), key=rewards.__getitem__)
+    return (yield from _trace(prompt, context, responses, rewards, best, seed))
+
+
+def majority(
+    prompt: Prompt,
+    config: Majority,
+    answer: Callable[[str], str | None],
+    *,
+    seed: int = 0,
+    max_tokens: int = 1024,
+) -> Flow:
+    """The first sample that ends in the most frequent answer; no reward model is asked.
+
+    `answer(response)` extracts an answer or None; a response without one
+    has no vote. Equally frequent answers: the one that came first.
+    """
+    context, responses = yield from _rollouts(prompt, config.n, config.rollout, seed, max_tokens)
+    texts = yield from ask(Decode(tuple(r.tokens for r in responses)))
+    answers = [answer(text) for text in texts]
+    votes = Counter(a for a in answers if a is not None)
+    winner = votes.most_common(1)[0][0] if votes else None
+    return (yield from _trace(prompt, context, responses, None, answers.index(winner), seed))
+
+
+def _rollouts(
+    prompt: Prompt, n: int, sampling: Sampling, seed: int, max_tokens: int
+) -> Asking[tuple[Context, list[Response]]]:
+    context = yield from ask(Render(prompt))
+    keys = [DrawKey(seed, prompt.id, prompt.sample, f"rollout {k}") for k in range(n)]
+    responses = yield from ask_all([Rollout(context, (), max_tokens, sampling, k) for k in keys])
+    return context, responses
+
+
+def _trace(
+    prompt: Prompt,
+    context: Context,
+    responses: list[Response],
+    rewards: list[float] | None,
+    best: int,
+    seed: int,
+) -> Flow:
+    text, base_text = yield from ask(Decode((responses[best].tokens, responses[0].tokens)))
+    return Trace(
+        prompt_id=prompt.id,
+        sample=prompt.sample,
+        prompt_text=context.text,
+        text=text,
+        tokens=responses[best].tokens,
+        finish_reason=responses[best].finish,
+        base_text=base_text,
+        base_reward=rewards[0] if rewards else None,
+        reward=rewards[best] if rewards else None,
+        revisions=(),
+        seed=seed,
+    )

@@ -1,0 +1,107 @@
+"""Differentiable textual optimisation of single positions, many at a time.
+
+With g the gradient row of the loss at a position (fixed while its hard token is), the loss
+gradient with respect to the logits z through the straight-through softmax
+`hard + soft - soft.detach()` is the softmax Jacobian applied to g:
+
+    dz = s * (g - <s, g>),  s = softmax(z)
+
+so a step needs no model call. When the argmax of z moves, the hard token moves, g is no
+longer the gradient at that point, and the row stops until it is given the right one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nabla_core.config import DTO
+
+
+@dataclass(eq=False)
+class Rows:
+    """n positions under optimisation; every tensor fp32 whatever the model's type.
+
+    x `[n, V]` logits or `[n, D]` latents; m, v Adam's moments of the same shape; t int64
+    `[n]` steps taken; hard int64 `[n]` the token whose gradient row holds now; y int64 `[n]`
+    the rolled-out tokens; top int64 `[n]` the argmax the rows started with; head `[V, D]`
+    turns latents into logits, None where x are logits; banned bool `[V]`.
+    """
+
+    x: Tensor
+    m: Tensor
+    v: Tensor
+    t: Tensor
+    hard: Tensor
+    y: Tensor
+    top: Tensor
+    head: Tensor | None
+    banned: Tensor
+
+    @classmethod
+    def start(
+        cls, x: Tensor, y: Tensor, head: Tensor | None, banned: Tensor, *, anchored: bool
+    ) -> Rows:
+        """Fresh rows. `anchored`: the hard token is the rolled-out one until the argmax
+        leaves where it started; otherwise it is the argmax from the beginning."""
+        zeros = torch.zeros_like(x)
+        steps = torch.zeros_like(y)
+        rows = cls(x, zeros, zeros.clone(), steps, y, y, y, head, banned)
+        rows.top = rows.logits().argmax(-1)
+        rows.hard = y if anchored else rows.top
+        return rows
+
+    def logits(self) -> Tensor:
+        """fp32 `[n, V]`, -inf at banned tokens."""
+        z = self.x if self.head is None else self.x @ self.head.float().T
+        return z.masked_fill(self.banned, float("-inf"))
+
+
+def optimise(rows: Rows, g: Tensor, config: DTO, *, anchored: bool) -> Tensor:
+    """Step every row until it is done or its hard token moves.
+
+    g fp32 `[n, V]` belongs to `rows.hard`. Updates rows in place, `rows.hard` included.
+    Returns bool `[n]`: True where all `max_iters` steps are taken.
+    """
+    g = g.masked_fill(rows.banned, 0.0)
+    if config.optimizer == "mirror":
+        rows.x = rows.x - config.eta * g
+        rows.t = torch.full_like(rows.t, config.max_iters)
+        return torch.ones_like(rows.t, dtype=torch.bool)
+    given = rows.hard
+    for _ in range(config.max_iters):
+        active = (rows.hard == given) & (rows.t < config.max_iters)
+        _adam_step(rows, g, active, config)
+        top = rows.logits().argmax(-1)
+        now = torch.where(top == rows.top, rows.y, top) if anchored else top
+        rows.hard = torch.where(active, now, rows.hard)
+    return rows.t >= config.max_iters
+
+
+def learning_rate(config: DTO, t: Tensor) -> Tensor:
+    """Rate of step t (0-based), float64: linear warm-up, then a cosine to `min_lr_ratio`."""
+    t = t.double()
+    warm = (t + 1) / max(1, config.warmup_steps)
+    progress = (t - config.warmup_steps) / max(1, config.max_iters - config.warmup_steps)
+    cosine = 0.5 * (1 + torch.cos(math.pi * progress.clamp(0, 1)))
+    decayed = config.min_lr_ratio + (1 - config.min_lr_ratio) * cosine
+    return config.learning_rate * torch.where(t < config.warmup_steps, warm, decayed)
+
+
+def _adam_step(rows: Rows, g: Tensor, active: Tensor, config: DTO) -> None:
+    soft = rows.logits().softmax(-1)
+    d = soft * (g - (soft * g).sum(-1, keepdim=True))
+    if rows.head is not None:
+        d = d @ rows.head.float()
+    on = active[:, None]
+    rows.m = torch.where(on, rows.m + (1 - config.beta1) * (d - rows.m), rows.m)
+    rows.v = torch.where(on, config.beta2 * rows.v + (1 - config.beta2) * d * d, rows.v)
+    t = (rows.t + 1).double()[:, None]
+    rate = learning_rate(config, rows.t)[:, None] / (1 - config.beta1**t)
+    scale = (1 - config.beta2**t).sqrt()
+    step = rate.float() * rows.m / (rows.v.sqrt() / scale.float() + config.eps)
+    rows.x = torch.where(on, rows.x - step, rows.x)
+    rows.t = rows.t + active

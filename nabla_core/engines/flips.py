@@ -1,0 +1,43 @@
+"""The null arms: the positions nabla would revise, revised without a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from nabla_core.draws import uniform
+from nabla_core.engines.base import Reply, Result
+from nabla_core.engines.positions import banned_ids, hidden_at, uncertain
+from nabla_core.engines.sweeps import Guide
+from nabla_core.requests import Proposal, Propose
+
+
+def flips(guide: Guide, requests: Sequence[Propose]) -> list[Result]:
+    """Left to right over uncertain positions: to the LM's most probable other token
+    (`second`), or to any other token with equal probability (`random`)."""
+    return [Reply(_flips(guide, request)) for request in requests]
+
+
+def _flips(guide: Guide, request: Propose) -> list[Proposal]:
+    gradients = request.gradients
+    positions = [i for i in uncertain(gradients) if i >= request.boundary][: request.count]
+    if not positions:
+        return []
+    tokens = [gradients.response.tokens[i] for i in positions]
+    logits = guide.lm.logits(hidden_at(gradients, positions))
+    logits = logits.masked_fill(banned_ids(guide), float("-inf"))
+    logits[torch.arange(len(tokens)), tokens] = float("-inf")
+    if gradients.config.proposals == "second":
+        others = logits.argmax(-1).tolist()
+    else:
+        allowed = [row.isfinite().nonzero().squeeze(-1).tolist() for row in logits]
+        others = [
+            ids[int(uniform(request.key, i) * len(ids))]
+            for i, ids in zip(positions, allowed, strict=True)
+        ]
+    confidence = gradients.lm.says.confidence
+    return [
+        Proposal(i, y, b, float(confidence[i - gradients.start]), 0.0, 0.0)
+        for i, y, b in zip(positions, tokens, others, strict=True)
+    ]

@@ -1,0 +1,83 @@
+"""Keys and values of sequences already read, kept to continue from.
+
+`KeyValues` is a list of `2 * layers` tensors `[B, heads, length, head size]`, keys and
+values in turn, the form in which rows can be cut, padded and joined. Rows of a batch end
+at the same column: shorter ones are padded on the left, and a mask hides the padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import DynamicCache
+
+KeyValues = list[Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """Keys and values of one sequence of tokens; batch dimension 1."""
+
+    kv: KeyValues
+    tokens: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        return len(self.tokens)
+
+    def shared(self, tokens: Sequence[int]) -> Memory:
+        """The memory of the longest prefix common with `tokens`: a view, nothing is copied."""
+        pairs = zip(self.tokens, tokens, strict=False)
+        differ = (n for n, (a, b) in enumerate(pairs) if a != b)
+        length = next(differ, min(len(self.tokens), len(tokens)))
+        return Memory([t[:, :, :length] for t in self.kv], self.tokens[:length])
+
+
+def to_cache(kv: KeyValues) -> DynamicCache:
+    """A transformers cache holding these tensors (not copied)."""
+    return DynamicCache([(kv[i], kv[i + 1]) for i in range(0, len(kv), 2)])
+
+
+def from_cache(cache: DynamicCache) -> KeyValues:
+    """The tensors a cache holds after a forward pass."""
+    return [t for layer in cache.layers for t in (layer.keys, layer.values)]
+
+
+def stack(memories: list[Memory]) -> tuple[KeyValues, Tensor]:
+    """Join single rows into a batch, padded on the left. Returns it and lengths int64 `[B]`."""
+    width = max(m.length for m in memories)
+    joined = [
+        torch.cat([_widened(m.kv[i], width) for m in memories]) for i in range(len(memories[0].kv))
+    ]
+    return joined, torch.tensor([m.length for m in memories], device=joined[0].device)
+
+
+def join(a: KeyValues, b: KeyValues) -> KeyValues:
+    """Two batches as one."""
+    width = max(a[0].size(2), b[0].size(2))
+    return [torch.cat([_widened(x, width), _widened(y, width)]) for x, y in zip(a, b, strict=True)]
+
+
+def select(kv: KeyValues, rows: Tensor, width: int) -> KeyValues:
+    """Keep `rows` and their last `width` columns."""
+    return [t[rows][:, :, t.size(2) - width :] for t in kv]
+
+
+def cut(kv: KeyValues, row: int, end: int, tokens: Sequence[int]) -> Memory:
+    """The columns of one row up to `end` that hold `tokens`, copied so that the batch can go."""
+    start = end - len(tokens)
+    return Memory([t[row : row + 1, :, start:end].detach().clone() for t in kv], tuple(tokens))
+
+
+def left_mask(lengths: Tensor, width: int) -> Tensor:
+    """int64 `[B, width]`: 1 on each row's last `lengths` columns."""
+    columns = torch.arange(width, device=lengths.device)
+    return (columns >= width - lengths[:, None]).long()
+
+
+def _widened(t: Tensor, width: int) -> Tensor:
+    return pad(t, (0, 0, width - t.size(2), 0)) if t.size(2) < width else t

@@ -1,0 +1,131 @@
+"""Batched forward and backward passes through a model's body.
+
+Sequences are right-padded: under a causal mask the padding is never seen. Where histories
+come from memory they are left-padded in front of it, and a mask and position ids say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from nabla_core.engines.memory import Memory, cut, from_cache, left_mask, stack, to_cache
+
+
+@dataclass(eq=False)
+class Reading:
+    """One sequence to read: all its `tokens`, of which `memory` already holds the first ones.
+
+    At least the last token is fed, so a memory of everything is shortened by one.
+    """
+
+    tokens: tuple[int, ...]
+    memory: Memory | None = None
+
+    def __post_init__(self) -> None:
+        if self.memory is not None:
+            shared = self.memory.shared(self.tokens[:-1])
+            self.memory = shared if shared.length else None
+
+    @property
+    def held(self) -> int:
+        return self.memory.length if self.memory else 0
+
+    @property
+    def fed(self) -> int:
+        return len(self.tokens) - self.held
+
+
+@dataclass(eq=False)
+class Pass:
+    """A batch read: `embeddings` and `hidden` `[B, S, D]` start at each reading's first fed
+    token; rows shorter than S are padded on the right. `embeddings` is a leaf of the graph
+    where gradients are wanted."""
+
+    readings: Sequence[Reading]
+    embeddings: Tensor
+    hidden: Tensor
+    cache: DynamicCache | None
+    history: int
+
+    def memory(self, row: int, tokens: int) -> Memory:
+        """Keys and values of the first `tokens` tokens of one reading."""
+        assert self.cache is not None, "this pass was run without keeping a memory"
+        reading = self.readings[row]
+        end = self.history + tokens - reading.held
+        return cut(from_cache(self.cache), row, end, reading.tokens[:tokens])
+
+
+def read(
+    body: Any, table: Tensor, readings: Sequence[Reading], *, gradient: bool, keep: bool
+) -> Pass:
+    """Run a batch through a body by its input embeddings.
+
+    With `gradient` the graph is kept from `embeddings` to `hidden`; call inside grad mode.
+    With `keep` (or any history) keys and values are kept too.
+    """
+    device = table.device
+    width = max(r.fed for r in readings)
+    ids = torch.tensor([[*r.tokens[r.held :], *[0] * (width - r.fed)] for r in readings])
+    embeddings = table[ids.to(device)].detach().requires_grad_(gradient)
+    given: dict[str, Any] = {}
+    history = 0
+    if any(r.memory for r in readings):
+        empty = next(r.memory for r in readings if r.memory).shared(())
+        kv, held = stack([r.memory or empty for r in readings])
+        history = kv[0].size(2)
+        right = torch.ones(len(readings), width, dtype=torch.int64, device=device)
+        given["attention_mask"] = torch.cat([left_mask(held, history), right], 1)
+        given["position_ids"] = held[:, None] + torch.arange(width, device=device)
+        given["past_key_values"] = to_cache(kv)
+    elif keep:
+        given["past_key_values"] = DynamicCache()
+    output = body(inputs_embeds=embeddings, use_cache="past_key_values" in given, **given)
+    cache = given.get("past_key_values")
+    return Pass(readings, embeddings, output.last_hidden_state, cache, history)
+
+
+@dataclass(eq=False)
+class Likelihood:
+    """What a head says about tokens that followed: `log_probability`, `confidence` (top
+    probability), `entropy` (nats) and `top` (argmax), each `[N]`; `slope` `[N, D]` is the
+    gradient of the summed log-probability with respect to the hidden states, or None."""
+
+    log_probability: Tensor
+    confidence: Tensor
+    entropy: Tensor
+    top: Tensor
+    slope: Tensor | None
+
+
+# Elements of a [rows, V] fp32 block formed at a time: 64 MiB.
+BLOCK = 1 << 24
+
+
+@torch.no_grad()
+def likelihood(lm: Any, hidden: Tensor, tokens: Tensor, *, slope: bool) -> Likelihood:
+    """Score `tokens` `[N]` given the hidden states `[N, D]` that predicted them.
+
+    A block of rows at a time: logits of the whole response never exist at once. The slope
+    of log softmax needs no graph: W[y] - softmax(z) @ W.
+    """
+    rows = max(1, BLOCK // lm.head.out_features)
+    parts: list[tuple[Tensor, ...]] = []
+    for states, wanted in zip(hidden.split(rows), tokens.split(rows), strict=True):
+        logits = lm.logits(states)
+        log_p = logits.log_softmax(-1)
+        p = log_p.exp()
+        confidence, top = p.max(-1)
+        chosen = log_p.gather(-1, wanted[:, None]).squeeze(-1)
+        block = [chosen, confidence, torch.special.entr(p).sum(-1), top]
+        if slope:
+            weight = lm.head.weight
+            block.append((weight[wanted] - p.to(weight.dtype) @ weight).float())
+        parts.append(tuple(block))
+    joined = [torch.cat(part) for part in zip(*parts, strict=True)]
+    return Likelihood(joined[0], joined[1], joined[2], joined[3], joined[4] if slope else None)

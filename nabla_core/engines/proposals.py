@@ -1,0 +1,44 @@
+"""Proposals: which token to change next, from the gradients a sweep left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from nabla_core.engines.base import BatchEngine, Result
+from nabla_core.engines.flips import flips
+from nabla_core.engines.left_to_right import LeftToRight
+from nabla_core.engines.ranking import ranked
+from nabla_core.engines.sweeps import Guide
+from nabla_core.requests import Propose, Request
+
+
+class ProposeEngine(BatchEngine):
+    """Serves `Propose`, each request by the way of proposing its sweep was configured with."""
+
+    kinds: tuple[type[Request[Any]], ...] = (Propose,)
+
+    def __init__(self, guide: Guide, capacity: int) -> None:
+        super().__init__(capacity)
+        self._guide = guide
+        self._left_to_right = LeftToRight(guide)
+
+    @torch.no_grad()
+    def answer(self, requests: Sequence[Propose]) -> Sequence[Result]:
+        ways: dict[str, list[int]] = {}
+        for index, request in enumerate(requests):
+            ways.setdefault(request.gradients.config.proposals, []).append(index)
+        results: dict[int, Result] = {}
+        for way, members in ways.items():
+            chosen = [requests[i] for i in members]
+            match way:
+                case "left_to_right":
+                    answers = self._left_to_right.propose(chosen)
+                case "ranked":
+                    answers = ranked(self._guide, chosen)
+                case _:
+                    answers = flips(self._guide, chosen)
+            results.update(zip(members, answers, strict=True))
+        return [results[i] for i in range(len(requests))]

@@ -1,0 +1,102 @@
+"""Ranked mirror proposals: every replacement at every position, best first.
+
+The minimiser of the linearised loss plus KL(q || p_i) / eta at position i is
+q ~ p_i exp(-eta g_i); it prefers b to y_i exactly when
+
+    s(i, b) = eta * (g_i[y_i] - g_i[b]) + log p(b | y_<i) - log p(y_i | y_<i) > 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nabla_core.engines.base import Reply, Result
+from nabla_core.engines.passes import BLOCK
+from nabla_core.engines.positions import banned_ids, norms, rows_at
+from nabla_core.engines.sweeps import Gradients, Guide
+from nabla_core.requests import Proposal, Propose
+
+
+@dataclass(eq=False)
+class _Ranking:
+    """The best pairs of one response, best first: score and proposal."""
+
+    pairs: list[tuple[float, Proposal]]
+
+
+def ranked(guide: Guide, requests: Sequence[Propose]) -> list[Result]:
+    """The best untried pairs above `stop` of each request."""
+    results: list[Result] = []
+    for request in requests:
+        gradients: Gradients = request.gradients
+        if gradients.plan is None:
+            gradients.plan = _rank(guide, gradients)
+        ranking: _Ranking = gradients.plan
+        found = [
+            proposal
+            for score, proposal in ranking.pairs
+            if score > gradients.config.ranked.stop
+            and (proposal.position, proposal.to_token) not in request.tried
+        ]
+        results.append(Reply(found[: request.count]))
+    return results
+
+
+def _rank(guide: Guide, gradients: Gradients) -> _Ranking:
+    """As many pairs as the search can ever ask for: each rollout tries one."""
+    tokens = gradients.response.tokens
+    most = 2 * gradients.config.max_rollouts
+    banned = banned_ids(guide)
+    block = max(1, BLOCK // guide.lm.head.out_features)
+    pairs: list[tuple[float, Proposal]] = []
+    positions = list(range(gradients.start, len(tokens)))
+    for start in range(0, len(positions), block):
+        pairs += _rank_block(guide, gradients, positions[start : start + block], banned, most)
+    pairs.sort(key=lambda pair: (-pair[0], pair[1].position, pair[1].to_token))
+    return _Ranking(pairs[:most])
+
+
+def _rank_block(
+    guide: Guide, gradients: Gradients, positions: list[int], banned: Tensor, most: int
+) -> list[tuple[float, Proposal]]:
+    local = [i - gradients.start for i in positions]
+    y = torch.tensor([gradients.response.tokens[i] for i in positions], device=guide.lm.device)
+    logits = guide.lm.logits(gradients.lm.hidden[local])
+    score = logits - logits.gather(-1, y[:, None])
+    gain = torch.zeros_like(score)
+    sizes = torch.zeros(len(positions))
+    config = gradients.config
+    if config.takes_gradient:
+        slopes = gradients.slopes[gradients.response.tokens]
+        g = rows_at(guide, [(gradients, slopes, i) for i in positions], logits)
+        gain = g.gather(-1, y[:, None]) - g
+        sizes = norms(g, banned, config.select)
+        score = score + config.ranked.eta * gain
+    score = score.masked_fill(banned, float("-inf"))
+    score.scatter_(-1, y[:, None], float("-inf"))
+    best = score.flatten().topk(min(most, score.numel()))
+    width = score.size(-1)
+    says = gradients.lm.says
+    pairs = []
+    for value, flat in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+        row, b = divmod(flat, width)
+        if value == float("-inf"):
+            break
+        pairs.append(
+            (
+                value,
+                Proposal(
+                    positions[row],
+                    int(y[row]),
+                    b,
+                    float(says.confidence[local[row]]),
+                    float(sizes[row]),
+                    float(gain[row, b]),
+                ),
+            )
+        )
+    return pairs

@@ -1,0 +1,294 @@
+"""Rollouts with transformers: one left-padded batch that rows join and leave as they end.
+
+A request whose prefix is already in another response's memory continues from there: its
+history is copied, and nothing is read twice. A fresh prompt is read once however many
+rollouts start from it in the same step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from nabla_core.config import Sampling
+from nabla_core.draws import uniform
+from nabla_core.engines.base import Reply, Result
+from nabla_core.engines.memory import (
+    KeyValues,
+    Memory,
+    cut,
+    from_cache,
+    join,
+    left_mask,
+    select,
+    stack,
+    to_cache,
+)
+from nabla_core.models import LanguageModel
+from nabla_core.requests import Request, Response, Rollout
+from nabla_core.sampling import draw
+from nabla_core.types import Cost, FinishReason
+
+
+@dataclass(eq=False)
+class _Row:
+    """A response under way: `tokens` so far, at most `limit` in all, and the next to be read."""
+
+    ticket: int
+    request: Rollout
+    tokens: list[int]
+    limit: int
+    cost: Cost = field(default_factory=lambda: Cost(rollouts=1))
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        return self.request.context.lm
+
+    @property
+    def pending(self) -> int:
+        return self.tokens[-1] if self.tokens else self.prompt[-1]
+
+    @property
+    def history(self) -> int:
+        """How many tokens come before the pending one."""
+        return len(self.prompt) + len(self.tokens) - 1
+
+    @property
+    def read(self) -> tuple[int, ...]:
+        """The tokens before the pending one: those a memory must hold."""
+        return (*self.prompt, *self.tokens)[:-1]
+
+    def book(self, **cost: float) -> None:
+        self.cost += Cost(**cost)  # type: ignore[arg-type]
+
+
+class RolloutEngine:
+    """Serves `Rollout`. At most `capacity` rows and about `max_batch_tokens` tokens at once.
+
+    A batch that fails as a whole is taken apart and its rows run one at a time, so that
+    the culprit fails alone; draws are keyed, so starting a row again changes nothing.
+    """
+
+    kinds: tuple[type[Request[Any]], ...] = (Rollout,)
+
+    def __init__(
+        self, lm: LanguageModel, capacity: int, max_batch_tokens: int, *, keep: bool = True
+    ) -> None:
+        self.capacity = capacity
+        self._keep_memory = keep
+        self._lm = lm
+        self._most_tokens = max_batch_tokens
+        self._queue: deque[tuple[int, Rollout]] = deque()
+        self._suspects: deque[tuple[int, Rollout]] = deque()
+        self._rows: list[_Row] = []
+        self._kv: KeyValues = []
+        self._lengths = torch.empty(0, dtype=torch.int64, device=lm.device)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue) + len(self._suspects) + len(self._rows)
+
+    def submit(self, ticket: int, request: Request[Any]) -> None:
+        assert isinstance(request, Rollout)
+        self._queue.append((ticket, request))
+
+    def forget(self) -> None:
+        self._queue.clear()
+        self._suspects.clear()
+        self._drop_rows()
+
+    @torch.inference_mode()
+    def step(self) -> list[tuple[int, Result]]:
+        """Admit what fits, then decode until some row ends."""
+        admitted: list[_Row] = []
+        try:
+            finished = self._admit(admitted)
+            while self._rows and not finished:
+                finished = self._decode()
+        except Exception as error:  # noqa: BLE001 - becomes the one row's result
+            return self._take_apart(admitted, error)
+        return finished
+
+    def _take_apart(self, admitted: list[_Row], error: Exception) -> list[tuple[int, Result]]:
+        rows = list({id(row): row for row in [*self._rows, *admitted]}.values())
+        self._drop_rows()
+        if len(rows) == 1:
+            return [(rows[0].ticket, error)]
+        self._suspects.extend((row.ticket, row.request) for row in rows)
+        return []
+
+    def _drop_rows(self) -> None:
+        self._rows, self._kv, self._lengths = [], [], self._lengths[:0]
+
+    # Admission ------------------------------------------------------------------------
+
+    def _admit(self, admitted: list[_Row]) -> list[tuple[int, Result]]:
+        """Move requests from the queue into the batch; answer at once those with nothing to do."""
+        finished: list[tuple[int, Result]] = []
+        if self._suspects:
+            source, room = self._suspects, 0 if self._rows else 1
+        else:
+            source, room = self._queue, self.capacity - len(self._rows)
+            # Joining costs a copy of the whole batch: wait until a fair share has left.
+            if self._rows and room < self.capacity // 4:
+                return []
+        width = max((len(r.prompt) + r.limit for r in self._rows), default=0)
+        while source and len(admitted) < room:
+            row = self._row(*source[0])
+            width = max(width, len(row.prompt) + row.limit)
+            rows = len(self._rows) + len(admitted) + 1
+            if rows > 1 and rows * width > self._most_tokens:
+                break
+            source.popleft()
+            if self._ended(row):
+                finished.append((row.ticket, self._reply(row, None)))
+            else:
+                admitted.append(row)
+        if admitted:
+            self._enter(admitted)
+        return finished
+
+    def _row(self, ticket: int, request: Rollout) -> _Row:
+        limit = min(request.max_tokens, self._lm.context - len(request.context.lm))
+        return _Row(ticket, request, list(request.prefix), limit)
+
+    def _enter(self, rows: list[_Row]) -> None:
+        started = time.perf_counter()
+        memories = self._memories(rows)
+        kv, lengths = stack(memories)
+        if self._rows:
+            kv, lengths = join(self._kv, kv), torch.cat([self._lengths, lengths])
+        self._rows, self._kv, self._lengths = [*self._rows, *rows], kv, lengths
+        seconds = (time.perf_counter() - started) / len(rows)
+        for row in rows:
+            row.book(seconds=seconds)
+
+    def _memories(self, rows: list[_Row]) -> list[Memory]:
+        """What each row continues from: the memory it brings, or its prompt freshly read."""
+        known: dict[tuple[int, ...], Memory] = {}
+        unread: dict[tuple[int, ...], _Row] = {}
+        reused: list[Memory | None] = []
+        for row in rows:
+            memory: Memory | None = row.request.reuse
+            shared = memory.shared(row.read) if memory is not None else None
+            if shared is not None and shared.length == len(row.read):
+                reused.append(shared)
+            else:
+                reused.append(None)
+                unread.setdefault(row.read, row)
+        if unread:
+            known = dict(zip(unread, self._read(list(unread)), strict=True))
+            for tokens, row in unread.items():
+                flops = self._lm.shape.forward(len(tokens))
+                row.book(lm_forward=1, token_passes=len(tokens), flops=flops)
+        return [
+            known[row.read] if memory is None else memory
+            for row, memory in zip(rows, reused, strict=True)
+        ]
+
+    def _read(self, sequences: list[tuple[int, ...]]) -> list[Memory]:
+        """Keys and values of whole sequences, read as one left-padded batch."""
+        width = max(1, *(len(s) for s in sequences))
+        # A one-token prompt has nothing before its pending token: a padding column stands
+        # in for its empty history and is masked like any other.
+        ids = torch.tensor([[0] * (width - len(s)) + list(s) for s in sequences])
+        lengths = torch.tensor([len(s) for s in sequences])
+        mask = left_mask(lengths, width)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        device = self._lm.device
+        cache = DynamicCache()
+        self._lm.body(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            position_ids=positions.to(device),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        kv = from_cache(cache)
+        return [
+            Memory([t[i : i + 1, :, width - len(s) :] for t in kv], s)
+            for i, s in enumerate(sequences)
+        ]
+
+    # Decoding -------------------------------------------------------------------------
+
+    def _decode(self) -> list[tuple[int, Result]]:
+        """One token for every row; returns the rows that end with it."""
+        started = time.perf_counter()
+        lm, rows = self._lm, self._rows
+        width = self._kv[0].size(2)
+        cache = to_cache(self._kv)
+        hidden = lm.body(
+            input_ids=torch.tensor([[row.pending] for row in rows], device=lm.device),
+            attention_mask=left_mask(self._lengths + 1, width + 1),
+            position_ids=self._lengths[:, None],
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state[:, -1]
+        self._kv, self._lengths = from_cache(cache), self._lengths + 1
+        tokens = self._draw(lm.logits(hidden))
+        seconds = (time.perf_counter() - started) / len(rows)
+        for row, token in zip(rows, tokens, strict=True):
+            flops = lm.shape.forward(1, row.history) + lm.shape.head(1)
+            row.book(
+                generated_tokens=1, token_passes=1, paper_calls=1, flops=flops, seconds=seconds
+            )
+            row.tokens.append(token)
+        return self._leave()
+
+    def _draw(self, logits: Tensor) -> list[int]:
+        groups: dict[Sampling, list[int]] = {}
+        for index, row in enumerate(self._rows):
+            groups.setdefault(row.request.sampling, []).append(index)
+        tokens = [0] * len(self._rows)
+        for sampling, members in groups.items():
+            numbers = [
+                uniform(self._rows[i].request.key, len(self._rows[i].tokens))
+                if sampling.temperature
+                else 0.0
+                for i in members
+            ]
+            chosen = draw(
+                logits[members],
+                sampling,
+                torch.tensor(numbers, dtype=torch.float64, device=logits.device),
+            )
+            for index, token in zip(members, chosen.tolist(), strict=True):
+                tokens[index] = token
+        return tokens
+
+    def _leave(self) -> list[tuple[int, Result]]:
+        ended = [i for i, row in enumerate(self._rows) if self._ended(row)]
+        if not ended:
+            return []
+        finished: list[tuple[int, Result]] = []
+        width = self._kv[0].size(2)
+        for i in ended:
+            row = self._rows[i]
+            kept = row.request.keep and self._keep_memory
+            memory = cut(self._kv, i, width, row.read) if kept else None
+            finished.append((row.ticket, self._reply(row, memory)))
+        staying = [i for i in range(len(self._rows)) if i not in set(ended)]
+        if not staying:
+            self._drop_rows()
+            return finished
+        self._rows = [self._rows[i] for i in staying]
+        index = torch.tensor(staying, device=self._lengths.device)
+        self._lengths = self._lengths[index]
+        self._kv = select(self._kv, index, max(row.history for row in self._rows))
+        return finished
+
+    def _ended(self, row: _Row) -> bool:
+        return len(row.tokens) >= row.limit or (
+            bool(row.tokens) and row.tokens[-1] in self._lm.stop
+        )
+
+    def _reply(self, row: _Row, memory: Memory | None) -> Reply[Response]:
+        finish: FinishReason = "stop" if row.tokens[-1] in self._lm.stop else "length"
+        return Reply(Response(tuple(row.tokens), finish, memory), row.cost)

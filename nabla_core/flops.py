@@ -1,0 +1,48 @@
+"""Estimated floating-point operations of model passes.
+
+Per token fed: 2 per weight of every linear layer in the body. Attention: 4 * heads * head
+size per (query, key) pair that a causal mask lets through. The head: 2 * D * V per position
+whose logits are formed. A backward pass to the inputs alone costs the linear layers once
+more and attention 2.5 times (dV, dP, dQ, dK and the recomputed scores, against two products
+forward); no gradient of a weight is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the estimate needs of a model: linear weights, attention width, head size."""
+
+    linear: int
+    layers: int
+    attention_width: int
+    hidden: int
+    outputs: int
+
+    @classmethod
+    def of(cls, body: nn.Module, config: Any, outputs: int) -> Shape:
+        linear = sum(m.weight.numel() for m in body.modules() if isinstance(m, nn.Linear))
+        text = config.get_text_config()
+        size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        width = text.num_attention_heads * size
+        return cls(linear, text.num_hidden_layers, width, text.hidden_size, outputs)
+
+    def forward(self, fed: int, held: int = 0) -> float:
+        """`fed` tokens behind `held` cached ones, body only."""
+        pairs = fed * held + fed * (fed + 1) / 2
+        return 2.0 * self.linear * fed + 4.0 * self.layers * self.attention_width * pairs
+
+    def backward(self, fed: int, held: int = 0) -> float:
+        """Gradient of `fed` input embeddings, body only."""
+        pairs = fed * held + fed * (fed + 1) / 2
+        return 2.0 * self.linear * fed + 10.0 * self.layers * self.attention_width * pairs
+
+    def head(self, rows: int) -> float:
+        """Outputs at `rows` positions; also a gradient row `table @ de`, same product."""
+        return 2.0 * self.hidden * self.outputs * rows

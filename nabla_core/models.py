@@ -1,0 +1,201 @@
+"""Loading the models and taking them apart where gradients need it.
+
+A sweep feeds input embeddings and reads hidden states, so it must know a model's body, its
+embedding table and its head, and that body and head together are the whole model. Both
+loaders check that on a few tokens and refuse a model with anything else in between (a
+logit scale, a soft cap, a pooling rule).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
+
+from nabla_core.errors import HeadError, ModelError
+from nabla_core.flops import Shape
+from nabla_core.types import Identity
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """A causal LM: `head(body(inputs_embeds=table[ids]).last_hidden_state)` are its logits.
+
+    table `[V, D]`, head weight `[V, D]`. `stop` are the ids that end a response,
+    `vocabulary` the number of ids that stand for a token (the table may be padded beyond),
+    `context` the longest sequence in tokens.
+    """
+
+    body: nn.Module
+    head: nn.Linear
+    table: Tensor
+    tokenizer: Any
+    stop: frozenset[int]
+    vocabulary: int
+    context: int
+    identity: Identity
+    shape: Shape = field(repr=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.table.device
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """hidden `[..., D]` -> fp32 logits `[..., V]`; ids that are no token are -inf."""
+        logits = self.head(hidden).float()
+        logits[..., self.vocabulary :] = float("-inf")
+        return logits
+
+
+@dataclass(frozen=True, eq=False)
+class RewardModel:
+    """A sequence classifier with one output: `score(hidden of the last token)` is the reward.
+
+    table `[V_rm, D_rm]`; `context` as for the LM.
+    """
+
+    body: nn.Module
+    score: nn.Linear
+    table: Tensor
+    tokenizer: Any
+    context: int
+    identity: Identity
+    shape: Shape = field(repr=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.table.device
+
+
+def load_language_model(
+    path: str, *, revision: str | None, device: torch.device, dtype: torch.dtype
+) -> LanguageModel:
+    """Load a causal LM for rollouts and sweeps. Raises ModelError naming the path."""
+    tokenizer = _tokenizer(path, revision)
+    model = _model(AutoModelForCausalLM, path, revision, device, dtype)
+    return language_model(model, tokenizer, identify(path, revision))
+
+
+def language_model(model: Any, tokenizer: Any, identity: Identity) -> LanguageModel:
+    """Take a loaded causal LM apart; see the module."""
+    head, body = model.get_output_embeddings(), model.base_model
+    if not isinstance(head, nn.Linear):
+        raise HeadError(f"{identity.name}: its output head is a {type(head).__name__}, not Linear")
+    probe = _probe(model, tokenizer)
+    with torch.no_grad():
+        whole = model(input_ids=probe).logits
+        parts = head(body(input_ids=probe).last_hidden_state)
+    _same(whole, parts, identity.name, "logits are not head(body(ids))")
+    return LanguageModel(
+        body=body,
+        head=head,
+        table=model.get_input_embeddings().weight,
+        tokenizer=tokenizer,
+        stop=_stop_ids(model, tokenizer),
+        vocabulary=min(len(tokenizer), head.out_features),
+        context=_context(model),
+        identity=identity,
+        shape=Shape.of(body, model.config, head.out_features),
+    )
+
+
+def load_reward_model(
+    path: str, *, revision: str | None, device: torch.device, dtype: torch.dtype
+) -> RewardModel:
+    """Load a sequence classifier with one label. Raises HeadError on any other number."""
+    tokenizer = _tokenizer(path, revision)
+    model = _model(AutoModelForSequenceClassification, path, revision, device, dtype)
+    return reward_model(model, tokenizer, identify(path, revision))
+
+
+def reward_model(model: Any, tokenizer: Any, identity: Identity) -> RewardModel:
+    """Take a loaded classifier apart; see the module."""
+    labels = model.config.num_labels
+    if labels != 1:
+        raise HeadError(f"{identity.name}: a reward model has one label, this one has {labels}")
+    score = getattr(model, "score", None)
+    if not isinstance(score, nn.Linear):
+        raise HeadError(f"{identity.name}: no linear layer `score` to read a reward from")
+    probe = _probe(model, tokenizer)
+    with torch.no_grad():
+        whole = model(input_ids=probe).logits
+        parts = score(model.base_model(input_ids=probe).last_hidden_state[:, -1])
+    _same(whole, parts, identity.name, "its reward is not score(body(ids)) at the last token")
+    return RewardModel(
+        body=model.base_model,
+        score=score,
+        table=model.get_input_embeddings().weight,
+        tokenizer=tokenizer,
+        context=_context(model),
+        identity=identity,
+        shape=Shape.of(model.base_model, model.config, 1),
+    )
+
+
+def identify(path: str, revision: str | None) -> Identity:
+    """A local folder's revision is a digest of its config and weights (first and last MiB
+    and the size of each file: enough to notice another checkpoint, quick on any size)."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return Identity(path, revision or "main")
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.json")) + sorted(folder.glob("*.safetensors")):
+        digest.update(f"{file.name} {file.stat().st_size}".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(1 << 20))
+            stream.seek(max(0, file.stat().st_size - (1 << 20)))
+            digest.update(stream.read())
+    return Identity(path, f"sha256:{digest.hexdigest()[:16]}")
+
+
+def _tokenizer(path: str, revision: str | None) -> Any:
+    if Path(path).is_dir() and not any(Path(path).glob("tokenizer*")):
+        raise ModelError(f"{path}: no tokenizer files in this folder")
+    try:
+        return AutoTokenizer.from_pretrained(path, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot load its tokenizer: {error}") from error
+
+
+def _model(auto: Any, path: str, revision: str | None, device: Any, dtype: torch.dtype) -> Any:
+    try:
+        model = auto.from_pretrained(path, revision=revision, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot load it as a {auto.__name__[13:]}: {error}") from error
+    return model.to(device).eval().requires_grad_(False)
+
+
+def _probe(model: Any, tokenizer: Any) -> Tensor:
+    size = min(len(tokenizer), model.get_input_embeddings().num_embeddings)
+    pad = model.config.pad_token_id
+    ids = [i for i in range(min(size, 9)) if i != pad][:8]
+    return torch.tensor([ids], device=model.device)
+
+
+def _same(whole: Tensor, parts: Tensor, name: str, complaint: str) -> None:
+    tolerance = 1e-4 if whole.dtype == torch.float32 else 2e-2
+    if not torch.allclose(whole.float(), parts.float(), rtol=tolerance, atol=tolerance):
+        worst = (whole.float() - parts.float()).abs().max().item()
+        raise HeadError(f"{name}: {complaint} (off by {worst:.3g}); gradients would be wrong")
+
+
+def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    declared = model.generation_config.eos_token_id
+    ids = declared if isinstance(declared, list) else [declared]
+    stop = frozenset(i for i in [*ids, tokenizer.eos_token_id] if i is not None)
+    if not stop:
+        raise ModelError(f"{model.config.name_or_path}: no stop token in its generation config")
+    return stop
+
+
+def _context(model: Any) -> int:
+    return int(getattr(model.config, "max_position_embeddings", 1 << 30))

@@ -1,0 +1,146 @@
+"""nabla-Reasoner for one prompt (paper, algorithm 1), as a generator.
+
+Roll out a response; sweep it once for the gradients at every position; take the next
+revision the gradients propose; roll out a new tail behind it; keep the new response if the
+judge likes it strictly better; sweep again only then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nabla_core.config import NablaConfig
+from nabla_core.draws import DrawKey
+from nabla_core.requests import (
+    Context,
+    Decode,
+    Flow,
+    Proposal,
+    Propose,
+    Render,
+    Response,
+    Rollout,
+    Score,
+    Sweep,
+    ask,
+    ask_all,
+)
+from nabla_core.types import Prompt, Revision, Trace
+
+
+@dataclass
+class _Tried:
+    """Where the search stands in the current response.
+
+    Left to right, everything before `boundary` is committed. Ranked, `pairs` are the
+    (position, token) pairs already rolled out from the prefix that precedes them now.
+    """
+
+    boundary: int = 0
+    pairs: set[tuple[int, int]] = field(default_factory=set)
+
+    def add(self, proposal: Proposal) -> None:
+        self.boundary = proposal.position + 1
+        self.pairs.add((proposal.position, proposal.to_token))
+
+    def accept(self, proposal: Proposal) -> None:
+        """The prefix changed behind `proposal`: what was tried there is open again."""
+        self.pairs = {(i, b) for i, b in self.pairs if i <= proposal.position}
+
+
+def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int = 1024) -> Flow:
+    """Refine one prompt's response. Returns its trace (costs are booked by the scheduler).
+
+    Draws are keyed by (seed, prompt id, sample), so a trace does not depend on what else
+    runs, where, or in which order.
+    """
+
+    def key(purpose: str) -> DrawKey:
+        return DrawKey(seed, prompt.id, prompt.sample, purpose)
+
+    def rollout(prefix: tuple[int, ...], number: int, like: Response | None) -> Rollout:
+        memory = like.memory if like else None
+        draws = key(f"rollout {number}")
+        return Rollout(context, prefix, max_tokens, config.rollout, draws, memory, keep=True)
+
+    context = yield from ask(Render(prompt))
+    base = response = yield from ask(rollout((), 0, None))
+    sweep = yield from ask(Sweep(context, response, 0, config))
+    first = judged = sweep.judged or (yield from ask(Score(context, response.tokens, keep=True)))
+    tried = _Tried()
+    revisions: list[tuple[Proposal, float, float]] = []
+
+    while len(revisions) < config.max_rollouts:
+        count = min(config.speculate, config.max_rollouts - len(revisions))
+        pairs = frozenset(tried.pairs)
+        proposals = yield from ask(
+            Propose(sweep.gradients, tried.boundary, count, key("resample"), pairs)
+        )
+        if not proposals:
+            break
+        candidates = yield from ask_all(
+            [
+                rollout((*response.tokens[: p.position], p.to_token), len(revisions) + k, response)
+                for k, p in enumerate(proposals, 1)
+            ]
+        )
+        verdicts = yield from ask_all(
+            [Score(context, c.tokens, 2, judged.memory, keep=True) for c in candidates]
+        )
+        for proposal, candidate, verdict in zip(proposals, candidates, verdicts, strict=True):
+            tried.add(proposal)
+            revisions.append((proposal, judged.reward, verdict.reward))
+            if verdict.reward > judged.reward:
+                tried.accept(proposal)
+                response, judged = candidate, verdict
+                if len(revisions) < config.max_rollouts:
+                    boundary = 0 if config.proposals == "ranked" else tried.boundary
+                    sweep = yield from ask(
+                        Sweep(context, response, boundary, config, sweep.gradients)
+                    )
+                break
+
+    rewards = (first.reward, judged.reward)
+    return (yield from _trace(prompt, context, (base, response), rewards, revisions, seed))
+
+
+def _trace(
+    prompt: Prompt,
+    context: Context,
+    responses: tuple[Response, Response],
+    rewards: tuple[float, float],
+    revisions: list[tuple[Proposal, float, float]],
+    seed: int,
+) -> Flow:
+    base, response = responses
+    text, base_text = yield from ask(Decode((response.tokens, base.tokens)))
+    tokens = tuple((t,) for p, _, _ in revisions for t in (p.from_token, p.to_token))
+    pieces = iter((yield from ask(Decode(tokens, special=True))) if tokens else ())
+    return Trace(
+        prompt_id=prompt.id,
+        sample=prompt.sample,
+        prompt_text=context.text,
+        text=text,
+        tokens=response.tokens,
+        finish_reason=response.finish,
+        base_text=base_text,
+        base_reward=rewards[0],
+        reward=rewards[1],
+        revisions=tuple(
+            Revision(
+                p.position,
+                p.from_token,
+                p.to_token,
+                next(pieces),
+                next(pieces),
+                p.confidence,
+                p.grad_norm,
+                p.predicted_gain,
+                before,
+                after,
+                after > before,
+            )
+            for p, before, after in revisions
+        ),
+        seed=seed,
+    )

@@ -1,0 +1,64 @@
+"""Which reward-model token each LM token is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nabla_core.errors import EncodingError, VocabularyError
+
+
+@dataclass(frozen=True, eq=False)
+class VocabularyMap:
+    """LM ids to reward-model ids.
+
+    ids: int64 `[V]`, -1 where the reward model has no such token (padding ids of the LM
+    included). `coverage` is the share of the LM's tokens that map. A response token that
+    does not map is an error of that prompt; as a replacement it is never proposed.
+    """
+
+    ids: Tensor
+    coverage: float
+
+    def translate(self, tokens: tuple[int, ...]) -> list[int]:
+        """Reward-model ids of LM tokens. Raises EncodingError naming the first that has none."""
+        mapped: list[int] = self.ids[list(tokens)].tolist()
+        if -1 in mapped:
+            position = mapped.index(-1)
+            raise EncodingError(
+                f"token {tokens[position]} at position {position} of the response is not in "
+                "the reward model's vocabulary"
+            )
+        return mapped
+
+
+def map_vocabulary(
+    lm: Any, rm: Any, *, size: int, names: tuple[str, str], least: float
+) -> VocabularyMap:
+    """Match two tokenizers' tokens by their strings.
+
+    `size` is the number of rows of the LM's head. Identical and superset vocabularies map
+    wholly; a partial one is refused below `least`, and one that shares next to nothing (a
+    tokenizer of another kind) with a word on what that means.
+    """
+    lm_tokens, rm_tokens = lm.get_vocab(), rm.get_vocab()
+    ids = torch.full((size,), -1, dtype=torch.int64)
+    for token, i in lm_tokens.items():
+        if i < size and token in rm_tokens:
+            ids[i] = rm_tokens[token]
+    shared, total = int((ids >= 0).sum()), min(len(lm_tokens), size)
+    coverage = shared / total
+    if coverage < least:
+        kind = (
+            "their tokenizers are of different kinds, so no gradient can pass from one to the other"
+            if coverage < 0.05
+            else "lower reward.min_coverage to accept this, at the price of tokens never proposed"
+        )
+        raise VocabularyError(
+            f"{names[1]} knows {shared} of the {total} tokens of {names[0]} ({coverage:.1%}); "
+            f"at least {least:.1%} are asked for: {kind}"
+        )
+    return VocabularyMap(ids, coverage)
