@@ -6,6 +6,7 @@ Plain frozen dataclasses, no tensors: they pickle, compare and print.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Literal, TypedDict
 
 FinishReason = Literal["stop", "length"]
@@ -74,7 +75,10 @@ class Cost:
     seconds: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Cost)))
+        return Cost(*(mine + theirs for mine, theirs in zip(_flat(self), _flat(other), strict=True)))
+
+
+_flat = attrgetter(*(f.name for f in fields(Cost)))
 
 
 @dataclass(frozen=True, slots=True)

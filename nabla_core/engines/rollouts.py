@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -44,7 +44,13 @@ class _Row:
     request: Rollout
     tokens: list[int]
     limit: int
-    cost: Cost = field(default_factory=lambda: Cost(rollouts=1))
+    given: int = 0
+    prefilled: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.given = len(self.tokens)
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -64,8 +70,19 @@ class _Row:
         """The tokens before the pending one: those a memory must hold."""
         return (*self.prompt, *self.tokens)[:-1]
 
-    def book(self, **cost: float) -> None:
-        self.cost += Cost(**cost)  # type: ignore[arg-type]
+    @property
+    def cost(self) -> Cost:
+        """A forward pass is the reading of the prompt; the tokens after it are counted apart."""
+        generated = len(self.tokens) - self.given
+        return Cost(
+            rollouts=1,
+            generated_tokens=generated,
+            lm_forward=int(self.prefilled > 0),
+            token_passes=self.prefilled + generated,
+            flops=self.flops,
+            paper_calls=generated,
+            seconds=self.seconds,
+        )
 
 
 class RolloutEngine:
@@ -167,7 +184,7 @@ class RolloutEngine:
         self._rows, self._kv, self._lengths = [*self._rows, *rows], kv, lengths
         seconds = (time.perf_counter() - started) / len(rows)
         for row in rows:
-            row.book(seconds=seconds)
+            row.seconds += seconds
 
     def _memories(self, rows: list[_Row]) -> list[Memory]:
         """What each row continues from: the memory it brings, or its prompt freshly read."""
@@ -185,8 +202,8 @@ class RolloutEngine:
         if unread:
             known = dict(zip(unread, self._read(list(unread)), strict=True))
             for tokens, row in unread.items():
-                flops = self._lm.shape.forward(len(tokens))
-                row.book(lm_forward=1, token_passes=len(tokens), flops=flops)
+                row.prefilled = len(tokens)
+                row.flops += self._lm.shape.forward(len(tokens))
         return [
             known[row.read] if memory is None else memory
             for row, memory in zip(rows, reused, strict=True)
@@ -235,10 +252,8 @@ class RolloutEngine:
         tokens = self._draw(lm.logits(hidden))
         seconds = (time.perf_counter() - started) / len(rows)
         for row, token in zip(rows, tokens, strict=True):
-            flops = lm.shape.forward(1, row.history) + lm.shape.head(1)
-            row.book(
-                generated_tokens=1, token_passes=1, paper_calls=1, flops=flops, seconds=seconds
-            )
+            row.flops += lm.shape.forward(1, row.history) + lm.shape.head(1)
+            row.seconds += seconds
             row.tokens.append(token)
         return self._leave()
 
