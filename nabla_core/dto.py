@@ -13,7 +13,7 @@ longer the gradient at that point, and the row stops until it is given the right
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -49,15 +49,27 @@ class Rows:
         leaves where it started; otherwise it is the argmax from the beginning."""
         zeros = torch.zeros_like(x)
         steps = torch.zeros_like(y)
-        rows = cls(x, zeros, zeros.clone(), steps, y, y, y, head, banned)
+        rows = cls(x.clone(), zeros, zeros.clone(), steps, y, y, y, head, banned)
         rows.top = rows.logits().argmax(-1)
-        rows.hard = y if anchored else rows.top
+        rows.hard = (y if anchored else rows.top).clone()
         return rows
+
+    def take(self, index: list[int]) -> Rows:
+        """Some of the rows, copied."""
+        return replace(self, **{name: getattr(self, name)[index] for name in _STATE})
+
+    def put(self, index: list[int], part: Rows) -> None:
+        """Write rows taken back."""
+        for name in _STATE:
+            getattr(self, name)[index] = getattr(part, name)
 
     def logits(self) -> Tensor:
         """fp32 `[n, V]`, -inf at banned tokens."""
         z = self.x if self.head is None else self.x @ self.head.float().T
         return z.masked_fill(self.banned, float("-inf"))
+
+
+_STATE = ("x", "m", "v", "t", "hard", "y", "top")
 
 
 def optimise(rows: Rows, g: Tensor, config: DTO, *, anchored: bool) -> Tensor:

@@ -75,7 +75,8 @@ class Cost:
     seconds: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(*(mine + theirs for mine, theirs in zip(_flat(self), _flat(other), strict=True)))
+        pairs = zip(_flat(self), _flat(other), strict=True)
+        return Cost(*(mine + theirs for mine, theirs in pairs))
 
 
 _flat = attrgetter(*(f.name for f in fields(Cost)))

@@ -31,13 +31,11 @@ from nabla_core.types import Cost
 
 @dataclass(eq=False)
 class _Candidate:
-    """One position. `needs` is the hard sequence whose gradient it waits for; `rows` its
-    state between calls, n = 1; `proposal` the outcome, None where the gradient is too small."""
+    """One position. `needs` is the hard sequence whose gradient it waits for; `selected` turns
+    False where the gradient is too small; `proposal` is the outcome."""
 
-    gradients: Gradients
     position: int
     needs: tuple[int, ...]
-    rows: Rows | None = None
     grad_norm: float = 0.0
     selected: bool = True
     proposal: Proposal | None = None
@@ -59,6 +57,11 @@ class _Plan:
     cost: Cost = field(default_factory=Cost)
 
 
+# A candidate and the response it belongs to. Not a field of the candidate: a cycle would
+# keep the response's tensors until a garbage collection.
+_Due = tuple[Gradients, _Candidate]
+
+
 class LeftToRight:
     """Resolves proposals for many responses at once."""
 
@@ -73,7 +76,7 @@ class LeftToRight:
         keys = {id(r.gradients): r.key for r in requests}
         while True:
             due = [
-                candidate
+                (request.gradients, candidate)
                 for request, plan in zip(requests, plans, strict=True)
                 for candidate in self._due(request, plan)
             ]
@@ -83,20 +86,17 @@ class LeftToRight:
             self._resolve(due, keys)
         results: list[Result] = []
         for request, plan in zip(requests, plans, strict=True):
-            found = [
-                c.proposal for c in plan.candidates if c.changes and c.position >= request.boundary
-            ]
-            results.append(Reply([p for p in found if p][: request.count], plan.cost))
+            later = [c for c in plan.candidates if c.changes and c.position >= request.boundary]
+            found = [c.proposal for c in later if c.proposal is not None]
+            results.append(Reply(found[: request.count], plan.cost))
             plan.cost = Cost()
         return results
 
     def _plan(self, gradients: Gradients) -> _Plan:
         if gradients.plan is None:
-            candidates = [
-                _Candidate(gradients, i, _hard_sequence(gradients, i, None))
-                for i in uncertain(gradients)
-            ]
-            gradients.plan = _Plan(candidates)
+            gradients.plan = _Plan(
+                [_Candidate(i, _hard_sequence(gradients, i, None)) for i in uncertain(gradients)]
+            )
         plan: _Plan = gradients.plan
         return plan
 
@@ -104,130 +104,121 @@ class LeftToRight:
         """What must be resolved before the request can be answered: the first unresolved
         position, and with it every later one that needs no further sweep."""
         found = 0
+        known = request.gradients.slopes
         for index, candidate in enumerate(plan.candidates):
             if candidate.position < request.boundary:
                 continue
             if not candidate.done:
-                known = request.gradients.slopes
-                ready = [
-                    c
-                    for c in plan.candidates[index + 1 :]
-                    if not c.done and c.rows is None and c.needs in known
-                ]
-                return [candidate, *ready]
+                later = plan.candidates[index + 1 :]
+                return [candidate, *(c for c in later if not c.done and c.needs in known)]
             found += candidate.changes
             if found == request.count:
                 break
         return []
 
-    def _sweep_missing(self, due: list[_Candidate]) -> None:
-        missing: dict[tuple[int, tuple[int, ...]], _Candidate] = {}
-        for candidate in due:
-            if candidate.needs not in candidate.gradients.slopes:
-                missing.setdefault((id(candidate.gradients), candidate.needs), candidate)
-        if not missing:
-            return
-        by_config: dict[NablaConfig, list[_Candidate]] = {}
-        for candidate in missing.values():
-            by_config.setdefault(candidate.gradients.config, []).append(candidate)
+    def _sweep_missing(self, due: list[_Due]) -> None:
+        missing: dict[tuple[int, tuple[int, ...]], _Due] = {}
+        for gradients, candidate in due:
+            if candidate.needs not in gradients.slopes:
+                missing.setdefault((id(gradients), candidate.needs), (gradients, candidate))
+        by_config: dict[NablaConfig, list[_Due]] = {}
+        for gradients, candidate in missing.values():
+            by_config.setdefault(gradients.config, []).append((gradients, candidate))
         for config, members in by_config.items():
-            tasks = [
-                Task(c.gradients.context, c.needs, c.position, c.gradients.guide_memory)
-                for c in members
-            ]
-            memories = [c.gradients.response.memory for c in members]
+            tasks = [Task(g.context, c.needs, c.position, g.guide_memory) for g, c in members]
+            memories = [g.response.memory for g, _ in members]
             with torch.enable_grad():
                 lm_reads, rm_reads = self._guide.slopes(tasks, memories, config)
-            for c, task, lm, rm in zip(members, tasks, lm_reads, rm_reads, strict=True):
+            for (g, c), task, lm, rm in zip(members, tasks, lm_reads, rm_reads, strict=True):
                 assert rm.slope is not None
-                c.gradients.slopes[c.needs] = Slopes(c.position, lm.slope, rm.slope)
-                c.gradients.plan.cost += task.cost
+                g.slopes[c.needs] = Slopes(c.position, lm.slope, rm.slope)
+                g.plan.cost += task.cost
 
-    def _resolve(self, due: list[_Candidate], keys: dict[int, DrawKey]) -> None:
-        groups: dict[tuple[NablaConfig, bool], list[_Candidate]] = {}
-        for candidate in due:
-            fresh = candidate.rows is None
-            groups.setdefault((candidate.gradients.config, fresh), []).append(candidate)
-        for (config, fresh), members in groups.items():
+    def _resolve(self, due: list[_Due], keys: dict[int, DrawKey]) -> None:
+        by_config: dict[NablaConfig, list[_Due]] = {}
+        for gradients, candidate in due:
+            by_config.setdefault(gradients.config, []).append((gradients, candidate))
+        for config, members in by_config.items():
             for start in range(0, len(members), self._most_rows):
-                block = members[start : start + self._most_rows]
-                self._resolve_block(block, config, fresh, keys)
+                self._resolve_block(members[start : start + self._most_rows], config, keys)
 
     def _resolve_block(
-        self, block: list[_Candidate], config: NablaConfig, fresh: bool, keys: dict[int, DrawKey]
+        self, block: list[_Due], config: NablaConfig, keys: dict[int, DrawKey]
     ) -> None:
-        anchored = config.anchor == "rollout"
-        states = torch.cat([hidden_at(c.gradients, [c.position]) for c in block])
+        """Optimise a block of candidates as far as known gradients carry them.
+
+        A candidate that needs an unknown one is dropped here and later started again: that
+        repeats a few steps of arithmetic, where keeping its state would hold `[V]` tensors
+        for every candidate that waits.
+        """
+        states = torch.cat([hidden_at(g, [c.position]) for g, c in block])
         logits = self._guide.lm.logits(states)
-        g = self._rows(block, logits)
-        if fresh:
-            rows = self._start(block, states, logits, config, anchored)
-            self._select(block, g, config)
-            chosen = [k for k, c in enumerate(block) if c.selected]
-            if not chosen:
-                return
-            block, rows, g = [block[k] for k in chosen], _take(rows, chosen), g[chosen]
-        else:
-            rows = _merge([c.rows for c in block if c.rows is not None])
-        done = optimise(rows, g, config.dto, anchored=anchored).tolist()
-        finished = [k for k, d in enumerate(done) if d]
-        if finished:
-            self._finish([block[k] for k in finished], _take(rows, finished), config, keys)
+        first = self._rows(block, [_hard_sequence(g, c.position, None) for g, c in block], logits)
+        sizes = norms(first, self._banned, config.select).tolist()
+        for (_, candidate), size in zip(block, sizes, strict=True):
+            candidate.grad_norm = size
+            candidate.selected = size >= config.select.grad_threshold
+        rows = self._start(block, states, logits, config)
+        kept = [k for k, (_, c) in enumerate(block) if c.selected]
+        current = first.clone()
+        while kept:
+            part, g = rows.take(kept), current[kept]
+            done = optimise(part, g, config.dto, anchored=config.anchor == "rollout").tolist()
+            rows.put(kept, part)
+            if all(done):
+                break
+            kept = self._follow(block, kept, rows, current, logits)
+        if kept:
+            self._finish([block[k] for k in kept], rows.take(kept), first[kept], config, keys)
+
+    def _follow(
+        self, block: list[_Due], kept: list[int], rows: Rows, current: Tensor, logits: Tensor
+    ) -> list[int]:
+        """Give rows whose hard token moved the gradient of the sequence they are at now;
+        drop those for which it is not known."""
         hard = rows.hard.tolist()
-        for k, candidate in enumerate(block):
-            if not done[k]:
-                candidate.rows = _take(rows, [k])
-                candidate.needs = _hard_sequence(candidate.gradients, candidate.position, hard[k])
+        sequences = {k: _hard_sequence(block[k][0], block[k][1].position, hard[k]) for k in kept}
+        for k, sequence in sequences.items():
+            if sequence not in block[k][0].slopes:
+                block[k][1].needs = sequence
+        known = [k for k in kept if sequences[k] in block[k][0].slopes]
+        if known:
+            current[known] = self._rows(
+                [block[k] for k in known], [sequences[k] for k in known], logits[known]
+            )
+        return known
 
     def _start(
-        self,
-        block: list[_Candidate],
-        states: Tensor,
-        logits: Tensor,
-        config: NablaConfig,
-        anchored: bool,
+        self, block: list[_Due], states: Tensor, logits: Tensor, config: NablaConfig
     ) -> Rows:
-        y = torch.tensor([c.gradients.response.tokens[c.position] for c in block])
+        y = torch.tensor([g.response.tokens[c.position] for g, c in block], device=logits.device)
         latent = config.dto.variable == "latents"
         head = self._guide.lm.head.weight if latent else None
         x = states.float() if latent else logits
-        return Rows.start(x, y.to(logits.device), head, self._banned, anchored=anchored)
+        return Rows.start(x, y, head, self._banned, anchored=config.anchor == "rollout")
 
-    def _select(self, block: list[_Candidate], g: Tensor, config: NablaConfig) -> None:
-        sizes = norms(g, self._banned, config.select).tolist()
-        for candidate, size in zip(block, sizes, strict=True):
-            candidate.grad_norm = size
-            candidate.selected = size >= config.select.grad_threshold
-
-    def _rows(self, block: list[_Candidate], logits: Tensor) -> Tensor:
-        chosen = [(c.gradients, c.gradients.slopes[c.needs], c.position) for c in block]
+    def _rows(self, block: list[_Due], sequences: list[tuple[int, ...]], logits: Tensor) -> Tensor:
+        chosen = [
+            (g, g.slopes[sequence], c.position)
+            for (g, c), sequence in zip(block, sequences, strict=True)
+        ]
         return rows_at(self._guide, chosen, logits)
 
     def _finish(
         self,
-        block: list[_Candidate],
+        block: list[_Due],
         rows: Rows,
+        first: Tensor,
         config: NablaConfig,
         keys: dict[int, DrawKey],
     ) -> None:
-        numbers = [uniform(keys[id(c.gradients)], c.position) for c in block]
+        numbers = [uniform(keys[id(g)], c.position) for g, c in block]
         drawn = torch.tensor(numbers, dtype=torch.float64, device=rows.x.device)
         tokens = draw(rows.logits(), config.resample, drawn)
-        first = [_hard_sequence(c.gradients, c.position, None) for c in block]
-        logits = self._guide.lm.logits(
-            torch.cat([hidden_at(c.gradients, [c.position]) for c in block])
-        )
-        chosen = [
-            (c.gradients, c.gradients.slopes[s], c.position)
-            for c, s in zip(block, first, strict=True)
-        ]
-        g = rows_at(self._guide, chosen, logits)
-        gain = (g.gather(-1, rows.y[:, None]) - g.gather(-1, tokens[:, None])).squeeze(-1)
-        for c, y, b, won in zip(
-            block, rows.y.tolist(), tokens.tolist(), gain.tolist(), strict=True
-        ):
-            confidence = float(c.gradients.lm.says.confidence[c.position - c.gradients.start])
-            c.rows = None
+        gain = first.gather(-1, rows.y[:, None]) - first.gather(-1, tokens[:, None])
+        results = zip(rows.y.tolist(), tokens.tolist(), gain.squeeze(-1).tolist(), strict=True)
+        for (g, c), (y, b, won) in zip(block, results, strict=True):
+            confidence = float(g.lm.says.confidence[c.position - g.start])
             c.proposal = Proposal(c.position, y, b, confidence, c.grad_norm, won)
 
 
@@ -241,14 +232,3 @@ def _hard_sequence(gradients: Gradients, position: int, hard: int | None) -> tup
     top = gradients.lm.says.top[position - gradients.start :].tolist()
     first = top[0] if hard is None else hard
     return (*y[:position], first, *top[1:])
-
-
-def _take(rows: Rows, index: list[int]) -> Rows:
-    part = {n: getattr(rows, n)[index] for n in ("x", "m", "v", "t", "hard", "y", "top")}
-    return Rows(**part, head=rows.head, banned=rows.banned)
-
-
-def _merge(parts: list[Rows]) -> Rows:
-    names = ("x", "m", "v", "t", "hard", "y", "top")
-    joined = {n: torch.cat([getattr(p, n) for p in parts]) for n in names}
-    return Rows(**joined, head=parts[0].head, banned=parts[0].banned)

@@ -1,0 +1,189 @@
+"""Engines without a model: plain functions answer, in the time you name.
+
+For tests of whatever stands around the engines, ours and yours, and for measuring what the
+surroundings cost. A token is a Unicode character, token 0 the stop token.
+
+    engines = scripted(respond=lambda prompt, prefix, key: "4", delay=0.1)
+
+In a job, `lm.path=scripted?delay=0.1` runs on them (see `from_path`), and prompts may hold
+words that make the default script misbehave: `!raise` fails the prompt, `!long` does not
+fit the context, `!kill` kills the process, `!hang` never returns, `!lost` loses the
+accelerator, `!slow` takes fifty times as long.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from nabla_core.draws import DrawKey, uniform
+from nabla_core.engines.base import BatchEngine, Engines, Reply, Result
+from nabla_core.errors import ContextError, ModelError
+from nabla_core.requests import (
+    Context,
+    Decode,
+    Judged,
+    Proposal,
+    Propose,
+    Render,
+    Request,
+    Response,
+    Rollout,
+    Score,
+    Sweep,
+    Swept,
+)
+from nabla_core.types import Cost, Identity
+
+STOP = 0
+LENGTH = 8
+
+Respond = Callable[[str, str, DrawKey], str]
+Reward = Callable[[str, str], float]
+Propositions = Callable[[str, str], Sequence[tuple[int, str, float]]]
+
+
+def digits(prompt: str, prefix: str, key: DrawKey) -> str:
+    """Eight digits drawn by `key`, those of `prefix` kept."""
+    drawn = (str(int(10 * uniform(key, n))) for n in range(len(prefix), LENGTH))
+    return prefix + "".join(drawn)
+
+
+def mean_digit(prompt: str, response: str) -> float:
+    """A reward: the mean of a response's digits."""
+    found = [int(c) for c in response if c.isdigit()]
+    return sum(found) / len(found) if found else 0.0
+
+
+def nines(prompt: str, response: str) -> list[tuple[int, str, float]]:
+    """Proposals: every character becomes a 9, the first first."""
+    return [(n, "9", 1.0) for n, c in enumerate(response) if c != "9"]
+
+
+@dataclass(frozen=True)
+class Script:
+    """What the engines answer.
+
+    `respond(prompt, prefix, key)` returns a whole response that starts with `prefix`;
+    `reward(prompt, response)` its reward; `propose(prompt, response)` the revisions a sweep
+    finds, best first, as (position, character, gain). `delay`: seconds a batch of rollouts
+    takes. `log`: a file that gets a line (the prompt's text) for every rollout served, so
+    that work lost in a crash can be counted.
+    """
+
+    respond: Respond = digits
+    reward: Reward = mean_digit
+    propose: Propositions = nines
+    delay: float = 0.0
+    log: str | None = None
+
+
+def scripted(script: Script | None = None, *, max_batch: int = 32) -> Engines:
+    """One engine that serves every kind of request by the script."""
+    identity = Identity("scripted", "1")
+    return Engines(
+        ScriptedEngine(script or Script(), max_batch),
+        identities={"lm": identity, "judge": identity, "guide": identity},
+    )
+
+
+def from_path(path: str, *, max_batch: int = 32) -> Engines:
+    """Engines from a name such as `scripted?delay=0.1&log=/tmp/rollouts&fail=no weights`.
+
+    `fail` raises a ModelError with that message, as a model that cannot be loaded does.
+    Raises ModelError on another option too.
+    """
+    options = dict(parse_qsl(path.partition("?")[2], keep_blank_values=True))
+    if "fail" in options:
+        raise ModelError(f"{path}: {options['fail']}")
+    unknown = set(options) - {"delay", "log"}
+    if unknown:
+        raise ModelError(f"{path}: options are delay, log, fail; not {', '.join(sorted(unknown))}")
+    script = Script(delay=float(options.get("delay", 0)), log=options.get("log"))
+    return scripted(script, max_batch=max_batch)
+
+
+class ScriptedEngine(BatchEngine):
+    """Answers every kind of request by its script."""
+
+    kinds: tuple[type[Request[Any]], ...] = (Render, Decode, Rollout, Score, Sweep, Propose)
+
+    def __init__(self, script: Script, max_batch: int) -> None:
+        super().__init__(capacity=max_batch)
+        self._script = script
+
+    def answer(self, requests: Sequence[Any]) -> Sequence[Result]:
+        rollouts = [r for r in requests if isinstance(r, Rollout)]
+        for request in rollouts:
+            _misbehave(request.context.text)
+        slow = any("!slow" in r.context.text for r in rollouts)
+        if rollouts and self._script.delay:
+            time.sleep(self._script.delay * (50 if slow else 1))
+        return [self._reply(request) for request in requests]
+
+    def _reply(self, request: Any) -> Reply[Any]:
+        match request:
+            case Render(prompt=prompt):
+                if "!long" in prompt.text:
+                    raise ContextError(f"prompt {prompt.id} does not fit the scripted context")
+                ids = tuple(map(ord, prompt.text))
+                return Reply(Context(prompt.text, ids, (ids, ()), (ids, ())))
+            case Decode(sequences=sequences):
+                return Reply([_text(tokens) for tokens in sequences])
+            case Rollout():
+                return self._rollout(request)
+            case Score(context=context, tokens=tokens):
+                reward = self._script.reward(context.text, _text(tokens))
+                return Reply(Judged(reward), Cost(rm_forward=1, paper_calls=request.paper_calls))
+            case Sweep(context=context, response=response):
+                text = _text(response.tokens)
+                found = self._script.propose(context.text, text)
+                judged = Judged(self._script.reward(context.text, text))
+                cost = Cost(lm_forward=1, lm_backward=1, rm_forward=1, rm_backward=1, paper_calls=4)
+                return Reply(Swept(judged, 0.0, (text, found)), cost)
+            case Propose(gradients=(text, found)):
+                return Reply(_next(request, text, found))
+        raise TypeError(f"not a request: {request!r}")
+
+    def _rollout(self, request: Rollout) -> Reply[Response]:
+        prompt = request.context.text
+        if self._script.log is not None:
+            with open(self._script.log, "a", encoding="utf-8") as log:
+                log.write(f"{prompt}\n")
+        prefix = _text(request.prefix)
+        text = self._script.respond(prompt, prefix, request.key)
+        tokens = (*map(ord, text), STOP)[: request.max_tokens]
+        new = len(tokens) - len(request.prefix)
+        cost = Cost(rollouts=1, generated_tokens=new, lm_forward=new, paper_calls=new)
+        return Reply(Response(tokens, "stop" if tokens[-1] == STOP else "length"), cost)
+
+
+def _next(request: Propose, text: str, found: Sequence[tuple[int, str, float]]) -> list[Proposal]:
+    open_ = (
+        Proposal(position, ord(text[position]), ord(character), 0.5, 1.0, gain)
+        for position, character, gain in found
+        if position >= request.boundary and (position, ord(character)) not in request.tried
+    )
+    return [proposal for proposal, _ in zip(open_, range(request.count), strict=False)]
+
+
+def _text(tokens: Sequence[int]) -> str:
+    return "".join(map(chr, (t for t in tokens if t != STOP)))
+
+
+def _misbehave(prompt: str) -> None:
+    if "!kill" in prompt:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "!hang" in prompt:
+        signal.pause()
+    if "!lost" in prompt:
+        import torch  # noqa: PLC0415 - the one word that needs it
+
+        raise torch.AcceleratorError("the accelerator is lost")
+    if "!raise" in prompt:
+        raise ValueError(f"the script raises on {prompt!r}")

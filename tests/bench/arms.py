@@ -1,0 +1,167 @@
+"""Running one decoding method over many embedded prompts, and comparing what came out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from nabla_core import (
+    DTO,
+    BestOfN,
+    Decoding,
+    Engine,
+    Majority,
+    NablaConfig,
+    Prompt,
+    Ranked,
+    Reward,
+    Sampling,
+    Select,
+    drive,
+    flow,
+    load_engines,
+)
+from nabla_core.config import LM
+from nabla_core.embedded.task import grade
+from nabla_core.engines.base import Engines
+from nabla_core.types import Cost
+
+# Response of eight steps is 16 tokens; a little more lets a derailed one run into the limit.
+MAX_TOKENS = 20
+GREEDY = Sampling(temperature=0)
+UNCERTAIN = Select(confidence_threshold=0.98)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method to measure. `guide` names the gradients' model, None where none is used;
+    `judge` the one that accepts. `null` marks nabla's rivals without a gradient."""
+
+    name: str
+    decoding: Decoding
+    judge: str = "judge"
+    guide: str | None = None
+    seeds: tuple[int, ...] = (0,)
+    null: bool = False
+
+
+@dataclass
+class Outcome:
+    """What an arm did: per prompt (mean over seeds) accuracy and trace accuracy, mean cost
+    per prompt, wall seconds per 1,000 prompts."""
+
+    arm: Arm
+    answer: list[float]
+    trace: list[float]
+    cost: Cost
+    seconds: float
+    accepted: float
+    proposed: float
+
+
+@dataclass
+class Interval:
+    """A mean with its 95 % normal interval over prompts."""
+
+    mean: float
+    half: float = field(default=0.0)
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Interval:
+        n = len(values)
+        mean = sum(values) / n
+        variance = sum((v - mean) ** 2 for v in values) / (n - 1)
+        return cls(mean, 1.96 * math.sqrt(variance / n))
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} ± {self.half:.3f}"
+
+    def triple(self) -> list[float]:
+        """[mean, low, high], rounded for a report."""
+        return [round(v, 4) for v in (self.mean, self.mean - self.half, self.mean + self.half)]
+
+
+def paired(a: Outcome, b: Outcome) -> Interval:
+    """Accuracy of a minus accuracy of b, prompt by prompt."""
+    return Interval.of([x - y for x, y in zip(a.answer, b.answer, strict=True)])
+
+
+def engines_for(arm: Arm, folder: Callable[[str], str], batch: int) -> Engines:
+    """Engines of the arm's models; `folder` turns a role into a path."""
+    judge = folder(arm.judge)
+    guide = folder(arm.guide) if arm.guide and arm.guide != arm.judge else None
+    return load_engines(LM(folder("lm")), Reward(judge, guide=guide), Engine(max_batch=batch))
+
+
+def run(arm: Arm, prompts: Sequence[Prompt], engines: Engines, *, batch: int) -> Outcome:
+    """Run every prompt under every seed of the arm, all in one stream."""
+    answer, trace = [0.0] * len(prompts), [0.0] * len(prompts)
+    index = {p.id: i for i, p in enumerate(prompts)}
+    cost, accepted, proposed = Cost(), 0, 0
+    started = time.perf_counter()
+    flows = (flow(p, arm.decoding, seed=s) for s in arm.seeds for p in prompts)
+    for done in drive(flows, engines, in_flight=3 * batch):
+        marks = grade(done.prompt_text, done.text)
+        answer[index[done.prompt_id]] += marks.answer / len(arm.seeds)
+        trace[index[done.prompt_id]] += marks.trace / len(arm.seeds)
+        cost += done.cost
+        proposed += len(done.revisions)
+        accepted += sum(r.accepted for r in done.revisions)
+    runs = len(prompts) * len(arm.seeds)
+    seconds = (time.perf_counter() - started) / runs * 1000
+    return Outcome(arm, answer, trace, _per(cost, runs), seconds, accepted / runs, proposed / runs)
+
+
+def nabla_arm(**changes: Any) -> Decoding:
+    """Left to right with the settings that work on the embedded task, and changes to them."""
+    config = NablaConfig(
+        rollout=GREEDY, resample=GREEDY, select=UNCERTAIN, dto=DTO(learning_rate=0.3)
+    )
+    return Decoding("nabla", MAX_TOKENS, nabla=replace(config, **changes))
+
+
+def ranked_arm(eta: float, stop: float, **changes: Any) -> Decoding:
+    """Ranked mirror proposals."""
+    return nabla_arm(proposals="ranked", ranked=Ranked(eta, stop), **changes)
+
+
+def best_of(n: int) -> Decoding:
+    """Best of n at temperature .7."""
+    return Decoding("best_of_n", MAX_TOKENS, best_of_n=BestOfN(n, Sampling(temperature=0.7)))
+
+
+def majority_of(n: int) -> Decoding:
+    """Majority of n at temperature .7."""
+    return Decoding("majority", MAX_TOKENS, majority=Majority(n, Sampling(temperature=0.7)))
+
+
+def print_table(outcomes: Sequence[Outcome]) -> None:
+    """One row an arm, for people."""
+    print(
+        f"{'arm':44}{'accuracy':>15}{'trace':>15}{'rollouts':>9}{'tokens':>8}{'LM f':>6}{'LM b':>6}"
+        f"{'RM f':>6}{'RM b':>6}{'calls':>7}{'MFLOP':>7}{'s/1000':>8}"
+    )
+    for o in outcomes:
+        c = o.cost
+        print(
+            f"{o.arm.name:44}{Interval.of(o.answer)!s:>15}{Interval.of(o.trace)!s:>15}"
+            f"{c.rollouts:9.1f}{c.generated_tokens:8.1f}{c.lm_forward:6.1f}{c.lm_backward:6.1f}"
+            f"{c.rm_forward:6.1f}{c.rm_backward:6.1f}{c.paper_calls:7.1f}{c.flops / 1e6:7.0f}"
+            f"{o.seconds:8.2f}",
+            flush=True,
+        )
+
+
+def quiet() -> None:
+    """One thread: batches of models this small gain nothing from two."""
+    torch.set_num_threads(1)
+
+
+def _per(cost: Cost, runs: int) -> Cost:
+    names = cost.__slots__
+    return Cost(**{n: getattr(cost, n) / runs for n in names})

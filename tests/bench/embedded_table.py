@@ -1,0 +1,92 @@
+"""The embedded comparison of issue-size: every method on the same unseen prompts.
+
+    python -m tests.bench.embedded_table [prompts] [batch]
+
+Accuracy is the last digit, trace every step right, with 95 % intervals over prompts;
+differences are paired by prompt. Sampling arms run under three seeds. The last line is one
+JSON object with the same figures.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from nabla_core.config import DTO, Decoding, Sampling
+from nabla_core.embedded import task
+from nabla_core.embedded.weights import folder
+from tests.bench.arms import (
+    GREEDY,
+    MAX_TOKENS,
+    Arm,
+    Outcome,
+    best_of,
+    engines_for,
+    majority_of,
+    nabla_arm,
+    paired,
+    print_table,
+    quiet,
+    ranked_arm,
+    run,
+)
+
+SEEDS = (0, 1, 2)
+
+
+def arms() -> list[Arm]:
+    """Rivals first, then nabla with one reward model in both roles, then with two."""
+    published = nabla_arm(
+        dto=DTO(learning_rate=0.01), resample=Sampling(temperature=0.5), rollout=GREEDY
+    )
+    unmoved = nabla_arm(dto=DTO(learning_rate=0.0), resample=Sampling(temperature=0.5))
+    return [
+        Arm("greedy", Decoding("greedy", MAX_TOKENS)),
+        Arm("majority of 8", majority_of(8), seeds=SEEDS),
+        Arm("best of 8, judge", best_of(8), seeds=SEEDS),
+        Arm("best of 64, judge", best_of(64), seeds=SEEDS),
+        Arm("null: second choice, judge", nabla_arm(proposals="second"), null=True),
+        Arm("null: random flip, judge", nabla_arm(proposals="random"), seeds=SEEDS, null=True),
+        Arm("null: learning rate 0, tau .5, judge", unmoved, guide="judge", seeds=SEEDS, null=True),
+        Arm("null: ranked without gradient, judge", ranked_arm(0.0, -6.0), null=True),
+        Arm("nabla, judge in both roles", nabla_arm(), guide="judge"),
+        Arm("nabla, guide in both roles", nabla_arm(), judge="guide", guide="guide"),
+        Arm("nabla lr .01 tau .5, guide + judge", published, guide="guide", seeds=SEEDS),
+        Arm("nabla, guide + judge", nabla_arm(), guide="guide"),
+    ]
+
+
+def main() -> None:
+    quiet()
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+    batch = int(sys.argv[2]) if len(sys.argv) > 2 else 256
+    prompts = task.prompts(count, seed=0, split="test")
+    outcomes: dict[str, Outcome] = {}
+    for arm in arms():
+        engines = engines_for(arm, lambda role: str(folder(role)), batch)  # type: ignore[arg-type]
+        outcomes[arm.name] = run(arm, prompts, engines, batch=batch)
+    print(f"{count} unseen prompts of the embedded task, batch {batch}, one CPU thread, fp32")
+    print_table(list(outcomes.values()))
+    nabla = outcomes["nabla, guide + judge"]
+    best_null = max((o for o in outcomes.values() if o.arm.null), key=lambda o: sum(o.answer))
+    over_8 = paired(nabla, outcomes["best of 8, judge"])
+    over_null = paired(nabla, best_null)
+    print(f"\nnabla, guide + judge, minus best of 8: {over_8}")
+    print(f"nabla, guide + judge, minus best null arm ({best_null.arm.name}): {over_null}")
+    print(
+        json.dumps(
+            {
+                "prompts": count,
+                "accuracy": {n: round(sum(o.answer) / count, 4) for n, o in outcomes.items()},
+                "trace": {n: round(sum(o.trace) / count, 4) for n, o in outcomes.items()},
+                "calls": {n: round(o.cost.paper_calls, 2) for n, o in outcomes.items()},
+                "nabla_minus_best_of_8": over_8.triple(),
+                "nabla_minus_best_null": over_null.triple(),
+                "best_null": best_null.arm.name,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
