@@ -1,0 +1,82 @@
+"""Where the workers run. Imports ray only once it is needed."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+# Beyond what the actors take: the task that cuts the input into single prompts.
+SPARE_CPUS = 1
+
+
+@dataclass(frozen=True)
+class Actors:
+    """The pool grows from `min` to `max` actors while there is work for more."""
+
+    min: int = 1
+    max: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min <= self.max:
+            raise ValueError(
+                f"cluster.actors: need 1 <= min <= max, got min={self.min} max={self.max}"
+            )
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A pool of actors, each with all the models and `in_flight` prompts at once.
+
+    `address` is that of a running Ray; without one the address in RAY_ADDRESS (set inside
+    `ray job submit`) is joined, and where there is none a local Ray is started for the run.
+    `in_flight` about three times `engine.max_batch` keeps batches full. An actor whose
+    engine has not moved for `hang_seconds` is restarted; so is one that is not ready after
+    `load_seconds`.
+    """
+
+    address: str | None = None
+    actors: Actors = field(default_factory=Actors)
+    cpus_per_actor: float = 1.0
+    gpus_per_actor: float = 0.0
+    in_flight: int = 96
+    hang_seconds: float = 600.0
+    load_seconds: float = 1800.0
+
+    def __post_init__(self) -> None:
+        if self.in_flight < 1:
+            raise ValueError(f"cluster.in_flight must be at least 1, got {self.in_flight}")
+        for name in ("cpus_per_actor", "gpus_per_actor"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"cluster.{name} must be at least 0, got {getattr(self, name)}")
+        for name in ("hang_seconds", "load_seconds"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"cluster.{name} must be above 0, got {getattr(self, name)}")
+
+
+@contextmanager
+def connected(settings: Cluster) -> Iterator[None]:
+    """Ray for the duration of the block: joined, started, or already there."""
+    import ray  # noqa: PLC0415 - settings are parsed without it
+
+    if ray.is_initialized():
+        yield
+        return
+    address = settings.address or os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address=address, log_to_driver=True)
+    else:
+        actors = settings.actors.max * settings.cpus_per_actor
+        ray.init(
+            address="local",
+            num_cpus=max(os.cpu_count() or 1, math.ceil(actors) + SPARE_CPUS),
+            include_dashboard=False,
+            object_store_memory=256 << 20,
+            logging_level="warning",
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()

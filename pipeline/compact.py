@@ -1,0 +1,117 @@
+"""From many small parts to few large files, in input order, each row once.
+
+A file is a fixed range of slots, so files are independent: they are written in parallel,
+and one that is there already (a former compaction died) is kept. Only one row group per
+thread is in memory. What the files hold does not depend on how the run went.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import accumulate
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.files import Folder
+from pipeline.parts import SUFFIX, DamagedError, open_part
+from pipeline.slots import Slots
+
+ROWS = b"nabla_rows"
+ROW_GROUP = 1000
+
+
+@dataclass(frozen=True)
+class Compactor:
+    """Writes the final files of a run. `rows_per_file` rows each, `threads` at a time."""
+
+    folder: Folder
+    schema: pa.Schema
+    slots: Slots
+    rows_per_file: int
+    threads: int
+
+    def run(self, name: str, chosen: Sequence[int]) -> list[str]:
+        """Write the rows of the chosen slots to `name`/train-*.parquet; returns the files.
+
+        Other files in that folder are deleted. Raises DamagedError, the damaged file as its
+        second argument.
+        """
+        size = self.rows_per_file
+        ranges = [chosen[start : start + size] for start in range(0, len(chosen), size)]
+        files = [f"{name}/train-{n:05d}-of-{len(ranges):05d}{SUFFIX}" for n in range(len(ranges))]
+        ids = list(self.slots.inputs)
+        with ThreadPoolExecutor(self.threads) as pool:
+            list(pool.map(lambda name, slots: self._file(name, slots, ids), files, ranges))
+        for found in self.folder.list(name):
+            if found.name not in files:
+                self.folder.delete(found.name)
+        return files
+
+    def _file(self, name: str, slots: Sequence[int], ids: list[str]) -> None:
+        digest = blake2b(digest_size=16)
+        for slot in slots:
+            prompt_id, sample = self.slots.key(slot, ids)
+            digest.update(f"{prompt_id}\x1f{sample}\x1f{self.slots.inputs[prompt_id]}\x1e".encode())
+        mark = digest.hexdigest().encode()
+        if self._is_there(name, mark):
+            return
+        schema = self.schema.with_metadata({**self.schema.metadata, ROWS: mark})
+        with (
+            self.folder.writing(name) as sink,
+            pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer,
+        ):
+            for start in range(0, len(slots), ROW_GROUP):
+                table = self._gather(slots[start : start + ROW_GROUP], ids)
+                writer.write_table(table.replace_schema_metadata(schema.metadata))
+
+    def _is_there(self, name: str, mark: bytes) -> bool:
+        if not self.folder.exists(name):
+            return False
+        try:
+            file = open_part(self.folder, name, self.schema)
+        except DamagedError:
+            return False
+        with file:
+            metadata: dict[bytes, bytes] = file.schema_arrow.metadata
+            return metadata.get(ROWS) == mark
+
+    def _gather(self, slots: Sequence[int], ids: list[str]) -> pa.Table:
+        """The rows of these slots, in this order, from wherever they are."""
+        wanted: dict[str, list[tuple[int, int]]] = {}
+        for place, slot in enumerate(slots):
+            file, row = self.slots.where(slot)
+            wanted.setdefault(file, []).append((row, place))
+        tables: list[pa.Table] = []
+        places: list[int] = []
+        for file, rows in wanted.items():
+            rows.sort()
+            try:
+                tables.extend(_take(open_part(self.folder, file, self.schema), rows))
+            except (DamagedError, pa.ArrowException, OSError) as error:
+                raise DamagedError(str(error), file) from error
+            places.extend(place for _, place in rows)
+        order = sorted(range(len(places)), key=places.__getitem__)
+        table = pa.concat_tables(tables).take(order).combine_chunks()
+        found = zip(table["prompt_id"].to_pylist(), table["sample"].to_pylist(), strict=True)
+        for slot, key in zip(slots, found, strict=True):
+            if self.slots.key(slot, ids) != key:
+                raise DamagedError(f"row {key} where another was", self.slots.where(slot)[0])
+        return table
+
+
+def _take(file: pq.ParquetFile, rows: list[tuple[int, int]]) -> Iterator[pa.Table]:
+    """Rows by their number in the file, reading only the row groups they are in."""
+    with file:
+        metadata: Any = file.metadata
+        sizes = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
+        start = 0
+        for group, end in enumerate(accumulate(sizes)):
+            here = [row - start for row, _ in rows if start <= row < end]
+            if here:
+                yield file.read_row_group(group).take(here)
+            start = end

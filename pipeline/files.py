@@ -1,0 +1,152 @@
+"""Files on a local disk or in an object store behind one small interface.
+
+A write is all or nothing: locally a temporary name, fsync, rename, fsync of the folder;
+an object store publishes when the upload is closed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+
+import fsspec
+import pyarrow as pa
+from pyarrow import fs as pafs
+
+from pipeline import crash
+
+TEMPORARY = ".tmp-"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file in a folder: its name there and its size in bytes."""
+
+    name: str
+    size: int
+
+
+def locate(uri: str) -> tuple[Any, str]:
+    """The pyarrow filesystem of a path or URI and the path in it.
+
+    pyarrow's own filesystems where it has one, else fsspec's of that protocol. Raises
+    OSError or ValueError where neither knows it.
+    """
+    scheme = urlsplit(uri).scheme
+    if len(scheme) < 2:
+        return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
+    try:
+        return pafs.FileSystem.from_uri(uri)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        found, path = fsspec.core.url_to_fs(uri)
+        return pafs.PyFileSystem(pafs.FSSpecHandler(found)), path
+
+
+class Folder:
+    """A folder of a run. Names are relative and may hold slashes. Pickles as its URI."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.fs, self.root = locate(uri)
+        self.local = isinstance(self.fs, pafs.LocalFileSystem)
+
+    def __reduce__(self) -> tuple[type[Folder], tuple[str]]:
+        return Folder, (self.uri,)
+
+    def path(self, name: str) -> str:
+        """The path of a name in the filesystem `fs`."""
+        return f"{self.root.rstrip('/')}/{name}" if name else self.root
+
+    def list(self, name: str) -> list[Found]:
+        """The files directly in a sub-folder, sorted by name; none where it is missing."""
+        selector = pafs.FileSelector(self.path(name), allow_not_found=True)
+        prefix = f"{name}/" if name else ""
+        infos = [i for i in self.fs.get_file_info(selector) if i.is_file]
+        return sorted((Found(prefix + i.base_name, i.size) for i in infos), key=lambda f: f.name)
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return bool(self.fs.get_file_info(self.path(name)).is_file)
+
+    def read(self, name: str) -> bytes:
+        """The whole file. Raises FileNotFoundError."""
+        with self.fs.open_input_stream(self.path(name), compression=None) as stream:
+            data: bytes = stream.read()
+        return data
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write the whole file durably, replacing what was there."""
+        with self.writing(name) as sink:
+            sink.write(data)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """A sink that becomes the file when the block ends without an exception."""
+        if not self.local:
+            with self.fs.open_output_stream(self.path(name), compression=None) as stream:
+                yield stream
+            return
+        crash.point(f"before-write {name}")
+        target = self.path(name)
+        parent, base = os.path.split(target)
+        os.makedirs(parent, exist_ok=True)
+        temporary = os.path.join(parent, f"{TEMPORARY}{os.getpid()}-{base}")
+        try:
+            with open(temporary, "wb") as sink:
+                yield sink
+                sink.flush()
+                crash.point(f"after-write {name}")
+                os.fsync(sink.fileno())
+            crash.point(f"before-rename {name}")
+            os.replace(temporary, target)
+            crash.point(f"after-rename {name}")
+        except BaseException:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+            raise
+        sync_folder(parent)
+
+    def move(self, old: str, new: str) -> None:
+        """Rename a file; an object store copies it, then deletes the old one."""
+        if self.local:
+            os.makedirs(os.path.dirname(self.path(new)), exist_ok=True)
+        self.fs.move(self.path(old), self.path(new))
+
+    def delete(self, name: str) -> None:
+        """Delete a file that may be gone already."""
+        try:
+            self.fs.delete_file(self.path(name))
+        except FileNotFoundError:
+            return
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Create a local file that must not exist, atomically; False where it does."""
+        path = self.path(name)
+        parent, base = os.path.split(path)
+        os.makedirs(parent, exist_ok=True)
+        temporary = os.path.join(parent, f"{TEMPORARY}{os.getpid()}-{base}")
+        with open(temporary, "wb") as sink:
+            sink.write(data)
+            sink.flush()
+            os.fsync(sink.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        finally:
+            os.unlink(temporary)
+        sync_folder(parent)
+        return True
+
+
+def sync_folder(path: str) -> None:
+    """Make renames in a local folder survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,175 @@
+"""One driver a run folder.
+
+The lease is a file with a number; whoever creates the next number holds the folder. The
+holder rewrites its file now and then. A challenger on the same machine asks whether the
+holder's process lives; one elsewhere watches for `ttl` seconds whether the file changes,
+so no two clocks are compared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import LeaseError
+from pipeline.files import Folder
+
+LEASE = "lease"
+
+
+class Lease:
+    """Holds a run folder until `release`, or until the process dies.
+
+    `lost` is called from a thread if another driver took over, which happens only when
+    this process stood still for longer than `ttl` seconds. Raises LeaseError.
+    """
+
+    def __init__(self, folder: Folder, ttl: float, lost: Callable[[], None]) -> None:
+        self._folder = folder
+        self._ttl = ttl
+        self._lost = lost
+        self._stop = threading.Event()
+        self._beat = 0
+        number = _challenge(folder, ttl)
+        self._name = _claim(folder, number, self._content())
+        for name, _ in _claims(folder):
+            if name < self._name:
+                folder.delete(name)
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread.start()
+
+    def held(self) -> bool:
+        """Whether the newest claim is still ours."""
+        claims = _claims(self._folder)
+        return bool(claims) and claims[-1][0] == self._name
+
+    def release(self) -> None:
+        """Let the next driver in at once."""
+        self._stop.set()
+        self._thread.join()
+        if self.held():
+            self._folder.write(self._name, self._content(released=True))
+
+    def _keep(self) -> None:
+        while not self._stop.wait(self._ttl / 4):
+            if not self.held():
+                self._lost()
+                return
+            self._beat += 1
+            self._folder.write(self._name, self._content())
+
+    def _content(self, released: bool = False) -> bytes:
+        holder = {**_holder(), "beat": self._beat, "ttl": self._ttl, "released": released}
+        return json.dumps(holder).encode()
+
+
+def holder(folder: Folder) -> str | None:
+    """Who holds the folder, as far as one look can tell; None where it is free."""
+    claims = _claims(folder)
+    if not claims:
+        return None
+    held = _parse(folder, claims[-1][0])
+    if held["released"] or (_here(held) and not _alive(held)):
+        return None
+    return _describe(held)
+
+
+def _challenge(folder: Folder, ttl: float) -> int:
+    """The number of the next claim. Raises LeaseError where the present holder lives."""
+    claims = _claims(folder)
+    if not claims:
+        return 1
+    name, number = claims[-1]
+    held = _parse(folder, name)
+    if held["released"]:
+        return number + 1
+    if _here(held):
+        if _alive(held):
+            raise LeaseError(f"{folder.uri} is held by {_describe(held)}")
+        return number + 1
+    deadline = time.monotonic() + max(ttl, float(held["ttl"]))
+    while time.monotonic() < deadline:
+        time.sleep(min(1.0, ttl / 10))
+        now = _parse(folder, name) if _claims(folder)[-1][0] == name else {"released": False}
+        if now["released"]:
+            return number + 1
+        if now != held:
+            raise LeaseError(f"{folder.uri} is held by {_describe(held)}")
+    return number + 1
+
+
+def _claim(folder: Folder, number: int, content: bytes) -> str:
+    if folder.local:
+        name = f"{LEASE}/{number:08d}.json"
+        if not folder.create(name, content):
+            raise LeaseError(f"{folder.uri} was just taken by {holder(folder)}")
+        return name
+    # Most object stores cannot create exclusively, but they list consistently: of two who
+    # write a claim and then look, at least one sees the other, and gives way.
+    name = f"{LEASE}/{number:08d}-{uuid.uuid4().hex}.json"
+    folder.write(name, content)
+    if [n for n, found in _claims(folder) if found >= number] != [name]:
+        folder.delete(name)
+        raise LeaseError(f"{folder.uri} is being taken by another driver; try again")
+    return name
+
+
+def _claims(folder: Folder) -> list[tuple[str, int]]:
+    names = (found.name for found in folder.list(LEASE))
+    return [(n, int(Path(n).name[:8])) for n in names if n.endswith(".json")]
+
+
+def _parse(folder: Folder, name: str) -> dict[str, Any]:
+    held: dict[str, Any] = json.loads(folder.read(name))
+    return held
+
+
+def _holder() -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "machine": _machine(),
+        "pid": os.getpid(),
+        "started": _started(os.getpid()),
+    }
+
+
+def _machine() -> str:
+    """Names the running kernel and process namespace: only there do process ids compare."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    namespace = Path("/proc/self/ns/pid")
+    if boot.exists() and namespace.exists():
+        return f"{boot.read_text().strip()}/{namespace.stat().st_ino}"
+    return f"{socket.gethostname()}/{uuid.getnode():x}"
+
+
+def _started(pid: int) -> str | None:
+    """When a process started, so that a reused process id is not taken for it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+
+
+def _here(held: dict[str, Any]) -> bool:
+    return bool(held["machine"] == _machine())
+
+
+def _alive(held: dict[str, Any]) -> bool:
+    try:
+        os.kill(held["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return bool(_started(held["pid"]) == held["started"])
+
+
+def _describe(held: dict[str, Any]) -> str:
+    return f"process {held['pid']} on {held['host']}"

@@ -1,0 +1,67 @@
+"""manifest.json: how a run's rows came to be."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+PACKAGES = ("nabla-pipeline", "torch", "transformers", "ray", "pyarrow", "datasets")
+
+
+def describe(
+    totals: Mapping[str, Any],
+    *,
+    config_hash: str,
+    schema: pa.Schema,
+    counts: Mapping[str, int],
+    files: Iterable[str],
+    notes: Iterable[str],
+) -> dict[str, Any]:
+    """The manifest of a finished run, ready for JSON. `totals` are the recipe's own."""
+    return {
+        "schema": schema.metadata[b"nabla_schema"].decode(),
+        "config_hash": config_hash,
+        "commit": commit(),
+        "versions": versions(),
+        "counts": dict(counts),
+        **totals,
+        "files": list(files),
+        "notes": list(notes),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that shape a row; those installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """The git commit of this code, "+" behind it where files differ; None outside git."""
+    here = Path(__file__).resolve().parents[1]
+    if not (here / ".git").exists():
+        return None
+    try:
+        head = _git(here, "rev-parse", "HEAD")
+        changed = _git(here, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()

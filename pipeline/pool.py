@@ -1,0 +1,136 @@
+"""Ray Data's actor pool: shards, retries, scaling, node loss.
+
+One prompt is one task and one call of an async actor method, so a slow prompt holds up
+nothing. What travels back is a status; rows are committed by the actors.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from pipeline.cluster import Cluster
+from pipeline.ledger import Key, Ledger
+from pipeline.prompts import Item
+from pipeline.worker import Assignment, Worker
+
+BLOCK = 256
+INIT_DEATHS = 2
+
+
+@dataclass(frozen=True)
+class Status:
+    """How one prompt fared; see `worker.Worker`."""
+
+    key: Key
+    state: str
+    detail: str
+
+
+def start_ledger(max_attempts: int) -> Any:
+    """The ledger as an actor beside the driver: it lives and dies with the run."""
+    here = ray.get_runtime_context().get_node_id()
+    actor = ray.remote(num_cpus=0, max_restarts=0)(Ledger)
+    return actor.options(
+        scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False)
+    ).remote(max_attempts, node_alive)
+
+
+def node_alive(node: str) -> bool:
+    """Whether a node of the cluster lives, as far as its head knows."""
+    return any(found["NodeID"] == node and found["Alive"] for found in ray.nodes())
+
+
+def suspects(ledger: Any) -> list[Key]:
+    """The prompts to run alone."""
+    found: list[Key] = ray.get(ledger.suspects.remote())
+    return found
+
+
+def stop(ledger: Any, seconds: float) -> None:
+    """Let no prompt begin any more, and give workers so long to commit what waits."""
+    ray.get(ledger.stop.remote())
+    time.sleep(seconds)
+
+
+def run_pool(
+    items: Iterable[Item], count: int, assignment: Assignment, ledger: Any
+) -> Generator[Status, None, None]:
+    """Work on `count` items; yields a status as each one ends. Some may never be heard of:
+    a block that Ray gives up is missing here, and its prompts are not committed.
+    """
+    cluster = assignment.cluster
+    _configure(DataContext.get_current())
+    blocks = [ray.put(_block(chunk)) for chunk in _chunks(items, BLOCK)]
+    dataset = (
+        ray.data.from_arrow_refs(blocks)
+        # `strict` keeps this from fusing with the actors' stage, where one actor would get all.
+        .repartition(target_num_rows_per_block=1, strict=True)
+        .map_batches(
+            Worker,
+            fn_constructor_kwargs={"assignment": assignment, "ledger": ledger},
+            batch_size=1,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            compute=_strategy(cluster, count, assignment),
+            num_cpus=cluster.cpus_per_actor,
+            num_gpus=cluster.gpus_per_actor,
+        )
+    )
+    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for row in batch.to_pylist():
+            yield Status((row["prompt_id"], row["sample"]), row["state"], row["detail"])
+
+
+def _strategy(cluster: Cluster, count: int, assignment: Assignment) -> ActorPoolStrategy:
+    if assignment.alone:
+        return ActorPoolStrategy(
+            size=min(cluster.actors.min, count),
+            max_concurrent_calls_per_actor=1,
+            max_tasks_in_flight_per_actor=1,
+        )
+    # Rows that wait to be flushed occupy a call as well. No actor takes more than its share,
+    # however late the others come up.
+    share = math.ceil(count / cluster.actors.max)
+    calls = min(cluster.in_flight + assignment.store.settings.flush_rows - 1, share)
+    return ActorPoolStrategy(
+        min_size=cluster.actors.min,
+        max_size=cluster.actors.max,
+        max_concurrent_calls_per_actor=calls,
+        max_tasks_in_flight_per_actor=min(calls + math.ceil(calls / 4), share),
+    )
+
+
+def _configure(context: DataContext) -> None:
+    context.max_errored_blocks = -1
+    context.max_consecutive_actor_init_deaths = INIT_DEATHS
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_options.preserve_order = False
+    # A full pool grows; the default asks for a queue of nearly twice that, which would wait
+    # at one actor while others have nothing left.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
+
+
+def _block(items: Sequence[Item]) -> pa.Table:
+    return pa.table({"item": pa.array([pickle.dumps(item) for item in items], pa.binary())})
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    chunk: list[Item] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

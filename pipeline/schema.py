@@ -1,0 +1,148 @@
+"""The trace table: one explicit Arrow schema for every file of a run.
+
+`prompt`, `completion` and `messages` are lists of messages, so that `datasets` loads and
+TRL trains on `data/` as it is (a `prompt` column of texts beside `messages` would not
+do: TRL 1.16 takes a row for conversational by whichever of these columns it sees first).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from nabla_core.types import Message, Prompt, Trace
+from pipeline.prompts import Item
+
+VERSION = "1"
+
+_TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_REVISIONS = pa.list_(
+    pa.struct(
+        [
+            ("position", pa.int32()),
+            ("from_token", pa.int32()),
+            ("to_token", pa.int32()),
+            ("from_text", pa.string()),
+            ("to_text", pa.string()),
+            ("confidence", pa.float64()),
+            ("grad_norm", pa.float64()),
+            ("predicted_gain", pa.float64()),
+            ("reward_before", pa.float64()),
+            ("reward_after", pa.float64()),
+            ("accepted", pa.bool_()),
+        ]
+    )
+)
+_COST = pa.struct(
+    [
+        ("rollouts", pa.int64()),
+        ("generated_tokens", pa.int64()),
+        ("lm_forward", pa.int64()),
+        ("lm_backward", pa.int64()),
+        ("rm_forward", pa.int64()),
+        ("rm_backward", pa.int64()),
+        ("token_passes", pa.int64()),
+        ("flops", pa.float64()),
+        ("paper_calls", pa.int64()),
+        ("seconds", pa.float64()),
+    ]
+)
+
+# What every kind of row has: the store finds, verifies and sorts rows by these.
+KEYS = [
+    pa.field("prompt_id", pa.string(), nullable=False),
+    pa.field("sample", pa.int32(), nullable=False),
+    pa.field("input_fingerprint", pa.string(), nullable=False),
+    pa.field("attempt", pa.int32(), nullable=False),
+    pa.field("worker", pa.string(), nullable=False),
+    pa.field("created_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    pa.field("error", pa.string()),
+]
+
+TRACES = pa.schema(
+    [
+        *KEYS[:2],
+        ("question", pa.string()),
+        ("prompt", _TURNS),
+        ("completion", _TURNS),
+        ("messages", _TURNS),
+        ("system", pa.string()),
+        ("rendered_prompt", pa.string()),
+        ("response", pa.string()),
+        ("response_token_ids", pa.list_(pa.int32())),
+        ("finish_reason", pa.string()),
+        ("base_response", pa.string()),
+        ("base_reward", pa.float64()),
+        ("reward", pa.float64()),
+        ("method", pa.string()),
+        ("judge_model", pa.string()),
+        ("judge_revision", pa.string()),
+        ("guide_model", pa.string()),
+        ("guide_revision", pa.string()),
+        ("generation_model", pa.string()),
+        ("generation_revision", pa.string()),
+        ("expected_answer", pa.string()),
+        ("predicted_answer", pa.string()),
+        ("correct", pa.bool_()),
+        ("base_correct", pa.bool_()),
+        ("revisions", _REVISIONS),
+        ("cost", _COST),
+        ("seed", pa.int64()),
+        ("config_hash", pa.string()),
+        *KEYS[2:],
+    ],
+    metadata={"nabla_schema": f"traces/{VERSION}"},
+)
+
+
+def key_columns(item: Item, worker: str, attempt: int, error: str | None) -> dict[str, Any]:
+    """The columns of `KEYS` for one row made now."""
+    return {
+        "prompt_id": item.prompt.id,
+        "sample": item.prompt.sample,
+        "input_fingerprint": item.fingerprint,
+        "attempt": attempt,
+        "worker": worker,
+        "created_at": datetime.now(UTC),
+        "error": error,
+    }
+
+
+def prompt_columns(prompt: Prompt) -> dict[str, Any]:
+    """The columns that say what was asked; dead letters have these alone."""
+    asked = _asked(prompt)
+    return {
+        "question": prompt.text,
+        "prompt": asked,
+        "messages": asked,
+        "system": prompt.system,
+        "expected_answer": prompt.answer,
+    }
+
+
+def trace_columns(prompt: Prompt, trace: Trace) -> dict[str, Any]:
+    """The columns that say what was answered and how."""
+    answered: list[Message] = [{"role": "assistant", "content": trace.text}]
+    return {
+        "completion": answered,
+        "messages": _asked(prompt) + answered,
+        "rendered_prompt": trace.prompt_text,
+        "response": trace.text,
+        "response_token_ids": list(trace.tokens),
+        "finish_reason": trace.finish_reason,
+        "base_response": trace.base_text,
+        "base_reward": trace.base_reward,
+        "reward": trace.reward,
+        "revisions": [asdict(revision) for revision in trace.revisions],
+        "cost": asdict(trace.cost),
+    }
+
+
+def _asked(prompt: Prompt) -> list[Message]:
+    system: list[Message] = (
+        [{"role": "system", "content": prompt.system}] if prompt.system is not None else []
+    )
+    return [*system, *prompt.messages]

@@ -1,0 +1,223 @@
+"""The run folder: what is committed, what is missing, and the final files.
+
+    config.yaml     the resolved config      data/         finished rows, in input order
+    manifest.json   versions, counts, cost   dead_letter/  rows that could not be made
+    parts/          rows as they finish      set_aside/    damaged or foreign files
+    lease/          who drives               superseded/   rows of edited or removed prompts
+    _SUCCESS        the final files are whole
+
+A row counts as committed once its part is. Parts are deleted only after `_SUCCESS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import crash
+from pipeline.compact import Compactor
+from pipeline.errors import ResumeError, StoreError
+from pipeline.files import TEMPORARY, Folder
+from pipeline.parts import PARTS, DamagedError, commit, new_name, open_part, read_keys
+from pipeline.slots import DEAD, FINISHED, Slots
+
+DATA, DEAD_LETTER, SET_ASIDE, SUPERSEDED = "data", "dead_letter", "set_aside", "superseded"
+SUCCESS = "_SUCCESS"
+
+
+@dataclass(frozen=True)
+class Store:
+    """How rows become files.
+
+    A worker commits when `flush_rows` rows wait, when one has waited `flush_seconds`, or
+    when it has nothing else to do. Final files hold `rows_per_file` rows. `threads` read
+    and write files at a time. Another driver may take the folder over once this one has
+    been silent for `lease_seconds`.
+    """
+
+    flush_rows: int = 1
+    flush_seconds: float = 10.0
+    rows_per_file: int = 50_000
+    threads: int = 4
+    lease_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("flush_rows", "rows_per_file", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"store.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("flush_seconds", "lease_seconds"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"store.{name} must be above 0, got {getattr(self, name)}")
+
+
+class RunStore:
+    """The rows of one run folder. `schema` is the table's, marked with the run's config.
+
+    Pickles to a few strings, so workers get one and `commit` through it.
+    """
+
+    def __init__(self, uri: str, schema: pa.Schema, settings: Store) -> None:
+        try:
+            self.folder = Folder(uri)
+        except (OSError, ValueError, ImportError) as error:
+            raise StoreError(f"cannot open run folder {uri}: {error}") from error
+        self.schema = schema
+        self.settings = settings
+
+    def commit(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Make rows durable as one part."""
+        commit(self.folder, self.schema, rows)
+
+    def done(self) -> bool:
+        """Whether the last run over this folder came to its end."""
+        return self.folder.exists(SUCCESS)
+
+    def sweep(self) -> None:
+        """Delete unfinished files of drivers and workers that died. Needs the lease."""
+        for name in (PARTS, DATA, DEAD_LETTER, SUPERSEDED, ""):
+            for found in self.folder.list(name):
+                if found.name.rpartition("/")[2].startswith(TEMPORARY):
+                    self.folder.delete(found.name)
+
+    def scan(self, inputs: Mapping[str, str], samples: int) -> Slots:
+        """Where every row of the input stands, by what the files hold.
+
+        Files that are torn, altered or not ours are moved to set_aside/. Of an unfinished
+        folder the parts count; a final file that knows rows no part does becomes one.
+        """
+        slots = Slots(inputs, samples)
+        if self.done():
+            self._add(slots, (DATA, DEAD_LETTER, PARTS))
+            return slots
+        self._add(slots, (PARTS,))
+        for name, keys in self._keys((DATA, DEAD_LETTER)):
+            if slots.add(name, keys):
+                slots.files[-1] = self._to_parts(name)
+        return slots
+
+    def rescan(self, slots: Slots) -> None:
+        """Enter the parts that were committed since."""
+        self._add(slots, (PARTS,), frozenset(slots.files))
+
+    def refuse_changes(self, slots: Slots) -> None:
+        """Raises ResumeError where committed rows do not belong to this input."""
+        told = [
+            f"{len(names)} committed rows {what}: {', '.join(names[:3])}"
+            for names, what in (
+                (slots.changed, "belong to prompts that were edited since"),
+                (slots.vanished, "belong to prompts that are not in the input any more"),
+            )
+            if names
+        ]
+        if told:
+            raise ResumeError(
+                f"{self.folder.uri}: {'; '.join(told)}. Use another run_dir, or "
+                "allow_input_change=true to redo them (old rows go to superseded/)"
+            )
+
+    def reopen(self) -> None:
+        """Make a finished folder one that is being worked on: final files become parts."""
+        self.folder.delete(SUCCESS)
+        crash.point("reopen")
+        for name in (DATA, DEAD_LETTER):
+            for found in self.folder.list(name):
+                self._to_parts(found.name)
+                crash.point("reopening")
+
+    def tidy(self) -> None:
+        """Delete what a finished folder does not need any more."""
+        for name in self.parts():
+            self.folder.delete(name)
+
+    def compact(self, slots: Slots) -> list[str]:
+        """Write data/ and dead_letter/ from the parts; returns the files.
+
+        Raises DamagedError where a part turns out not to be whole; it is then set aside,
+        and a new scan finds its rows missing.
+        """
+        settings = self.settings
+        compactor = Compactor(
+            self.folder, self.schema, slots, settings.rows_per_file, settings.threads
+        )
+        try:
+            data = compactor.run(DATA, list(slots.in_state(FINISHED)))
+            crash.point("between-data-and-dead")
+            return data + compactor.run(DEAD_LETTER, list(slots.in_state(DEAD)))
+        except DamagedError as error:
+            if len(error.args) > 1:
+                self._set_aside(error.args[1], error.args[0])
+            raise
+
+    def supersede(self, slots: Slots) -> None:
+        """Keep what an edited input replaced: parts with such rows go to superseded/."""
+        if not slots.changed and not slots.vanished:
+            return
+        old = {key for key in (*slots.changed, *slots.vanished)}
+        for name, keys in self._keys((PARTS,)):
+            rows = zip(keys["prompt_id"].to_pylist(), keys["sample"].to_pylist(), strict=True)
+            chosen = [n for n, (i, s) in enumerate(rows) if f"{i}#{s}" in old]
+            if chosen:
+                with open_part(self.folder, name, self.schema) as file:
+                    table = file.read().take(chosen)
+                base = name.rpartition("/")[2]
+                with self.folder.writing(f"{SUPERSEDED}/{base}") as sink:
+                    pq.write_table(table, sink, compression="zstd")
+
+    def succeed(self, parts: Sequence[str]) -> None:
+        """Mark the final files as whole, then delete the parts they were made of."""
+        crash.point("before-success")
+        self.folder.write(SUCCESS, b"")
+        crash.point("after-success")
+        with ThreadPoolExecutor(self.settings.threads) as pool:
+            list(pool.map(self.folder.delete, parts))
+
+    def parts(self) -> list[str]:
+        """The names of all parts."""
+        return [found.name for found in self.folder.list(PARTS)]
+
+    def rows(self, columns: Sequence[str], *, final: bool = True) -> Iterator[pa.Table]:
+        """Some columns of all rows, a row group at a time: of the final files, or of parts."""
+        for name in (DATA, DEAD_LETTER) if final else (PARTS,):
+            for found in self.folder.list(name):
+                with open_part(self.folder, found.name, self.schema) as file:
+                    for group in range(file.metadata.num_row_groups):
+                        yield file.read_row_group(group, columns=list(columns))
+
+    def _add(self, slots: Slots, folders: Sequence[str], but: frozenset[str] = frozenset()) -> None:
+        for name, keys in self._keys(folders, but):
+            slots.add(name, keys)
+
+    def _to_parts(self, name: str) -> str:
+        new = f"{PARTS}/{new_name()}"
+        self.folder.move(name, new)
+        return new
+
+    def _keys(
+        self, folders: Sequence[str], but: frozenset[str] = frozenset()
+    ) -> Iterator[tuple[str, pa.Table]]:
+        """File by file, the columns a resume needs."""
+        names = [f.name for sub in folders for f in self.folder.list(sub) if f.name not in but]
+        with ThreadPoolExecutor(self.settings.threads) as pool:
+            for start in range(0, len(names), 256):
+                chunk = names[start : start + 256]
+                for name, keys in zip(chunk, pool.map(self._read_keys, chunk), strict=True):
+                    if isinstance(keys, DamagedError):
+                        self._set_aside(name, str(keys))
+                    else:
+                        yield name, keys
+
+    def _read_keys(self, name: str) -> pa.Table | DamagedError:
+        try:
+            return read_keys(self.folder, name, self.schema)
+        except DamagedError as error:
+            return error
+
+    def _set_aside(self, name: str, reason: str) -> None:
+        base = name.replace("/", "-")
+        self.folder.move(name, f"{SET_ASIDE}/{base}")
+        self.folder.write(f"{SET_ASIDE}/{base}.reason.txt", f"{reason}\n".encode())

@@ -1,0 +1,77 @@
+"""Is an answer right? Graders from a response and the expected answer to a verdict."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from nabla_core.embedded import task
+from nabla_core.types import Prompt
+from pipeline.math_answers import MathGrader
+from pipeline.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Verify:
+    """How answers are graded against the `answer` of the input.
+
+    `embedded`: the embedded task's own grader. `exact`: equal texts after trimming.
+    `last_number`: equal last numbers (GSM8K's way). `math`: math-verify, LaTeX and all, in
+    a child process that has `seconds` for each answer. `none` grades nothing.
+    """
+
+    method: Literal["none", "embedded", "exact", "last_number", "math"] = "none"
+    seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.seconds <= 0:
+            raise ValueError(f"verify.seconds must be above 0, got {self.seconds}")
+
+
+Grader = Callable[[Prompt, str], Verdict]
+
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+
+
+def grader(settings: Verify) -> Grader:
+    """The configured grader. A prompt without an expected answer has no verdict."""
+    match settings.method:
+        case "none":
+            return lambda prompt, response: Verdict(None, None)
+        case "embedded":
+            return _embedded
+        case "exact":
+            return _exact
+        case "last_number":
+            return _last_number
+        case "math":
+            return MathGrader(settings.seconds)
+
+
+def _embedded(prompt: Prompt, response: str) -> Verdict:
+    grade = task.grade(prompt.text, response)
+    return Verdict(grade.predicted, grade.answer)
+
+
+def _exact(prompt: Prompt, response: str) -> Verdict:
+    predicted = response.strip()
+    expected = prompt.answer
+    return Verdict(predicted, None if expected is None else predicted == expected.strip())
+
+
+def _last_number(prompt: Prompt, response: str) -> Verdict:
+    predicted = last_number(response)
+    if prompt.answer is None:
+        return Verdict(predicted, None)
+    expected = last_number(prompt.answer)
+    if expected is None:
+        return Verdict(predicted, None)
+    return Verdict(predicted, predicted is not None and float(predicted) == float(expected))
+
+
+def last_number(text: str) -> str | None:
+    """The last number of a text without its thousands separators; None where there is none."""
+    found = _NUMBER.findall(text)
+    return found[-1].replace(",", "") if found else None

@@ -1,0 +1,129 @@
+"""The actor of the pool: models, a pump, and the ledger's word on every prompt."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import json
+import os
+import pickle
+import sys
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from nabla_core.errors import ModelError
+from pipeline.cluster import Cluster
+from pipeline.ledger import Key, Place, Verdict
+from pipeline.prompts import Item
+from pipeline.pump import Pump
+from pipeline.recipe import Recipe
+from pipeline.store import RunStore
+
+LOAD_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What every worker of a pool is given. `alone`: one prompt at a time."""
+
+    recipe: Recipe
+    store: RunStore
+    cluster: Cluster
+    alone: bool
+
+
+class Worker:
+    """Takes prompts, commits their rows, returns only how each of them fared.
+
+    A status is (prompt_id, sample, state, detail), state one of done, dead, later, again, stop,
+    load_failed, commit_failed; detail is JSON numbers of a done row, else a reason.
+    """
+
+    def __init__(self, assignment: Assignment, ledger: Any) -> None:
+        node: str = ray.get_runtime_context().get_node_id()
+        self._place = Place(f"{node[:8]}-{os.getpid()}-{uuid.uuid4().hex[:6]}", node)
+        self._ledger = ledger
+        self._alone = assignment.alone
+        self._broken: str | None = None
+        cluster = assignment.cluster
+        faulthandler.dump_traceback_later(cluster.load_seconds, exit=True, file=sys.stderr)
+        try:
+            self._maker = self._open(assignment.recipe)
+        except ModelError as error:
+            self._broken = str(error)
+            return
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        self._pump = Pump(
+            self._maker,
+            assignment.store,
+            worker=self._place.worker,
+            in_flight=cluster.in_flight,
+            hang_seconds=cluster.hang_seconds,
+            fatal=self._die,
+        )
+        threading.Thread(target=self._flush_when_stopped, daemon=True).start()
+
+    async def __call__(self, batch: pa.Table) -> pa.Table:
+        """`batch` holds pickled items; the statuses come back in its order."""
+        items: list[Item] = [pickle.loads(value.as_py()) for value in batch["item"]]
+        statuses = await asyncio.gather(*(self._one(item) for item in items))
+        columns = ("prompt_id", "sample", "state", "detail")
+        return pa.table(dict(zip(columns, map(list, zip(*statuses, strict=True)), strict=True)))
+
+    async def _one(self, item: Item) -> tuple[str, int, str, str]:
+        key: Key = (item.prompt.id, item.prompt.sample)
+        if self._broken is not None:
+            return (*key, "load_failed", self._broken)
+        verdict: Verdict = await self._ledger.begin.remote(key, self._place, self._alone)
+        if verdict.action in ("later", "again", "stop"):
+            return (*key, verdict.action, "")
+        if verdict.action == "give_up":
+            future = self._pump.give_up(item, verdict.attempt, verdict.reason)
+        else:
+            future = self._pump.submit(item, verdict.attempt)
+        try:
+            row = await asyncio.wrap_future(future)
+        except Exception as error:  # noqa: BLE001 - the driver ends the run with it
+            return (*key, "commit_failed", f"{type(error).__name__}: {error}")
+        self._ledger.end.remote(key)
+        if row["error"] is not None:
+            return (*key, "dead", row["error"])
+        return (*key, "done", json.dumps(self._maker.numbers(row)))
+
+    def _open(self, recipe: Recipe) -> Any:
+        """Load the models; patiently where other workers could (a GPU not yet free, say)."""
+        for attempt in range(LOAD_TRIES):
+            try:
+                maker = recipe.open()
+            except Exception as error:
+                ever = ray.get(self._ledger.ever_loaded.remote())
+                if attempt == LOAD_TRIES - 1 or not ever:
+                    if isinstance(error, ModelError):
+                        raise
+                    raise ModelError(f"{type(error).__name__}: {error}") from error
+                time.sleep(5 * 2**attempt)
+            else:
+                ray.get(self._ledger.loaded.remote())
+                return maker
+        raise AssertionError("the loop returns or raises")
+
+    def _flush_when_stopped(self) -> None:
+        while not ray.get(self._ledger.stopped.remote()):
+            time.sleep(0.5)
+        self._pump.flush()
+
+    def _die(self, reason: str) -> None:
+        """End this process: Ray starts another, and the ledger knows why."""
+        sys.stderr.write(f"worker {self._place.worker} ends itself: {reason}\n")
+        faulthandler.dump_traceback(file=sys.stderr)
+        try:
+            ray.get(self._ledger.blame.remote(self._place.worker, reason), timeout=5)
+        finally:
+            os._exit(1)
