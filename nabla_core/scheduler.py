@@ -65,7 +65,7 @@ class Scheduler:
             if running.missing == 0:
                 served[id(running)] = running
         for running in served.values():
-            self._resume(running)
+            self._advance(running, _answer(running))
 
     def close(self) -> None:
         """Abandon every flow: their `finally` blocks run, `done` is not called."""
@@ -76,34 +76,47 @@ class Scheduler:
         for engine in self._engines.engines:
             engine.forget()
 
-    def _resume(self, running: _Running) -> None:
-        failure = next((r for r in running.replies if isinstance(r, Exception)), None)
-        if failure is not None:
-            error = failure
-            self._advance(running, lambda: running.flow.throw(error))
-        else:
-            values = [reply.value for reply in running.replies]
-            self._advance(running, lambda: running.flow.send(values))
-
     def _advance(self, running: _Running, move: Callable[[], Iterable[Request[Any]]]) -> None:
-        try:
-            requests = list(move())
-        except StopIteration as stop:
-            trace: Trace = stop.value
-            self._finish(running, replace(trace, cost=running.cost))
-        except Exception as error:  # noqa: BLE001 - handed to `done`, the flow's owner
-            self._finish(running, error)
-        else:
+        while True:
+            try:
+                requests = list(move())
+            except StopIteration as stop:
+                trace: Trace = stop.value
+                return self._finish(running, replace(trace, cost=running.cost))
+            except Exception as error:  # noqa: BLE001 - handed to `done`, the flow's owner
+                return self._finish(running, error)
             running.replies = [None] * len(requests)
             running.missing = len(requests)
             for index, request in enumerate(requests):
-                self._tickets += 1
-                self._owner[self._tickets] = (running, index)
-                self._engines.serving(type(request)).submit(self._tickets, request)
+                self._submit(running, index, request)
+            if running.missing:
+                return None
+            move = _answer(running)
+
+    def _submit(self, running: _Running, index: int, request: Request[Any]) -> None:
+        try:
+            engine = self._engines.serving(type(request))
+        except LookupError as error:
+            running.replies[index] = error
+            running.missing -= 1
+        else:
+            self._tickets += 1
+            self._owner[self._tickets] = (running, index)
+            engine.submit(self._tickets, request)
 
     def _finish(self, running: _Running, result: Trace | Exception) -> None:
         self._in_flight -= 1
         running.done(result)
+
+
+def _answer(running: _Running) -> Callable[[], Iterable[Request[Any]]]:
+    """How a flow goes on: with its replies, or with the first exception among them."""
+    failure = next((r for r in running.replies if isinstance(r, Exception)), None)
+    if failure is not None:
+        error = failure
+        return lambda: running.flow.throw(error)
+    values = [reply.value for reply in running.replies]
+    return lambda: running.flow.send(values)
 
 
 def _fullness(engine: Engine) -> float:

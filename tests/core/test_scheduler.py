@@ -1,0 +1,381 @@
+"""The scheduler against an engine that only adds: no model, every batch on record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from nabla_core.engines.base import BatchEngine, Engines, Reply, Result
+from nabla_core.requests import Flow, Request, ask, ask_all
+from nabla_core.scheduler import Scheduler, drive
+from nabla_core.types import Cost, Trace
+
+
+@dataclass(frozen=True)
+class Double(Request[int]):
+    number: int
+
+
+@dataclass(frozen=True)
+class Negate(Request[int]):
+    number: int
+
+
+@dataclass(frozen=True)
+class Unheard(Request[int]):
+    number: int
+
+
+class Recording(BatchEngine):
+    """Answers numbers; records every batch it was asked for. `bad` numbers fail."""
+
+    def __init__(self, capacity: int = 4, bad: dict[int, str] | None = None) -> None:
+        super().__init__(capacity)
+        self.bad = bad or {}
+        self.batches: list[list[int]] = []
+
+    def answer(self, requests: Sequence[Any]) -> Sequence[Result]:
+        self.batches.append([r.number for r in requests])
+        for request in requests:
+            if self.bad.get(request.number) == "whole batch":
+                raise ValueError(f"cannot take {request.number}")
+        return [
+            ValueError(f"cannot answer {r.number}")
+            if self.bad.get(r.number) == "itself"
+            else Reply(self.value(r.number), Cost(rm_forward=1, token_passes=r.number))
+            for r in requests
+        ]
+
+    def value(self, number: int) -> int:
+        raise NotImplementedError
+
+
+class Doubling(Recording):
+    kinds = (Double,)
+
+    def value(self, number: int) -> int:
+        return 2 * number
+
+
+class Negating(Recording):
+    kinds = (Negate,)
+
+    def value(self, number: int) -> int:
+        return -number
+
+
+def trace(name: object, *numbers: int) -> Trace:
+    return Trace(
+        prompt_id=str(name),
+        sample=0,
+        prompt_text="",
+        text="",
+        tokens=numbers,
+        finish_reason="stop",
+        base_text="",
+        base_reward=None,
+        reward=None,
+        revisions=(),
+        seed=0,
+    )
+
+
+def doubled(number: int) -> Flow:
+    answer = yield from ask(Double(number))
+    return trace(number, answer)
+
+
+def results(flows: list[Flow], *engines: Recording, **settings: Any) -> dict[str, Trace]:
+    return {t.prompt_id: t for t in drive(flows, Engines(*engines), **settings)}
+
+
+def test_every_reply_reaches_the_flow_that_asked():
+    def two_steps(number: int) -> Flow:
+        once = yield from ask(Double(number))
+        twice = yield from ask(Double(once))
+        back = yield from ask(Negate(twice))
+        return trace(number, once, twice, back)
+
+    done = results([two_steps(n) for n in range(1, 11)], Doubling(), Negating(), in_flight=7)
+    assert {k: t.tokens for k, t in done.items()} == {
+        str(n): (2 * n, 4 * n, -4 * n) for n in range(1, 11)
+    }
+
+
+def test_ask_all_replies_in_the_order_of_the_requests_across_engines_and_batches():
+    def many(number: int) -> Flow:
+        replies = yield from ask_all(
+            [(Double if k % 3 else Negate)(10 * number + k) for k in range(9)]
+        )
+        return trace(number, *replies)
+
+    done = results([many(1), many(2)], Doubling(capacity=2), Negating(capacity=3))
+    for n in (1, 2):
+        assert done[str(n)].tokens == tuple(
+            2 * (10 * n + k) if k % 3 else -(10 * n + k) for k in range(9)
+        )
+
+
+def test_ask_all_of_nothing_asks_nothing():
+    def idle() -> Flow:
+        replies = yield from ask_all([])
+        return trace("idle", len(replies))
+
+    engine = Doubling()
+    assert results([idle()], engine)["idle"].tokens == (0,)
+    assert engine.batches == []
+
+
+def test_a_flow_that_yields_no_request_is_sent_no_reply_and_goes_on():
+    def empty() -> Flow:
+        replies = yield ()
+        assert list(replies) == []
+        answer = yield from ask(Double(4))
+        return trace("empty", answer)
+
+    assert results([empty()], Doubling())["empty"].tokens == (8,)
+
+
+def test_requests_of_one_kind_are_served_together():
+    doubling, negating = Doubling(capacity=4), Negating(capacity=4)
+
+    def both(number: int) -> Flow:
+        answer = yield from ask(Double(number))
+        other = yield from ask(Negate(answer))
+        return trace(number, other)
+
+    results([both(n) for n in range(12)], doubling, negating)
+    assert [len(batch) for batch in doubling.batches] == [4, 4, 4]
+    assert [len(batch) for batch in negating.batches] == [4, 4, 4]
+
+
+def test_the_fullest_engine_is_served_first():
+    doubling, negating = Doubling(capacity=4), Negating(capacity=4)
+
+    def negated(number: int) -> Flow:
+        answer = yield from ask(Negate(number))
+        return trace(number, answer)
+
+    scheduler = Scheduler(Engines(doubling, negating))
+    done: list[object] = []
+    for flow in (doubled(1), negated(2), negated(3)):
+        scheduler.submit(flow, done.append)
+    scheduler.step()
+    assert (doubling.batches, negating.batches) == ([], [[2, 3]])
+    assert scheduler.in_flight == 1
+    scheduler.step()
+    assert scheduler.in_flight == 0
+    assert len(done) == 3
+
+
+def test_no_more_flows_are_started_than_may_be_in_flight():
+    started: list[int] = []
+
+    def counted(number: int) -> Flow:
+        started.append(number)
+        yield from ask(Double(number))
+        return trace(number)
+
+    finished = 0
+    for _ in drive((counted(n) for n in range(20)), Engines(Doubling(2)), in_flight=5):
+        finished += 1
+        assert len(started) <= finished + 5
+    assert finished == 20
+
+
+def test_a_request_that_fails_ends_its_own_flow_alone():
+    engine = Doubling(bad={3: "itself"})
+    failures: dict[int, Exception] = {}
+    done = results(
+        [doubled(n) for n in range(6)], engine, failed=lambda i, e: failures.update({i: e})
+    )
+    assert sorted(done) == ["0", "1", "2", "4", "5"]
+    assert list(failures) == [3]
+    assert str(failures[3]) == "cannot answer 3"
+
+
+def test_without_a_taker_a_failure_is_raised():
+    with pytest.raises(ValueError, match="cannot answer 3"):
+        results([doubled(n) for n in range(6)], Doubling(bad={3: "itself"}))
+
+
+def test_a_failing_batch_is_halved_until_the_culprit_is_alone():
+    engine = Doubling(capacity=8, bad={5: "whole batch"})
+    failures: dict[int, Exception] = {}
+    done = results(
+        [doubled(n) for n in range(8)], engine, failed=lambda i, e: failures.update({i: e})
+    )
+    assert engine.batches == [
+        [0, 1, 2, 3, 4, 5, 6, 7],
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [4, 5],
+        [4],
+        [5],
+        [6, 7],
+    ]
+    assert sorted(done) == ["0", "1", "2", "3", "4", "6", "7"]
+    assert {k: t.tokens for k, t in done.items()}["7"] == (14,)
+    assert str(failures[5]) == "cannot take 5"
+
+
+def test_a_flow_may_catch_a_failure_and_ask_again():
+    def persistent(number: int) -> Flow:
+        try:
+            answer = yield from ask(Double(number))
+        except ValueError:
+            answer = yield from ask(Double(number + 1))
+        return trace(number, answer)
+
+    done = results([persistent(3)], Doubling(bad={3: "itself"}))
+    assert done["3"].tokens == (8,)
+
+
+def test_one_failure_of_several_requests_is_thrown_once_all_have_answered():
+    caught: list[str] = []
+
+    def several() -> Flow:
+        try:
+            yield from ask_all([Double(1), Double(3), Negate(2)])
+        except ValueError as error:
+            caught.append(str(error))
+        answer = yield from ask(Double(7))
+        return trace("several", answer)
+
+    done = results([several()], Doubling(bad={3: "itself"}), Negating())
+    assert caught == ["cannot answer 3"]
+    assert done["several"].tokens == (14,)
+
+
+def test_costs_of_a_flow_add_up_and_stay_its_own():
+    def costly(number: int) -> Flow:
+        yield from ask_all([Double(number), Double(10 * number), Negate(100 * number)])
+        yield from ask(Negate(number))
+        return trace(number)
+
+    done = results([costly(1), costly(2), costly(3)], Doubling(), Negating())
+    for n in (1, 2, 3):
+        cost = done[str(n)].cost
+        assert (cost.rm_forward, cost.token_passes) == (4, 112 * n)
+        assert cost.seconds > 0
+
+
+def test_an_exception_of_the_flow_itself_is_its_failure():
+    def clumsy() -> Flow:
+        answer = yield from ask(Double(1))
+        raise RuntimeError(f"did not expect {answer}")
+
+    failures: list[tuple[int, str]] = []
+    done = results(
+        [doubled(0), clumsy(), doubled(2)],
+        Doubling(),
+        failed=lambda i, e: failures.append((i, str(e))),
+    )
+    assert sorted(done) == ["0", "2"]
+    assert failures == [(1, "did not expect 2")]
+
+
+def test_a_request_that_no_engine_serves_is_named():
+    def lost() -> Flow:
+        yield from ask(Unheard(1))
+        return trace("lost")
+
+    with pytest.raises(LookupError, match=r"no engine serves Unheard; served: Double, Negate"):
+        results([lost()], Doubling(), Negating())
+
+
+def test_a_request_that_no_engine_serves_fails_its_flow_alone():
+    def lost() -> Flow:
+        yield from ask_all([Double(5), Unheard(1)])
+        return trace("lost")
+
+    failures: list[int] = []
+    done = results(
+        [doubled(1), lost(), doubled(2)], Doubling(), failed=lambda i, _: failures.append(i)
+    )
+    assert sorted(done) == ["1", "2"]
+    assert failures == [1]
+
+
+def endless(number: int, closed: list[int]) -> Flow:
+    try:
+        while True:
+            yield from ask_all([Double(number), Double(number)])
+    finally:
+        closed.append(number)
+
+
+def test_leaving_early_closes_every_flow_in_flight():
+    closed: list[int] = []
+    engine = Doubling()
+    flows = [doubled(0), *(endless(n, closed) for n in (1, 2, 3))]
+    driving = drive(flows, Engines(engine))
+    assert next(driving).prompt_id == "0"
+    driving.close()
+    assert sorted(closed) == [1, 2, 3]
+    assert engine.waiting == 0
+
+
+def test_an_error_that_ends_the_drive_closes_every_flow_in_flight():
+    closed: list[int] = []
+    flows = [endless(1, closed), doubled(3), endless(2, closed)]
+    with pytest.raises(ValueError, match="cannot answer 3"):
+        list(drive(flows, Engines(Doubling(bad={3: "itself"}))))
+    assert sorted(closed) == [1, 2]
+
+
+def test_a_source_of_flows_that_fails_closes_what_it_started():
+    closed: list[int] = []
+
+    def source():
+        yield endless(1, closed)
+        raise OSError("the prompts ran out of disk")
+
+    with pytest.raises(OSError, match="ran out"):
+        list(drive(source(), Engines(Doubling())))
+    assert closed == [1]
+
+
+def test_a_closed_scheduler_starts_afresh():
+    closed: list[int] = []
+    scheduler = Scheduler(Engines(Doubling()))
+    scheduler.submit(endless(1, closed), lambda _: None)
+    scheduler.close()
+    assert (closed, scheduler.in_flight) == ([1], 0)
+    done: list[Any] = []
+    scheduler.submit(doubled(4), done.append)
+    scheduler.step()
+    assert [t.tokens for t in done] == [(8,)]
+
+
+class Sized(Doubling):
+    """A request is as large as its number."""
+
+    def size(self, request: Double) -> int:
+        return request.number
+
+
+def test_batches_hold_like_sizes_within_the_token_limit():
+    engine = Sized(capacity=3)
+    engine.max_batch_tokens = 40
+    for ticket, number in enumerate([10, 30, 11, 9, 12, 31]):
+        engine.submit(ticket, Double(number))
+    while engine.waiting:
+        engine.step()
+    # The oldest first, with its nearest; 3 * 11 <= 40; 30 and 31 fit no batch of two.
+    assert engine.batches == [[10, 11, 9], [30], [12], [31]]
+
+
+def test_a_request_beyond_the_token_limit_is_served_alone():
+    engine = Sized(capacity=3)
+    engine.max_batch_tokens = 5
+    engine.submit(1, Double(100))
+    assert [result.value for _, result in engine.step()] == [200]
+
+
+def test_an_engine_without_capacity_is_refused():
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        Doubling(capacity=0)
