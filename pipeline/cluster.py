@@ -74,7 +74,7 @@ def connected(settings: Cluster) -> Iterator[None]:
             num_cpus=max(os.cpu_count() or 1, math.ceil(actors) + SPARE_CPUS),
             include_dashboard=False,
             object_store_memory=256 << 20,
-            logging_level="warning",
+            logging_level="error",
         )
     try:
         yield

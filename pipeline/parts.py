@@ -20,7 +20,7 @@ from pipeline.files import Folder
 
 PARTS = "parts"
 SUFFIX = ".parquet"
-CONFIG = b"nabla_config"
+KIND, CONFIG = b"nabla_schema", b"nabla_config"
 KEY_COLUMNS = ("prompt_id", "sample", "input_fingerprint", "created_at", "error")
 
 
@@ -55,28 +55,38 @@ def commit(folder: Folder, schema: pa.Schema, rows: Sequence[Mapping[str, Any]])
     return name
 
 
-def open_part(folder: Folder, name: str, schema: pa.Schema) -> pq.ParquetFile:
-    """A file of this run, its footer and schema checked. Raises DamagedError."""
+def marks(schema: pa.Schema) -> dict[bytes, bytes]:
+    """What tells the files of one run from others: kind of row and config."""
+    return {field: schema.metadata[field] for field in (KIND, CONFIG)}
+
+
+def open_marked(folder: Folder, name: str, wanted: Mapping[bytes, bytes]) -> pq.ParquetFile:
+    """A file that is whole and bears these marks. Raises DamagedError."""
     try:
         file = pq.ParquetFile(
             folder.fs.open_input_file(folder.path(name)), page_checksum_verification=True
         )
     except (pa.ArrowException, OSError) as error:
         raise DamagedError(f"no readable Parquet footer: {error}") from error
-    found = file.schema_arrow
-    if not found.equals(schema, check_metadata=False):
-        file.close(force=True)
-        raise DamagedError("another schema")
-    for field in (b"nabla_schema", CONFIG):
-        if (found.metadata or {}).get(field) != schema.metadata[field]:
+    found = file.schema_arrow.metadata or {}
+    for field, value in wanted.items():
+        if found.get(field) != value:
             file.close(force=True)
             raise DamagedError(f"made by another run ({field.decode()} differs)")
     return file
 
 
-def read_keys(folder: Folder, name: str, schema: pa.Schema) -> pa.Table:
-    """The columns a resume needs, of all rows of a part. Raises DamagedError."""
-    file = open_part(folder, name, schema)
+def open_part(folder: Folder, name: str, schema: pa.Schema) -> pq.ParquetFile:
+    """A file of the run whose rows have this schema. Raises DamagedError."""
+    file = open_marked(folder, name, marks(schema))
+    if not file.schema_arrow.equals(schema, check_metadata=False):
+        file.close(force=True)
+        raise DamagedError("another schema")
+    return file
+
+
+def read_keys(file: pq.ParquetFile) -> pa.Table:
+    """The columns a resume needs, of all rows; closes the file. Raises DamagedError."""
     try:
         return file.read(columns=list(KEY_COLUMNS))
     except (pa.ArrowException, OSError) as error:

@@ -7,8 +7,10 @@ one has waited long enough, or nothing else is in flight.
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -59,8 +61,10 @@ class Pump:
         self._unmade = 0
         self._count = threading.Lock()
         self._busy_since: float | None = None
-        for work in (self._drive, self._write, self._watch):
-            threading.Thread(target=work, name=work.__name__, daemon=True).start()
+        self._engine_thread = threading.Thread(target=self._drive, daemon=True)
+        self._engine_thread.start()
+        for work in (self._write, self._watch):
+            threading.Thread(target=work, daemon=True).start()
 
     def submit(self, item: Item, attempt: int) -> Future[dict[str, Any]]:
         """Work on a prompt. The future's exception, if any, is that of the commit."""
@@ -79,6 +83,11 @@ class Pump:
     def flush(self) -> None:
         """Commit what waits, now."""
         self._made.put(None)
+
+    def where(self) -> list[str]:
+        """The stack of the engine thread, as traceback lines."""
+        frame = sys._current_frames().get(self._engine_thread.ident or 0)
+        return traceback.format_stack(frame) if frame is not None else []
 
     def _drive(self) -> None:
         scheduler = Scheduler(self._maker.engines)

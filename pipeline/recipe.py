@@ -9,9 +9,12 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from nabla_core.config import LM, Decoding, Engine, Reward
+from nabla_core.embedded.weights import folder
 from nabla_core.engines.base import Engines
+from nabla_core.errors import ModelError
 from nabla_core.methods import flow
 from nabla_core.requests import Flow
+from nabla_core.templates import render_for_lm
 from nabla_core.types import Prompt, Trace
 from pipeline.schema import TRACES, prompt_columns, trace_columns
 from pipeline.summary import COLUMNS, Summary
@@ -83,13 +86,31 @@ class TraceRecipe:
 
 def open_engines(lm: LM, reward: Reward, engine: Engine) -> Engines:
     """The engines of one process; `scripted?...` as the LM's path loads no model."""
-    if lm.path.partition("?")[0] == "scripted":
+    if _scripted(lm):
         from nabla_core.engines import scripted  # noqa: PLC0415 - as below
 
         return scripted.from_path(lm.path, max_batch=engine.max_batch)
     from nabla_core.engines.loading import load_engines  # noqa: PLC0415 - torch: workers only
 
     return load_engines(lm, reward, engine)
+
+
+def render(prompt: Prompt, lm: LM) -> str:
+    """The prompt as the LM reads it; needs the tokenizer alone. Raises ModelError."""
+    if _scripted(lm):
+        return prompt.text
+    from transformers import AutoTokenizer  # noqa: PLC0415 - as above
+
+    path = str(folder("lm")) if lm.path == "embedded" else lm.path
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=lm.revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{lm.path}: cannot load a tokenizer: {error}") from error
+    return render_for_lm(prompt, tokenizer)[0]
+
+
+def _scripted(lm: LM) -> bool:
+    return lm.path.partition("?")[0] == "scripted"
 
 
 class TraceMaker:

@@ -124,6 +124,7 @@ class Run:
             slots = store.scan(inputs, plan.samples)
         if plan.retry_dead:
             slots.forget(DEAD)
+        store.announce(len(slots))
         self.watcher.started(len(slots), slots.count(FINISHED), slots.count(DEAD))
         with connected(plan.cluster):
             while True:

@@ -1,6 +1,7 @@
 """The run folder: what is committed, what is missing, and the final files.
 
     config.yaml     the resolved config      data/         finished rows, in input order
+    input.json      how many rows there will be
     manifest.json   versions, counts, cost   dead_letter/  rows that could not be made
     parts/          rows as they finish      set_aside/    damaged or foreign files
     lease/          who drives               superseded/   rows of edited or removed prompts
@@ -11,6 +12,7 @@ A row counts as committed once its part is. Parts are deleted only after `_SUCCE
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,11 +25,11 @@ from pipeline import crash
 from pipeline.compact import Compactor
 from pipeline.errors import ResumeError, StoreError
 from pipeline.files import TEMPORARY, Folder
-from pipeline.parts import PARTS, DamagedError, commit, new_name, open_part, read_keys
+from pipeline.parts import PARTS, DamagedError, commit, marks, new_name, open_part, read_keys
 from pipeline.slots import DEAD, FINISHED, Slots
 
 DATA, DEAD_LETTER, SET_ASIDE, SUPERSEDED = "data", "dead_letter", "set_aside", "superseded"
-SUCCESS = "_SUCCESS"
+SUCCESS, INPUT = "_SUCCESS", "input.json"
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ class RunStore:
         self.schema = schema
         self.settings = settings
 
+    def announce(self, rows: int) -> None:
+        """Leave word for `jobs.status` of how many rows there will be, and which are ours."""
+        told = {"rows": rows} | {k.decode(): v.decode() for k, v in marks(self.schema).items()}
+        self.folder.write(INPUT, json.dumps(told, indent=2).encode())
+
     def commit(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Make rows durable as one part."""
         commit(self.folder, self.schema, rows)
@@ -95,9 +102,17 @@ class RunStore:
             self._add(slots, (DATA, DEAD_LETTER, PARTS))
             return slots
         self._add(slots, (PARTS,))
-        for name, keys in self._keys((DATA, DEAD_LETTER)):
+        for name, keys in self._whole((DATA, DEAD_LETTER)):
             if slots.add(name, keys):
                 slots.files[-1] = self._to_parts(name)
+        return slots
+
+    def look(self, inputs: Mapping[str, str], samples: int) -> Slots:
+        """As `scan`, but changes nothing: the folder may be another driver's."""
+        slots = Slots(inputs, samples)
+        for name, keys in self._keys((PARTS, DATA, DEAD_LETTER)):
+            if not isinstance(keys, DamagedError):
+                slots.add(name, keys)
         return slots
 
     def rescan(self, slots: Slots) -> None:
@@ -158,7 +173,7 @@ class RunStore:
         if not slots.changed and not slots.vanished:
             return
         old = {key for key in (*slots.changed, *slots.vanished)}
-        for name, keys in self._keys((PARTS,)):
+        for name, keys in self._whole((PARTS,)):
             rows = zip(keys["prompt_id"].to_pylist(), keys["sample"].to_pylist(), strict=True)
             chosen = [n for n, (i, s) in enumerate(rows) if f"{i}#{s}" in old]
             if chosen:
@@ -189,8 +204,18 @@ class RunStore:
                         yield file.read_row_group(group, columns=list(columns))
 
     def _add(self, slots: Slots, folders: Sequence[str], but: frozenset[str] = frozenset()) -> None:
-        for name, keys in self._keys(folders, but):
+        for name, keys in self._whole(folders, but):
             slots.add(name, keys)
+
+    def _whole(
+        self, folders: Sequence[str], but: frozenset[str] = frozenset()
+    ) -> Iterator[tuple[str, pa.Table]]:
+        """The files that are whole and ours; others are set aside."""
+        for name, keys in self._keys(folders, but):
+            if isinstance(keys, DamagedError):
+                self._set_aside(name, str(keys))
+            else:
+                yield name, keys
 
     def _to_parts(self, name: str) -> str:
         new = f"{PARTS}/{new_name()}"
@@ -199,21 +224,17 @@ class RunStore:
 
     def _keys(
         self, folders: Sequence[str], but: frozenset[str] = frozenset()
-    ) -> Iterator[tuple[str, pa.Table]]:
-        """File by file, the columns a resume needs."""
+    ) -> Iterator[tuple[str, pa.Table | DamagedError]]:
+        """File by file, the columns a resume needs, or why the file is of no use."""
         names = [f.name for sub in folders for f in self.folder.list(sub) if f.name not in but]
         with ThreadPoolExecutor(self.settings.threads) as pool:
             for start in range(0, len(names), 256):
                 chunk = names[start : start + 256]
-                for name, keys in zip(chunk, pool.map(self._read_keys, chunk), strict=True):
-                    if isinstance(keys, DamagedError):
-                        self._set_aside(name, str(keys))
-                    else:
-                        yield name, keys
+                yield from zip(chunk, pool.map(self._read_keys, chunk), strict=True)
 
     def _read_keys(self, name: str) -> pa.Table | DamagedError:
         try:
-            return read_keys(self.folder, name, self.schema)
+            return read_keys(open_part(self.folder, name, self.schema))
         except DamagedError as error:
             return error
 

@@ -122,7 +122,7 @@ class Worker:
     def _die(self, reason: str) -> None:
         """End this process: Ray starts another, and the ledger knows why."""
         sys.stderr.write(f"worker {self._place.worker} ends itself: {reason}\n")
-        faulthandler.dump_traceback(file=sys.stderr)
+        sys.stderr.writelines(self._pump.where())
         try:
             ray.get(self._ledger.blame.remote(self._place.worker, reason), timeout=5)
         finally:

@@ -1,0 +1,26 @@
+# make demo: 64 prompts end to end.  make test: everything that is checked.
+# Each sets up .venv on its first run; later runs install nothing unless pyproject.toml changed.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+RUN := HF_HUB_OFFLINE=1 PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+
+.PHONY: demo test
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.installed
+	$(RUN) python -m jobs.demo
+
+test: $(VENV)/.installed
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) lint-imports
+	$(RUN) pytest -q
+
+$(VENV)/.installed: pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "Python 3.11 or later is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	test -x $(VENV)/bin/python || "$(PYTHON)" -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -e '.[dev]'
+	touch $@

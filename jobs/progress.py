@@ -1,0 +1,102 @@
+"""How far a run is, for a terminal or for a log."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter, defaultdict
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from pipeline.pool import Status
+
+LOG_SECONDS = 10.0
+
+
+class Progress:
+    """A `pipeline.run.Watcher`: one live line on a terminal, a line now and then elsewhere.
+
+    Rate, time left, acceptance and gains are of this run's rows; the count is of all.
+    """
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+        self._states: Counter[str] = Counter()
+        self._sums: defaultdict[str, float] = defaultdict(float)
+        self._total = self._before = 0
+        self._phase = "starting"
+        self._first: float | None = None
+        self._logged = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the live line away."""
+        self._live.stop()
+
+    def started(self, total: int, finished: int, dead: int) -> None:
+        self._total, self._before = total, finished + dead
+        resumed = f", {self._before} of them committed before" if self._before else ""
+        self._console.print(f"{total} rows{resumed}")
+
+    def phase(self, text: str) -> None:
+        self._phase = text
+        self._show()
+
+    def heard(self, status: Status) -> None:
+        self._first = self._first or time.monotonic()
+        self._states[status.state] += 1
+        if status.state == "done":
+            for name, value in json.loads(status.detail).items():
+                self._sums[name] += value
+        elif status.state == "dead":
+            self._console.print(f"dead letter {status.key[0]}#{status.key[1]}: {status.detail}")
+        self._show()
+
+    def line(self) -> str:
+        """The state of the run in one line."""
+        done, dead = self._states["done"], self._states["dead"]
+        parts = [self._phase, f"{self._before + done + dead}/{self._total}"]
+        if self._first is not None and done > 1:
+            rate = (done + dead) / max(time.monotonic() - self._first, 1e-9)
+            left = (self._total - self._before - done - dead) / rate
+            parts += [f"{rate:.1f} rows/s", f"{_clock(left)} left"]
+        if self._sums["proposed"]:
+            parts.append(f"accepted {self._sums['accepted'] / self._sums['proposed']:.0%}")
+        if done and "reward" in self._sums:
+            gain = (self._sums["reward"] - self._sums["base_reward"]) / done
+            parts.append(f"reward gain {gain:+.3f}")
+        if done and "correct" in self._sums:
+            before, after = self._sums["base_correct"] / done, self._sums["correct"] / done
+            parts.append(f"accuracy {before:.3f} -> {after:.3f}")
+        if dead:
+            parts.append(f"{dead} dead")
+        return "  ".join(parts)
+
+    def _show(self) -> None:
+        if self._console.is_terminal:
+            self._live.update(Text(self.line()))
+        elif time.monotonic() - self._logged >= LOG_SECONDS:
+            self._logged = time.monotonic()
+            self._console.print(self.line())
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,45 @@
+"""What a run would do, without running a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+
+from nabla_core.types import Prompt
+from pipeline.config import GenerateConfig
+from pipeline.generate import plan
+from pipeline.parts import with_config
+from pipeline.prompts import index, read
+from pipeline.recipe import render
+from pipeline.slots import DEAD, FINISHED
+from pipeline.store import RunStore
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Counts of a run, and its first prompt as the LM would read it."""
+
+    prompts: int
+    rows: int
+    finished: int
+    dead: int
+    first: Prompt
+    rendered: str
+
+
+def preview(config: GenerateConfig) -> Preview:
+    """Reads all prompts and the run folder; changes nothing. Raises PipelineError."""
+    planned = plan(config)
+    inputs = index(planned.read(), planned.source)
+    (first,) = islice(read(config.prompts), 1)
+    schema = with_config(planned.recipe.schema, planned.config_hash)
+    store = RunStore(config.run_dir, schema, config.store)
+    slots = store.look(inputs, config.samples_per_prompt)
+    return Preview(
+        len(inputs),
+        len(slots),
+        slots.count(FINISHED),
+        slots.count(DEAD),
+        first.prompt,
+        render(first.prompt, config.lm),
+    )
