@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -88,17 +89,18 @@ def load_language_model(
 def language_model(model: Any, tokenizer: Any, identity: Identity) -> LanguageModel:
     """Take a loaded causal LM apart; see the module."""
     head, body = model.get_output_embeddings(), model.base_model
+    table = model.get_input_embeddings().weight
     if not isinstance(head, nn.Linear):
         raise HeadError(f"{identity.name}: its output head is a {type(head).__name__}, not Linear")
     probe = _probe(model, tokenizer)
     with torch.no_grad():
         whole = model(input_ids=probe).logits
-        parts = head(body(input_ids=probe).last_hidden_state)
-    _same(whole, parts, identity.name, "logits are not head(body(ids))")
+        parts = head(body(inputs_embeds=table[probe]).last_hidden_state)
+    _same(whole, parts, identity.name, "logits are not head(body(table[ids]))")
     return LanguageModel(
         body=body,
         head=head,
-        table=model.get_input_embeddings().weight,
+        table=table,
         tokenizer=tokenizer,
         stop=_stop_ids(model, tokenizer),
         vocabulary=min(len(tokenizer), head.out_features),
@@ -125,15 +127,16 @@ def reward_model(model: Any, tokenizer: Any, identity: Identity) -> RewardModel:
     score = getattr(model, "score", None)
     if not isinstance(score, nn.Linear):
         raise HeadError(f"{identity.name}: no linear layer `score` to read a reward from")
+    table = model.get_input_embeddings().weight
     probe = _probe(model, tokenizer)
     with torch.no_grad():
         whole = model(input_ids=probe).logits
-        parts = score(model.base_model(input_ids=probe).last_hidden_state[:, -1])
-    _same(whole, parts, identity.name, "its reward is not score(body(ids)) at the last token")
+        parts = score(model.base_model(inputs_embeds=table[probe]).last_hidden_state[:, -1])
+    _same(whole, parts, identity.name, "its reward is not score(body(table[ids])) at the end")
     return RewardModel(
         body=model.base_model,
         score=score,
-        table=model.get_input_embeddings().weight,
+        table=table,
         tokenizer=tokenizer,
         context=_context(model),
         identity=identity,
@@ -158,6 +161,8 @@ def identify(path: str, revision: str | None) -> Identity:
 
 
 def _tokenizer(path: str, revision: str | None) -> Any:
+    if not Path(path).is_dir() and (path.startswith((".", "~", "/")) or path.count("/") > 1):
+        raise ModelError(f"{path}: no such folder")
     if Path(path).is_dir() and not any(Path(path).glob("tokenizer*")):
         raise ModelError(f"{path}: no tokenizer files in this folder")
     try:
@@ -167,10 +172,16 @@ def _tokenizer(path: str, revision: str | None) -> Any:
 
 
 def _model(auto: Any, path: str, revision: str | None, device: Any, dtype: torch.dtype) -> Any:
+    kind = auto.__name__.removeprefix("AutoModelFor")
     try:
-        model = auto.from_pretrained(path, revision=revision, dtype=dtype)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot load it as a {auto.__name__[13:]}: {error}") from error
+        model, report = auto.from_pretrained(
+            path, revision=revision, dtype=dtype, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{path}: cannot load it as a {kind}: {error}") from error
+    if report["missing_keys"]:
+        missing = ", ".join(sorted(report["missing_keys"])[:3])
+        raise ModelError(f"{path}: no {kind}: its weights lack {missing}")
     return model.to(device).eval().requires_grad_(False)
 
 

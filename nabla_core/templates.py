@@ -44,7 +44,7 @@ def render_for_reward(prompt: Prompt, tokenizer: Any) -> tuple[list[int], list[i
         return tokenizer.encode(_plain(turns)), []
     answered = [*turns, {"role": "assistant", "content": _HERE}]
     text = tokenizer.apply_chat_template(answered, tokenize=False)
-    before, found, after = text.partition(_HERE)
+    before, found, after = text.rpartition(_HERE)
     if not found:
         raise ValueError("the reward model's chat template drops the assistant's turn")
     encode = tokenizer.encode

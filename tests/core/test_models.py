@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GraniteConfig,
+    GraniteForCausalLM,
+    Qwen2ForCausalLM,
+    Qwen2ForSequenceClassification,
+)
+
+from nabla_core import Engine, Reward, load_engines
+from nabla_core.config import LM
+from nabla_core.errors import HeadError, ModelError, VocabularyError
+from nabla_core.models import identify, load_language_model, load_reward_model
+from tests.core.tiny import Family, characters, qwen2, save
+
+CPU: dict[str, Any] = {"revision": None, "device": torch.device("cpu"), "dtype": torch.float32}
+TOKENIZER = characters("abcdef")
+SMALL: dict[str, Any] = {
+    "vocab_size": 9,
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+    "bos_token_id": None,
+    "initializer_range": 0.5,
+}
+
+
+def test_a_missing_folder_is_named(tmp_path: Path):
+    missing = tmp_path / "nowhere" / "to-be-found"
+    with pytest.raises(ModelError, match=r"to-be-found: no such folder"):
+        load_language_model(str(missing), **CPU)
+    with pytest.raises(ModelError, match=r"to-be-found: no such folder"):
+        load_reward_model(str(missing), **CPU)
+
+
+def test_a_hub_id_that_cannot_be_reached_is_named():
+    with pytest.raises(ModelError, match="somebody/some-model"):
+        load_language_model("somebody/some-model", **CPU)
+
+
+def test_a_folder_without_tokenizer_is_refused(plain: Family, tmp_path: Path):
+    folder = shutil.copytree(plain.lm, tmp_path / "lm")
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(ModelError, match=f"{folder}: no tokenizer files"):
+        load_language_model(str(folder), **CPU)
+
+
+def test_a_folder_without_weights_is_refused(plain: Family, tmp_path: Path):
+    folder = shutil.copytree(plain.lm, tmp_path / "lm")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=f"{folder}: cannot load it as a CausalLM"):
+        load_language_model(str(folder), **CPU)
+
+
+def test_a_truncated_checkpoint_is_refused(plain: Family, tmp_path: Path):
+    folder = shutil.copytree(plain.lm, tmp_path / "lm")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match=f"{folder}: cannot load it as a CausalLM"):
+        load_language_model(str(folder), **CPU)
+
+
+def test_two_labels_are_refused(tmp_path: Path):
+    model = Qwen2ForSequenceClassification(qwen2(9, num_labels=2))
+    folder = save(tmp_path / "rm", model, TOKENIZER)
+    with pytest.raises(HeadError, match=f"{folder}: a reward model has one label, this one has 2"):
+        load_reward_model(str(folder), **CPU)
+
+
+def test_a_language_model_is_no_reward_model(plain: Family):
+    with pytest.raises(ModelError, match=str(plain.lm)):
+        load_reward_model(str(plain.lm), **CPU)
+
+
+def test_a_language_model_with_one_label_in_its_config_is_no_reward_model(tmp_path: Path):
+    """Its score layer would be random numbers."""
+    folder = save(tmp_path / "lm", Qwen2ForCausalLM(qwen2(9)), TOKENIZER)
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {"0": "reward"}
+    config["label2id"] = {"reward": 0}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"score\.weight"):
+        load_reward_model(str(folder), **CPU)
+
+
+def test_a_reward_model_is_no_language_model(plain: Family):
+    """Its output head would be random numbers."""
+    with pytest.raises(ModelError, match=rf"{plain.judge}.*lm_head\.weight"):
+        load_language_model(str(plain.judge), **CPU)
+
+
+def test_tied_embeddings_are_no_missing_weights(grouped: Family):
+    lm = load_language_model(str(grouped.lm), **CPU)
+    assert lm.head.weight.data_ptr() == lm.table.data_ptr()
+
+
+def test_a_soft_cap_behind_the_head_is_refused(tmp_path: Path):
+    torch.manual_seed(0)
+    config = Gemma2Config(**SMALL, final_logit_softcapping=3.0, attn_logit_softcapping=None)
+    folder = save(tmp_path / "lm", Gemma2ForCausalLM(config), TOKENIZER)
+    with pytest.raises(HeadError, match=rf"{folder}: logits are not head\(body\(table\[ids\]\)\)"):
+        load_language_model(str(folder), **CPU)
+
+
+def test_a_logit_scale_behind_the_head_is_refused(tmp_path: Path):
+    torch.manual_seed(0)
+    config = GraniteConfig(**SMALL, logits_scaling=8.0)
+    folder = save(tmp_path / "lm", GraniteForCausalLM(config), TOKENIZER)
+    with pytest.raises(HeadError, match="logits are not"):
+        load_language_model(str(folder), **CPU)
+
+
+def test_a_scale_on_the_embeddings_is_refused(tmp_path: Path):
+    """Gemma 3 scales what its table holds before the body sees it: rows of the table are not
+    the inputs a sweep must feed."""
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(**SMALL, layer_types=["full_attention"])
+    folder = save(tmp_path / "lm", Gemma3ForCausalLM(config), TOKENIZER)
+    with pytest.raises(HeadError, match=str(folder)):
+        load_language_model(str(folder), **CPU)
+
+
+@pytest.mark.parametrize(
+    ("declared", "stop"), [(1, {1}), ([4, 5], {1, 4, 5}), (None, {1})], ids=str
+)
+def test_stop_tokens_come_from_generation_config_and_tokenizer(
+    tmp_path: Path, declared: Any, stop: set[int]
+):
+    model = Qwen2ForCausalLM(qwen2(9))
+    model.generation_config.eos_token_id = declared
+    folder = save(tmp_path / "lm", model, TOKENIZER)
+    assert load_language_model(str(folder), **CPU).stop == stop
+
+
+def test_a_padded_table_never_yields_its_padding(grouped: Family):
+    lm = load_language_model(str(grouped.lm), **CPU)
+    logits = lm.logits(torch.randn(3, 32, generator=torch.Generator().manual_seed(0)))
+    assert logits.shape == (3, lm.vocabulary + 5)
+    assert logits[:, : lm.vocabulary].isfinite().all()
+    assert (logits[:, lm.vocabulary :] == float("-inf")).all()
+
+
+def test_parts_and_limits_are_read_from_the_folder(plain: Family):
+    lm = load_language_model(str(plain.lm), **CPU)
+    assert (lm.context, lm.vocabulary, lm.stop) == (64, 24, frozenset({1}))
+    rm = load_reward_model(str(plain.guide), **CPU)
+    assert (rm.context, rm.table.shape) == (64, (24, 32))
+    assert not any(p.requires_grad for p in [*lm.body.parameters(), *rm.body.parameters()])
+
+
+def test_another_checkpoint_has_another_revision(plain: Family, tmp_path: Path):
+    first = identify(str(plain.lm), None)
+    same = shutil.copytree(plain.lm, tmp_path / "same")
+    assert identify(str(same), None).revision == first.revision
+    weights = same / "model.safetensors"
+    changed = bytearray(weights.read_bytes())
+    changed[-1] ^= 1
+    weights.write_bytes(bytes(changed))
+    assert identify(str(same), None).revision != first.revision
+    assert identify("somebody/some-model", "abc123").revision == "abc123"
+
+
+def test_one_folder_in_both_roles_is_loaded_once(plain: Family):
+    both = load_engines(LM(str(plain.lm)), Reward(judge=str(plain.judge)), Engine(device="cpu"))
+    assert both.identities["guide"] is both.identities["judge"]
+    assert both.identities["judge"].name == str(plain.judge)
+    two = plain.engines()
+    assert two.identities["guide"].name == str(plain.guide)
+
+
+def test_a_reward_model_that_knows_too_few_tokens_is_refused(tmp_path: Path, plain: Family):
+    model = Qwen2ForSequenceClassification(qwen2(9, num_labels=1))
+    folder = save(tmp_path / "rm", model, TOKENIZER)
+    with pytest.raises(VocabularyError, match=rf"{folder} knows 3 of the 24 tokens of {plain.lm}"):
+        load_engines(LM(str(plain.lm)), Reward(judge=str(folder)), Engine(device="cpu"))
+
+
+def test_a_device_that_is_not_there_is_refused(plain: Family):
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without a GPU")
+    with pytest.raises(ModelError, match=r"engine\.device: cuda cannot be used"):
+        plain.engines(Engine(device="cuda"))
