@@ -30,6 +30,7 @@ from nabla_core.engines.memory import (
     stack,
     to_cache,
 )
+from nabla_core.errors import ContextError
 from nabla_core.models import LanguageModel
 from nabla_core.requests import Request, Response, Rollout
 from nabla_core.sampling import draw
@@ -124,12 +125,13 @@ class RolloutEngine:
     def step(self) -> list[tuple[int, Result]]:
         """Admit what fits, then decode until some row ends."""
         admitted: list[_Row] = []
+        finished: list[tuple[int, Result]] = []
         try:
-            finished = self._admit(admitted)
+            self._admit(admitted, finished)
             while self._rows and not finished:
                 finished = self._decode()
         except Exception as error:  # noqa: BLE001 - becomes the one row's result
-            return self._take_apart(admitted, error)
+            finished += self._take_apart(admitted, error)
         return finished
 
     def _take_apart(self, admitted: list[_Row], error: Exception) -> list[tuple[int, Result]]:
@@ -145,16 +147,15 @@ class RolloutEngine:
 
     # Admission ------------------------------------------------------------------------
 
-    def _admit(self, admitted: list[_Row]) -> list[tuple[int, Result]]:
+    def _admit(self, admitted: list[_Row], finished: list[tuple[int, Result]]) -> None:
         """Move requests from the queue into the batch; answer at once those with nothing to do."""
-        finished: list[tuple[int, Result]] = []
         if self._suspects:
             source, room = self._suspects, 0 if self._rows else 1
         else:
             source, room = self._queue, self.capacity - len(self._rows)
             # Joining costs a copy of the whole batch: wait until a fair share has left.
             if self._rows and room < self.capacity // 4:
-                return []
+                return
         width = max((len(r.prompt) + r.limit for r in self._rows), default=0)
         while source and len(admitted) < room:
             row = self._row(*source[0])
@@ -163,13 +164,14 @@ class RolloutEngine:
             if rows > 1 and rows * width > self._most_tokens:
                 break
             source.popleft()
-            if self._ended(row):
+            if row.limit < 1 and not row.tokens:
+                finished.append((row.ticket, ContextError("there is no room for a response")))
+            elif self._ended(row):
                 finished.append((row.ticket, self._reply(row, None)))
             else:
                 admitted.append(row)
         if admitted:
             self._enter(admitted)
-        return finished
 
     def _row(self, ticket: int, request: Rollout) -> _Row:
         limit = min(request.max_tokens, self._lm.context - len(request.context.lm))

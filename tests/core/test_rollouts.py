@@ -1,0 +1,358 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from transformers import MistralConfig, MistralForCausalLM
+
+from nabla_core.config import Sampling
+from nabla_core.draws import DrawKey, uniform
+from nabla_core.engines.base import Reply
+from nabla_core.engines.rollouts import RolloutEngine
+from nabla_core.errors import ContextError
+from nabla_core.models import LanguageModel, load_language_model
+from nabla_core.requests import Context, Response, Rollout
+from tests.core.tiny import Family, characters, save
+from tests.oracle.literal import sample_token
+
+GREEDY = Sampling(0)
+PROMPTS = ["1+1", "7", "9*9-3*3-2*2+1", "0-0-0-0", "5", "3*7+2", "8+8+8", "2*3*4*5*6*7"]
+CPU: dict[str, Any] = {"revision": None, "device": torch.device("cpu"), "dtype": torch.float32}
+
+
+def language_model(family: Family) -> LanguageModel:
+    return load_language_model(str(family.lm), **CPU)
+
+
+def context(ids: Sequence[int]) -> Context:
+    return Context("", tuple(ids), ((), ()), ((), ()))
+
+
+def rollout(
+    ids: Sequence[int], prefix: Sequence[int] = (), limit: int = 12, **more: Any
+) -> Rollout:
+    key = DrawKey(0, str(tuple(ids)), 0, "rollout 0")
+    settings: dict[str, Any] = {"sampling": GREEDY, "key": key, **more}
+    return Rollout(context(ids), tuple(prefix), limit, **settings)
+
+
+def answers(engine: RolloutEngine, requests: Sequence[Rollout]) -> list[Any]:
+    """Results in the order of the requests; what failed is an exception."""
+    for ticket, request in enumerate(requests):
+        engine.submit(ticket, request)
+    found: dict[int, Any] = {}
+    for _ in range(1000):
+        for ticket, result in engine.step():
+            assert ticket not in found
+            found[ticket] = result
+        if not engine.waiting:
+            break
+    assert sorted(found) == list(range(len(requests)))
+    return [found[n] for n in range(len(requests))]
+
+
+def responses(engine: RolloutEngine, requests: Sequence[Rollout]) -> list[Response]:
+    return [reply.value for reply in answers(engine, requests)]
+
+
+def generated(model: Any, ids: list[int], limit: int) -> tuple[int, ...]:
+    """What transformers generates greedily, one prompt at a time."""
+    output = model.generate(
+        torch.tensor([ids]),
+        attention_mask=torch.ones(1, len(ids), dtype=torch.int64),
+        do_sample=False,
+        max_new_tokens=limit,
+    )
+    return tuple(output[0, len(ids) :].tolist())
+
+
+@pytest.mark.parametrize("capacity", [1, 3, 32])
+def test_greedy_rollouts_equal_transformers_generate(family: Family, capacity: int):
+    lm, model = language_model(family), family.raw("lm")
+    # A padded table of random weights may prefer its padding; the product never does.
+    model.get_output_embeddings().weight[lm.vocabulary :] = 0
+    ids = [lm.tokenizer.encode(text) for text in PROMPTS]
+    limits = [12, 1, 9, 12, 5, 12, 2, 12]
+    found = responses(
+        RolloutEngine(lm, capacity, 1 << 20),
+        [rollout(i, limit=limit) for i, limit in zip(ids, limits, strict=True)],
+    )
+    expected = [generated(model, i, limit) for i, limit in zip(ids, limits, strict=True)]
+    assert [r.tokens for r in found] == expected
+    ends = ["stop" if tokens[-1] == 1 else "length" for tokens in expected]
+    assert [r.finish for r in found] == ends
+
+
+def test_the_tiny_models_end_both_ways(plain: Family):
+    """What the test above relies on."""
+    lm = language_model(plain)
+    ids = [lm.tokenizer.encode(text) for text in PROMPTS]
+    found = responses(RolloutEngine(lm, 8, 1 << 20), [rollout(i, limit=12) for i in ids])
+    assert {r.finish for r in found} == {"stop", "length"}
+
+
+def test_prompts_of_one_token_have_an_empty_history(family: Family):
+    lm, model = language_model(family), family.raw("lm")
+    ids = [[n] for n in (4, 5, 9, 11)]
+    expected = [literal(model, i, 6, GREEDY, lm.vocabulary) for i in ids]
+    engine = RolloutEngine(lm, 8, 1 << 20)
+    assert [r.tokens for r in responses(engine, [rollout(i, limit=6) for i in ids])] == expected
+    # Beside a long prompt, and alone.
+    long = lm.tokenizer.encode(PROMPTS[2])
+    together = responses(engine, [rollout(long, limit=6), rollout(ids[0], limit=6)])
+    assert together[1].tokens == expected[0]
+    assert responses(engine, [rollout(ids[1], limit=6)])[0].tokens == expected[1]
+
+
+def literal(
+    model: Any, ids: list[int], limit: int, sampling: Sampling, vocabulary: int
+) -> tuple[int, ...]:
+    """One token after the other, everything read again each time."""
+    y: list[int] = []
+    key = DrawKey(0, str(tuple(ids)), 0, "rollout 0")
+    while len(y) < limit and y[-1:] != [1]:
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([ids + y])).logits[0, -1, :vocabulary]
+        y.append(sample_token(logits, sampling, uniform(key, len(y))))
+    return tuple(y)
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 5, 32])
+def test_sampled_rollouts_are_the_literal_ones_at_every_batch_size(family: Family, capacity: int):
+    lm, model = language_model(family), family.raw("lm")
+    sampling = Sampling(0.8, 0.95, 15)
+    ids = [lm.tokenizer.encode(text) for text in PROMPTS]
+    found = responses(
+        RolloutEngine(lm, capacity, 1 << 20), [rollout(i, sampling=sampling) for i in ids]
+    )
+    expected = [literal(model, i, 12, sampling, lm.vocabulary) for i in ids]
+    assert [r.tokens for r in found] == expected
+
+
+def test_rows_of_one_batch_keep_their_own_sampling(plain: Family):
+    lm, model = language_model(plain), plain.raw("lm")
+    ids = [lm.tokenizer.encode(text) for text in PROMPTS]
+    settings = [GREEDY, Sampling(1.0), Sampling(0.5, 0.8), Sampling(2.0, top_k=3)] * 2
+    found = responses(
+        RolloutEngine(lm, 8, 1 << 20),
+        [rollout(i, sampling=s) for i, s in zip(ids, settings, strict=True)],
+    )
+    expected = [literal(model, i, 12, s, lm.vocabulary) for i, s in zip(ids, settings, strict=True)]
+    assert [r.tokens for r in found] == expected
+
+
+def test_more_requests_than_rows_are_refilled_as_rows_end(plain: Family):
+    lm, model = language_model(plain), plain.raw("lm")
+    ids = [lm.tokenizer.encode(f"{n}+{n * n}") for n in range(23)]
+    engine = RolloutEngine(lm, 4, 1 << 20)
+    widths: list[int] = []
+    decode = engine._decode
+
+    def counted() -> Any:
+        widths.append(len(engine._rows))
+        return decode()
+
+    engine._decode = counted  # type: ignore[method-assign]
+    found = responses(engine, [rollout(i, limit=1 + n % 9) for n, i in enumerate(ids)])
+    expected = [generated(model, i, 1 + n % 9) for n, i in enumerate(ids)]
+    assert [r.tokens for r in found] == expected
+    assert max(widths) == 4
+    # Rows that ended were replaced: nearly every pass ran with all four.
+    assert sum(widths) / len(widths) > 3.4
+
+
+def test_rows_are_bounded_by_tokens_too(plain: Family):
+    lm = language_model(plain)
+    ids = [lm.tokenizer.encode("1+1")] * 6
+    engine = RolloutEngine(lm, 6, max_batch_tokens=2 * (3 + 12))
+    rows: list[int] = []
+    decode = engine._decode
+
+    def counted() -> Any:
+        rows.append(len(engine._rows))
+        return decode()
+
+    engine._decode = counted  # type: ignore[method-assign]
+    responses(engine, [rollout(i) for i in ids])
+    assert max(rows) == 2
+
+
+@pytest.mark.parametrize("ending", ["stop", "limit", "beyond the limit"])
+def test_a_prefix_that_has_ended_generates_nothing(plain: Family, ending: str):
+    lm = language_model(plain)
+    engine = RolloutEngine(lm, 4, 1 << 20)
+    prefix, limit = {"stop": ((5, 6, 1), 12), "limit": ((5, 6, 7), 3)}.get(ending, ((5, 6, 7), 2))
+    (reply,) = answers(engine, [rollout((4, 5), prefix, limit)])
+    assert isinstance(reply, Reply)
+    assert reply.value.tokens == prefix
+    assert reply.value.finish == ("stop" if ending == "stop" else "length")
+    assert (reply.cost.rollouts, reply.cost.generated_tokens, reply.cost.lm_forward) == (1, 0, 0)
+    assert (reply.cost.paper_calls, reply.cost.token_passes) == (0, 0)
+
+
+def test_the_context_ends_a_response_before_the_limit_does(plain: Family):
+    lm = language_model(plain)
+    ids = lm.tokenizer.encode("1-1-" * 15)
+    assert len(ids) == 60
+    (found,) = responses(RolloutEngine(lm, 4, 1 << 20), [rollout(ids, limit=1000)])
+    assert len(found.tokens) <= 4
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_continuing_from_a_memory_gives_the_same_tokens(family: Family, keep: bool):
+    lm, model = language_model(family), family.raw("lm")
+    engine = RolloutEngine(lm, 8, 1 << 20, keep=keep)
+    ids = [lm.tokenizer.encode(text) for text in PROMPTS]
+    first = responses(engine, [rollout(i, keep=True) for i in ids])
+    assert all((r.memory is not None) == keep for r in first)
+    revisions = []
+    for i, response in zip(ids, first, strict=True):
+        for place in {0, len(response.tokens) // 2, len(response.tokens) - 1}:
+            prefix = (*response.tokens[:place], 7)
+            revisions.append(rollout(i, prefix, reuse=response.memory, keep=True))
+    with_memory = answers(engine, revisions)
+    without = answers(engine, [replace(r, reuse=None) for r in revisions])
+    expected = [
+        (*r.prefix, *literal_tail(model, [*r.context.lm, *r.prefix], 12 - len(r.prefix), lm))
+        for r in revisions
+    ]
+    assert [r.value.tokens for r in with_memory] == expected
+    assert [r.value.tokens for r in without] == expected
+    if keep:
+        assert all(r.cost.lm_forward == 0 for r in with_memory)
+        assert all(r.cost.token_passes == r.cost.generated_tokens for r in with_memory)
+        # And once more from the memory of the continuation.
+        deeper = [
+            replace(r, prefix=(*a.value.tokens[:-1], 8), reuse=a.value.memory)
+            for r, a in zip(revisions, with_memory, strict=True)
+        ]
+        again = responses(engine, deeper)
+        fresh = responses(engine, [replace(r, reuse=None) for r in deeper])
+        assert [r.tokens for r in again] == [r.tokens for r in fresh]
+
+
+def literal_tail(model: Any, ids: list[int], limit: int, lm: LanguageModel) -> tuple[int, ...]:
+    return literal(model, ids, limit, GREEDY, lm.vocabulary)
+
+
+def test_a_memory_that_does_not_reach_far_enough_is_not_used(plain: Family):
+    lm, model = language_model(plain), plain.raw("lm")
+    engine = RolloutEngine(lm, 8, 1 << 20)
+    ids = lm.tokenizer.encode("1+1")
+    (first,) = responses(engine, [rollout(ids, keep=True, limit=4)])
+    (found,) = answers(engine, [rollout(ids, (9, 9, 9), reuse=first.memory)])
+    assert found.value.tokens == (9, 9, 9, *literal_tail(model, [*ids, 9, 9, 9], 9, lm))
+    assert found.cost.lm_forward == 1
+
+
+def test_samples_of_one_prompt_read_it_once(plain: Family):
+    lm = language_model(plain)
+    ids = lm.tokenizer.encode("3*7+2")
+    requests = [
+        replace(rollout(ids, sampling=Sampling(1.0)), key=DrawKey(0, "p", n, "rollout"))
+        for n in range(6)
+    ]
+    found = answers(RolloutEngine(lm, 8, 1 << 20), requests)
+    assert sum(r.cost.lm_forward for r in found) == 1
+    assert sum(r.cost.token_passes - r.cost.generated_tokens for r in found) == len(ids) - 1
+    assert len({r.value.tokens for r in found}) > 1
+
+
+def test_costs_count_generated_tokens_and_passes(plain: Family):
+    lm = language_model(plain)
+    ids = lm.tokenizer.encode("3*7+2")
+    (found,) = answers(RolloutEngine(lm, 8, 1 << 20), [rollout(ids, (5, 6))])
+    cost, new = found.cost, len(found.value.tokens) - 2
+    assert new > 0
+    assert (cost.rollouts, cost.generated_tokens, cost.paper_calls) == (1, new, new)
+    # All but the last prefix token are read first, then one token a step.
+    assert cost.token_passes == len(ids) + 1 + new
+    assert cost.flops > 0
+    assert cost.seconds > 0
+
+
+def test_a_row_that_fails_fails_alone(plain: Family):
+    lm, model = language_model(plain), plain.raw("lm")
+    ids: list[list[int]] = [lm.tokenizer.encode(text) for text in PROMPTS]
+    ids[3] = [5, 999, 5]  # no such token
+    found = answers(RolloutEngine(lm, 4, 1 << 20), [rollout(i) for i in ids])
+    assert isinstance(found[3], IndexError)
+    for n, i in enumerate(ids):
+        if n != 3:
+            assert found[n].value.tokens == generated(model, i, 12)
+
+
+def test_a_failure_at_entry_loses_no_answer_given_at_once(plain: Family):
+    lm = language_model(plain)
+    found = answers(RolloutEngine(lm, 4, 1 << 20), [rollout((4, 5), (5, 1)), rollout((5, 999, 5))])
+    assert found[0].value.tokens == (5, 1)
+    assert isinstance(found[1], IndexError)
+
+
+def test_a_row_that_fails_on_the_way_fails_alone(plain: Family, monkeypatch: pytest.MonkeyPatch):
+    """A pass that breaks while many rows are under way is run again row by row."""
+    lm, model = language_model(plain), plain.raw("lm")
+    ids = [lm.tokenizer.encode(text) for text in PROMPTS]
+    engine = RolloutEngine(lm, 8, 1 << 20)
+    draw = engine._draw
+
+    def fragile(logits: Any) -> list[int]:
+        if any(row.prompt == tuple(ids[2]) and len(row.tokens) == 3 for row in engine._rows):
+            raise RuntimeError("broken")
+        return draw(logits)
+
+    monkeypatch.setattr(engine, "_draw", fragile)
+    found = answers(engine, [rollout(i) for i in ids])
+    assert str(found[2]) == "broken"
+    for n, i in enumerate(ids):
+        if n != 2:
+            assert found[n].value.tokens == generated(model, i, 12)
+            # What a failed attempt had generated is not booked twice.
+            assert found[n].cost.generated_tokens == len(found[n].value.tokens)
+
+
+def test_a_response_without_room_is_an_error_not_a_silence(plain: Family):
+    lm = language_model(plain)
+    (found,) = answers(RolloutEngine(lm, 4, 1 << 20), [rollout((4, 5), limit=0)])
+    assert isinstance(found, ContextError)
+
+
+def test_forgetting_drops_rows_and_queue(plain: Family):
+    lm = language_model(plain)
+    engine = RolloutEngine(lm, 2, 1 << 20)
+    for ticket in range(5):
+        engine.submit(ticket, rollout(lm.tokenizer.encode(PROMPTS[ticket])))
+    engine.step()
+    engine.forget()
+    assert engine.waiting == 0
+    assert engine.step() == []
+
+
+def test_a_sliding_window_sees_its_window_whatever_the_batch(tmp_path: Any):
+    tokenizer = characters("0123456789+-*")
+    torch.manual_seed(1)
+    config = MistralConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=64,
+        sliding_window=4,
+        initializer_range=0.25,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+    )
+    folder = save(tmp_path / "lm", MistralForCausalLM(config), tokenizer)
+    family = Family(folder, folder, folder)
+    lm, model = language_model(family), family.raw("lm")
+    ids = [tokenizer.encode(text) for text in PROMPTS]
+    found = responses(RolloutEngine(lm, 8, 1 << 20), [rollout(i, keep=True) for i in ids])
+    expected = [literal(model, i, 12, GREEDY, lm.vocabulary) for i in ids]
+    assert [r.tokens for r in found] == expected
