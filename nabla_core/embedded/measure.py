@@ -1,0 +1,110 @@
+"""What the embedded models are worth: how well scores verify, where gradients point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import Qwen2ForCausalLM, Qwen2ForSequenceClassification
+
+from nabla_core.embedded import corpus
+from nabla_core.embedded.corpus import PROMPT_LENGTH
+from nabla_core.embedded.models import score, score_embedded
+from nabla_core.embedded.rollouts import complete, response_logits
+from nabla_core.embedded.tokenizer import ZERO_ID
+from nabla_core.embedded.train_lm import shares, validation
+
+DIGIT_IDS = slice(ZERO_ID, ZERO_ID + 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """`auc` of trace correctness over single samples; accuracies of the best of 8 by score."""
+
+    auc: float
+    best_of_8_answer: float
+    best_of_8_trace: float
+
+
+@torch.no_grad()
+def verification(
+    rm: Qwen2ForSequenceClassification, lm: Qwen2ForCausalLM, *, prompts: int = 1000
+) -> Verification:
+    """Measure a reward model on 8 samples at tau .7 of each of the first validation prompts."""
+    device = str(lm.device)
+    asked, gold = validation(prompts, device)
+    generator = torch.Generator(device).manual_seed(0)
+    repeated = asked.repeat_interleave(8, 0)
+    responses = complete(lm, repeated, tau=0.7, generator=generator)
+    scores = score(rm, torch.cat((repeated, responses), 1))
+    right = (responses == gold.repeat_interleave(8, 0)).all(1)
+    rows = torch.arange(prompts, device=device) * 8 + scores.view(prompts, 8).argmax(1)
+    return Verification(area_under_curve(scores, right), *shares(responses[rows], gold))
+
+
+def area_under_curve(scores: Tensor, positive: Tensor) -> float:
+    """Share of (positive, negative) pairs `scores` orders rightly, ties counting half."""
+    pairs = scores[positive][:, None] - scores[~positive]
+    return ((pairs > 0).float() + 0.5 * (pairs == 0).float()).mean().item()
+
+
+def reward_gradient(
+    rm: Qwen2ForSequenceClassification, prompts: Tensor, responses: Tensor, *, create_graph: bool
+) -> Tensor:
+    """d score / d one-hot `[B, 16, V]` at each response position: `E @ d score / d e_i`.
+
+    With `create_graph` it can be differentiated again with respect to the weights.
+    """
+    ids = torch.cat((prompts, responses), 1)
+    embedding = rm.model.embed_tokens.weight
+    embedded = embedding[ids].detach().requires_grad_()
+    total = score_embedded(rm, embedded, ids).sum()
+    (gradient,) = torch.autograd.grad(total, embedded, create_graph=create_graph)
+    rows: Tensor = gradient[:, PROMPT_LENGTH:] @ embedding.T
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Pointing:
+    """Share of first errors at which the right digit ranks first of the nine others.
+
+    `gradient` by the reward gradient alone (chance .111), `with_prior` by the gradient plus
+    the LM's log-probability, `prior` by that alone. `errors` is the number of first errors.
+    """
+
+    gradient: float
+    with_prior: float
+    prior: float
+    errors: int
+
+
+def pointing(
+    rm: Qwen2ForSequenceClassification,
+    lm: Qwen2ForCausalLM,
+    *,
+    prompts: int = 2000,
+    scales: Sequence[float] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
+) -> Pointing:
+    """Measure a guide at the first errors of greedy responses; `with_prior` at its best scale."""
+    asked, _ = validation(prompts, str(lm.device))
+    responses = complete(lm, asked)
+    sound = corpus.locally_right(asked, responses)
+    rows = (~sound).any(1).nonzero().squeeze(1)
+    asked, responses = asked[rows], responses[rows]
+    step = (~sound[rows]).int().argmax(1)
+    right = corpus.right_digits(asked, responses).gather(1, step[:, None]).squeeze(1)
+    each = torch.arange(len(rows), device=rows.device)
+    gradient = reward_gradient(rm, asked, responses, create_graph=False)
+    gradient = gradient[each, 2 * step, DIGIT_IDS]
+    with torch.no_grad():
+        prior = response_logits(lm, asked, responses)[each, 2 * step, DIGIT_IDS].log_softmax(-1)
+    taken = responses[each, 2 * step] - ZERO_ID
+
+    def top(scores: Tensor) -> float:
+        best = scores.scatter(1, taken[:, None], float("-inf")).argmax(1)
+        return (best == right).float().mean().item()
+
+    both = max(top(scale * gradient + prior) for scale in scales)
+    return Pointing(top(gradient), both, top(prior), len(rows))

@@ -1,0 +1,95 @@
+"""The embedded models, from configuration: Qwen2 with hidden size 64, fp32, eager attention.
+
+Eager because gradient alignment differentiates a gradient, which fused attention cannot.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2ForSequenceClassification
+
+from nabla_core.embedded.tokenizer import PAD_ID, STOP_ID, VOCABULARY
+
+LM_LAYERS = 3
+RM_LAYERS = 6
+
+
+def _config(layers: int, **extra: Any) -> Qwen2Config:
+    config = Qwen2Config(
+        vocab_size=VOCABULARY,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        tie_word_embeddings=False,
+        initializer_range=0.05,
+        pad_token_id=PAD_ID,
+        bos_token_id=None,
+        eos_token_id=STOP_ID,
+        dtype="float32",
+        **extra,
+    )
+    config._attn_implementation = "eager"
+    return config
+
+
+def new_lm() -> Qwen2ForCausalLM:
+    """A language model of 126,976 random parameters, drawn from torch's global generator."""
+    return Qwen2ForCausalLM(_config(LM_LAYERS))
+
+
+def new_foundation() -> Qwen2ForCausalLM:
+    """As `new_lm`, with larger embeddings, for reward models to stand on.
+
+    A token must remain readable above the LM's layers for a reward model to compare it with
+    what the LM expected; standard deviation .05 drowns it (no trace learned in 1,300 steps).
+    """
+    lm = new_lm()
+    torch.nn.init.normal_(lm.model.embed_tokens.weight, std=0.5)
+    return lm
+
+
+def new_rm(lm: Qwen2ForCausalLM) -> Qwen2ForSequenceClassification:
+    """A reward model of 249,344 parameters over a frozen LM.
+
+    Embeddings and layers 1-3 are the LM's, and do not require gradients. Layers 4-6 start as
+    the identity: copies of the LM's too, for their attention to neighbours, but for the output
+    projections, which are zero.
+    """
+    rm = Qwen2ForSequenceClassification(_config(RM_LAYERS, num_labels=1))
+    rm.model.embed_tokens.load_state_dict(lm.model.embed_tokens.state_dict())
+    for mine, theirs in zip(rm.model.layers, 2 * list(lm.model.layers), strict=True):
+        mine.load_state_dict(theirs.state_dict())
+    with torch.no_grad():
+        for layer in rm.model.layers[LM_LAYERS:]:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+    freeze_lower(rm)
+    return rm
+
+
+def freeze_lower(rm: Qwen2ForSequenceClassification) -> None:
+    """Freeze a reward model's embeddings and layers 1-3."""
+    rm.model.embed_tokens.requires_grad_(False)
+    for layer in rm.model.layers[:LM_LAYERS]:
+        layer.requires_grad_(False)
+
+
+def score(rm: Qwen2ForSequenceClassification, ids: Tensor) -> Tensor:
+    """Scores `[B]` of right-padded prompt + response ids `[B, L]`, read at the last real token."""
+    return score_embedded(rm, rm.model.embed_tokens(ids), ids)
+
+
+def score_embedded(rm: Qwen2ForSequenceClassification, embedded: Tensor, ids: Tensor) -> Tensor:
+    """As `score`, from input embeddings `[B, L, H]`; `ids` only tell where a row ends."""
+    hidden = rm.model(inputs_embeds=embedded, use_cache=False).last_hidden_state
+    last = (ids != PAD_ID).sum(1) - 1
+    pooled = hidden[torch.arange(len(ids), device=ids.device), last]
+    scores: Tensor = rm.score(pooled).squeeze(-1)
+    return scores

@@ -1,0 +1,138 @@
+"""Make the embedded models again: LM, converged LM, judge, guide.
+
+    python -m nabla_core.embedded.train --out DIR
+
+A stage whose folder in `--out` is finished is not repeated, so an interrupted run goes on
+where it stopped; give a new folder to start over. Seeded, and repeatable on one machine for
+one number of threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import PreTrainedModel, Qwen2ForCausalLM, Qwen2ForSequenceClassification
+
+from nabla_core.embedded import measure, train_judge, train_lm, weights
+
+CONVERGED_STEPS = 1400
+JUDGE_STEPS = 6300
+
+
+def main() -> None:
+    """Parse the command line and run the stages that are not finished."""
+    parser = argparse.ArgumentParser(prog="python -m nabla_core.embedded.train")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=weights.ROOT)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    transformers.utils.logging.disable_progress_bar()
+    Recipe(arguments.out, arguments.seed, arguments.device).run()
+
+
+class Recipe:
+    """The stages in order, each kept in its own folder under `out`."""
+
+    def __init__(self, out: Path, seed: int, device: str) -> None:
+        self.out, self.seed, self.device = out, seed, device
+        self.started = time.monotonic()
+
+    def run(self) -> None:
+        """Every stage, each from its folder where finished."""
+        lm = self.stage("lm", Qwen2ForCausalLM, self.lm)
+        converged = self.stage("converged", Qwen2ForCausalLM, self.converged)
+        self.stage("judge", Qwen2ForSequenceClassification, lambda: self.judge(lm, converged))
+
+    def stage(
+        self, name: str, kind: Any, make: Callable[[], tuple[PreTrainedModel, dict[str, Any]]]
+    ) -> Any:
+        """The model of a stage in `out`, made and saved first where it is not there."""
+        path = self.out / name
+        if not (path / "card.json").exists():
+            begun = time.monotonic()
+            model, card = make()
+            card = {"stage": name, "seed": self.seed, **card}
+            card["minutes"] = round((time.monotonic() - begun) / 60, 1)
+            card["threads"] = torch.get_num_threads()
+            card["versions"] = {
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+            }
+            weights.save(model, path, card)
+        self.say(name, f"at {path}")
+        model = kind.from_pretrained(path, attn_implementation="eager")
+        return model.to(self.device).eval()
+
+    def lm(self) -> tuple[PreTrainedModel, dict[str, Any]]:
+        """The LM, stopped early so that it errs."""
+        lm, steps = train_lm.train_early(
+            seed=self.seed, device=self.device, say=lambda text: self.say("lm", text)
+        )
+        answers, traces = train_lm.accuracy(lm, *train_lm.validation(2000, self.device))
+        return lm, {
+            "taught": "right responses to digit chains with few hard products; stopped early",
+            "steps": steps,
+            "validation prompts": 2000,
+            "greedy accuracy": answers,
+            "greedy trace": traces,
+        }
+
+    def converged(self) -> tuple[PreTrainedModel, dict[str, Any]]:
+        """The LM whose layers the reward models stand on."""
+        lm = train_lm.train_converged(
+            seed=self.seed,
+            steps=CONVERGED_STEPS,
+            device=self.device,
+            say=lambda text: self.say("converged", text),
+        )
+        answers, traces = train_lm.accuracy(lm, *train_lm.validation(2000, self.device))
+        return lm, {
+            "taught": "right responses to digit chains, to convergence",
+            "steps": CONVERGED_STEPS,
+            "validation prompts": 2000,
+            "greedy accuracy": answers,
+            "greedy trace": traces,
+        }
+
+    def judge(
+        self, lm: Qwen2ForCausalLM, converged: Qwen2ForCausalLM
+    ) -> tuple[PreTrainedModel, dict[str, Any]]:
+        """The plain reward model."""
+        judge = train_judge.train(
+            lm,
+            converged,
+            seed=self.seed,
+            steps=JUDGE_STEPS,
+            device=self.device,
+            say=lambda text: self.say("judge", text),
+        )
+        figures = {
+            "verification": asdict(measure.verification(judge, lm)),
+            "pointing": asdict(measure.pointing(judge, lm)),
+        }
+        self.say("judge", str(figures))
+        return judge, {
+            "taught": (
+                "binary cross-entropy on the fraction of steps before the first error, labels "
+                "from the task's arithmetic; lower layers and embeddings of a converged LM"
+            ),
+            "steps": JUDGE_STEPS,
+            **figures,
+        }
+
+    def say(self, stage: str, text: str) -> None:
+        """Print one line of progress."""
+        print(f"{(time.monotonic() - self.started) / 60:6.1f} min  {stage}: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
