@@ -47,7 +47,7 @@ class Compactor:
         ids = list(self.slots.inputs)
         with ThreadPoolExecutor(self.threads) as pool:
             list(pool.map(lambda name, slots: self._file(name, slots, ids), files, ranges))
-        for found in self.folder.list(name):
+        for found in self.folder.files(name):
             if found.name not in files:
                 self.folder.delete(found.name)
         return files

@@ -7,6 +7,7 @@ an object store publishes when the upload is closed.
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,12 +62,23 @@ class Folder:
         """The path of a name in the filesystem `fs`."""
         return f"{self.root.rstrip('/')}/{name}" if name else self.root
 
-    def list(self, name: str) -> list[Found]:
+    def files(self, name: str) -> list[Found]:
         """The files directly in a sub-folder, sorted by name; none where it is missing."""
+        return [f for f in self._all(name) if not f.name.rpartition("/")[2].startswith(TEMPORARY)]
+
+    def unfinished(self, name: str) -> list[Found]:
+        """What writers that died, or still write, have left in a sub-folder."""
+        return [f for f in self._all(name) if f.name.rpartition("/")[2].startswith(TEMPORARY)]
+
+    def _all(self, name: str) -> list[Found]:
         selector = pafs.FileSelector(self.path(name), allow_not_found=True)
         prefix = f"{name}/" if name else ""
-        infos = [i for i in self.fs.get_file_info(selector) if i.is_file]
-        return sorted((Found(prefix + i.base_name, i.size) for i in infos), key=lambda f: f.name)
+        try:
+            infos = self.fs.get_file_info(selector)
+        except FileNotFoundError:
+            return []
+        found = (Found(prefix + info.base_name, info.size) for info in infos if info.is_file)
+        return sorted(found, key=lambda f: f.name)
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -94,7 +106,7 @@ class Folder:
         target = self.path(name)
         parent, base = os.path.split(target)
         os.makedirs(parent, exist_ok=True)
-        temporary = os.path.join(parent, f"{TEMPORARY}{os.getpid()}-{base}")
+        temporary = os.path.join(parent, f"{TEMPORARY}{uuid.uuid4().hex[:12]}-{base}")
         try:
             with open(temporary, "wb") as sink:
                 yield sink
@@ -128,7 +140,7 @@ class Folder:
         path = self.path(name)
         parent, base = os.path.split(path)
         os.makedirs(parent, exist_ok=True)
-        temporary = os.path.join(parent, f"{TEMPORARY}{os.getpid()}-{base}")
+        temporary = os.path.join(parent, f"{TEMPORARY}{uuid.uuid4().hex[:12]}-{base}")
         with open(temporary, "wb") as sink:
             sink.write(data)
             sink.flush()

@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,37 +73,32 @@ class Lease:
 
 def holder(folder: Folder) -> str | None:
     """Who holds the folder, as far as one look can tell; None where it is free."""
-    claims = _claims(folder)
-    if not claims:
+    newest = _newest(folder)
+    if newest is None or newest.content["released"]:
         return None
-    held = _parse(folder, claims[-1][0])
-    if held["released"] or (_here(held) and not _alive(held)):
-        return None
-    return _describe(held)
+    dead = _here(newest.content) and not _alive(newest.content)
+    return None if dead else _describe(newest.content)
 
 
 def _challenge(folder: Folder, ttl: float) -> int:
     """The number of the next claim. Raises LeaseError where the present holder lives."""
-    claims = _claims(folder)
-    if not claims:
+    newest = _newest(folder)
+    if newest is None:
         return 1
-    name, number = claims[-1]
-    held = _parse(folder, name)
-    if held["released"]:
-        return number + 1
-    if _here(held):
-        if _alive(held):
-            raise LeaseError(f"{folder.uri} is held by {_describe(held)}")
-        return number + 1
-    deadline = time.monotonic() + max(ttl, float(held["ttl"]))
-    while time.monotonic() < deadline:
+    free = newest.content["released"]
+    if not free and _here(newest.content):
+        if _alive(newest.content):
+            raise LeaseError(f"{folder.uri} is held by {_describe(newest.content)}")
+        free = True
+    deadline = time.monotonic() + max(ttl, float(newest.content["ttl"]))
+    while not free and time.monotonic() < deadline:
         time.sleep(min(1.0, ttl / 10))
-        now = _parse(folder, name) if _claims(folder)[-1][0] == name else {"released": False}
-        if now["released"]:
-            return number + 1
-        if now != held:
-            raise LeaseError(f"{folder.uri} is held by {_describe(held)}")
-    return number + 1
+        now = _newest(folder)
+        if now != newest:
+            if now is None or now.content["released"]:
+                return _challenge(folder, ttl)
+            raise LeaseError(f"{folder.uri} is held by {_describe(now.content)}")
+    return newest.number + 1
 
 
 def _claim(folder: Folder, number: int, content: bytes) -> str:
@@ -121,14 +117,26 @@ def _claim(folder: Folder, number: int, content: bytes) -> str:
     return name
 
 
+@dataclass(frozen=True)
+class _Claim:
+    name: str
+    number: int
+    content: dict[str, Any]
+
+
+def _newest(folder: Folder) -> _Claim | None:
+    while claims := _claims(folder):
+        name, number = claims[-1]
+        try:
+            return _Claim(name, number, json.loads(folder.read(name)))
+        except FileNotFoundError:  # the next holder has deleted it
+            continue
+    return None
+
+
 def _claims(folder: Folder) -> list[tuple[str, int]]:
-    names = (found.name for found in folder.list(LEASE))
+    names = (found.name for found in folder.files(LEASE))
     return [(n, int(Path(n).name[:8])) for n in names if n.endswith(".json")]
-
-
-def _parse(folder: Folder, name: str) -> dict[str, Any]:
-    held: dict[str, Any] = json.loads(folder.read(name))
-    return held
 
 
 def _holder() -> dict[str, Any]:

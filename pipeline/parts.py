@@ -1,16 +1,18 @@
 """Part files: a few rows made durable at once, and proof that they are whole.
 
-A part is a Parquet file with page checksums. Its footer comes last, so a torn file has
-none; its schema carries the kind of row and the config it was made under, so a file that
-does not belong here is known for one.
+A part is a Parquet file whose name ends in the checksum of its bytes (Parquet's own cover
+pages, not their headers nor the footer). Its schema carries the kind of row and the config
+it was made under, so a file that does not belong here is known for one.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +26,9 @@ KIND, CONFIG = b"nabla_schema", b"nabla_config"
 KEY_COLUMNS = ("prompt_id", "sample", "input_fingerprint", "created_at", "error")
 
 
+_SIGNED = re.compile(r"-([0-9a-f]{16})\.parquet$")
+
+
 class DamagedError(Exception):
     """A file of the run folder is torn, altered or not ours; the message says how."""
 
@@ -33,14 +38,13 @@ def with_config(schema: pa.Schema, config_hash: str) -> pa.Schema:
     return schema.with_metadata({**(schema.metadata or {}), CONFIG: config_hash.encode()})
 
 
-def new_name() -> str:
+def new_name(mark: str) -> str:
     """A file name nobody else uses; names sort by time. No part is ever overwritten."""
-    return f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}{SUFFIX}"
+    return f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}-{mark}{SUFFIX}"
 
 
 def commit(folder: Folder, schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> str:
     """Write rows as one part, durably, and return its name."""
-    name = f"{PARTS}/{new_name()}"
     buffer = io.BytesIO()
     table = pa.Table.from_pylist(list(rows), schema=schema)
     pq.write_table(
@@ -51,7 +55,9 @@ def commit(folder: Folder, schema: pa.Schema, rows: Sequence[Mapping[str, Any]])
         write_statistics=False,
         write_page_checksum=True,
     )
-    folder.write(name, buffer.getvalue())
+    data = buffer.getvalue()
+    name = f"{PARTS}/{new_name(_checksum(data))}"
+    folder.write(name, data)
     return name
 
 
@@ -62,10 +68,16 @@ def marks(schema: pa.Schema) -> dict[bytes, bytes]:
 
 def open_marked(folder: Folder, name: str, wanted: Mapping[bytes, bytes]) -> pq.ParquetFile:
     """A file that is whole and bears these marks. Raises DamagedError."""
+    expected = _SIGNED.search(name)
     try:
-        file = pq.ParquetFile(
-            folder.fs.open_input_file(folder.path(name)), page_checksum_verification=True
-        )
+        if expected is None:
+            source = folder.fs.open_input_file(folder.path(name))
+        else:
+            data = folder.read(name)
+            if _checksum(data) != expected[1]:
+                raise DamagedError("its checksum is not the one in its name")
+            source = pa.BufferReader(data)
+        file = pq.ParquetFile(source, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise DamagedError(f"no readable Parquet footer: {error}") from error
     found = file.schema_arrow.metadata or {}
@@ -93,3 +105,7 @@ def read_keys(file: pq.ParquetFile) -> pa.Table:
         raise DamagedError(f"unreadable: {error}") from error
     finally:
         file.close(force=True)
+
+
+def _checksum(data: bytes) -> str:
+    return blake2b(data, digest_size=8).hexdigest()

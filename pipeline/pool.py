@@ -6,6 +6,7 @@ nothing. What travels back is a status; rows are committed by the actors.
 
 from __future__ import annotations
 
+import logging
 import math
 import pickle
 import time
@@ -111,6 +112,8 @@ def _strategy(cluster: Cluster, count: int, assignment: Assignment) -> ActorPool
 
 
 def _configure(context: DataContext) -> None:
+    for chatty in ("progress", "execution.streaming_executor"):
+        logging.getLogger(f"ray.data._internal.{chatty}").setLevel(logging.ERROR)
     context.max_errored_blocks = -1
     context.max_consecutive_actor_init_deaths = INIT_DEATHS
     context.enable_progress_bars = False

@@ -83,6 +83,5 @@ class _Count:
 def _files(folder: Folder) -> Iterator[str]:
     """Parts first: one that becomes a final file meanwhile is then met again, not missed."""
     for sub in (PARTS, DATA, DEAD_LETTER):
-        for found in folder.list(sub):
-            if "/.tmp" not in found.name:
-                yield found.name
+        for found in folder.files(sub):
+            yield found.name

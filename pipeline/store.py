@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from pipeline import crash
 from pipeline.compact import Compactor
 from pipeline.errors import ResumeError, StoreError
-from pipeline.files import TEMPORARY, Folder
+from pipeline.files import Folder
 from pipeline.parts import PARTS, DamagedError, commit, marks, new_name, open_part, read_keys
 from pipeline.slots import DEAD, FINISHED, Slots
 
@@ -87,9 +87,8 @@ class RunStore:
     def sweep(self) -> None:
         """Delete unfinished files of drivers and workers that died. Needs the lease."""
         for name in (PARTS, DATA, DEAD_LETTER, SUPERSEDED, ""):
-            for found in self.folder.list(name):
-                if found.name.rpartition("/")[2].startswith(TEMPORARY):
-                    self.folder.delete(found.name)
+            for found in self.folder.unfinished(name):
+                self.folder.delete(found.name)
 
     def scan(self, inputs: Mapping[str, str], samples: int) -> Slots:
         """Where every row of the input stands, by what the files hold.
@@ -140,7 +139,7 @@ class RunStore:
         self.folder.delete(SUCCESS)
         crash.point("reopen")
         for name in (DATA, DEAD_LETTER):
-            for found in self.folder.list(name):
+            for found in self.folder.files(name):
                 self._to_parts(found.name)
                 crash.point("reopening")
 
@@ -193,12 +192,12 @@ class RunStore:
 
     def parts(self) -> list[str]:
         """The names of all parts."""
-        return [found.name for found in self.folder.list(PARTS)]
+        return [found.name for found in self.folder.files(PARTS)]
 
     def rows(self, columns: Sequence[str], *, final: bool = True) -> Iterator[pa.Table]:
         """Some columns of all rows, a row group at a time: of the final files, or of parts."""
         for name in (DATA, DEAD_LETTER) if final else (PARTS,):
-            for found in self.folder.list(name):
+            for found in self.folder.files(name):
                 with open_part(self.folder, found.name, self.schema) as file:
                     for group in range(file.metadata.num_row_groups):
                         yield file.read_row_group(group, columns=list(columns))
@@ -218,7 +217,7 @@ class RunStore:
                 yield name, keys
 
     def _to_parts(self, name: str) -> str:
-        new = f"{PARTS}/{new_name()}"
+        new = f"{PARTS}/{new_name('final')}"
         self.folder.move(name, new)
         return new
 
@@ -226,7 +225,7 @@ class RunStore:
         self, folders: Sequence[str], but: frozenset[str] = frozenset()
     ) -> Iterator[tuple[str, pa.Table | DamagedError]]:
         """File by file, the columns a resume needs, or why the file is of no use."""
-        names = [f.name for sub in folders for f in self.folder.list(sub) if f.name not in but]
+        names = [f.name for sub in folders for f in self.folder.files(sub) if f.name not in but]
         with ThreadPoolExecutor(self.settings.threads) as pool:
             for start in range(0, len(names), 256):
                 chunk = names[start : start + 256]

@@ -1,0 +1,48 @@
+"""Rows and run folders made without any worker."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow.dataset
+
+from nabla_core.types import Cost, Prompt, Revision, Trace
+from pipeline.parts import with_config
+from pipeline.prompts import Item, fingerprint
+from pipeline.schema import TRACES, key_columns, prompt_columns, trace_columns
+from pipeline.store import RunStore, Store
+
+SCHEMA = with_config(TRACES, "c0ffee")
+
+
+def item(name: str, *, text: str | None = None, sample: int = 0) -> Item:
+    prompt = Prompt.of(text or f"question {name}", id=name, answer="4", sample=sample)
+    return Item(prompt, fingerprint(prompt))
+
+
+def inputs(names: Sequence[str]) -> dict[str, str]:
+    return {name: item(name).fingerprint for name in names}
+
+
+def row(of: Item, *, error: str | None = None, attempt: int = 1) -> dict:
+    columns = prompt_columns(of.prompt)
+    if error is None:
+        revision = Revision(0, 1, 2, "1", "2", 0.5, 0.1, 0.2, 0.3, 0.4, True)
+        trace = Trace(
+            of.prompt.id, of.prompt.sample, "rendered", f"answer to {of.prompt.id}", (1, 2),
+            "stop", "base", 0.3, 0.4, (revision,), 0, Cost(rollouts=2),
+        )  # fmt: skip
+        columns |= trace_columns(of.prompt, trace)
+    return columns | {"seed": 0} | key_columns(of, "worker", attempt, error)
+
+
+def store_in(folder: Path | str, **settings: int) -> RunStore:
+    return RunStore(str(folder), SCHEMA, Store(**settings))
+
+
+def keys(folder: Path, name: str = "data") -> list[tuple[str, int]]:
+    """Keys of final rows in the order of files and rows."""
+    files = sorted((folder / name).glob("*.parquet"))
+    if not files:
+        return []
+    table = pyarrow.dataset.dataset(files).to_table(columns=["prompt_id", "sample"])
+    return list(zip(*(table[c].to_pylist() for c in table.column_names), strict=True))

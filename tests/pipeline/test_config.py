@@ -1,0 +1,104 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import GenerateConfig, load, to_yaml
+from pipeline.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_in_the_repository_loads_and_says_how_to_run_it(path):
+    config = load(GenerateConfig, [path])
+    assert isinstance(config, GenerateConfig)
+    relative = path.relative_to(ROOT)
+    assert path.read_text().startswith(f"# python -m jobs.generate --config {relative}")
+
+
+def test_overrides_beat_files_and_files_beat_defaults(tmp_path):
+    file = write(tmp_path, "seed: 1\nsamples_per_prompt: 3\n")
+    config = load(GenerateConfig, [file], ["seed=2", "decoding.nabla.max_rollouts=5"])
+    assert (config.seed, config.samples_per_prompt) == (2, 3)
+    assert config.decoding.nabla.max_rollouts == 5
+    assert config.max_attempts == GenerateConfig().max_attempts
+
+
+def test_the_resolved_config_reads_back_to_the_same_one(tmp_path):
+    config = load(GenerateConfig, CONFIGS[:1], ["prompts.columns.prompt=q", "run_dir=s3://b/k"])
+    assert load(GenerateConfig, [write(tmp_path, to_yaml(config))]) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("sed=1", ["override 'sed=1'", "sed", "Did you mean: 'seed'"]),
+        ("decoding.nabla.max_rolouts=1", ["decoding.nabla.max_rolouts", "'max_rollouts'"]),
+        ("seed=abc", ["seed", "'abc'", "Integer"]),
+        ("decoding.nabla.max_rollouts=1.5", ["decoding.nabla.max_rollouts", "Integer"]),
+        ("decoding.method=magic", ["decoding.method", "magic", "nabla", "best_of_n"]),
+        ("decoding.nabla.dto.max_iters=-1", ["max_iters must be at least 0, got -1"]),
+        ("cluster.actors.min=5", ["cluster.actors", "min=5"]),
+        ("store.flush_rows=0", ["store.flush_rows must be at least 1"]),
+        ("seed", ["'seed' is not of the form key=value"]),
+        ("=3", ["'=3' is not of the form key=value"]),
+    ],
+)
+def test_a_wrong_override_is_named_with_what_would_be_right(override, told):
+    with pytest.raises(ConfigError) as failure:
+        load(GenerateConfig, [], [override])
+    for words in told:
+        assert words in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("lm: {pathh: x}", ["lm.pathh", "Did you mean: 'path'"]),
+        ("seed: [1", ["not YAML"]),
+        ("- seed", ["expected a mapping"]),
+        ("seed: {a: 1}", ["seed"]),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path, text, told):
+    file = write(tmp_path, text)
+    with pytest.raises(ConfigError) as failure:
+        load(GenerateConfig, [file])
+    for words in (str(file), *told):
+        assert words in str(failure.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: No such file"):
+        load(GenerateConfig, [tmp_path / "nowhere.yaml"])
+
+
+def test_a_file_that_is_not_text_is_named(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"seed: \xff")
+    with pytest.raises(ConfigError, match="invalid UTF-8 at byte 6"):
+        load(GenerateConfig, [path])
+
+
+def test_help_and_wrong_keys_need_neither_torch_nor_ray():
+    script = (
+        "import sys\n"
+        "from jobs import generate\n"
+        "assert generate.main(['sed=1']) == 2\n"
+        "heavy = {'torch', 'ray', 'transformers', 'datasets'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Did you mean: 'seed'" in done.stderr

@@ -1,0 +1,129 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from pipeline import lease as leases
+from pipeline.errors import LeaseError
+from pipeline.files import Folder
+from pipeline.lease import Lease, holder
+
+HOLD = """
+import sys, time
+from pipeline.files import Folder
+from pipeline.lease import Lease
+lease = Lease(Folder(sys.argv[1]), float(sys.argv[2]), lambda: None)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A process that holds the folder."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path), "1"], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_second_driver_is_refused_and_the_holder_named(tmp_path, elsewhere):
+    with pytest.raises(LeaseError, match=f"is held by process {elsewhere.pid} on "):
+        Lease(Folder(str(tmp_path)), 1, lambda: None)
+    assert holder(Folder(str(tmp_path))).startswith(f"process {elsewhere.pid}")
+
+
+def test_a_killed_driver_is_followed_at_once(tmp_path, elsewhere):
+    elsewhere.send_signal(signal.SIGKILL)
+    elsewhere.wait()
+    started = time.monotonic()
+    lease = Lease(Folder(str(tmp_path)), 60, lambda: None)
+    assert time.monotonic() - started < 5
+    assert holder(Folder(str(tmp_path))).startswith(f"process {os.getpid()}")
+    lease.release()
+    assert holder(Folder(str(tmp_path))) is None
+
+
+def test_a_released_folder_is_free(tmp_path):
+    folder = Folder(str(tmp_path))
+    for _ in range(3):
+        Lease(folder, 60, lambda: None).release()
+    assert len(folder.files("lease")) == 1
+
+
+def test_a_holder_on_another_machine_is_believed_as_long_as_it_beats(
+    tmp_path, elsewhere, monkeypatch
+):
+    monkeypatch.setattr(leases, "_machine", lambda: "another")
+    with pytest.raises(LeaseError, match="is held by process"):
+        Lease(Folder(str(tmp_path)), 1, lambda: None)
+
+
+def test_a_silent_holder_on_another_machine_is_replaced(tmp_path, elsewhere, monkeypatch):
+    elsewhere.send_signal(signal.SIGKILL)
+    monkeypatch.setattr(leases, "_machine", lambda: "another")
+    started = time.monotonic()
+    Lease(Folder(str(tmp_path)), 1, lambda: None).release()
+    assert time.monotonic() - started >= 1
+
+
+def test_a_holder_that_stood_still_learns_that_it_lost(tmp_path, monkeypatch):
+    folder = Folder(str(tmp_path))
+    lost = threading.Event()
+    first = Lease(folder, 0.4, lost.set)
+    assert first.held()
+    name = folder.files("lease")[0].name
+    taken = json.loads(folder.read(name)) | {"machine": "another"}
+    folder.write("lease/00000002.json", json.dumps(taken).encode())
+    assert lost.wait(5)
+    assert not first.held()
+    first.release()
+    assert json.loads(folder.read("lease/00000002.json")) == taken
+
+
+def test_of_two_who_claim_at_once_at_most_one_holds(tmp_path):
+    for round_ in range(20):
+        folder = Folder(str(tmp_path / str(round_)))
+        won: list[Lease] = []
+        start = threading.Barrier(4)
+
+        def claim(folder=folder, won=won, start=start):
+            start.wait()
+            try:
+                won.append(Lease(folder, 60, lambda: None))
+            except LeaseError:
+                return
+
+        threads = [threading.Thread(target=claim) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == 1
+        won[0].release()
+
+
+def test_in_an_object_store_whoever_sees_a_rival_gives_way(monkeypatch):
+    folder = Folder("memory://lease-test")
+    rival = "lease/00000001-rival.json"
+    write = Folder.write
+
+    def with_rival(self, name, data):
+        write(self, name, data)
+        if not self.exists(rival):
+            write(self, rival, data)
+
+    monkeypatch.setattr(Folder, "write", with_rival)
+    with pytest.raises(LeaseError, match="is being taken by another driver"):
+        Lease(folder, 60, lambda: None)
+    assert [found.name for found in folder.files("lease")] == [rival]

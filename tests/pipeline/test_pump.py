@@ -1,0 +1,123 @@
+import threading
+import time
+
+import pytest
+
+from nabla_core.config import LM, Decoding, Engine, Reward
+from nabla_core.engines.scripted import Script, scripted
+from pipeline import pump as pumps
+from pipeline.parts import with_config
+from pipeline.pump import Pump
+from pipeline.recipe import TraceMaker, TraceRecipe
+from pipeline.schema import TRACES
+from pipeline.store import RunStore, Store
+from pipeline.verify import Verify
+from tests.pipeline.rows import item
+
+RECIPE = TraceRecipe(LM("scripted"), Reward(), Decoding(), Engine(), Verify(), 0, "c0ffee")
+
+
+def start(folder, *, delay=0.0, fatal=None, hang_seconds=60.0, in_flight=8, **settings):
+    store = RunStore(str(folder), with_config(TRACES, "c0ffee"), Store(**settings))
+    maker = TraceMaker(RECIPE, scripted(Script(delay=delay)))
+    pump = Pump(
+        maker, store, worker="w", in_flight=in_flight, hang_seconds=hang_seconds,
+        fatal=fatal or pytest.fail,
+    )  # fmt: skip
+    return pump, store
+
+
+def test_a_row_is_durable_before_it_is_told(tmp_path):
+    pump, store = start(tmp_path)
+    row = pump.submit(item("a"), 1).result(30)
+    assert (row["prompt_id"], row["attempt"], row["error"]) == ("a", 1, None)
+    assert len(store.parts()) == 1
+
+
+def test_a_prompt_that_raises_is_a_dead_letter_and_its_neighbours_go_on(tmp_path):
+    pump, _ = start(tmp_path)
+    futures = [pump.submit(item(n, text=t), 1) for n, t in (("a", "x"), ("b", "!raise"))]
+    good, dead = (f.result(30) for f in futures)
+    assert good["error"] is None
+    assert dead["error"] == "ValueError: the script raises on '!raise'"
+    assert dead.get("response") is None
+
+
+def test_rows_are_grouped_and_the_rest_follows_when_nothing_else_is_in_flight(tmp_path):
+    pump, store = start(tmp_path, flush_rows=4, flush_seconds=60, in_flight=1, delay=0.01)
+    futures = [pump.submit(item(f"p{n}"), 1) for n in range(10)]
+    for future in futures:
+        future.result(30)
+    assert len(store.parts()) == 3
+
+
+def test_a_waiting_row_is_flushed_after_its_time_though_others_run(tmp_path):
+    pump, store = start(tmp_path, flush_rows=100, flush_seconds=0.3, in_flight=1, delay=0.05)
+    quick, *_ = [pump.submit(item(f"p{n}"), 1) for n in range(40)]
+    quick.result(30)
+    assert len(store.parts()) == 1
+
+
+def test_a_flush_commits_what_waits(tmp_path):
+    pump, store = start(tmp_path, flush_rows=100, flush_seconds=60, in_flight=1, delay=0.2)
+    quick, *_ = [pump.submit(item(f"p{n}"), 1) for n in range(20)]
+    deadline = time.monotonic() + 30
+    while not quick.done() and time.monotonic() < deadline:
+        pump.flush()
+        time.sleep(0.05)
+    assert quick.done()
+    assert len(store.parts()) == 1
+
+
+def test_giving_up_commits_the_reason(tmp_path):
+    pump, _ = start(tmp_path)
+    row = pump.give_up(item("a"), 3, "WorkerDied: three times").result(30)
+    assert (row["error"], row["attempt"]) == ("WorkerDied: three times", 3)
+
+
+def test_a_failing_commit_is_tried_again_then_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(pumps.time, "sleep", lambda seconds: None)
+    pump, store = start(tmp_path)
+    failures = iter([OSError("busy"), OSError("busy")])
+    commit = store.commit
+
+    def sometimes(rows):
+        for failure in failures:
+            raise failure
+        commit(rows)
+
+    monkeypatch.setattr(store, "commit", sometimes)
+    assert pump.submit(item("a"), 1).result(30)["error"] is None
+
+    def never(rows):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "commit", never)
+    with pytest.raises(OSError, match="No space left"):
+        pump.submit(item("b"), 1).result(30)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("!lost", "the engine is dead: AcceleratorError"), ("!hang", "no progress for 0.5 s")],
+)
+def test_a_dead_or_stuck_engine_is_reported(tmp_path, text, reason):
+    told: list[str] = []
+    heard = threading.Event()
+
+    def fatal(why):
+        told.append(why)
+        heard.set()
+        time.sleep(3600)
+
+    script = scripted(Script(respond=lambda *_: time.sleep(3600)) if text == "!hang" else None)
+    store = RunStore(str(tmp_path), with_config(TRACES, "c0ffee"), Store())
+    pump = Pump(
+        TraceMaker(RECIPE, script), store, worker="w", in_flight=8, hang_seconds=0.5, fatal=fatal
+    )
+    pump.submit(item("a", text="x" if text == "!hang" else text), 1)
+    assert heard.wait(30)
+    assert told[0].startswith(reason)
+    if text == "!hang":
+        assert any("time.sleep(3600)" in line for line in pump.where())
+    assert store.parts() == []

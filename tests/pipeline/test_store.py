@@ -1,0 +1,242 @@
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import ResumeError
+from pipeline.parts import DamagedError, with_config
+from pipeline.schema import TRACES
+from pipeline.slots import DEAD, FINISHED, MISSING
+from pipeline.store import RunStore, Store
+from tests.pipeline.rows import SCHEMA, inputs, item, keys, row, store_in
+
+NAMES = [f"p{n}" for n in range(7)]
+
+
+def finish(store, names=NAMES, samples=1):
+    slots = store.scan(inputs(names), samples)
+    parts = store.parts()
+    store.compact(slots)
+    store.succeed(parts)
+    return slots
+
+
+def test_rows_come_out_once_in_input_order_whatever_the_parts(tmp_path):
+    store = store_in(tmp_path, rows_per_file=3)
+    for group in (["p6", "p2"], ["p0"], ["p5", "p1", "p4"], ["p2", "p3"]):
+        store.commit([row(item(name)) for name in group])
+    slots = finish(store)
+    assert slots.count(FINISHED) == 7
+    assert keys(tmp_path) == [(name, 0) for name in NAMES]
+    names = [p.name for p in sorted((tmp_path / "data").iterdir())]
+    assert names == [f"train-0000{n}-of-00003.parquet" for n in range(3)]
+    assert store.done()
+    assert store.parts() == []
+
+
+def test_datasets_loads_the_run_folder(tmp_path):
+    store = store_in(tmp_path / "run", rows_per_file=2)
+    for name in NAMES[:5]:
+        store.commit([row(item(name))])
+    finish(store, NAMES[:5])
+    loaded = datasets.load_dataset(
+        str(tmp_path / "run"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert loaded["prompt_id"] == NAMES[:5]
+    first = loaded[0]
+    assert first["messages"] == first["prompt"] + first["completion"]
+    assert first["completion"] == [{"role": "assistant", "content": "answer to p0"}]
+    assert first["revisions"][0]["accepted"] is True
+
+
+def test_dead_rows_lie_apart_and_a_finished_one_beats_them(tmp_path):
+    store = store_in(tmp_path)
+    store.commit([row(item("p0"), error="ValueError: no"), row(item("p1"), error="E: x")])
+    store.commit([row(item("p1"))])
+    store.commit([row(item("p1"), error="E: later")])
+    finish(store, ["p0", "p1"])
+    assert keys(tmp_path) == [("p1", 0)]
+    assert keys(tmp_path, "dead_letter") == [("p0", 0)]
+    dead = pq.read_table(tmp_path / "dead_letter" / "train-00000-of-00001.parquet").to_pylist()[0]
+    assert (dead["error"], dead["response"], dead["completion"]) == ("ValueError: no", None, None)
+    assert dead["question"] == "question p0"
+
+
+def test_samples_are_slots_of_their_own(tmp_path):
+    store = store_in(tmp_path)
+    store.commit([row(item("p0", sample=1)), row(item("p1", sample=0))])
+    slots = store.scan(inputs(["p0", "p1"]), 2)
+    ids = list(slots.inputs)
+    missing = [slots.key(slot, ids) for slot in slots.in_state(MISSING)]
+    assert missing == [("p0", 0), ("p1", 1)]
+
+
+SHARES = st.floats(0, 1, exclude_max=True)
+
+
+@given(SHARES)
+def test_a_part_cut_anywhere_is_set_aside_and_its_rows_are_missing(tmp_path_factory, share):
+    folder = tmp_path_factory.mktemp("run")
+    store = store_in(folder)
+    store.commit([row(item("p0"))])
+    store.commit([row(item("p1")), row(item("p2"))])
+    newest = folder / store.parts()[-1]
+    whole = newest.read_bytes()
+    newest.write_bytes(whole[: int(share * len(whole))])
+    slots = store.scan(inputs(["p0", "p1", "p2"]), 1)
+    assert list(slots.in_state(MISSING)) == [1, 2]
+    assert not newest.exists()
+    assert len(list((folder / "set_aside").glob("*.parquet"))) == 1
+
+
+@given(SHARES, st.integers(0, 7))
+def test_a_flipped_bit_anywhere_in_a_part_is_noticed(tmp_path_factory, share, bit):
+    folder = tmp_path_factory.mktemp("run")
+    store = store_in(folder)
+    store.commit([row(item("p0"))])
+    (name,) = store.parts()
+    whole = bytearray((folder / name).read_bytes())
+    whole[int(share * len(whole))] ^= 1 << bit
+    (folder / name).write_bytes(whole)
+    slots = store.scan(inputs(["p0"]), 1)
+    assert slots.count(MISSING) == 1
+    assert store.parts() == []
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.write_text("notes of the user"),
+        lambda path: pq.write_table(pa.table({"prompt_id": ["p0"], "sample": [0]}), path),
+        lambda path: pq.write_table(
+            pa.Table.from_pylist([row(item("p0"))], schema=with_config(TRACES, "other")), path
+        ),
+        lambda path: pq.write_table(
+            pa.table({"a": [1]}).replace_schema_metadata(SCHEMA.metadata), path
+        ),
+    ],
+    ids=["no parquet", "no marks", "another config", "another schema"],
+)
+@pytest.mark.parametrize("where", ["parts", "data"])
+def test_a_foreign_file_is_set_aside_not_read_not_lost(tmp_path, make, where):
+    store = store_in(tmp_path)
+    store.commit([row(item("p1"))])
+    (tmp_path / where).mkdir(exist_ok=True)
+    make(tmp_path / where / "foreign.parquet")
+    content = (tmp_path / where / "foreign.parquet").read_bytes()
+    slots = store.scan(inputs(["p0", "p1"]), 1)
+    assert list(slots.in_state(MISSING)) == [0]
+    assert (tmp_path / "set_aside" / f"{where}-foreign.parquet").read_bytes() == content
+
+
+def test_compaction_goes_on_where_it_stopped(tmp_path):
+    store = store_in(tmp_path, rows_per_file=2)
+    for name in NAMES:
+        store.commit([row(item(name))])
+    store.compact(store.scan(inputs(NAMES), 1))
+    first, second, *_ = sorted((tmp_path / "data").iterdir())
+    second.unlink()
+    before = first.stat().st_mtime_ns
+    finish(store)
+    assert first.stat().st_mtime_ns == before
+    assert keys(tmp_path) == [(name, 0) for name in NAMES]
+
+
+def test_a_part_damaged_after_the_scan_is_set_aside_by_the_compaction(tmp_path):
+    store = store_in(tmp_path)
+    store.commit([row(item("p0"))])
+    store.commit([row(item("p1"))])
+    slots = store.scan(inputs(["p0", "p1"]), 1)
+    newest = tmp_path / store.parts()[-1]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    with pytest.raises(DamagedError):
+        store.compact(slots)
+    assert list(store.scan(inputs(["p0", "p1"]), 1).in_state(MISSING)) == [1]
+
+
+def test_a_final_file_damaged_after_the_end_is_noticed(tmp_path):
+    store = store_in(tmp_path, rows_per_file=1)
+    for name in NAMES[:2]:
+        store.commit([row(item(name))])
+    finish(store, NAMES[:2])
+    last = sorted((tmp_path / "data").iterdir())[-1]
+    last.write_bytes(last.read_bytes()[:-100])
+    assert list(store.scan(inputs(NAMES[:2]), 1).in_state(MISSING)) == [1]
+
+
+def test_appended_rows_join_a_finished_folder(tmp_path):
+    store = store_in(tmp_path, rows_per_file=2)
+    for name in NAMES[:3]:
+        store.commit([row(item(name))])
+    finish(store, NAMES[:3])
+    more = ["new", *NAMES[:3], "last"]
+    assert store.scan(inputs(more), 1).count(MISSING) == 2
+    store.reopen()
+    assert not store.done()
+    store.commit([row(item("new")), row(item("last"))])
+    finish(store, more)
+    assert keys(tmp_path) == [(name, 0) for name in more]
+
+
+@pytest.mark.parametrize("moved", [0, 1, 2])
+def test_a_reopening_that_died_half_way_loses_nothing(tmp_path, moved):
+    store = store_in(tmp_path, rows_per_file=2)
+    for name in NAMES[:5]:
+        store.commit([row(item(name))])
+    finish(store, NAMES[:5])
+    (tmp_path / "_SUCCESS").unlink()
+    for file in sorted((tmp_path / "data").iterdir())[:moved]:
+        file.rename(tmp_path / "parts" / file.name)
+    slots = store.scan(inputs(NAMES[:5]), 1)
+    assert slots.count(FINISHED) == 5
+    finish(store, NAMES[:5])
+    assert keys(tmp_path) == [(name, 0) for name in NAMES[:5]]
+
+
+def test_edited_and_removed_prompts_are_named_and_kept_apart(tmp_path):
+    store = store_in(tmp_path)
+    for name in NAMES[:3]:
+        store.commit([row(item(name))])
+    now = {"p0": item("p0").fingerprint, "p1": item("p1", text="edited").fingerprint}
+    slots = store.scan(now, 1)
+    with pytest.raises(ResumeError, match=r"edited since: p1#0; .* not in the input any more: p2#"):
+        store.refuse_changes(slots)
+    assert list(slots.in_state(MISSING)) == [1]
+    store.supersede(slots)
+    assert sorted(keys(tmp_path, "superseded")) == [("p1", 0), ("p2", 0)]
+
+
+def test_nothing_is_refused_where_nothing_changed(tmp_path):
+    store = store_in(tmp_path)
+    store.commit([row(item("p0"))])
+    store.refuse_changes(store.scan(inputs(["p0", "new"]), 1))
+
+
+def test_unfinished_files_of_the_dead_are_swept_and_never_read(tmp_path):
+    store = store_in(tmp_path)
+    store.commit([row(item("p0"))])
+    (tmp_path / "parts" / ".tmp-123-x.parquet").write_bytes(b"half")
+    store.sweep()
+    assert [p.name for p in (tmp_path / "parts").iterdir()] == [store.parts()[0][6:]]
+
+
+def test_a_look_changes_nothing(tmp_path):
+    store = store_in(tmp_path)
+    store.commit([row(item("p0")), row(item("p1"), error="E: x")])
+    (tmp_path / "parts" / "foreign.parquet").write_text("x")
+    slots = store.look(inputs(["p0", "p1", "p2"]), 1)
+    assert [slots.count(state) for state in (MISSING, FINISHED, DEAD)] == [1, 1, 1]
+    assert (tmp_path / "parts" / "foreign.parquet").exists()
+
+
+def test_a_folder_in_memory_is_a_folder(tmp_path):
+    store = RunStore(f"memory://{tmp_path.name}", SCHEMA, Store(rows_per_file=2))
+    for name in NAMES[:3]:
+        store.commit([row(item(name))])
+    slots = finish(store, NAMES[:3])
+    assert slots.count(FINISHED) == 3
+    assert store.done()
+    ids = [i for table in store.rows(["prompt_id"]) for i in table["prompt_id"].to_pylist()]
+    assert ids == NAMES[:3]
