@@ -161,7 +161,8 @@ def read_lm(lm: LanguageModel, tasks: Sequence[Task], *, gradient: bool) -> list
         first = len(task.context.lm) - 1 + task.start - reading.held
         spans.append(slice(first, first + len(task.tokens) - task.start))
     hidden = torch.cat([done.hidden[row, span] for row, span in enumerate(spans)])
-    wanted = torch.tensor([t for task in tasks for t in task.tokens[task.start :]])
+    ahead = [t for task in tasks for t in task.tokens[task.start :]]
+    wanted = torch.tensor(ahead, dtype=torch.int64)
     says = likelihood(lm, hidden.detach(), wanted.to(lm.device), slope=gradient)
     slopes = None
     if gradient:

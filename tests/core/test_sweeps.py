@@ -1,0 +1,342 @@
+"""Sweeps and scores as engines serve them, against the literal loss through one-hots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from nabla_core.config import Engine, NablaConfig, Objective, Ranked, Sampling
+from nabla_core.draws import DrawKey
+from nabla_core.engines.base import Engines
+from nabla_core.engines.positions import rows_at
+from nabla_core.engines.sweeps import Gradients, Guide, SweepEngine
+from nabla_core.errors import NonFiniteError
+from nabla_core.requests import Context, Judged, Render, Response, Rollout, Score, Sweep, Swept
+from tests.core.tiny import Family, one_hots, prompts
+
+OBJECTIVES = [
+    Objective(),
+    Objective(nll_coeff=0.0),
+    Objective(nll_coeff=0.7, reward_coeff=0.3),
+    Objective(nll_coeff=1.0, reward_coeff=0.0),
+]
+
+
+def serve(engines: Engines, requests: Sequence[Any]) -> list[Any]:
+    """Values in the order of the requests, all in one batch; exceptions as they are."""
+    engine = engines.serving(type(requests[0]))
+    for ticket, request in enumerate(requests):
+        engine.submit(ticket, request)
+    found: dict[int, Any] = {}
+    while engine.waiting:
+        for ticket, result in engine.step():
+            found[ticket] = result if isinstance(result, Exception) else result.value
+    return [found[n] for n in range(len(requests))]
+
+
+def rolled_out(engines: Engines, count: int = 6) -> tuple[list[Context], list[Response]]:
+    """Sampled responses of several lengths, with memories where engines keep them."""
+    contexts = serve(engines, [Render(p) for p in prompts(count)])
+    responses = serve(
+        engines,
+        [
+            Rollout(c, (), 5 + n, Sampling(1.0), DrawKey(0, str(n), 0, "rollout"), keep=True)
+            for n, c in enumerate(contexts)
+        ],
+    )
+    return contexts, responses
+
+
+def guide_of(engines: Engines) -> Guide:
+    engine = engines.serving(Sweep)
+    assert isinstance(engine, SweepEngine)
+    return engine._guide
+
+
+class Literal:
+    """The loss of one-hot rows over the LM's vocabulary, models as transformers loads them."""
+
+    def __init__(self, family: Family, engines: Engines) -> None:
+        self.lm = family.raw("lm")
+        self.guide = family.raw("guide")
+        guide = guide_of(engines)
+        self.vocabulary = guide.lm.vocabulary
+        self.ids = guide.reader.vocabulary.ids.clamp(min=0)
+        self.body_tokens = guide.reader.body_tokens
+
+    def log_p(self, context: Context, hot: Tensor) -> Tensor:
+        """log p `[T, V]` of every token at every position; padding rows are no tokens."""
+        table = self.lm.get_input_embeddings().weight
+        inputs = torch.cat([table[list(context.lm)], hot @ table])
+        logits = self.lm(inputs_embeds=inputs[None]).logits[0, len(context.lm) - 1 : -1]
+        logits = logits.clone()
+        logits[:, self.vocabulary :] = -1e30
+        return logits.log_softmax(-1)
+
+    def reward(self, context: Context, tokens: tuple[int, ...], hot: Tensor) -> Tensor:
+        table = self.guide.get_input_embeddings().weight
+        before, after = context.guide
+        body = hot[: len(self.body_tokens(tokens))] @ table[self.ids]
+        inputs = torch.cat([table[list(before)], body, table[list(after)]])
+        hidden = self.guide.model(inputs_embeds=inputs[None]).last_hidden_state
+        return self.guide.score(hidden[0, -1])[0]
+
+    def gradient(self, context: Context, tokens: tuple[int, ...], objective: Objective) -> Tensor:
+        hot = one_hots(tokens, len(self.ids))
+        loss = -objective.reward_coeff * self.reward(context, tokens, hot)
+        loss = loss - objective.nll_coeff * (hot * self.log_p(context, hot)).sum()
+        (gradient,) = torch.autograd.grad(loss, hot)
+        return gradient
+
+
+def product_rows(engines: Engines, gradients: Gradients, tokens: tuple[int, ...]) -> Tensor:
+    guide = guide_of(engines)
+    logits = guide.lm.logits(gradients.lm.hidden.clone())
+    slopes = gradients.slopes[tokens]
+    places = range(gradients.start, len(tokens))
+    return rows_at(guide, [(gradients, slopes, i) for i in places], logits)
+
+
+def close(found: Tensor, expected: Tensor) -> None:
+    """Equal up to fp32 noise, which grows with the largest entries."""
+    scale = max(1.0, float(expected.abs().max()))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-5 * scale)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
+@pytest.mark.parametrize("reuse", [True, False])
+def test_gradient_rows_equal_autograd_through_one_hots(
+    family: Family, objective: Objective, reuse: bool
+):
+    engines = family.engines(Engine(device="cpu", reuse=reuse))
+    literal = Literal(family, engines)
+    contexts, responses = rolled_out(engines)
+    config = NablaConfig(objective=objective)
+    sweeps = serve(
+        engines,
+        [Sweep(c, r, 0, config) for c, r in zip(contexts, responses, strict=True)],
+    )
+    for context, response, swept in zip(contexts, responses, sweeps, strict=True):
+        found = product_rows(engines, swept.gradients, response.tokens)
+        expected = literal.gradient(context, response.tokens, objective)
+        real = literal.vocabulary
+        assert found.shape == expected.shape
+        close(found[:, :real], expected[:, :real])
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+@pytest.mark.parametrize("nll", [0.0, 0.5])
+def test_a_suffix_sweep_equals_the_full_one(family: Family, nll: float, reuse: bool):
+    engines = family.engines(Engine(device="cpu", reuse=reuse))
+    config = NablaConfig(objective=Objective(nll_coeff=nll))
+    contexts, responses = rolled_out(engines)
+    full = serve(
+        engines, [Sweep(c, r, 0, config) for c, r in zip(contexts, responses, strict=True)]
+    )
+    boundaries = [min(n, len(r.tokens) - 1) for n, r in enumerate(responses)]
+    suffix = serve(
+        engines,
+        [
+            Sweep(c, r, b, config, swept.gradients)
+            for c, r, b, swept in zip(contexts, responses, boundaries, full, strict=True)
+        ],
+    )
+    for response, boundary, a, b in zip(responses, boundaries, full, suffix, strict=True):
+        assert b.gradients.start == boundary
+        close(
+            product_rows(engines, b.gradients, response.tokens),
+            product_rows(engines, a.gradients, response.tokens)[boundary:],
+        )
+        for name in ("confidence", "entropy", "top", "log_probability"):
+            torch.testing.assert_close(
+                getattr(b.gradients.lm.says, name),
+                getattr(a.gradients.lm.says, name)[boundary:],
+                rtol=1e-4,
+                atol=1e-5,
+            )
+
+
+def test_a_suffix_sweep_behind_another_response_feeds_the_suffix_alone(plain: Family):
+    """The guide continues from the memory of the sweep before, up to the boundary."""
+    engines = plain.engines()
+    engine = engines.serving(Sweep)
+    (context,), (response,) = rolled_out(engines, 1)
+    config = NablaConfig()
+    (first,) = serve(engines, [Sweep(context, response, 0, config)])
+    revised = Response((*response.tokens[:3], 9, 9, 9, 9), "length", response.memory)
+    engine.submit(0, Sweep(context, revised, 3, config, first.gradients))
+    ((_, reply),) = engine.step()
+    assert not isinstance(reply, Exception)
+    # The LM is fed from the token before the boundary and never the last one, both ways.
+    assert reply.cost.token_passes == 2 * 4 + 2 * 4
+    (whole,) = serve(engines, [Sweep(context, revised, 0, config)])
+    close(
+        product_rows(engines, reply.value.gradients, revised.tokens),
+        product_rows(engines, whole.gradients, revised.tokens)[3:],
+    )
+
+
+@pytest.mark.parametrize("takes_gradient", [True, False])
+@pytest.mark.parametrize("beside", [0, 1])
+def test_a_sweep_from_the_very_end_finds_nothing_and_does_not_fail(
+    plain: Family, takes_gradient: bool, beside: int
+):
+    """What follows an accepted revision of the last token."""
+    engines = plain.engines()
+    contexts, responses = rolled_out(engines, 2)
+    config = NablaConfig() if takes_gradient else NablaConfig(proposals="second")
+    requests = [Sweep(contexts[0], responses[0], len(responses[0].tokens), config)]
+    requests += [Sweep(contexts[1], responses[1], 0, config)] * beside
+    swept = serve(engines, requests)[0]
+    assert isinstance(swept, Swept)
+    assert swept.log_likelihood == 0.0
+
+
+def test_likelihood_confidence_and_entropy_are_the_lms(family: Family):
+    engines = family.engines()
+    literal = Literal(family, engines)
+    contexts, responses = rolled_out(engines)
+    for config in (NablaConfig(), NablaConfig(proposals="ranked", ranked=Ranked(eta=0))):
+        sweeps = serve(
+            engines, [Sweep(c, r, 0, config) for c, r in zip(contexts, responses, strict=True)]
+        )
+        for context, response, swept in zip(contexts, responses, sweeps, strict=True):
+            with torch.no_grad():
+                log_p = literal.log_p(context, one_hots(response.tokens, len(literal.ids)))
+            p = log_p.exp()
+            chosen = [float(log_p[i, t]) for i, t in enumerate(response.tokens)]
+            assert swept.log_likelihood == pytest.approx(sum(chosen), rel=1e-5)
+            says = swept.gradients.lm.says
+            torch.testing.assert_close(says.log_probability, torch.tensor(chosen))
+            torch.testing.assert_close(says.confidence, p.max(-1).values)
+            entropy = -(p * p.clamp(min=1e-30).log()).sum(-1)
+            torch.testing.assert_close(says.entropy, entropy)
+            assert says.top.tolist() == p.argmax(-1).tolist()
+
+
+def test_likelihoods_do_not_depend_on_the_block_they_are_formed_in(
+    plain: Family, monkeypatch: pytest.MonkeyPatch
+):
+    engines = plain.engines()
+    contexts, responses = rolled_out(engines)
+    config = NablaConfig()
+    requests = [Sweep(c, r, 0, config) for c, r in zip(contexts, responses, strict=True)]
+    whole = serve(engines, requests)
+    for module in ("passes", "guide"):
+        monkeypatch.setattr(f"nabla_core.engines.{module}.BLOCK", 50)
+    parts = serve(engines, requests)
+    for response, a, b in zip(responses, whole, parts, strict=True):
+        assert a.log_likelihood == pytest.approx(b.log_likelihood, rel=1e-6)
+        torch.testing.assert_close(
+            product_rows(engines, a.gradients, response.tokens),
+            product_rows(engines, b.gradients, response.tokens),
+        )
+
+
+@pytest.mark.parametrize("two", [True, False])
+def test_a_sweep_judges_where_guide_and_judge_are_one(plain: Family, two: bool):
+    engines = plain.engines(two=two)
+    contexts, responses = rolled_out(engines)
+    sweeps = serve(
+        engines,
+        [Sweep(c, r, 0, NablaConfig()) for c, r in zip(contexts, responses, strict=True)],
+    )
+    scores = serve(engines, [Score(c, r.tokens) for c, r in zip(contexts, responses, strict=True)])
+    if two:
+        assert all(s.judged is None for s in sweeps)
+    else:
+        assert [s.judged.reward for s in sweeps] == pytest.approx(
+            [s.reward for s in scores], abs=1e-5
+        )
+    # Without a gradient no reward model reads anything.
+    null = NablaConfig(proposals="second")
+    sweeps = serve(engines, [Sweep(contexts[0], responses[0], 0, null)])
+    assert sweeps[0].judged is None
+
+
+def test_scores_are_the_judges_not_the_guides(plain: Family):
+    engines = plain.engines()
+    contexts, responses = rolled_out(engines)
+    scores = serve(engines, [Score(c, r.tokens) for c, r in zip(contexts, responses, strict=True)])
+    judge = plain.raw("judge")
+    judge.config.pad_token_id = None
+    for context, response, judged in zip(contexts, responses, scores, strict=True):
+        ids = torch.tensor([[*context.judge[0], *response.tokens]])
+        with torch.no_grad():
+            assert judged.reward == pytest.approx(float(judge(input_ids=ids).logits), abs=1e-5)
+
+
+def test_score_memories_are_kept_only_where_asked_for(plain: Family):
+    engines = plain.engines()
+    contexts, responses = rolled_out(engines, 2)
+    asked = [
+        Score(contexts[0], responses[0].tokens, keep=True),
+        Score(contexts[1], responses[1].tokens),
+    ]
+    kept, dropped = serve(engines, asked)
+    assert isinstance(kept, Judged)
+    assert kept.memory is not None
+    assert dropped.memory is None
+
+
+def cost_of(engines: Engines, request: Any) -> Any:
+    engine = engines.serving(type(request))
+    engine.submit(0, request)
+    ((_, reply),) = engine.step()
+    return reply.cost
+
+
+def test_costs_count_every_pass(plain: Family):
+    engines = plain.engines(Engine(device="cpu", reuse=False))
+    (context,), (response,) = rolled_out(engines, 1)
+    x, t = len(context.lm), len(response.tokens)
+    cost = cost_of(engines, Sweep(context, response, 0, NablaConfig()))
+    passes = (cost.lm_forward, cost.lm_backward, cost.rm_forward, cost.rm_backward)
+    assert passes == (1, 1, 1, 1)
+    assert cost.paper_calls == 4
+    assert cost.token_passes == 2 * (x + t - 1) + 2 * (x + t)
+    free = Objective(nll_coeff=0)
+    cost = cost_of(engines, Sweep(context, response, 0, NablaConfig(objective=free)))
+    assert (cost.lm_forward, cost.lm_backward, cost.paper_calls) == (1, 0, 4)
+    assert cost.token_passes == (x + t - 1) + 2 * (x + t)
+    cost = cost_of(engines, Sweep(context, response, 0, NablaConfig(proposals="random")))
+    assert (cost.lm_forward, cost.rm_forward, cost.paper_calls) == (1, 0, 1)
+    cost = cost_of(engines, Score(context, response.tokens, 2))
+    assert (cost.rm_forward, cost.rm_backward, cost.paper_calls) == (1, 0, 2)
+    assert cost.token_passes == x + t
+
+
+def test_numbers_that_are_not_finite_fail_their_own_request(plain: Family):
+    engines = plain.engines()
+    contexts, responses = rolled_out(engines, 3)
+    guide = guide_of(engines)
+    seen = {t for c in contexts for t in c.lm} | {t for r in responses for t in r.tokens}
+    bad = max(set(range(24)) - seen)
+    poisoned = Response((5, bad, 5, 1), "stop")
+    guide.reader.rm.table[bad] = float("nan")
+    requests = [Sweep(c, r, 0, NablaConfig()) for c, r in zip(contexts, responses, strict=True)]
+    requests.insert(2, Sweep(contexts[0], poisoned, 0, NablaConfig()))
+    found = serve(engines, requests)
+    assert isinstance(found[2], NonFiniteError)
+    assert all(isinstance(f, Swept) for n, f in enumerate(found) if n != 2)
+
+
+def test_a_gradient_that_is_not_finite_is_an_error(plain: Family, monkeypatch: pytest.MonkeyPatch):
+    """The reward may be finite where its gradient is not."""
+    engines = plain.engines()
+    contexts, responses = rolled_out(engines, 1)
+    score = guide_of(engines).reader.rm.score
+    forward = score.forward
+
+    def steep(hidden: Tensor) -> Tensor:
+        # A root of zero: value 0, slope infinite.
+        return forward(hidden) + (hidden - hidden.detach()).square().sum(-1, keepdim=True).sqrt()
+
+    monkeypatch.setattr(score, "forward", steep)
+    (found,) = serve(engines, [Sweep(contexts[0], responses[0], 0, NablaConfig())])
+    assert isinstance(found, NonFiniteError)
+    assert "gradient" in str(found)
