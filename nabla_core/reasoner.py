@@ -32,20 +32,23 @@ from nabla_core.types import Prompt, Revision, Trace
 class _Tried:
     """Where the search stands in the current response.
 
-    Left to right, everything before `boundary` is committed. Ranked, `pairs` are the
-    (position, token) pairs already rolled out from the prefix that precedes them now.
+    Left to right, everything before `boundary` is committed. Ranked, nothing is, and `pairs`
+    are the (position, token) pairs already rolled out from the prefix that precedes them now.
     """
 
+    ranked: bool
     boundary: int = 0
     pairs: set[tuple[int, int]] = field(default_factory=set)
 
     def add(self, proposal: Proposal) -> None:
-        self.boundary = proposal.position + 1
+        self.boundary = 0 if self.ranked else proposal.position + 1
         self.pairs.add((proposal.position, proposal.to_token))
 
     def accept(self, proposal: Proposal) -> None:
-        """The prefix changed behind `proposal`: what was tried there is open again."""
+        """The prefix changed behind `proposal`: what was tried there is open again. The way
+        back to the response just left is not."""
         self.pairs = {(i, b) for i, b in self.pairs if i <= proposal.position}
+        self.pairs.add((proposal.position, proposal.from_token))
 
 
 def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int = 1024) -> Flow:
@@ -67,7 +70,7 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
     base = response = yield from ask(rollout((), 0, None))
     sweep = yield from ask(Sweep(context, response, 0, config))
     first = judged = sweep.judged or (yield from ask(Score(context, response.tokens, keep=True)))
-    tried = _Tried()
+    tried = _Tried(ranked=config.proposals == "ranked")
     revisions: list[tuple[Proposal, float, float]] = []
 
     while len(revisions) < config.max_rollouts:
@@ -94,9 +97,8 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
                 tried.accept(proposal)
                 response, judged = candidate, verdict
                 if len(revisions) < config.max_rollouts:
-                    boundary = 0 if config.proposals == "ranked" else tried.boundary
                     sweep = yield from ask(
-                        Sweep(context, response, boundary, config, sweep.gradients)
+                        Sweep(context, response, tried.boundary, config, sweep.gradients)
                     )
                 break
 

@@ -1,0 +1,344 @@
+"""The loop against a scripted engine: tokens are numbers, every request is on record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from nabla_core import NablaConfig, Prompt, Sampling, Trace, drive, nabla
+from nabla_core.engines.base import BatchEngine, Engines, Reply, Result
+from nabla_core.requests import (
+    Context,
+    Decode,
+    Judged,
+    Proposal,
+    Propose,
+    Render,
+    Response,
+    Rollout,
+    Score,
+    Sweep,
+    Swept,
+)
+from nabla_core.types import Cost
+from tests.core.tiny import Family, greedy_search, prompts
+
+STOP = 0
+PROMPT = Prompt.of("question", id="q")
+CONTEXT = Context("question", (7,), ((7,), ()), ((7,), ()))
+Tokens = tuple[int, ...]
+
+
+@dataclass
+class Script:
+    """`tail(prefix)` continues a response, `reward` judges it, `revisions` are (position,
+    token) pairs a sweep of a response proposes."""
+
+    tail: Callable[[Tokens], Tokens]
+    reward: Callable[[Tokens], float]
+    revisions: Callable[[Tokens], list[tuple[int, int]]]
+    judges: bool = False
+    asked: list[Any] = field(default_factory=list)
+
+    def of(self, kind: type) -> list[Any]:
+        return [request for request in self.asked if isinstance(request, kind)]
+
+
+class Scripted(BatchEngine):
+    kinds = (Render, Decode, Rollout, Score, Sweep, Propose)
+
+    def __init__(self, script: Script) -> None:
+        super().__init__(capacity=8)
+        self._script = script
+
+    def answer(self, requests: Sequence[Any]) -> Sequence[Result]:
+        self._script.asked.extend(requests)
+        return [Reply(self._value(request), Cost(paper_calls=1)) for request in requests]
+
+    def _value(self, request: Any) -> Any:
+        script = self._script
+        match request:
+            case Render():
+                return CONTEXT
+            case Decode(sequences, special):
+                mark = "!" if special else ""
+                return [mark + ".".join(map(str, tokens)) for tokens in sequences]
+            case Rollout(prefix=prefix, max_tokens=limit):
+                ended = prefix[-1:] == (STOP,) or len(prefix) >= limit
+                tokens = prefix if ended else (*prefix, *script.tail(prefix))[:limit]
+                finish = "stop" if tokens[-1] == STOP else "length"
+                return Response(tokens, finish, memory=("lm", tokens))
+            case Score(tokens=tokens):
+                return Judged(script.reward(tokens), memory=("judge", tokens))
+            case Sweep(response=response):
+                judged = Judged(script.reward(response.tokens), memory=("sweep", response.tokens))
+                return Swept(judged if script.judges else None, -1.0, ("g", response.tokens))
+            case Propose(gradients=(_, tokens), boundary=boundary, count=count, tried=tried):
+                return [
+                    Proposal(i, tokens[i], b, 0.5, 2.0, 0.25)
+                    for i, b in script.revisions(tokens)
+                    if i >= boundary and (i, b) not in tried
+                ][:count]
+
+
+def run(script: Script, config: NablaConfig | None = None, *, max_tokens: int = 6) -> Trace:
+    flow = nabla(PROMPT, config or NablaConfig(), seed=3, max_tokens=max_tokens)
+    (trace,) = drive([flow], Engines(Scripted(script)))
+    return trace
+
+
+def counting(prefix: Tokens) -> Tokens:
+    """1 2 3 4 and the stop token, from wherever the prefix ends."""
+    return (*range(len(prefix) + 1, 5), STOP)
+
+
+def every_position(tokens: Tokens) -> list[tuple[int, int]]:
+    return [(i, t + 10) for i, t in enumerate(tokens) if t != STOP]
+
+
+def total(tokens: Tokens) -> float:
+    return float(sum(tokens))
+
+
+def test_accepted_revisions_build_on_each_other():
+    script = Script(counting, total, every_position)
+    trace = run(script)
+    assert trace.tokens == (11, 12, 13, 14, STOP)
+    assert trace.finish_reason == "stop"
+    assert [(r.position, r.from_token, r.to_token, r.accepted) for r in trace.revisions] == [
+        (0, 1, 11, True),
+        (1, 2, 12, True),
+        (2, 3, 13, True),
+        (3, 4, 14, True),
+    ]
+    assert [(r.reward_before, r.reward_after) for r in trace.revisions] == [
+        (10, 20), (20, 30), (30, 40), (40, 50),
+    ]  # fmt: skip
+    # Each acceptance is swept, from the committed boundary on.
+    assert [(s.response.tokens[:4], s.boundary) for s in script.of(Sweep)] == [
+        ((1, 2, 3, 4), 0),
+        ((11, 2, 3, 4), 1),
+        ((11, 12, 3, 4), 2),
+        ((11, 12, 13, 4), 3),
+        ((11, 12, 13, 14), 4),
+    ]
+
+
+def test_rejected_revisions_leave_the_response_and_its_sweep():
+    script = Script(counting, lambda y: -total(y), every_position)
+    trace = run(script)
+    assert trace.tokens == (1, 2, 3, 4, STOP)
+    assert [r.accepted for r in trace.revisions] == [False] * 4
+    assert len(script.of(Sweep)) == 1
+    # Every proposal starts again from the first response.
+    assert [r.prefix for r in script.of(Rollout)] == [
+        (), (11,), (1, 12), (1, 2, 13), (1, 2, 3, 14),
+    ]  # fmt: skip
+
+
+def test_an_equal_reward_is_no_improvement():
+    trace = run(Script(counting, lambda _: 1.0, every_position))
+    assert trace.tokens == (1, 2, 3, 4, STOP)
+    assert not any(r.accepted for r in trace.revisions)
+
+
+def test_the_record_of_a_revision():
+    trace = run(Script(counting, total, lambda y: [(1, 9)] if y[1] == 2 else []))
+    (revision,) = trace.revisions
+    assert (revision.from_text, revision.to_text) == ("!2", "!9")
+    assert (revision.confidence, revision.grad_norm, revision.predicted_gain) == (0.5, 2.0, 0.25)
+    assert (trace.prompt_id, trace.sample, trace.prompt_text, trace.seed) == ("q", 0, "question", 3)
+    assert (trace.base_text, trace.text) == ("1.2.3.4.0", "1.9.3.4.0")
+    assert (trace.base_reward, trace.reward) == (10.0, 17.0)
+
+
+def test_a_trace_without_revisions_keeps_its_base():
+    script = Script(counting, total, lambda _: [])
+    trace = run(script)
+    assert trace.revisions == ()
+    assert trace.base_text == trace.text == "1.2.3.4.0"
+    assert trace.base_reward == trace.reward == 10.0
+    assert len(script.of(Propose)) == 1
+
+
+@pytest.mark.parametrize("speculate", [1, 2, 3, 8])
+@pytest.mark.parametrize("most", [0, 1, 2, 3])
+def test_no_more_than_max_rollouts_are_proposed(most: int, speculate: int):
+    script = Script(counting, lambda y: -total(y), every_position)
+    trace = run(script, NablaConfig(max_rollouts=most, speculate=speculate))
+    assert len(trace.revisions) == most
+    assert len(script.of(Rollout)) == 1 + most
+
+
+def test_the_last_acceptance_is_not_swept_again():
+    script = Script(counting, total, every_position)
+    run(script, NablaConfig(max_rollouts=2))
+    assert len(script.of(Sweep)) == 2
+
+
+@pytest.mark.parametrize("speculate", [1, 2, 3, 5])
+def test_speculation_takes_the_first_acceptance_in_order_and_drops_the_rest(speculate: int):
+    # Revising position 1 or 3 is an improvement, 0 and 2 are not.
+    def reward(y: Tokens) -> float:
+        return total(y[1::2]) - total(y[::2])
+
+    script = Script(counting, reward, every_position)
+    trace = run(script, NablaConfig(speculate=speculate))
+    assert [(r.position, r.accepted) for r in trace.revisions] == [
+        (0, False),
+        (1, True),
+        (2, False),
+        (3, True),
+    ]
+    assert trace.tokens == (1, 12, 3, 14, STOP)
+    assert [r.reward_before for r in trace.revisions] == [2, 2, 12, 12]
+
+
+def test_speculated_rollouts_draw_as_they_would_one_by_one():
+    def keys(speculate: int) -> list[tuple[Tokens, str]]:
+        script = Script(counting, lambda y: -total(y), every_position)
+        run(script, NablaConfig(speculate=speculate))
+        return [(r.prefix, r.key.purpose) for r in script.of(Rollout)]
+
+    assert keys(1) == [
+        ((), "rollout 0"),
+        ((11,), "rollout 1"),
+        ((1, 12), "rollout 2"),
+        ((1, 2, 13), "rollout 3"),
+        ((1, 2, 3, 14), "rollout 4"),
+    ]
+    assert keys(2) == keys(3) == keys(1)
+
+
+def test_draws_are_keyed_by_seed_prompt_and_sample():
+    script = Script(counting, total, every_position)
+    prompt = Prompt.of("question", id="another", sample=4)
+    list(drive([nabla(prompt, NablaConfig(), seed=9)], Engines(Scripted(script))))
+    for request in [*script.of(Rollout), *script.of(Propose)]:
+        assert (request.key.seed, request.key.prompt_id, request.key.sample) == (9, "another", 4)
+
+
+def test_requests_carry_settings_limit_and_memories():
+    script = Script(counting, total, lambda y: [(2, 9)] if y[2] == 3 else [])
+    sampling = Sampling(0.9, 0.8, 7)
+    run(script, NablaConfig(rollout=sampling), max_tokens=5)
+    first, second = script.of(Rollout)
+    assert (first.sampling, first.max_tokens, first.reuse) == (sampling, 5, None)
+    assert second.reuse == ("lm", (1, 2, 3, 4, STOP))
+    base, revised = script.of(Score)
+    assert (base.paper_calls, revised.paper_calls) == (1, 2)
+    assert revised.reuse == ("judge", (1, 2, 3, 4, STOP))
+    _, again = script.of(Sweep)
+    assert again.previous == ("g", (1, 2, 3, 4, STOP))
+    assert again.response.memory == ("lm", (1, 2, 9, 4, STOP))
+
+
+def test_one_model_in_both_roles_is_not_asked_twice():
+    script = Script(counting, total, every_position, judges=True)
+    trace = run(script)
+    assert trace.base_reward == 10.0
+    assert len(script.of(Score)) == len(trace.revisions)
+
+
+def test_the_response_that_reaches_the_limit_is_as_long_as_it():
+    trace = run(Script(lambda prefix: (5,) * 50, total, lambda _: []), max_tokens=6)
+    assert trace.tokens == (5,) * 6
+    assert trace.finish_reason == "length"
+
+
+def test_costs_of_all_requests_are_booked():
+    script = Script(counting, total, every_position)
+    assert run(script).cost.paper_calls == len(script.asked)
+
+
+# Ranked ------------------------------------------------------------------------------------
+
+
+def ranked(**settings: Any) -> NablaConfig:
+    return NablaConfig(proposals="ranked", **settings)
+
+
+def test_ranked_proposals_come_in_the_order_of_the_ranking():
+    order = [(2, 9), (0, 8), (2, 7)]
+    script = Script(counting, lambda y: -total(y), lambda _: order)
+    trace = run(script, ranked())
+    assert [(r.position, r.to_token) for r in trace.revisions] == order
+    assert {p.boundary for p in script.of(Propose)} == {0}
+
+
+def test_ranked_sweeps_start_over_after_an_acceptance():
+    script = Script(counting, total, lambda y: [(3, 9)] if y[3] == 4 else [(0, 50)])
+    trace = run(script, ranked(max_rollouts=2))
+    assert [(r.position, r.accepted) for r in trace.revisions] == [(3, True), (0, True)]
+    assert trace.tokens == (50, 2, 3, 4, STOP)
+    assert [s.boundary for s in script.of(Sweep)] == [0, 0]
+
+
+def test_ranked_pairs_are_not_tried_twice_behind_the_same_prefix():
+    """An acceptance at 2 keeps what was tried at 0 and 2, and opens what was tried at 3."""
+
+    def revisions(y: Tokens) -> list[tuple[int, int]]:
+        if y[2] == 3:
+            return [(0, 1), (3, 1), (2, 1), (2, 9)]
+        return [(0, 1), (3, 1), (2, 1)]
+
+    def reward(y: Tokens) -> float:
+        return 1.0 if y[2:3] == (9,) else 0.0
+
+    script = Script(counting, reward, revisions)
+    trace = run(script, ranked())
+    assert [(r.position, r.to_token, r.accepted) for r in trace.revisions] == [
+        (0, 1, False),
+        (3, 1, False),
+        (2, 1, False),
+        (2, 9, True),
+        (3, 1, False),
+    ]
+
+
+def test_ranked_proposals_do_not_lead_back_to_the_response_just_left():
+    """Its tail was rolled out from there already and its reward is known to be lower."""
+
+    def back(y: Tokens) -> list[tuple[int, int]]:
+        return [(1, 2), (0, 5)] if y[1] == 9 else [(1, 9)]
+
+    trace = run(Script(counting, lambda y: float(y[1]), back), ranked())
+    assert [(r.position, r.to_token) for r in trace.revisions] == [(1, 9), (0, 5)]
+
+
+# With real models --------------------------------------------------------------------------
+
+
+def test_a_revision_to_the_stop_token_generates_nothing_more(plain: Family):
+    """The release went on generating."""
+    config = greedy_search()
+    ended = 0
+    for trace in drive((nabla(p, config, max_tokens=12) for p in prompts(24)), plain.engines()):
+        stops = [n for n, t in enumerate(trace.tokens) if t == 1]
+        assert stops in ([], [len(trace.tokens) - 1])
+        assert trace.finish_reason == ("stop" if stops else "length")
+        last = len(trace.tokens) - 1
+        ended += any(r.accepted and r.to_token == 1 and r.position == last for r in trace.revisions)
+    assert ended > 0
+
+
+@pytest.mark.parametrize("proposals", ["left_to_right", "ranked", "second", "random"])
+@pytest.mark.parametrize("limit", [1, 2, 4])
+def test_revisions_at_the_length_limit_go_well(plain: Family, proposals: str, limit: int):
+    """The release crashed there. One prompt at a time, so that no batch covers an empty one."""
+    engines = plain.engines()
+    at_the_end = 0
+    for prompt in prompts(16):
+        config = greedy_search(proposals=proposals)
+        (trace,) = drive([nabla(prompt, config, max_tokens=limit)], engines)
+        assert len(trace.tokens) <= limit
+        at_the_end += any(r.position == limit - 1 and r.accepted for r in trace.revisions)
+    assert at_the_end > 0
+
+
+def test_a_flow_without_room_for_a_token_fails_and_does_not_hang(plain: Family):
+    with pytest.raises(Exception, match="no room for a response"):
+        list(drive([nabla(prompts(1)[0], NablaConfig(), max_tokens=0)], plain.engines()))
