@@ -95,10 +95,15 @@ class Ranked:
         s(i, b) = eta * (g_i[y_i] - g_i[b]) + log p(b | y_<i) - log p(y_i | y_<i),
 
     until none is above `stop`. `eta` 0 ranks by likelihood alone and takes no gradient.
+    `nucleus` below 1 leaves out tokens outside the LM's top-p set of that mass.
     """
 
     eta: float = 4.0
     stop: float = -2.0
+    nucleus: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(0 < self.nucleus <= 1, f"nucleus must be in (0, 1], got {self.nucleus}")
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,9 @@ class NablaConfig:
     token, without a gradient.
     `anchor`: take gradients at the rolled-out tokens, or (`argmax`, the release's way) at
     the argmax of every uncommitted position.
-    `speculate`: proposals rolled out and judged as one batch; traces do not depend on it.
+    `speculate`: proposals rolled out and judged as one batch. With `take: first` the first
+    acceptance in order wins and traces do not depend on it; with `take: best` the batch's
+    best does.
     """
 
     max_rollouts: int = 8
@@ -124,6 +131,7 @@ class NablaConfig:
     resample: Sampling = field(default_factory=lambda: Sampling(temperature=0.5))
     ranked: Ranked = field(default_factory=Ranked)
     speculate: int = 1
+    take: Literal["first", "best"] = "first"
 
     def __post_init__(self) -> None:
         _check(self.max_rollouts >= 0, f"max_rollouts must be at least 0, got {self.max_rollouts}")

@@ -7,6 +7,7 @@ judge likes it strictly better; sweep again only then.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nabla_core.config import NablaConfig
@@ -15,6 +16,7 @@ from nabla_core.requests import (
     Context,
     Decode,
     Flow,
+    Judged,
     Proposal,
     Propose,
     Render,
@@ -41,14 +43,18 @@ class _Tried:
     pairs: set[tuple[int, int]] = field(default_factory=set)
 
     def add(self, proposal: Proposal) -> None:
-        self.boundary = 0 if self.ranked else proposal.position + 1
+        self._pass(proposal)
         self.pairs.add((proposal.position, proposal.to_token))
 
     def accept(self, proposal: Proposal) -> None:
         """The prefix changed behind `proposal`: what was tried there is open again. The way
         back to the response just left is not."""
+        self._pass(proposal)
         self.pairs = {(i, b) for i, b in self.pairs if i <= proposal.position}
         self.pairs.add((proposal.position, proposal.from_token))
+
+    def _pass(self, proposal: Proposal) -> None:
+        self.boundary = 0 if self.ranked else proposal.position + 1
 
 
 def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int = 1024) -> Flow:
@@ -71,7 +77,7 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
     sweep = yield from ask(Sweep(context, response, 0, config))
     first = judged = sweep.judged or (yield from ask(Score(context, response.tokens, keep=True)))
     tried = _Tried(ranked=config.proposals == "ranked")
-    revisions: list[tuple[Proposal, float, float]] = []
+    revisions: list[tuple[Proposal, float, float, bool]] = []
 
     while len(revisions) < config.max_rollouts:
         count = min(config.speculate, config.max_rollouts - len(revisions))
@@ -90,20 +96,30 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
         verdicts = yield from ask_all(
             [Score(context, c.tokens, 2, judged.memory, keep=True) for c in candidates]
         )
-        for proposal, candidate, verdict in zip(proposals, candidates, verdicts, strict=True):
-            tried.add(proposal)
-            revisions.append((proposal, judged.reward, verdict.reward))
-            if verdict.reward > judged.reward:
-                tried.accept(proposal)
-                response, judged = candidate, verdict
-                if len(revisions) < config.max_rollouts:
-                    sweep = yield from ask(
-                        Sweep(context, response, tried.boundary, config, sweep.gradients)
-                    )
-                break
+        winner = _winner(config, judged, verdicts)
+        last = winner if winner is not None and config.take == "first" else len(proposals) - 1
+        for k in range(last + 1):
+            tried.add(proposals[k])
+            revisions.append((proposals[k], judged.reward, verdicts[k].reward, k == winner))
+        if winner is not None:
+            tried.accept(proposals[winner])
+            response, judged = candidates[winner], verdicts[winner]
+            if len(revisions) < config.max_rollouts:
+                sweep = yield from ask(
+                    Sweep(context, response, tried.boundary, config, sweep.gradients)
+                )
 
     rewards = (first.reward, judged.reward)
     return (yield from _trace(prompt, context, (base, response), rewards, revisions, seed))
+
+
+def _winner(config: NablaConfig, judged: Judged, verdicts: Sequence[Judged]) -> int | None:
+    """Which of the candidates replaces the response: the first strictly better one, or the
+    best of those."""
+    better = [k for k, verdict in enumerate(verdicts) if verdict.reward > judged.reward]
+    if not better:
+        return None
+    return better[0] if config.take == "first" else max(better, key=lambda k: verdicts[k].reward)
 
 
 def _trace(
@@ -111,12 +127,12 @@ def _trace(
     context: Context,
     responses: tuple[Response, Response],
     rewards: tuple[float, float],
-    revisions: list[tuple[Proposal, float, float]],
+    revisions: list[tuple[Proposal, float, float, bool]],
     seed: int,
 ) -> Flow:
     base, response = responses
     text, base_text = yield from ask(Decode((response.tokens, base.tokens)))
-    tokens = tuple((t,) for p, _, _ in revisions for t in (p.from_token, p.to_token))
+    tokens = tuple((t,) for p, *_ in revisions for t in (p.from_token, p.to_token))
     pieces = iter((yield from ask(Decode(tokens, special=True))) if tokens else ())
     return Trace(
         prompt_id=prompt.id,
@@ -140,9 +156,9 @@ def _trace(
                 p.predicted_gain,
                 before,
                 after,
-                after > before,
+                accepted,
             )
-            for p, before, after in revisions
+            for p, before, after, accepted in revisions
         ),
         seed=seed,
     )

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nabla_core.config import Sampling
 from nabla_core.engines.base import Reply, Result
 from nabla_core.engines.passes import BLOCK
 from nabla_core.engines.positions import banned_ids, norms, rows_at
 from nabla_core.engines.sweeps import Gradients, Guide
 from nabla_core.requests import Proposal, Propose
+from nabla_core.sampling import filtered_probabilities
 
 
 @dataclass(eq=False)
@@ -77,6 +79,9 @@ def _rank_block(
         sizes = norms(g, banned, config.select)
         score = score + config.ranked.eta * gain
     score = score.masked_fill(banned, float("-inf"))
+    if config.ranked.nucleus < 1:
+        sampling = Sampling(temperature=1.0, top_p=config.ranked.nucleus)
+        score = score.masked_fill(filtered_probabilities(logits, sampling) == 0, float("-inf"))
     score.scatter_(-1, y[:, None], float("-inf"))
     best = score.flatten().topk(min(most, score.numel()))
     width = score.size(-1)
