@@ -22,6 +22,11 @@ def say(text: str) -> None:
     _OUT.print(text)
 
 
+def show(table: Table) -> None:
+    """A table on standard output."""
+    _OUT.print(table)
+
+
 def error(failure: Exception) -> None:
     """A failure on standard error."""
     _ERR.print(f"error: {failure}")

@@ -6,7 +6,7 @@ reported in a second.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -90,6 +90,11 @@ def load(cls: type[C], files: Sequence[str | Path] = (), overrides: Sequence[str
 def to_yaml(config: Any) -> str:
     """The resolved config as YAML; `load` reads it back to an equal one."""
     return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def overrides_yaml(overrides: Mapping[str, Any]) -> str:
+    """Dotted keys and values as the YAML of a config file."""
+    return OmegaConf.to_yaml(OmegaConf.from_dotlist([f"{k}={v}" for k, v in overrides.items()]))
 
 
 def to_dict(config: Any) -> dict[str, Any]:

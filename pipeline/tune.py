@@ -1,0 +1,163 @@
+"""`jobs.tune` as a plan: every candidate setting on every validation prompt, one run.
+
+A row is a trace, and its `sample` column the number of the candidate that made it; draws are
+those of sample 0 throughout, so candidates differ in nothing but their settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+
+from nabla_core.config import LM, Decoding, Engine, Reward
+from nabla_core.engines.base import Engines
+from nabla_core.methods import flow
+from nabla_core.requests import Flow
+from nabla_core.types import Prompt
+from pipeline import config_check
+from pipeline.cluster import Cluster
+from pipeline.config import to_dict
+from pipeline.parts import with_config
+from pipeline.prompts import Prompts, read
+from pipeline.recipe import TraceMaker, TraceRecipe, open_engines
+from pipeline.run import Outcome, Plan, Watcher, execute
+from pipeline.store import RunStore, Store
+from pipeline.verify import Verify
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The values to try: `eta` and `stop` of ranked proposals, `learning_rate` of left to right.
+
+    No gradient at all (`eta` 0, `learning_rate` 0) is always among them, so that a guide that
+    does not pay is found out.
+    """
+
+    eta: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
+    stop: tuple[float, ...] = (-4.0, -2.0, 0.0)
+    learning_rate: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """One run of `jobs.tune`: a generate config whose `decoding` is varied over `grid`."""
+
+    run_dir: str = "runs/tune"
+    seed: int = 0
+    max_attempts: int = 3
+    max_dead_fraction: float = 0.1
+    prompts: Prompts = field(default_factory=Prompts)
+    lm: LM = field(default_factory=LM)
+    reward: Reward = field(default_factory=Reward)
+    decoding: Decoding = field(default_factory=Decoding)
+    engine: Engine = field(default_factory=Engine)
+    verify: Verify = field(default_factory=Verify)
+    cluster: Cluster = field(default_factory=Cluster)
+    store: Store = field(default_factory=Store)
+    grid: Grid = field(default_factory=Grid)
+
+    def __post_init__(self) -> None:
+        if self.decoding.method != "nabla":
+            raise ValueError(f"jobs.tune tunes nabla, not decoding.method={self.decoding.method}")
+        if self.decoding.nabla.proposals not in ("ranked", "left_to_right"):
+            raise ValueError(
+                f"decoding.nabla.proposals={self.decoding.nabla.proposals} has nothing to tune"
+            )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One setting: the overrides that make it, and the decoding they make."""
+
+    overrides: tuple[tuple[str, float], ...]
+    decoding: Decoding
+    gradient: bool
+
+    @property
+    def name(self) -> str:
+        return " ".join(f"{key.rpartition('.')[2]}={value:g}" for key, value in self.overrides)
+
+
+def candidates(decoding: Decoding, grid: Grid) -> list[Candidate]:
+    """Every setting to try, those without a gradient first."""
+    nabla = decoding.nabla
+    found = []
+    if nabla.proposals == "ranked":
+        for eta, stop in product(sorted({0.0, *grid.eta}), grid.stop):
+            changed = replace(nabla, ranked=replace(nabla.ranked, eta=eta, stop=stop))
+            keys = (("decoding.nabla.ranked.eta", eta), ("decoding.nabla.ranked.stop", stop))
+            found.append(Candidate(keys, replace(decoding, nabla=changed), eta != 0))
+        return found
+    for rate in sorted({0.0, *grid.learning_rate}):
+        changed = replace(nabla, dto=replace(nabla.dto, learning_rate=rate))
+        key = ("decoding.nabla.dto.learning_rate", rate)
+        found.append(Candidate((key,), replace(decoding, nabla=changed), rate != 0))
+    return found
+
+
+@dataclass(frozen=True)
+class TuneRecipe(TraceRecipe):
+    """Traces whose decoding is chosen by the sample number."""
+
+    decodings: tuple[Decoding, ...] = ()
+
+    def open(self) -> TuneMaker:
+        return TuneMaker(self, open_engines(self.lm, self.reward, self.engine))
+
+
+class TuneMaker(TraceMaker):
+    """See `TuneRecipe`."""
+
+    def __init__(self, recipe: TuneRecipe, engines: Engines) -> None:
+        super().__init__(recipe, engines)
+        self._decodings = recipe.decodings
+        self._seed = recipe.seed
+
+    def flow(self, prompt: Prompt) -> Flow:
+        decoding = self._decodings[prompt.sample]
+        return flow(replace(prompt, sample=0), decoding, seed=self._seed)
+
+
+def tune(config: TuneConfig, watcher: Watcher) -> Outcome:
+    """Try every candidate on every prompt; resumes. Raises PipelineError."""
+    return execute(plan(config), watcher)
+
+
+def open_store(config: TuneConfig) -> RunStore:
+    """The run folder, for reading."""
+    described = plan(config)
+    schema = with_config(described.recipe.schema, described.config_hash)
+    return RunStore(config.run_dir, schema, config.store)
+
+
+def plan(config: TuneConfig) -> Plan:
+    """What `tune` will do. Reads nothing yet."""
+    settings = to_dict(config)
+    shaping = ("seed", "lm", "reward", "decoding", "engine.device", "engine.dtype", "grid")
+    tried: Sequence[Candidate] = candidates(config.decoding, config.grid)
+    recipe = TuneRecipe(
+        config.lm,
+        config.reward,
+        config.decoding,
+        config.engine,
+        config.verify,
+        config.seed,
+        config_check.digest(config_check.shaping(settings, shaping)),
+        tuple(c.decoding for c in tried),
+    )
+    return Plan(
+        run_dir=config.run_dir,
+        source=config.prompts.path,
+        read=lambda: read(config.prompts),
+        samples=len(tried),
+        recipe=recipe,
+        settings=settings,
+        shaping=shaping,
+        cluster=config.cluster,
+        store=config.store,
+        max_attempts=config.max_attempts,
+        max_dead_fraction=config.max_dead_fraction,
+        allow_input_change=False,
+        retry_dead=False,
+    )

@@ -1,0 +1,85 @@
+"""What a tuning run found: a table of candidates, the best, and whether the gradient pays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pipeline.store import RunStore
+from pipeline.tune import Candidate
+
+
+@dataclass
+class Tried:
+    """One candidate over the prompts it finished: `scores` by prompt id (answer right 0 or 1
+    where answers are known, else the judge's reward), mean calls and FLOPs."""
+
+    candidate: Candidate
+    scores: dict[str, float] = field(default_factory=dict)
+    calls: float = 0.0
+    flops: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        return sum(self.scores.values()) / len(self.scores)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`best` over all candidates, `null` the best without a gradient, their paired difference
+    with its 95 % interval; `pays` where the interval is clear of 0. `chosen` is `best` if the
+    gradient pays, else `null`."""
+
+    tried: Sequence[Tried]
+    measure: str
+    best: Tried
+    null: Tried
+    difference: float
+    half: float
+
+    @property
+    def pays(self) -> bool:
+        return self.difference - self.half > 0
+
+    @property
+    def chosen(self) -> Tried:
+        return self.best if self.pays else self.null
+
+
+def report(store: RunStore, tried: Sequence[Candidate]) -> Finding:
+    """Read a finished tuning run. Ties go to the candidate with fewer calls."""
+    found = [Tried(c) for c in tried]
+    rows = [
+        row
+        for table in store.rows(("prompt_id", "sample", "correct", "reward", "cost", "error"))
+        for row in table.to_pylist()
+        if row["error"] is None
+    ]
+    graded = all(row["correct"] is not None for row in rows)
+    for row in rows:
+        one = found[row["sample"]]
+        one.scores[row["prompt_id"]] = float(row["correct"] if graded else row["reward"])
+        one.calls += row["cost"]["paper_calls"]
+        one.flops += row["cost"]["flops"]
+    for one in found:
+        one.calls /= max(1, len(one.scores))
+        one.flops /= max(1, len(one.scores))
+    complete = [one for one in found if one.scores]
+    best = max(complete, key=_rank)
+    null = max((one for one in complete if not one.candidate.gradient), key=_rank)
+    difference, half = _paired(best, null)
+    return Finding(complete, "accuracy" if graded else "reward", best, null, difference, half)
+
+
+def _rank(one: Tried) -> tuple[float, float]:
+    return one.mean, -one.calls
+
+
+def _paired(a: Tried, b: Tried) -> tuple[float, float]:
+    shared = a.scores.keys() & b.scores.keys()
+    differences = [a.scores[p] - b.scores[p] for p in shared]
+    n = len(differences)
+    mean = sum(differences) / n
+    variance = sum((d - mean) ** 2 for d in differences) / max(1, n - 1)
+    return mean, 1.96 * math.sqrt(variance / n)
