@@ -1,0 +1,102 @@
+"""What the pipeline adds to the bare loop, and what batching saves.
+
+    python -m tests.bench.overhead [prompts]
+
+Bare: `drive` in this process. Pipeline: `generate` with one actor on a local Ray, every row
+committed to disk. Both run `prompts` and an eighth of them; the difference is the cost of
+a further prompt, free of start-up, which is shown beside it. Then the bare loop at batch 1
+and 32, CPU seconds a prompt. One torch thread everywhere. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from nabla_core import Engine, drive, flow, load_engines
+from nabla_core.embedded import task
+from nabla_core.engines.base import Engines
+from pipeline.config import GenerateConfig, load
+from pipeline.generate import generate
+from pipeline.pool import Status
+from tests.bench.arms import quiet
+
+
+class Unwatched:
+    """A watcher that is not interested."""
+
+    def started(self, total: int, finished: int, dead: int) -> None: ...
+    def heard(self, status: Status) -> None: ...
+    def phase(self, text: str) -> None: ...
+
+
+def main() -> None:
+    quiet()
+    many = int(sys.argv[1]) if len(sys.argv) > 1 else 512
+    few = many // 8
+    config = load(
+        GenerateConfig,
+        ["configs/embedded.yaml"],
+        ["cluster.actors.min=1", "cluster.actors.max=1", "store.flush_rows=16"],
+    )
+    engines = load_engines(config.lm, config.reward, config.engine)
+    bare(config, engines, few)
+    short, long = (bare(config, engines, n) for n in (few, many))
+    row_bare = (long - short) / (many - few)
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = (through_ray(config, n, Path(folder) / str(n)) for n in (few, many))
+    row_ray = (second - first) / (many - few)
+    batches = {b: cpu_a_prompt(config, b, few if b == 1 else many) for b in (1, 32)}
+    report = {
+        "prompts": many,
+        "bare_ms_a_prompt": 1000 * row_bare,
+        "pipeline_ms_a_prompt": 1000 * row_ray,
+        "overhead_ratio": row_ray / row_bare,
+        "start_up_s": first - few * row_ray,
+        "batch_1_cpu_ms": 1000 * batches[1],
+        "batch_32_cpu_ms": 1000 * batches[32],
+        "batch_1_over_32": batches[1] / batches[32],
+    }
+    print(f"{many} embedded prompts, {config.decoding.nabla.proposals} proposals, one actor")
+    for name, value in report.items():
+        print(f"{name:24}{value:10.2f}")
+    print(json.dumps({k: round(v, 3) for k, v in report.items()}))
+
+
+def bare(config: GenerateConfig, engines: Engines, count: int) -> float:
+    """Wall seconds of the bare loop."""
+    prompts = task.prompts(count, seed=0, split="test")
+    started = time.perf_counter()
+    flows = (flow(p, config.decoding, seed=config.seed) for p in prompts)
+    made = sum(1 for _ in drive(flows, engines, in_flight=config.cluster.in_flight))
+    assert made == count
+    return time.perf_counter() - started
+
+
+def through_ray(config: GenerateConfig, count: int, folder: Path) -> float:
+    """Wall seconds of the whole pipeline, Ray's start included."""
+    prompts = replace(config.prompts, limit=count)
+    started = time.perf_counter()
+    outcome = generate(replace(config, run_dir=str(folder), prompts=prompts), Unwatched())
+    assert outcome.finished == count
+    return time.perf_counter() - started
+
+
+def cpu_a_prompt(config: GenerateConfig, batch: int, count: int) -> float:
+    """CPU seconds a prompt of the bare loop at one batch size."""
+    engines = load_engines(config.lm, config.reward, Engine(max_batch=batch))
+    prompts = task.prompts(count, seed=0, split="test")
+    started = time.process_time()
+    flows = (flow(p, config.decoding, seed=config.seed) for p in prompts)
+    in_flight = 1 if batch == 1 else 3 * batch
+    made = sum(1 for _ in drive(flows, engines, in_flight=in_flight))
+    assert made == count
+    return (time.process_time() - started) / count
+
+
+if __name__ == "__main__":
+    main()
