@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nabla_core.config import DTO
 
@@ -27,8 +27,8 @@ class Rows:
 
     x `[n, V]` logits or `[n, D]` latents; m, v Adam's moments of the same shape; t int64
     `[n]` steps taken; hard int64 `[n]` the token whose gradient row holds now; y int64 `[n]`
-    the rolled-out tokens; top int64 `[n]` the argmax the rows started with; head `[V, D]`
-    turns latents into logits, None where x are logits; banned bool `[V]`.
+    the rolled-out tokens; top int64 `[n]` the argmax the rows started with; head, the
+    LM's output layer, turns latents into logits, None where x are logits; banned bool `[V]`.
     """
 
     x: Tensor
@@ -38,12 +38,12 @@ class Rows:
     hard: Tensor
     y: Tensor
     top: Tensor
-    head: Tensor | None
+    head: nn.Linear | None
     banned: Tensor
 
     @classmethod
     def start(
-        cls, x: Tensor, y: Tensor, head: Tensor | None, banned: Tensor, *, anchored: bool
+        cls, x: Tensor, y: Tensor, head: nn.Linear | None, banned: Tensor, *, anchored: bool
     ) -> Rows:
         """Fresh rows. `anchored`: the hard token is the rolled-out one until the argmax
         leaves where it started; otherwise it is the argmax from the beginning."""
@@ -65,7 +65,10 @@ class Rows:
 
     def logits(self) -> Tensor:
         """fp32 `[n, V]`, -inf at banned tokens."""
-        z = self.x if self.head is None else self.x @ self.head.float().T
+        z = self.x
+        if self.head is not None:
+            z = z @ self.head.weight.float().T
+            z = z if self.head.bias is None else z + self.head.bias.float()
         return z.masked_fill(self.banned, float("-inf"))
 
 
@@ -107,7 +110,7 @@ def _adam_step(rows: Rows, g: Tensor, active: Tensor, config: DTO) -> None:
     soft = rows.logits().softmax(-1)
     d = soft * (g - (soft * g).sum(-1, keepdim=True))
     if rows.head is not None:
-        d = d @ rows.head.float()
+        d = d @ rows.head.weight.float()
     on = active[:, None]
     rows.m = torch.where(on, rows.m + (1 - config.beta1) * (d - rows.m), rows.m)
     rows.v = torch.where(on, config.beta2 * rows.v + (1 - config.beta2) * d * d, rows.v)

@@ -224,6 +224,7 @@ def gradient_rows(
         assert lm_slopes is not None
         direct = logits.log_softmax(-1).masked_fill(logits == float("-inf"), 0.0)
         rows = rows + objective.nll_coeff * (_products(lm.table, lm_slopes) + direct)
+    _check_finite("gradient row", [rows])
     return -rows
 
 

@@ -193,7 +193,7 @@ class LeftToRight:
     ) -> Rows:
         y = torch.tensor([g.response.tokens[c.position] for g, c in block], device=logits.device)
         latent = config.dto.variable == "latents"
-        head = self._guide.lm.head.weight if latent else None
+        head = self._guide.lm.head if latent else None
         x = states.float() if latent else logits
         return Rows.start(x, y, head, self._banned, anchored=config.anchor == "rollout")
 

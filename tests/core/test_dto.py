@@ -53,7 +53,11 @@ def literal(
 
 
 def start(x: Tensor, y: Tensor, head: Tensor | None = None, *, anchored: bool = True) -> Rows:
-    return Rows.start(x.clone(), y, head, NONE_BANNED, anchored=anchored)
+    layer = None
+    if head is not None:
+        layer = torch.nn.Linear(D, V, bias=False).requires_grad_(False)
+        layer.weight.copy_(head)
+    return Rows.start(x.clone(), y, layer, NONE_BANNED, anchored=anchored)
 
 
 @pytest.mark.parametrize("latents", [False, True])

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from nabla_core.config import Engine, NablaConfig, Objective, Ranked, Sampling
-from nabla_core.draws import DrawKey
+from nabla_core.config import Engine, NablaConfig, Objective, Ranked
 from nabla_core.engines.base import Engines
 from nabla_core.engines.positions import rows_at
-from nabla_core.engines.sweeps import Gradients, Guide, SweepEngine
+from nabla_core.engines.sweeps import Gradients
 from nabla_core.errors import NonFiniteError
-from nabla_core.requests import Context, Judged, Render, Response, Rollout, Score, Sweep, Swept
-from tests.core.tiny import Family, one_hots, prompts
+from nabla_core.requests import Judged, Response, Score, Sweep, Swept
+from tests.core.reference import Literal, guide_of, rolled_out, serve
+from tests.core.tiny import Family, one_hots
 
 OBJECTIVES = [
     Objective(),
@@ -24,73 +23,6 @@ OBJECTIVES = [
     Objective(nll_coeff=0.7, reward_coeff=0.3),
     Objective(nll_coeff=1.0, reward_coeff=0.0),
 ]
-
-
-def serve(engines: Engines, requests: Sequence[Any]) -> list[Any]:
-    """Values in the order of the requests, all in one batch; exceptions as they are."""
-    engine = engines.serving(type(requests[0]))
-    for ticket, request in enumerate(requests):
-        engine.submit(ticket, request)
-    found: dict[int, Any] = {}
-    while engine.waiting:
-        for ticket, result in engine.step():
-            found[ticket] = result if isinstance(result, Exception) else result.value
-    return [found[n] for n in range(len(requests))]
-
-
-def rolled_out(engines: Engines, count: int = 6) -> tuple[list[Context], list[Response]]:
-    """Sampled responses of several lengths, with memories where engines keep them."""
-    contexts = serve(engines, [Render(p) for p in prompts(count)])
-    responses = serve(
-        engines,
-        [
-            Rollout(c, (), 5 + n, Sampling(1.0), DrawKey(0, str(n), 0, "rollout"), keep=True)
-            for n, c in enumerate(contexts)
-        ],
-    )
-    return contexts, responses
-
-
-def guide_of(engines: Engines) -> Guide:
-    engine = engines.serving(Sweep)
-    assert isinstance(engine, SweepEngine)
-    return engine._guide
-
-
-class Literal:
-    """The loss of one-hot rows over the LM's vocabulary, models as transformers loads them."""
-
-    def __init__(self, family: Family, engines: Engines) -> None:
-        self.lm = family.raw("lm")
-        self.guide = family.raw("guide")
-        guide = guide_of(engines)
-        self.vocabulary = guide.lm.vocabulary
-        self.ids = guide.reader.vocabulary.ids.clamp(min=0)
-        self.body_tokens = guide.reader.body_tokens
-
-    def log_p(self, context: Context, hot: Tensor) -> Tensor:
-        """log p `[T, V]` of every token at every position; padding rows are no tokens."""
-        table = self.lm.get_input_embeddings().weight
-        inputs = torch.cat([table[list(context.lm)], hot @ table])
-        logits = self.lm(inputs_embeds=inputs[None]).logits[0, len(context.lm) - 1 : -1]
-        logits = logits.clone()
-        logits[:, self.vocabulary :] = -1e30
-        return logits.log_softmax(-1)
-
-    def reward(self, context: Context, tokens: tuple[int, ...], hot: Tensor) -> Tensor:
-        table = self.guide.get_input_embeddings().weight
-        before, after = context.guide
-        body = hot[: len(self.body_tokens(tokens))] @ table[self.ids]
-        inputs = torch.cat([table[list(before)], body, table[list(after)]])
-        hidden = self.guide.model(inputs_embeds=inputs[None]).last_hidden_state
-        return self.guide.score(hidden[0, -1])[0]
-
-    def gradient(self, context: Context, tokens: tuple[int, ...], objective: Objective) -> Tensor:
-        hot = one_hots(tokens, len(self.ids))
-        loss = -objective.reward_coeff * self.reward(context, tokens, hot)
-        loss = loss - objective.nll_coeff * (hot * self.log_p(context, hot)).sum()
-        (gradient,) = torch.autograd.grad(loss, hot)
-        return gradient
 
 
 def product_rows(engines: Engines, gradients: Gradients, tokens: tuple[int, ...]) -> Tensor:
