@@ -3,7 +3,8 @@
     python -m jobs.generate --config configs/embedded.yaml [key=value ...]
 
 Run it again to resume: no committed row is made twice. Exit codes: 0 done, 2 bad config or
-input, 3 done with dead letters (or ended early because of them), 130 interrupted.
+input, 3 done with dead letters (or ended early because of them), 130 interrupted, 1 the run
+could not go on (disk full, cluster gone).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from jobs import console
 from nabla_core.errors import ModelError
 from pipeline.config import GenerateConfig, load, to_yaml
-from pipeline.errors import PipelineError
+from pipeline.errors import LoadError, PipelineError, RunError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _generate(config, retry_dead=options.retry_dead)
     except (PipelineError, ModelError) as error:
         console.error(error)
-        return 2
+        return 1 if isinstance(error, RunError) and not isinstance(error, LoadError) else 2
 
 
 def _generate(config: GenerateConfig, *, retry_dead: bool) -> int:

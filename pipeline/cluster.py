@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from pipeline.errors import RunError
+
 # Beyond what the actors take: the task that cuts the input into single prompts.
 SPARE_CPUS = 1
 
@@ -66,7 +68,10 @@ def connected(settings: Cluster) -> Iterator[None]:
         return
     address = settings.address or os.environ.get("RAY_ADDRESS")
     if address:
-        ray.init(address=address, log_to_driver=True)
+        try:
+            ray.init(address=address)
+        except ConnectionError as error:
+            raise RunError(f"cannot join the Ray cluster at {address}: {error}") from error
     else:
         actors = settings.actors.max * settings.cpus_per_actor
         ray.init(

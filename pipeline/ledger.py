@@ -8,7 +8,7 @@ of whole nodes count against nobody.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,9 +70,11 @@ class Ledger:
         self._running.pop(key, None)
         self._suspects.pop(key, None)
 
-    def suspects(self) -> list[Key]:
-        """Prompts to run alone: put off, or last seen in a process that is gone."""
-        return list(self._suspects)
+    def suspects(self, missing: Iterable[Key]) -> list[Key]:
+        """Which of the prompts whose rows are missing after a round must run alone."""
+        missing = set(missing)
+        self._ended -= missing
+        return [key for key in self._suspects if key in missing]
 
     def blame(self, worker: str, reason: str) -> None:
         """A worker says why it is about to end itself."""

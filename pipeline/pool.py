@@ -51,10 +51,9 @@ def node_alive(node: str) -> bool:
     return any(found["NodeID"] == node and found["Alive"] for found in ray.nodes())
 
 
-def suspects(ledger: Any) -> list[Key]:
-    """The prompts to run alone."""
-    found: list[Key] = ray.get(ledger.suspects.remote())
-    return found
+def suspects(ledger: Any, missing: Iterable[Key]) -> set[Key]:
+    """Which of the prompts whose rows are missing after a round must run alone."""
+    return set(ray.get(ledger.suspects.remote(list(missing))))
 
 
 def stop(ledger: Any, seconds: float) -> None:
@@ -104,7 +103,7 @@ def _strategy(cluster: Cluster, count: int, assignment: Assignment) -> ActorPool
     share = math.ceil(count / cluster.actors.max)
     calls = min(cluster.in_flight + assignment.store.settings.flush_rows - 1, share)
     return ActorPoolStrategy(
-        min_size=cluster.actors.min,
+        min_size=min(cluster.actors.min, count),
         max_size=cluster.actors.max,
         max_concurrent_calls_per_actor=calls,
         max_tasks_in_flight_per_actor=min(calls + math.ceil(calls / 4), share),

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from nabla_core.config import LM, Decoding, Engine, Reward
-from nabla_core.embedded.weights import folder
 from nabla_core.engines.base import Engines
 from nabla_core.errors import ModelError
 from nabla_core.methods import flow
@@ -100,6 +99,8 @@ def render(prompt: Prompt, lm: LM) -> str:
     if _scripted(lm):
         return prompt.text
     from transformers import AutoTokenizer  # noqa: PLC0415 - as above
+
+    from nabla_core.embedded.weights import folder  # noqa: PLC0415 - as above
 
     path = str(folder("lm")) if lm.path == "embedded" else lm.path
     try:

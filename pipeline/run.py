@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from pipeline import config_check, manifest, pool
 from pipeline.cluster import Cluster, connected
-from pipeline.errors import LeaseError, LoadError, RunError
+from pipeline.errors import LeaseError, LoadError, RunError, StoreError
 from pipeline.lease import Lease
 from pipeline.ledger import Key
 from pipeline.parts import DamagedError, with_config
@@ -144,18 +144,17 @@ class Run:
             return True
         self._ledger = pool.start_ledger(self.plan.max_attempts)
         deaths: Counter[str] = Counter(dead=slots.count(DEAD), done=slots.count(FINISHED))
+        suspects: set[Key] = set()
         fruitless = 0
         while missing := slots.count(MISSING):
-            suspects = set(pool.suspects(self._ledger))
-            keys = {k for k in self._missing_keys(slots) if k not in suspects}
+            keys = {key for key in self._missing_keys(slots) if key not in suspects}
             alone = not keys
             self.watcher.phase("suspects, one at a time" if alone else "running")
             if not self._round(slots, suspects if alone else keys, alone, deaths):
                 return False
             self.store.rescan(slots)
-            stuck = slots.count(MISSING) == missing and not (
-                set(pool.suspects(self._ledger)) - suspects
-            )
+            before, suspects = suspects, pool.suspects(self._ledger, self._missing_keys(slots))
+            stuck = slots.count(MISSING) == missing and suspects == before
             fruitless = fruitless + 1 if stuck else 0
             if fruitless == FRUITLESS_ROUNDS:
                 raise RunError(
@@ -242,7 +241,10 @@ class Run:
 def execute(plan: Plan, watcher: Watcher) -> Outcome:
     """Run a plan; see `Run.execute`."""
     schema = with_config(plan.recipe.schema, plan.config_hash)
-    return Run(plan, watcher, RunStore(plan.run_dir, schema, plan.store)).execute()
+    try:
+        return Run(plan, watcher, RunStore(plan.run_dir, schema, plan.store)).execute()
+    except OSError as error:
+        raise StoreError(f"run folder {plan.run_dir}: {error}") from error
 
 
 def _counts(slots: Slots) -> dict[str, int]:

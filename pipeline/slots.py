@@ -44,6 +44,10 @@ class Slots:
         """The number of a slot of the input."""
         return self._position[prompt_id] * self.samples + sample
 
+    def belongs(self, prompt_id: str, sample: int, fingerprint: str) -> bool:
+        """Whether a row answers this input."""
+        return self.inputs.get(prompt_id) == fingerprint and sample < self.samples
+
     def where(self, slot: int) -> tuple[str, int]:
         """File and row number of a filled slot."""
         return self.files[self._file[slot]], self._row[slot]

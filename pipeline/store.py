@@ -171,10 +171,10 @@ class RunStore:
         """Keep what an edited input replaced: parts with such rows go to superseded/."""
         if not slots.changed and not slots.vanished:
             return
-        old = {key for key in (*slots.changed, *slots.vanished)}
         for name, keys in self._whole((PARTS,)):
-            rows = zip(keys["prompt_id"].to_pylist(), keys["sample"].to_pylist(), strict=True)
-            chosen = [n for n, (i, s) in enumerate(rows) if f"{i}#{s}" in old]
+            columns = ("prompt_id", "sample", "input_fingerprint")
+            rows = zip(*(keys[c].to_pylist() for c in columns), strict=True)
+            chosen = [n for n, row in enumerate(rows) if not slots.belongs(*row)]
             if chosen:
                 with open_part(self.folder, name, self.schema) as file:
                     table = file.read().take(chosen)

@@ -15,11 +15,11 @@ def test_prompts_of_a_process_that_died_are_put_off_without_losing_an_attempt():
     book.end(B)
     assert book.begin(A, TWO, alone=False).action == "later"
     assert book.begin(A, TWO, alone=False).action == "later"
-    assert book.suspects() == [A]
+    assert book.suspects([A, B]) == [A]
     verdict = book.begin(A, TWO, alone=True)
     assert (verdict.action, verdict.attempt) == ("run", 1)
     book.end(A)
-    assert book.suspects() == []
+    assert book.suspects([A, B]) == []
 
 
 def test_a_prompt_that_kills_alone_is_given_up_after_its_own_attempts():
@@ -45,16 +45,18 @@ def test_deaths_of_nodes_count_against_nobody():
     book = ledger(alive=lambda node: False)
     for place in (ONE, TWO, THREE) * 3:
         assert book.begin(A, place, alone=False).action == "run"
-    assert book.suspects() == []
+    assert book.suspects([A, B]) == []
     for place in (ONE, TWO, THREE) * 3:
         assert book.begin(A, place, alone=True).attempt == 1
 
 
-def test_a_committed_prompt_whose_news_was_lost_is_not_made_again():
+def test_a_committed_prompt_whose_news_was_lost_is_made_again_only_if_its_row_is_missing():
     book = ledger()
     book.begin(A, ONE, alone=False)
     book.end(A)
     assert book.begin(A, TWO, alone=False).action == "again"
+    assert book.suspects([A]) == []
+    assert book.begin(A, TWO, alone=False).action == "run"
 
 
 def test_a_stopped_run_begins_nothing():

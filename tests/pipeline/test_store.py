@@ -204,6 +204,7 @@ def test_edited_and_removed_prompts_are_named_and_kept_apart(tmp_path):
     with pytest.raises(ResumeError, match=r"edited since: p1#0; .* not in the input any more: p2#"):
         store.refuse_changes(slots)
     assert list(slots.in_state(MISSING)) == [1]
+    store.commit([row(item("p1", text="edited"))])
     store.supersede(slots)
     assert sorted(keys(tmp_path, "superseded")) == [("p1", 0), ("p2", 0)]
 

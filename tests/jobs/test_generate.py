@@ -1,0 +1,224 @@
+"""The job on a real Ray, with scripted engines."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import status
+from tests.pipeline.rows import keys
+
+ROOT = Path(__file__).parents[2]
+
+
+def rows(run: Path, name: str = "data") -> list[dict]:
+    return [r for f in sorted((run / name).glob("*.parquet")) for r in pq.read_table(f).to_pylist()]
+
+
+def content(run: Path) -> list[dict]:
+    """Rows without what differs from run to run: when, where, and how long it took."""
+    kept = []
+    for row in rows(run) + rows(run, "dead_letter"):
+        del row["created_at"], row["worker"], row["attempt"]
+        if row["cost"] is not None:
+            del row["cost"]["seconds"]
+        kept.append(row)
+    return kept
+
+
+def test_a_run_from_prompts_to_done_marker(job, prompts, tmp_path, capsys):
+    path = prompts(*(f"question {n}" for n in range(24)))
+    log = tmp_path / "rollouts"
+    lm = f"scripted?delay=0.05&log={log}"
+    assert job(path, "samples_per_prompt=2", "cluster.in_flight=4", lm=lm, actors=2) == 0
+    run = tmp_path / "run"
+    assert keys(run) == [(f"p{n}", s) for n in range(24) for s in range(2)]
+    assert (run / "_SUCCESS").exists()
+    assert list((run / "parts").iterdir()) == []
+    made = rows(run)
+    assert len({row["worker"] for row in made}) == 2
+    assert all(row["attempt"] == 1 and row["error"] is None for row in made)
+    first, second = made[:2]
+    assert first["response"] != second["response"]
+    assert first["generation_model"] == "scripted"
+    assert first["reward"] >= first["base_reward"]
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["counts"] == {"rows": 48, "finished": 48, "dead": 0}
+    assert manifest["cost"]["rollouts"] == len(log.read_text().splitlines())
+    table = capsys.readouterr().out
+    assert "48 of 48" in table
+    assert f"{manifest['proposals']['accepted']} of {manifest['proposals']['made']}" in table
+
+    before = log.read_text()
+    assert job(path, "samples_per_prompt=2", "cluster.in_flight=4", lm=lm) == 0
+    assert log.read_text() == before
+    assert rows(run) == made
+    assert "was already done" in capsys.readouterr().out
+
+    loaded = datasets.load_dataset(str(run), split="train", cache_dir=str(tmp_path / "cache"))
+    assert loaded.num_rows == 48
+
+
+def test_a_killed_driver_is_resumed_and_no_committed_row_is_made_again(job, prompts, tmp_path):
+    path = prompts(*(f"question {n}" for n in range(40)))
+    log, run = tmp_path / "rollouts", tmp_path / "run"
+    lm = f"scripted?delay=0.2&log={log}"
+    settings = ["cluster.in_flight=4", "engine.max_batch=1", "decoding.method=sample"]
+    command = [
+        *(sys.executable, "-m", "jobs.generate", f"run_dir={run}", f"prompts.path={path}"),
+        *(f"lm.path={lm}", *settings),
+    ]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as driver:
+        deadline = time.monotonic() + 90
+        while len(list((run / "parts").glob("*.parquet"))) < 8:
+            assert time.monotonic() < deadline
+            assert driver.poll() is None
+            time.sleep(0.05)
+        driver.kill()
+    time.sleep(2)  # workers of a dead driver may still commit
+    committed = {f"question {n}" for n in range(40)} & set(log.read_text().splitlines())
+    before = {
+        row["question"]: row
+        for part in (run / "parts").glob("*.parquet")
+        for row in pq.read_table(part).to_pylist()
+    }
+    assert 8 <= len(before) < 40
+    assert job(path, *settings, lm=lm) == 0
+    served = log.read_text().splitlines()
+    assert all(served.count(question) == 1 for question in before)
+    assert len(served) <= 40 + len(committed) - len(before)
+    after = {row["question"]: row for row in rows(run)}
+    assert len(after) == 40
+    assert all(after[question] == row for question, row in before.items())
+
+
+def test_content_depends_on_neither_actors_nor_batches_nor_flushing(job, prompts, tmp_path):
+    path = prompts(*(f"question {n}" for n in range(12)), "!raise", "!long")
+    assert job(path) == 3
+    first = content(tmp_path / "run")
+    others = [
+        "cluster.in_flight=3", "engine.max_batch=2",
+        "store.flush_rows=5", "store.rows_per_file=4",
+    ]  # fmt: skip
+    assert job(path, f"run_dir={tmp_path / 'other'}", *others, actors=2) == 3
+    assert content(tmp_path / "other") == first
+
+
+def test_prompts_that_fail_kill_or_hang_end_as_dead_letters_alone(job, prompts, tmp_path, capsys):
+    path = prompts("a", "!raise", "b", "!kill", "c", "!long", "d", "!hang", "e", "f")
+    settings = ["cluster.hang_seconds=2", "max_attempts=2", "max_dead_fraction=1"]
+    assert job(path, *settings, actors=2) == 3
+    run = tmp_path / "run"
+    assert [key for key, _ in keys(run)] == ["p0", "p2", "p4", "p6", "p8", "p9"]
+    assert all(row["attempt"] == 1 for row in rows(run))
+    errors = {row["prompt_id"]: row["error"] for row in rows(run, "dead_letter")}
+    died = "WorkerDied: 2 processes died on it alone; the last: "
+    assert errors == {
+        "p1": "ValueError: the script raises on '!raise'",
+        "p3": died + "killed, crashed or out of memory",
+        "p5": "ContextError: prompt p5 does not fit the scripted context",
+        "p7": died + "no progress for 2 s",
+    }
+    assert all(row["response"] is None for row in rows(run, "dead_letter"))
+    assert "4 (2 WorkerDied, 1 ValueError, 1 ContextError)" in capsys.readouterr().out
+
+    assert status.main([f"run_dir={run}"]) == 0
+    told = capsys.readouterr().out
+    assert "done" in told
+    assert "committed  10 of 10" in told
+    assert "dead       4" in told
+
+
+def test_dead_letters_are_tried_again_when_asked(job, prompts, tmp_path):
+    assert job(prompts("a", "!raise"), "max_dead_fraction=1") == 3
+    run = tmp_path / "run"
+    (old,) = rows(run, "dead_letter")
+    assert job(prompts("a", "!raise")) == 3
+    assert rows(run, "dead_letter") == [old]
+    assert job(prompts("a", "!raise"), "--retry-dead") == 3
+    (new,) = rows(run, "dead_letter")
+    assert new["created_at"] > old["created_at"]
+    assert keys(run) == [("p0", 0)]
+
+
+def test_a_hopeless_run_ends_early_and_says_why(job, prompts, tmp_path, capsys):
+    path = prompts(*["!raise"] * 60, *["fine"] * 400)
+    code = job(path, "cluster.in_flight=2", "max_dead_fraction=0.2", lm="scripted?delay=0.05")
+    assert code == 3
+    assert not (tmp_path / "run" / "_SUCCESS").exists()
+    told = capsys.readouterr().out
+    assert "ended early, too many dead letters" in told
+    assert "ValueError" in told
+
+
+def test_edited_inputs_are_refused_or_redone_and_appended_ones_are_new(
+    job, prompts, tmp_path, capsys
+):
+    assert job(prompts("a", "b", "c")) == 0
+    run = tmp_path / "run"
+    before = {row["prompt_id"]: row for row in rows(run)}
+    assert job(prompts("a", "B", "c", "d")) == 2
+    assert "p1#0" in capsys.readouterr().err
+    assert {row["prompt_id"]: row for row in rows(run)} == before
+    assert job(prompts("a", "B", "c", "d"), "allow_input_change=true") == 0
+    after = {row["prompt_id"]: row for row in rows(run)}
+    assert list(after) == ["p0", "p1", "p2", "p3"]
+    assert (after["p0"], after["p2"]) == (before["p0"], before["p2"])
+    assert after["p1"]["question"] == "B"
+    assert rows(run, "superseded") == [before["p1"]]
+
+
+def test_the_folder_of_another_config_is_refused_with_the_difference(
+    job, prompts, tmp_path, capsys
+):
+    path = prompts("a")
+    assert job(path) == 0
+    made = rows(tmp_path / "run")
+    assert job(path, "seed=1", "decoding.nabla.max_rollouts=3", "cluster.in_flight=7") == 2
+    told = capsys.readouterr().err
+    assert "decoding.nabla.max_rollouts: 8 there, 3 here" in told
+    assert "seed: 0 there, 1 here" in told
+    assert "in_flight" not in told
+    assert rows(tmp_path / "run") == made
+
+
+@pytest.mark.parametrize("lm", ["scripted?fail=no weights here", "/no/such/model"])
+def test_a_model_that_cannot_load_ends_the_run_at_once_with_its_own_error(
+    job, prompts, tmp_path, capsys, lm
+):
+    started = time.monotonic()
+    assert job(prompts("a", "b"), lm=lm) == 2
+    assert time.monotonic() - started < 60
+    assert lm.rpartition("=")[2] in capsys.readouterr().err
+
+
+def test_a_run_folder_that_cannot_be_written_ends_the_run(job, prompts, tmp_path, capsys):
+    path = prompts("a")
+    assert job(path, "run_dir=/proc/run") == 2
+    assert "/proc/run" in capsys.readouterr().err
+
+
+def test_a_dry_run_tells_all_and_touches_nothing(job, prompts, tmp_path, capsys):
+    assert job(prompts("first question", "b"), "samples_per_prompt=3", "--dry-run") == 0
+    told = capsys.readouterr().out
+    assert "samples_per_prompt: 3" in told
+    assert "first question" in told
+    assert "2 prompts x 3 samples = 6 rows; 0 finished and 0 dead" in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_status_of_no_run(tmp_path, capsys):
+    assert status.main([f"run_dir={tmp_path}"]) == 2
+    assert "is no run folder" in capsys.readouterr().err
+
+
+def test_bad_input_is_exit_code_2(job, tmp_path, capsys):
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"prompt": "a"}\n{"prompt"\n')
+    assert job(path) == 2
+    assert f"{path}:2: malformed JSON" in capsys.readouterr().err
