@@ -89,6 +89,8 @@ def optimise(rows: Rows, g: Tensor, config: DTO, *, anchored: bool) -> Tensor:
     given = rows.hard
     for _ in range(config.max_iters):
         active = (rows.hard == given) & (rows.t < config.max_iters)
+        if not active.any():
+            break
         _adam_step(rows, g, active, config)
         top = rows.logits().argmax(-1)
         now = torch.where(top == rows.top, rows.y, top) if anchored else top

@@ -11,12 +11,14 @@ from nabla_core.engines.base import Reply, Result
 from nabla_core.engines.positions import banned_ids, hidden_at, uncertain
 from nabla_core.engines.sweeps import Guide
 from nabla_core.requests import Proposal, Propose
+from nabla_core.types import Cost
 
 
 def flips(guide: Guide, requests: Sequence[Propose]) -> list[Result]:
     """Left to right over uncertain positions: to the LM's most probable other token
     (`second`), or to any other token with equal probability (`random`)."""
-    return [Reply(_flips(guide, request)) for request in requests]
+    found = [_flips(guide, request) for request in requests]
+    return [Reply(f, Cost(flops=guide.lm.shape.head(len(f)))) for f in found]
 
 
 def _flips(guide: Guide, request: Propose) -> list[Proposal]:

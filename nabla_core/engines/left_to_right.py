@@ -22,7 +22,14 @@ from nabla_core.dto import Rows, optimise
 from nabla_core.engines.base import Reply, Result
 from nabla_core.engines.guide import Task
 from nabla_core.engines.passes import BLOCK
-from nabla_core.engines.positions import banned_ids, hidden_at, norms, rows_at, uncertain
+from nabla_core.engines.positions import (
+    banned_ids,
+    hidden_at,
+    norms,
+    row_flops,
+    rows_at,
+    uncertain,
+)
 from nabla_core.engines.sweeps import Gradients, Guide, Slopes
 from nabla_core.requests import Proposal, Propose
 from nabla_core.sampling import draw
@@ -153,6 +160,7 @@ class LeftToRight:
         """
         states = torch.cat([hidden_at(g, [c.position]) for g, c in block])
         logits = self._guide.lm.logits(states)
+        self._book(block, self._guide.lm.shape.head(1))
         first = self._rows(block, [_hard_sequence(g, c.position, None) for g, c in block], logits)
         sizes = norms(first, self._banned, config.select).tolist()
         for (_, candidate), size in zip(block, sizes, strict=True):
@@ -161,27 +169,29 @@ class LeftToRight:
         rows = self._start(block, states, logits, config)
         kept = [k for k, (_, c) in enumerate(block) if c.selected]
         current = first.clone()
+        finished: list[int] = []
         while kept:
             part, g = rows.take(kept), current[kept]
             done = optimise(part, g, config.dto, anchored=config.anchor == "rollout").tolist()
             rows.put(kept, part)
-            if all(done):
-                break
-            kept = self._follow(block, kept, rows, current, logits)
-        if kept:
-            self._finish([block[k] for k in kept], rows.take(kept), first[kept], config, keys)
+            finished += [k for k, d in zip(kept, done, strict=True) if d]
+            moved = [k for k, d in zip(kept, done, strict=True) if not d]
+            kept = self._follow(block, moved, rows, current, logits)
+        if finished:
+            chosen = [block[k] for k in finished]
+            self._finish(chosen, rows.take(finished), first[finished], config, keys)
 
     def _follow(
-        self, block: list[_Due], kept: list[int], rows: Rows, current: Tensor, logits: Tensor
+        self, block: list[_Due], moved: list[int], rows: Rows, current: Tensor, logits: Tensor
     ) -> list[int]:
         """Give rows whose hard token moved the gradient of the sequence they are at now;
         drop those for which it is not known."""
         hard = rows.hard.tolist()
-        sequences = {k: _hard_sequence(block[k][0], block[k][1].position, hard[k]) for k in kept}
+        sequences = {k: _hard_sequence(block[k][0], block[k][1].position, hard[k]) for k in moved}
         for k, sequence in sequences.items():
             if sequence not in block[k][0].slopes:
                 block[k][1].needs = sequence
-        known = [k for k in kept if sequences[k] in block[k][0].slopes]
+        known = [k for k in moved if sequences[k] in block[k][0].slopes]
         if known:
             current[known] = self._rows(
                 [block[k] for k in known], [sequences[k] for k in known], logits[known]
@@ -202,7 +212,13 @@ class LeftToRight:
             (g, g.slopes[sequence], c.position)
             for (g, c), sequence in zip(block, sequences, strict=True)
         ]
+        self._book(block, row_flops(self._guide, block[0][0].config.objective))
         return rows_at(self._guide, chosen, logits)
+
+    @staticmethod
+    def _book(block: list[_Due], flops: float) -> None:
+        for gradients, _ in block:
+            gradients.plan.cost += Cost(flops=flops)
 
     def _finish(
         self,

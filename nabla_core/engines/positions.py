@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nabla_core.config import Select
+from nabla_core.config import Objective, Select
 from nabla_core.engines.guide import gradient_rows
 from nabla_core.engines.sweeps import Gradients, Guide, Slopes
 
@@ -45,6 +45,12 @@ def rows_at(
     if chosen[0][1].lm is not None:
         lm = torch.stack([s.lm[i - s.start] for _, s, i in chosen if s.lm is not None])
     return gradient_rows(guide.lm, guide.reader, chosen[0][0].config.objective, rm, lm, logits)
+
+
+def row_flops(guide: Guide, objective: Objective) -> float:
+    """Operations that form one gradient row: a product with each table that has a say."""
+    likelihood = guide.lm.table.numel() if objective.nll_coeff else 0
+    return 2.0 * (guide.reader.rm.table.numel() + likelihood)
 
 
 def norms(rows: Tensor, banned: Tensor, select: Select) -> Tensor:

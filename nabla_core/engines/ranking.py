@@ -17,17 +17,20 @@ from torch import Tensor
 from nabla_core.config import Sampling
 from nabla_core.engines.base import Reply, Result
 from nabla_core.engines.passes import BLOCK
-from nabla_core.engines.positions import banned_ids, norms, rows_at
+from nabla_core.engines.positions import banned_ids, norms, row_flops, rows_at
 from nabla_core.engines.sweeps import Gradients, Guide
 from nabla_core.requests import Proposal, Propose
 from nabla_core.sampling import filtered_probabilities
+from nabla_core.types import Cost
 
 
 @dataclass(eq=False)
 class _Ranking:
-    """The best pairs of one response, best first: score and proposal."""
+    """The best pairs of one response, best first: score and proposal. `cost` is what the
+    ranking took, until a reply books it."""
 
     pairs: list[tuple[float, Proposal]]
+    cost: Cost
 
 
 def ranked(guide: Guide, requests: Sequence[Propose]) -> list[Result]:
@@ -44,7 +47,8 @@ def ranked(guide: Guide, requests: Sequence[Propose]) -> list[Result]:
             if score > gradients.config.ranked.stop
             and (proposal.position, proposal.to_token) not in request.tried
         ]
-        results.append(Reply(found[: request.count]))
+        results.append(Reply(found[: request.count], ranking.cost))
+        ranking.cost = Cost()
     return results
 
 
@@ -59,7 +63,10 @@ def _rank(guide: Guide, gradients: Gradients) -> _Ranking:
     for start in range(0, len(positions), block):
         pairs += _rank_block(guide, gradients, positions[start : start + block], banned, most)
     pairs.sort(key=lambda pair: (-pair[0], pair[1].position, pair[1].to_token))
-    return _Ranking(pairs[:most])
+    flops = guide.lm.shape.head(1)
+    if gradients.config.takes_gradient:
+        flops += row_flops(guide, gradients.config.objective)
+    return _Ranking(pairs[:most], Cost(flops=flops * len(positions)))
 
 
 def _rank_block(

@@ -276,6 +276,27 @@ def test_flips_are_swept_once_lazily_and_booked(plain: Family):
         assert len(swept.gradients.slopes) - known == rest.cost.rm_backward > 0
 
 
+@pytest.mark.parametrize("anchor", ["rollout", "argmax"])
+def test_extra_sweeps_do_not_depend_on_what_shares_the_batch(plain: Family, anchor: str):
+    """Rows that move at their last step need no gradient where they arrive."""
+    engines = plain.engines()
+    engine = engines.serving(Propose)
+    contexts, responses = rolled_out(engines, 6)
+    config = greedy_search(anchor=anchor, dto=DTO(learning_rate=1.0, min_lr_ratio=1.0, max_iters=2))
+    requests = [Sweep(c, r, 0, config) for c, r in zip(contexts, responses, strict=True)]
+
+    def costs(swept: list[Any]) -> list[tuple[int, int]]:
+        for n, s in enumerate(swept):
+            engine.submit(n, Propose(s.gradients, 0, 3, KEY))
+        replies = dict(engine.step())
+        return [(replies[n].cost.rm_backward, replies[n].cost.paper_calls) for n in replies]
+
+    together = costs(serve(engines, requests))
+    alone = [costs([s])[0] for s in serve(engines, requests)]
+    assert together == alone
+    assert sum(backward for backward, _ in alone) > 6
+
+
 def test_states_of_bf16_models_are_fp32_and_small_steps_count(
     plain: Family, monkeypatch: pytest.MonkeyPatch
 ):
