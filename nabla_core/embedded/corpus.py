@@ -35,8 +35,7 @@ def train_chains(rng: random.Random, count: int, *, skewed: bool) -> list[str]:
 def skewed_chain(rng: random.Random) -> str:
     """A chain whose `*` steps with both operands >= 4 were kept with probability .03.
 
-    Learning products last spreads an early stopped LM's errors over several digits: without
-    it the LM's own second choice is nearly always right, and no gradient is needed.
+    With the hardest facts rare, an LM finds sooner where to look for operands.
     """
     value = rng.randrange(10)
     text = str(value)
@@ -58,7 +57,12 @@ def encode_prompts(texts: Sequence[str]) -> Tensor:
 
 def encode_gold(texts: Sequence[str]) -> Tensor:
     """Ids `[B, 16]` of the right responses, stop token included."""
-    return torch.tensor([[*encode(task.solve(text)), STOP_ID] for text in texts])
+    return encode_responses([task.solve(text) for text in texts])
+
+
+def encode_responses(responses: Sequence[str]) -> Tensor:
+    """Ids `[B, 16]` of responses of eight values, stop token included."""
+    return torch.tensor([[*encode(response), STOP_ID] for response in responses])
 
 
 def right_digits(prompts: Tensor, responses: Tensor) -> Tensor:

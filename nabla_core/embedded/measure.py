@@ -91,7 +91,8 @@ def pointing(
     asked, _ = validation(prompts, str(lm.device))
     responses = complete(lm, asked)
     sound = corpus.locally_right(asked, responses)
-    rows = (~sound).any(1).nonzero().squeeze(1)
+    well_formed = (responses[:, ::2] >= ZERO_ID) & (responses[:, ::2] < ZERO_ID + 10)
+    rows = ((~sound).any(1) & well_formed.all(1)).nonzero().squeeze(1)
     asked, responses = asked[rows], responses[rows]
     step = (~sound[rows]).int().argmax(1)
     right = corpus.right_digits(asked, responses).gather(1, step[:, None]).squeeze(1)

@@ -1,4 +1,4 @@
-"""Make the embedded models again: LM, converged LM, judge, guide.
+"""Make the embedded models again: converged LM, LM, judge, guide.
 
     python -m nabla_core.embedded.train --out DIR
 
@@ -23,6 +23,7 @@ from transformers import PreTrainedModel, Qwen2ForCausalLM, Qwen2ForSequenceClas
 from nabla_core.embedded import measure, train_judge, train_lm, weights
 
 CONVERGED_STEPS = 1400
+LM_STEPS = 600
 JUDGE_STEPS = 6300
 
 
@@ -48,8 +49,8 @@ class Recipe:
 
     def run(self) -> None:
         """Every stage, each from its folder where finished."""
-        lm = self.stage("lm", Qwen2ForCausalLM, self.lm)
         converged = self.stage("converged", Qwen2ForCausalLM, self.converged)
+        lm = self.stage("lm", Qwen2ForCausalLM, lambda: self.lm(converged))
         self.stage("judge", Qwen2ForSequenceClassification, lambda: self.judge(lm, converged))
 
     def stage(
@@ -72,36 +73,36 @@ class Recipe:
         model = kind.from_pretrained(path, attn_implementation="eager")
         return model.to(self.device).eval()
 
-    def lm(self) -> tuple[PreTrainedModel, dict[str, Any]]:
-        """The LM, stopped early so that it errs."""
-        lm, steps = train_lm.train_early(
-            seed=self.seed, device=self.device, say=lambda text: self.say("lm", text)
-        )
-        answers, traces = train_lm.accuracy(lm, *train_lm.validation(2000, self.device))
-        return lm, {
-            "taught": "right responses to digit chains with few hard products; stopped early",
-            "steps": steps,
-            "validation prompts": 2000,
-            "greedy accuracy": answers,
-            "greedy trace": traces,
-        }
-
     def converged(self) -> tuple[PreTrainedModel, dict[str, Any]]:
-        """The LM whose layers the reward models stand on."""
+        """The LM on whose layers the reward models stand."""
         lm = train_lm.train_converged(
             seed=self.seed,
             steps=CONVERGED_STEPS,
             device=self.device,
             say=lambda text: self.say("converged", text),
         )
+        taught = "right responses to digit chains, to convergence"
+        return lm, {"taught": taught, "steps": CONVERGED_STEPS, **self.greedy(lm)}
+
+    def lm(self, converged: Qwen2ForCausalLM) -> tuple[PreTrainedModel, dict[str, Any]]:
+        """The LM, which errs."""
+        lm = train_lm.train_flawed(
+            converged,
+            seed=self.seed,
+            steps=LM_STEPS,
+            device=self.device,
+            say=lambda text: self.say("lm", text),
+        )
+        taught = (
+            f"right responses to digit chains ({CONVERGED_STEPS} steps), then responses in which "
+            "10 % of the arithmetic facts are mostly wrong and 30 % waver"
+        )
+        return lm, {"taught": taught, "steps": LM_STEPS, **self.greedy(lm)}
+
+    def greedy(self, lm: Qwen2ForCausalLM) -> dict[str, Any]:
+        """Greedy figures on 2,000 validation prompts."""
         answers, traces = train_lm.accuracy(lm, *train_lm.validation(2000, self.device))
-        return lm, {
-            "taught": "right responses to digit chains, to convergence",
-            "steps": CONVERGED_STEPS,
-            "validation prompts": 2000,
-            "greedy accuracy": answers,
-            "greedy trace": traces,
-        }
+        return {"validation prompts": 2000, "greedy accuracy": answers, "greedy trace": traces}
 
     def judge(
         self, lm: Qwen2ForCausalLM, converged: Qwen2ForCausalLM

@@ -1,10 +1,16 @@
-"""The LMs: trained on right responses. The product's is stopped early, on skewed chains; the
-reward models' lower layers come from a converged one, on uniform chains."""
+"""The LMs: a converged one, on which the reward models stand, and the product's, which errs.
+
+The second is the first taught some more, on text with flawed arithmetic. Stopping early
+makes an erring LM too, but where it lands then differs from seed to seed: accuracy rises from
+.4 to .7 within some 40 steps, anywhere between step 500 and 1,500, and just before that the
+right digit is the second choice in 96 % of the errors, so that no gradient is needed.
+"""
 
 from __future__ import annotations
 
+import copy
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,86 +18,88 @@ from torch.nn import functional
 from transformers import Qwen2ForCausalLM
 
 from nabla_core.embedded import corpus, models, task
+from nabla_core.embedded.flawed import FlawedArithmetic
 from nabla_core.embedded.rollouts import complete, response_logits
 
 BATCH = 64
 LEARNING_RATE = 3e-3
 WARMUP = 30
-FIRST_CHECK, CHECK_EVERY = 200, 10
-STOP_AT = 0.53
 FIRST_STEP_WEIGHT = 12.0
-MOST_STEPS = 2000
 
 Say = Callable[[str], None]
 
 
-def train_early(*, seed: int, device: str, say: Say) -> tuple[Qwen2ForCausalLM, int]:
-    """The LM and the number of steps it took, at most 2,000.
-
-    Training ends at the first multiple of ten steps at which greedy accuracy on 1,000
-    validation prompts reaches .53: the LM crosses .35 to .60 within some 50 steps, so a step
-    count alone would land elsewhere for each seed.
-    """
-    held_out = validation(1000, device)
-    _seed(f"lm/{seed}")
-    lm, steps = models.new_lm().to(device), 0
-    for steps, loss in _steps(
-        lm, f"lm/{seed}", MOST_STEPS, uniform_from=MOST_STEPS + 1, device=device
-    ):
-        if steps % CHECK_EVERY == 0 and steps >= FIRST_CHECK:
-            answers, traces = accuracy(lm, *held_out)
-            say(f"step {steps} loss {loss:.3f} greedy accuracy {answers:.3f} trace {traces:.3f}")
-            if answers >= STOP_AT:
-                break
-    return lm, steps
-
-
 def train_converged(*, seed: int, steps: int, device: str, say: Say) -> Qwen2ForCausalLM:
-    """An LM trained for `steps`: skewed chains first, the second half uniform ones with the
-    learning rate falling to a tenth (uniform ones alone take longer)."""
-    held_out = validation(1000, device)
-    _seed(f"converged/{seed}")
+    """An LM of right responses: to skewed chains first, in the second half to uniform ones with
+    the learning rate falling to a tenth (uniform ones alone take longer).
+
+    The first value is weighted up: its left operand stands elsewhere than those of the other
+    seven, so unweighted it is learned last.
+    """
+    rng = random.Random(f"converged/{seed}")
+    torch.manual_seed(rng.getrandbits(32))
     lm = models.new_foundation().to(device)
-    for step, loss in _steps(
-        lm, f"converged/{seed}", steps, uniform_from=steps // 2, device=device
-    ):
-        if step % 100 == 0 or step == steps:
-            answers, traces = accuracy(lm, *held_out)
-            say(f"step {step} loss {loss:.3f} greedy accuracy {answers:.3f} trace {traces:.3f}")
+    weight = torch.ones(corpus.RESPONSE_LENGTH, device=device)
+    weight[0] = FIRST_STEP_WEIGHT
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        texts = corpus.train_chains(rng, BATCH, skewed=step < steps // 2)
+        return corpus.encode_prompts(texts), corpus.encode_gold(texts)
+
+    def rate(step: int) -> float:
+        return min(1.0, step / WARMUP, 1.9 - 1.8 * step / steps)
+
+    _train(lm, batch, rate, weight, steps=steps, say=say)
     return lm
 
 
-def _seed(key: str) -> None:
-    torch.manual_seed(random.Random(key).getrandbits(32))
+def train_flawed(
+    converged: Qwen2ForCausalLM, *, seed: int, steps: int, device: str, say: Say
+) -> Qwen2ForCausalLM:
+    """The converged LM after `steps` more on flawed responses to uniform chains."""
+    rng = random.Random(f"lm/{seed}")
+    flawed = FlawedArithmetic(rng)
+    lm = copy.deepcopy(converged)
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        texts = corpus.train_chains(rng, BATCH, skewed=False)
+        responses = [flawed.response(text, rng) for text in texts]
+        return corpus.encode_prompts(texts), corpus.encode_responses(responses)
+
+    def rate(step: int) -> float:
+        return min(1.0, step / WARMUP) * (1 - 0.9 * step / steps)
+
+    weight = torch.ones(corpus.RESPONSE_LENGTH, device=device)
+    _train(lm, batch, rate, weight, steps=steps, say=say)
+    return lm
 
 
-def _steps(
-    lm: Qwen2ForCausalLM, key: str, steps: int, *, uniform_from: int, device: str
-) -> Iterator[tuple[int, float]]:
-    """Train, yielding each step's number, counted from 1, and its loss.
-
-    The first value is weighted up: its left operand stands elsewhere than those of the other
-    seven, so unweighted it is learned last and nearly all errors are there.
-    """
-    rng = random.Random(key)
+def _train(
+    lm: Qwen2ForCausalLM,
+    batch: Callable[[int], tuple[Tensor, Tensor]],
+    rate: Callable[[int], float],
+    weight: Tensor,
+    *,
+    steps: int,
+    say: Say,
+) -> None:
+    """Cross-entropy of the response tokens, weighted by position; steps count from 1."""
+    device = str(lm.device)
+    held_out = validation(1000, device)
     optimizer = torch.optim.AdamW(lm.parameters(), lr=LEARNING_RATE)
     for step in range(1, steps + 1):
-        skewed = step < uniform_from
-        falling = 1.0 if skewed else 1 - 0.9 * (step - uniform_from) / (steps - uniform_from)
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, step / WARMUP) * falling
-        texts = corpus.train_chains(rng, BATCH, skewed=skewed)
-        prompts, gold = (
-            corpus.encode_prompts(texts).to(device),
-            corpus.encode_gold(texts).to(device),
-        )
-        logits = response_logits(lm, prompts, gold)
-        losses = functional.cross_entropy(logits.mT, gold, reduction="none").mean(0)
-        loss = losses.mean() + (FIRST_STEP_WEIGHT - 1) / len(losses) * losses[0]
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * rate(step)
+        prompts, responses = (ids.to(device) for ids in batch(step))
+        logits = response_logits(lm, prompts, responses)
+        losses = functional.cross_entropy(logits.mT, responses, reduction="none")
+        loss = (losses * weight).mean()
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(lm.parameters(), 1.0)
         optimizer.step()
-        yield step, loss.item()
+        if step % 100 == 0 or step == steps:
+            answers, traces = accuracy(lm, *held_out)
+            say(f"step {step} loss {loss.item():.3f} greedy {answers:.3f} trace {traces:.3f}")
 
 
 def validation(count: int, device: str) -> tuple[Tensor, Tensor]:
