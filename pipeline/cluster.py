@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -66,22 +68,38 @@ def connected(settings: Cluster) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    # Threads of Ray Data that outlive the run must not start another Ray.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     address = settings.address or os.environ.get("RAY_ADDRESS")
-    if address:
-        try:
-            ray.init(address=address)
-        except ConnectionError as error:
-            raise RunError(f"cannot join the Ray cluster at {address}: {error}") from error
-    else:
-        actors = settings.actors.max * settings.cpus_per_actor
-        ray.init(
-            address="local",
-            num_cpus=max(os.cpu_count() or 1, math.ceil(actors) + SPARE_CPUS),
-            include_dashboard=False,
-            object_store_memory=256 << 20,
-            logging_level="error",
-        )
+    with _signals_kept():
+        if address:
+            try:
+                ray.init(address=address)
+            except ConnectionError as error:
+                raise RunError(f"cannot join the Ray cluster at {address}: {error}") from error
+        else:
+            actors = settings.actors.max * settings.cpus_per_actor
+            ray.init(
+                address="local",
+                num_cpus=max(os.cpu_count() or 1, math.ceil(actors) + SPARE_CPUS),
+                include_dashboard=False,
+                object_store_memory=256 << 20,
+                logging_level="error",
+            )
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, and would end the process without a last flush."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

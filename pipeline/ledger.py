@@ -45,6 +45,7 @@ class Ledger:
         self._ended: set[Key] = set()
         self._reasons: dict[str, str] = {}
         self._loaded = False
+        self._unflushed: set[str] = set()
         self._stopped = False
 
     def begin(self, key: Key, place: Place, alone: bool) -> Verdict:
@@ -54,6 +55,8 @@ class Ledger:
         if key in self._ended:
             return Verdict("again")
         before = self._running.pop(key, None)
+        if before is not None and before != place:
+            self._unflushed.discard(before.worker)
         if before is not None and before != place and self._node_alive(before.node):
             self._suspects[key] = None
             self._attempts[key] += alone
@@ -80,9 +83,10 @@ class Ledger:
         """A worker says why it is about to end itself."""
         self._reasons[worker] = reason
 
-    def loaded(self) -> None:
+    def loaded(self, worker: str) -> None:
         """A worker has loaded its models."""
         self._loaded = True
+        self._unflushed.add(worker)
 
     def ever_loaded(self) -> bool:
         """Whether any worker could load its models."""
@@ -91,6 +95,14 @@ class Ledger:
     def stop(self) -> None:
         """Let no prompt begin any more."""
         self._stopped = True
+
+    def flushed(self, worker: str) -> None:
+        """A worker has committed what waited when the run was stopped."""
+        self._unflushed.discard(worker)
+
+    def all_flushed(self) -> bool:
+        """Whether every worker has."""
+        return not self._unflushed
 
     def stopped(self) -> bool:
         """Whether the run is being stopped."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import math
 import pickle
+import queue
+import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,13 +61,13 @@ def suspects(ledger: Any, missing: Iterable[Key]) -> set[Key]:
 def stop(ledger: Any, seconds: float) -> None:
     """Let no prompt begin any more, and give workers so long to commit what waits."""
     ray.get(ledger.stop.remote())
-    time.sleep(seconds)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not ray.get(ledger.all_flushed.remote()):
+        time.sleep(0.1)
 
 
-def run_pool(
-    items: Iterable[Item], count: int, assignment: Assignment, ledger: Any
-) -> Generator[Status, None, None]:
-    """Work on `count` items; yields a status as each one ends. Some may never be heard of:
+def run_pool(items: Iterable[Item], count: int, assignment: Assignment, ledger: Any) -> Statuses:
+    """Work on `count` items; a status comes as each one ends. Some may never be heard of:
     a block that Ray gives up is missing here, and its prompts are not committed.
     """
     cluster = assignment.cluster
@@ -86,9 +88,38 @@ def run_pool(
             num_gpus=cluster.gpus_per_actor,
         )
     )
-    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for row in batch.to_pylist():
-            yield Status((row["prompt_id"], row["sample"]), row["state"], row["detail"])
+    return Statuses(dataset)
+
+
+class Statuses:
+    """The statuses of a dataset, read in a thread of their own: an interrupt in the midst of
+    Ray would end the actors at once, before they can commit what waits."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._heard: queue.SimpleQueue[Status | BaseException | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._follow, args=(dataset,), daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Status]:
+        while (status := self._heard.get()) is not None:
+            if isinstance(status, BaseException):
+                raise status
+            yield status
+
+    def wait(self, seconds: float) -> None:
+        """Let Ray Data end by itself."""
+        self._thread.join(seconds)
+
+    def _follow(self, dataset: Any) -> None:
+        try:
+            for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+                for row in batch.to_pylist():
+                    key = (row["prompt_id"], row["sample"])
+                    self._heard.put(Status(key, row["state"], row["detail"]))
+        except BaseException as error:  # noqa: BLE001 - raised where statuses are read
+            self._heard.put(error)
+        else:
+            self._heard.put(None)
 
 
 def _strategy(cluster: Cluster, count: int, assignment: Assignment) -> ActorPoolStrategy:

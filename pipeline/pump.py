@@ -57,7 +57,8 @@ class Pump:
         self._worker, self._in_flight, self._fatal = worker, in_flight, fatal
         self._hang_seconds = hang_seconds
         self._new: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self._made: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._made: queue.SimpleQueue[Job | Future[None]] = queue.SimpleQueue()
+        self._open: set[Future[dict[str, Any]]] = set()
         self._unmade = 0
         self._count = threading.Lock()
         self._busy_since: float | None = None
@@ -68,7 +69,7 @@ class Pump:
 
     def submit(self, item: Item, attempt: int) -> Future[dict[str, Any]]:
         """Work on a prompt. The future's exception, if any, is that of the commit."""
-        job = Job(item, attempt)
+        job = self._job(item, attempt)
         with self._count:
             self._unmade += 1
         self._new.put(job)
@@ -76,13 +77,21 @@ class Pump:
 
     def give_up(self, item: Item, attempt: int, reason: str) -> Future[dict[str, Any]]:
         """Commit a dead letter without working on the prompt."""
-        job = Job(item, attempt, result=reason)
+        job = self._job(item, attempt)
+        job.result = reason
         self._made.put(job)
         return job.future
 
-    def flush(self) -> None:
-        """Commit what waits, now."""
-        self._made.put(None)
+    def flush(self) -> Future[None]:
+        """Commit what waits, now; the future ends when that is done."""
+        flushed: Future[None] = Future()
+        self._made.put(flushed)
+        return flushed
+
+    def abandon(self) -> None:
+        """Cancel the futures of all prompts that are not committed; they may still be."""
+        for future in list(self._open):
+            future.cancel()
 
     def where(self) -> list[str]:
         """The stack of the engine thread, as traceback lines."""
@@ -108,6 +117,12 @@ class Pump:
             self._fatal(f"the engine thread failed: {type(error).__name__}: {error}")
             raise
 
+    def _job(self, item: Item, attempt: int) -> Job:
+        job = Job(item, attempt)
+        self._open.add(job.future)
+        job.future.add_done_callback(self._open.discard)
+        return job
+
     def _done(self, job: Job) -> Callable[[Any], None]:
         def finish(result: Any) -> None:
             if isinstance(result, Exception) and kills_engine(result):
@@ -125,24 +140,27 @@ class Pump:
         deadline = 0.0
         while True:
             left = max(0.0, deadline - time.monotonic()) if waiting else None
-            arrived, flush = self._arrivals(left)
+            arrived = self._arrivals(left)
+            flushes = [entry for entry in arrived if isinstance(entry, Future)]
             if arrived and not waiting:
                 deadline = time.monotonic() + settings.flush_seconds
-            waiting += arrived
+            waiting += [entry for entry in arrived if isinstance(entry, Job)]
             enough = len(waiting) >= settings.flush_rows or time.monotonic() >= deadline
-            if waiting and (flush or enough or self._unmade == 0):
+            if waiting and (flushes or enough or self._unmade == 0):
                 self._commit(waiting)
                 waiting = []
+            for flushed in flushes:
+                flushed.set_result(None)
 
-    def _arrivals(self, seconds: float | None) -> tuple[list[Job], bool]:
-        """What arrives within so many seconds and all behind it; and whether to flush."""
-        arrived: list[Job | None] = []
+    def _arrivals(self, seconds: float | None) -> list[Job | Future[None]]:
+        """What arrives within so many seconds, and all behind it."""
+        arrived: list[Job | Future[None]] = []
         try:
             arrived.append(self._made.get(timeout=seconds))
             while True:
                 arrived.append(self._made.get_nowait())
         except queue.Empty:
-            return [job for job in arrived if job is not None], None in arrived
+            return arrived
 
     def _commit(self, jobs: list[Job]) -> None:
         rows = [self._row(job) for job in jobs]
@@ -150,10 +168,12 @@ class Pump:
             _patiently(lambda: self._store.commit(rows))
         except Exception as error:  # noqa: BLE001 - the driver ends the run with it
             for job in jobs:
-                job.future.set_exception(error)
+                if job.future.set_running_or_notify_cancel():
+                    job.future.set_exception(error)
         else:
             for job, row in zip(jobs, rows, strict=True):
-                job.future.set_result(row)
+                if job.future.set_running_or_notify_cancel():
+                    job.future.set_result(row)
 
     def _row(self, job: Job) -> dict[str, Any]:
         prompt, error = job.item.prompt, job.result

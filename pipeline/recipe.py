@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -103,6 +104,8 @@ def render(prompt: Prompt, lm: LM) -> str:
     from nabla_core.embedded.weights import folder  # noqa: PLC0415 - as above
 
     path = str(folder("lm")) if lm.path == "embedded" else lm.path
+    if Path(path).is_dir() and not any(Path(path).glob("tokenizer*")):
+        raise ModelError(f"{lm.path}: no tokenizer files in this folder")
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=lm.revision)
     except (OSError, ValueError) as error:

@@ -28,7 +28,7 @@ from pipeline.worker import Assignment
 
 FRUITLESS_ROUNDS = 3
 FEW = 20
-GRACE = 1.5
+GRACE = 5.0
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,10 @@ class Run:
             keys = {key for key in self._missing_keys(slots) if key not in suspects}
             alone = not keys
             self.watcher.phase("suspects, one at a time" if alone else "running")
-            if not self._round(slots, suspects if alone else keys, alone, deaths):
-                return False
+            hopeful = self._round(slots, suspects if alone else keys, alone, deaths)
             self.store.rescan(slots)
+            if not hopeful:
+                return False
             before, suspects = suspects, pool.suspects(self._ledger, self._missing_keys(slots))
             stuck = slots.count(MISSING) == missing and suspects == before
             fruitless = fruitless + 1 if stuck else 0
@@ -167,13 +168,14 @@ class Run:
         plan = self.plan
         assignment = Assignment(plan.recipe, self.store, plan.cluster, alone)
         statuses = pool.run_pool(self._items(keys), len(keys), assignment, self._ledger)
+        whole = False
         try:
-            return self._follow(statuses, slots, deaths)
-        except KeyboardInterrupt:
-            pool.stop(self._ledger, GRACE)
-            raise
+            whole = self._follow(statuses, slots, deaths)
         finally:
-            statuses.close()
+            if not whole:
+                pool.stop(self._ledger, GRACE)
+                statuses.wait(GRACE)
+        return whole
 
     def _follow(self, statuses: Iterable[pool.Status], slots: Slots, deaths: Counter[str]) -> bool:
         plan = self.plan
@@ -185,8 +187,6 @@ class Run:
             self.watcher.heard(status)
             ended = deaths["dead"] + deaths["done"]
             if ended >= FEW and deaths["dead"] > plan.max_dead_fraction * ended:
-                pool.stop(self._ledger, GRACE)
-                self.store.rescan(slots)
                 return False
         return True
 

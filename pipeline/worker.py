@@ -90,6 +90,8 @@ class Worker:
             future = self._pump.submit(item, verdict.attempt)
         try:
             row = await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            return (*key, "stop", "")
         except Exception as error:  # noqa: BLE001 - the driver ends the run with it
             return (*key, "commit_failed", f"{type(error).__name__}: {error}")
         self._ledger.end.remote(key)
@@ -110,14 +112,16 @@ class Worker:
                     raise ModelError(f"{type(error).__name__}: {error}") from error
                 time.sleep(5 * 2**attempt)
             else:
-                ray.get(self._ledger.loaded.remote())
+                ray.get(self._ledger.loaded.remote(self._place.worker))
                 return maker
         raise AssertionError("the loop returns or raises")
 
     def _flush_when_stopped(self) -> None:
         while not ray.get(self._ledger.stopped.remote()):
             time.sleep(0.5)
-        self._pump.flush()
+        self._pump.flush().result()
+        self._pump.abandon()
+        self._ledger.flushed.remote(self._place.worker)
 
     def _die(self, reason: str) -> None:
         """End this process: Ray starts another, and the ledger knows why."""

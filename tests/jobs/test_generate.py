@@ -97,6 +97,43 @@ def test_a_killed_driver_is_resumed_and_no_committed_row_is_made_again(job, prom
     assert all(after[question] == row for question, row in before.items())
 
 
+def test_an_interrupted_run_commits_what_waits_and_can_be_resumed(job, prompts, tmp_path, capsys):
+    path = prompts(*(f"question {n}" for n in range(24)))
+    log, run = tmp_path / "rollouts", tmp_path / "run"
+    lm = f"scripted?delay=0.3&log={log}"
+    settings = ["engine.max_batch=1", "decoding.method=sample", "store.flush_rows=100"]
+    settings += ["store.flush_seconds=1000", "cluster.in_flight=2"]
+    command = [
+        *(sys.executable, "-m", "jobs.generate", f"run_dir={run}", f"prompts.path={path}"),
+        *(f"lm.path={lm}", *settings),
+    ]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as driver:
+        deadline = time.monotonic() + 90
+        while not log.exists() or len(log.read_text().splitlines()) < 8:
+            assert time.monotonic() < deadline
+            assert driver.poll() is None
+            time.sleep(0.05)
+        driver.terminate()
+        told, complaints = driver.communicate()
+    assert driver.returncode == 130
+    assert "interrupted" in told
+    assert "Traceback" not in complaints
+    parts = sorted((run / "parts").iterdir())
+    assert len(parts) <= 3
+    committed = [q for part in parts for q in pq.read_table(part)["question"].to_pylist()]
+    assert len(committed) >= 7
+    assert status.main([f"run_dir={run}"]) == 0
+    told = capsys.readouterr().out
+    assert "stopped" in told
+    assert f"committed  {len(committed)} of 24" in told
+    assert job(path, *settings, lm=lm) == 0
+    served = log.read_text().splitlines()
+    assert all(served.count(question) == 1 for question in committed)
+    assert len(rows(run)) == 24
+
+
 def test_content_depends_on_neither_actors_nor_batches_nor_flushing(job, prompts, tmp_path):
     path = prompts(*(f"question {n}" for n in range(12)), "!raise", "!long")
     assert job(path) == 3
@@ -195,6 +232,15 @@ def test_a_model_that_cannot_load_ends_the_run_at_once_with_its_own_error(
     assert job(prompts("a", "b"), lm=lm) == 2
     assert time.monotonic() - started < 60
     assert lm.rpartition("=")[2] in capsys.readouterr().err
+
+
+def test_a_model_folder_without_a_tokenizer(job, prompts, tmp_path, capsys):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "qwen2"}')
+    assert job(prompts("a"), "--dry-run", lm=str(tmp_path / "model")) == 2
+    told = capsys.readouterr().err
+    assert str(tmp_path / "model") in told
+    assert "tokenizer" in told
 
 
 def test_a_run_folder_that_cannot_be_written_ends_the_run(job, prompts, tmp_path, capsys):

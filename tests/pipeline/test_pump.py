@@ -2,6 +2,7 @@ import threading
 import time
 
 import pytest
+import torch  # noqa: F401 - `!lost` needs it, and importing it takes a while
 
 from nabla_core.config import LM, Decoding, Engine, Reward
 from nabla_core.engines.scripted import Script, scripted
@@ -63,8 +64,7 @@ def test_a_flush_commits_what_waits(tmp_path):
     quick, *_ = [pump.submit(item(f"p{n}"), 1) for n in range(20)]
     deadline = time.monotonic() + 30
     while not quick.done() and time.monotonic() < deadline:
-        pump.flush()
-        time.sleep(0.05)
+        pump.flush().result(30)
     assert quick.done()
     assert len(store.parts()) == 1
 
