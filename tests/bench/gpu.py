@@ -1,6 +1,9 @@
 """Sweeps on a GPU: how near the card's floor, and whether the traces stay the same.
 
-    python -m tests.bench.gpu [output.json]
+    python -m tests.bench.gpu [--output results.json] [--rehearse]
+
+`--rehearse` runs every step on the CPU with tiny models, to know that the script works
+before a card is at hand; its figures mean nothing.
 
 1. The card's matmul rate in bf16, measured; a sweep's floor is its estimated FLOPs over it.
 2. From-config Qwen2 of 0.5B and 1.5B, random weights, V = 151,936, bf16, 512 response
@@ -14,11 +17,12 @@ line is one JSON object with the same figures; it is also written to the file na
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +31,9 @@ import transformers
 
 from nabla_core import (
     DTO,
-    LM,
     Engine,
     NablaConfig,
-    Reward,
+    Prompt,
     Sampling,
     Select,
     Trace,
@@ -40,96 +43,135 @@ from nabla_core import (
 )
 from nabla_core.draws import DrawKey
 from nabla_core.embedded import task
-from nabla_core.embedded.weights import folder
 from nabla_core.engines.base import Engines
 from nabla_core.requests import Context, Propose, Response, Sweep
-from tests.bench.shapes import HALF_B, ONE_AND_A_HALF_B, Size, random_pair
+from tests.bench.arms import quiet
+from tests.bench.shapes import HALF_B, ONE_AND_A_HALF_B, TINY, Size, random_pair
 from tests.oracle.literal import Literal, Models
 
-PROMPT, TOKENS = 64, 512
+PROMPT = 64
 UNCERTAIN_SHARE = 0.1
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Where and how large."""
+
+    device: str
+    dtype: torch.dtype
+    sizes: tuple[Size, ...]
+    tokens: int
+    literal_tokens: int
+    matmul: int
+
+
+CARD = Plan("cuda", torch.bfloat16, (HALF_B, ONE_AND_A_HALF_B), 512, 128, 8192)
+_SMALL = replace(TINY, vocabulary=2048)
+REHEARSAL = Plan("cpu", torch.float32, (_SMALL,), 32, 16, 256)
+
+
 def main() -> None:
-    if not torch.cuda.is_available():
-        raise SystemExit("this benchmark needs a CUDA GPU; none is visible")
-    report: dict[str, Any] = {
-        "card": torch.cuda.get_device_name(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "matmul_tflops_bf16": matmul_rate() / 1e12,
-    }
-    print(f"{report['card']}: {report['matmul_tflops_bf16']:.0f} TFLOP/s in bf16, measured")
-    report["sweeps"] = []
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.gpu")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--rehearse", action="store_true")
+    options = parser.parse_args()
+    if not options.rehearse and not torch.cuda.is_available():
+        raise SystemExit("this benchmark needs a CUDA GPU; none is visible (try --rehearse)")
+    if options.rehearse:
+        quiet()
+    line = json.dumps(measure(REHEARSAL if options.rehearse else CARD))
+    if options.output:
+        options.output.write_text(line + "\n")
+    print(line)
+
+
+def measure(plan: Plan) -> dict[str, Any]:
+    """Everything, printed as it comes."""
+    rate = matmul_rate(plan)
+    card = torch.cuda.get_device_name() if plan.device == "cuda" else "no card: a rehearsal"
+    print(f"{card}: {rate / 1e12:.3g} TFLOP/s in {plan.dtype}, measured")
     print(
         f"{'model':7}{'batch':>6}{'sweep s':>9}{'floor s':>9}{'ratio':>7}{'propose s':>11}"
         f"{'candidates':>12}{'peak GiB':>10}"
     )
-    for size in (HALF_B, ONE_AND_A_HALF_B):
-        for row in sweeps(size, report["matmul_tflops_bf16"] * 1e12):
-            report["sweeps"].append(row)
+    rows = []
+    for size in plan.sizes:
+        for row in sweeps(size, rate, plan):
+            rows.append(row)
             print(
                 f"{row['model']:7}{row['batch']:6}{row['sweep_s']:9.3f}{row['floor_s']:9.4f}"
                 f"{row['over_floor']:7.1f}{row['propose_s']:11.3f}{row['candidates']:12.1f}"
                 f"{row['peak_gib']:10.1f}",
                 flush=True,
             )
-        torch.cuda.empty_cache()
-    report["literal"] = against_literal()
+    literal = against_literal(plan)
     print(
-        f"0.5B, 128 tokens: literal {report['literal']['literal_s']:.1f} s and "
-        f"{report['literal']['literal_gradient_passes']} gradient passes, product "
-        f"{report['literal']['product_s']:.2f} s and "
-        f"{report['literal']['product_gradient_passes']}; "
-        f"same decisions: {report['literal']['identical']}"
+        f"{plan.sizes[0].name}, {plan.literal_tokens} tokens: literal "
+        f"{literal['literal_s']:.1f} s and {literal['literal_gradient_passes']} gradient passes, "
+        f"product {literal['product_s']:.2f} s and {literal['product_gradient_passes']}; "
+        f"same decisions: {literal['identical']}"
     )
-    report["embedded"] = embedded_traces()
-    differ = report["embedded"]
+    differ = embedded_traces(plan)
     print(
-        f"embedded, {differ['prompts']} prompts: fp32 GPU and CPU traces differ in "
+        f"embedded, {differ['prompts']} prompts: fp32 traces here and on the CPU differ in "
         f"{differ['fp32_differ']}, bf16 and fp32 in {differ['bf16_differ']}"
     )
-    line = json.dumps(report)
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(line + "\n")
-    print(line)
+    return {
+        "card": card,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "matmul_tflops": rate / 1e12,
+        "sweeps": rows,
+        "literal": literal,
+        "embedded": differ,
+    }
 
 
-def matmul_rate() -> float:
-    """FLOP/s of an 8192-cube product of random bf16 matrices."""
-    n = 8192
-    a, b = (torch.randn(n, n, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+def matmul_rate(plan: Plan) -> float:
+    """FLOP/s of a cubic product of random matrices."""
+    n = plan.matmul
+    a, b = (torch.randn(n, n, device=plan.device, dtype=plan.dtype) for _ in range(2))
     return 2 * n**3 / seconds(lambda: a @ b, repeats=20)
+
+
+def synchronize() -> None:
+    """Wait for the card, where there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def seconds(work: Callable[[], Any], repeats: int = 7) -> float:
     """Median seconds of a piece of device work, after two warm-ups."""
     times = []
     for i in range(repeats + 2):
-        torch.cuda.synchronize()
+        synchronize()
         started = time.perf_counter()
         work()
-        torch.cuda.synchronize()
+        synchronize()
         if i >= 2:
             times.append(time.perf_counter() - started)
     return statistics.median(times)
 
 
-def sweeps(size: Size, rate: float) -> list[dict[str, Any]]:
+def sweeps(size: Size, rate: float, plan: Plan) -> list[dict[str, Any]]:
     """Sweep and proposal times of one model size."""
-    pair = random_pair(size, device="cuda", dtype=torch.bfloat16)
-    engines = pair.engines(Engine(device="cuda", dtype="bfloat16", reuse=False))
-    return [{"model": size.name} | one_batch(engines, batch, rate) for batch in (1, 16)]
+    pair = random_pair(size, device=plan.device, dtype=plan.dtype)
+    engines = pair.engines(Engine(device=plan.device, reuse=False))
+    return [{"model": size.name} | one_batch(engines, batch, rate, plan) for batch in (1, 16)]
 
 
-def one_batch(engines: Engines, batch: int, rate: float) -> dict[str, Any]:
+def one_batch(engines: Engines, batch: int, rate: float, plan: Plan) -> dict[str, Any]:
     """Sweep `batch` responses at once, then make their proposals."""
-    threshold, found = confidence_quantile(engines, batch)
+    ids = min(size.vocabulary for size in plan.sizes) - 2
+    plain = NablaConfig(proposals="second")
+    asked = [request(i, plain, plan.tokens, ids) for i in range(batch)]
+    threshold, found = confidence_quantile(engines, asked)
     config = NablaConfig(select=Select(confidence_threshold=threshold), rollout=Sampling(0))
-    requests = [request(i, config) for i in range(batch)]
+    requests = [request(i, config, plan.tokens, ids) for i in range(batch)]
     sweeper: Any = engines.serving(Sweep)
     proposer: Any = engines.serving(Propose)
-    torch.cuda.reset_peak_memory_stats()
+    if plan.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     sweep_s = seconds(lambda: sweeper.answer(requests))
     replies = sweeper.answer(requests)
     floor_s = sum(r.cost.flops for r in replies) / rate
@@ -149,33 +191,32 @@ def one_batch(engines: Engines, batch: int, rate: float) -> dict[str, Any]:
         "over_floor": sweep_s / floor_s,
         "propose_s": seconds(propose, repeats=3),
         "candidates": found,
-        "peak_gib": torch.cuda.max_memory_allocated() / 2**30,
+        "peak_gib": torch.cuda.max_memory_allocated() / 2**30 if plan.device == "cuda" else 0.0,
     }
 
 
-def request(i: int, config: NablaConfig, tokens: int = TOKENS) -> Sweep:
+def request(i: int, config: NablaConfig, tokens: int, ids: int) -> Sweep:
     """A sweep of a random response to a random prompt."""
     generator = torch.Generator().manual_seed(i)
-    ids = torch.randint(0, 150_000, (PROMPT + tokens,), generator=generator).tolist()
-    frame = (tuple(ids[:PROMPT]), ())
+    drawn = torch.randint(0, ids, (PROMPT + tokens,), generator=generator).tolist()
+    frame = (tuple(drawn[:PROMPT]), ())
     context = Context("", frame[0], frame, frame)
-    return Sweep(context, Response(tuple(ids[PROMPT:]), "length"), 0, config)
+    return Sweep(context, Response(tuple(drawn[PROMPT:]), "length"), 0, config)
 
 
-def confidence_quantile(engines: Engines, batch: int) -> tuple[float, float]:
+def confidence_quantile(engines: Engines, requests: list[Sweep]) -> tuple[float, float]:
     """The threshold that a tenth of the positions pass, and how many that is per response."""
-    config = NablaConfig(proposals="second")
-    requests = [request(i, config) for i in range(batch)]
-    replies = engines.serving(Sweep).answer(requests)  # type: ignore[attr-defined]
+    sweeper: Any = engines.serving(Sweep)
+    replies = sweeper.answer(requests)
     confidence = torch.cat([r.value.gradients.lm.says.confidence for r in replies])
     threshold = float(confidence.quantile(UNCERTAIN_SHARE))
-    return threshold, float((confidence <= threshold).sum()) / batch
+    return threshold, float((confidence <= threshold).sum()) / len(requests)
 
 
-def against_literal() -> dict[str, Any]:
-    """One greedy response of 128 tokens through both; fp32, so that decisions can agree."""
-    pair = random_pair(HALF_B, device="cuda", dtype=torch.float32, sharpness=8.0)
-    engines = pair.engines(Engine(device="cuda"))
+def against_literal(plan: Plan) -> dict[str, Any]:
+    """One greedy response through both; fp32, so that decisions can agree."""
+    pair = random_pair(plan.sizes[0], device=plan.device, dtype=torch.float32, sharpness=8.0)
+    engines = pair.engines(Engine(device=plan.device))
     words = pair.tokenizer
     text = " ".join(f"t{17 * i % 1000}" for i in range(PROMPT))
     config = NablaConfig(
@@ -185,19 +226,19 @@ def against_literal() -> dict[str, Any]:
         select=Select(confidence_threshold=0.5),
         max_rollouts=2,
     )
-    prompt = task.Prompt.of(text, id="p")
-    torch.cuda.synchronize()
+    synchronize()
     started = time.perf_counter()
-    (trace,) = drive([nabla(prompt, config, max_tokens=128)], engines)
-    torch.cuda.synchronize()
+    flows = [nabla(Prompt.of(text, id="p"), config, max_tokens=plan.literal_tokens)]
+    (trace,) = drive(flows, engines)
+    synchronize()
     product_s = time.perf_counter() - started
-    models = Models(pair.lm, pair.rm, pair.rm, pair.lm.generation_config.eos_token_id)
-    torch.set_default_device("cuda")
-    started = time.perf_counter()
-    outcome = Literal(models, config, seed=0, max_tokens=128).run("p", words.encode(text))
-    torch.cuda.synchronize()
+    models = Models(pair.lm, pair.rm, pair.rm, plan.sizes[0].vocabulary - 1)
+    literal = Literal(models, config, seed=0, max_tokens=plan.literal_tokens)
+    with torch.device(plan.device):
+        started = time.perf_counter()
+        outcome = literal.run("p", words.encode(text))
+        synchronize()
     literal_s = time.perf_counter() - started
-    torch.set_default_device("cpu")
     mine = [(r.position, r.to_token, r.accepted) for r in trace.revisions]
     theirs = [(d.position, d.to_token, d.accepted) for d in outcome.decisions]
     return {
@@ -210,20 +251,20 @@ def against_literal() -> dict[str, Any]:
     }
 
 
-def embedded_traces(count: int = 256) -> dict[str, int]:
-    """Decisions of the embedded models on CPU and GPU in fp32, and on GPU in bf16."""
-    runs = {}
-    for name, engine in (
-        ("cpu", Engine(device="cpu")),
-        ("gpu", Engine(device="cuda")),
-        ("bf16", Engine(device="cuda", dtype="bfloat16")),
-    ):
-        reward = Reward(str(folder("judge")), guide=str(folder("guide")))
-        runs[name] = decisions(load_engines(LM(str(folder("lm"))), reward, engine), count)
+def embedded_traces(plan: Plan, count: int = 256) -> dict[str, int]:
+    """Decisions of the embedded models on the CPU and here in fp32, and here in bf16."""
+    runs = {
+        name: decisions(load_engines(engine=engine), count)
+        for name, engine in (
+            ("cpu", Engine(device="cpu")),
+            ("here", Engine(device=plan.device)),
+            ("bf16", Engine(device=plan.device, dtype="bfloat16")),
+        )
+    }
     return {
         "prompts": count,
-        "fp32_differ": sum(runs["cpu"][p] != runs["gpu"][p] for p in runs["cpu"]),
-        "bf16_differ": sum(runs["gpu"][p] != runs["bf16"][p] for p in runs["gpu"]),
+        "fp32_differ": sum(runs["cpu"][p] != runs["here"][p] for p in runs["cpu"]),
+        "bf16_differ": sum(runs["here"][p] != runs["bf16"][p] for p in runs["here"]),
     }
 
 
