@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.files import Folder
-from pipeline.parts import SUFFIX, DamagedError, open_part
+from pipeline.parts import SUFFIX, DamagedError, open_part, read
 from pipeline.slots import Slots
 
 ROWS = b"nabla_rows"
@@ -46,11 +46,14 @@ class Compactor:
         files = [f"{name}/train-{n:05d}-of-{len(ranges):05d}{SUFFIX}" for n in range(len(ranges))]
         ids = list(self.slots.inputs)
         with ThreadPoolExecutor(self.threads) as pool:
-            list(pool.map(lambda name, slots: self._file(name, slots, ids), files, ranges))
+            list(pool.map(lambda name, slots: self._patiently(name, slots, ids), files, ranges))
         for found in self.folder.files(name):
             if found.name not in files:
                 self.folder.delete(found.name)
         return files
+
+    def _patiently(self, name: str, slots: Sequence[int], ids: list[str]) -> None:
+        self.folder.patiently(lambda: self._file(name, slots, ids))
 
     def _file(self, name: str, slots: Sequence[int], ids: list[str]) -> None:
         digest = blake2b(digest_size=16)
@@ -91,8 +94,8 @@ class Compactor:
         for file, rows in wanted.items():
             rows.sort()
             try:
-                tables.extend(_take(open_part(self.folder, file, self.schema), rows))
-            except (DamagedError, pa.ArrowException, OSError) as error:
+                tables.extend(self._take(open_part(self.folder, file, self.schema), rows))
+            except DamagedError as error:
                 raise DamagedError(str(error), file) from error
             places.extend(place for _, place in rows)
         order = sorted(range(len(places)), key=places.__getitem__)
@@ -103,15 +106,14 @@ class Compactor:
                 raise DamagedError(f"row {key} where another was", self.slots.where(slot)[0])
         return table
 
-
-def _take(file: pq.ParquetFile, rows: list[tuple[int, int]]) -> Iterator[pa.Table]:
-    """Rows by their number in the file, reading only the row groups they are in."""
-    with file:
-        metadata: Any = file.metadata
-        sizes = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
-        start = 0
-        for group, end in enumerate(accumulate(sizes)):
-            here = [row - start for row, _ in rows if start <= row < end]
-            if here:
-                yield file.read_row_group(group).take(here)
-            start = end
+    def _take(self, file: pq.ParquetFile, rows: list[tuple[int, int]]) -> Iterator[pa.Table]:
+        """Rows by their number in the file, reading only the row groups they are in."""
+        with file:
+            metadata: Any = file.metadata
+            sizes = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
+            start = 0
+            for group, end in enumerate(accumulate(sizes)):
+                here = [row - start for row, _ in rows if start <= row < end]
+                if here:
+                    yield read(self.folder, file, self.schema.names, group).take(here)
+                start = end

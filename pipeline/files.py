@@ -7,11 +7,12 @@ an object store publishes when the upload is closed.
 from __future__ import annotations
 
 import os
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 import fsspec
@@ -21,6 +22,9 @@ from pyarrow import fs as pafs
 from pipeline import crash
 
 TEMPORARY = ".tmp-"
+TRIES = 6
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,37 @@ def locate(uri: str) -> tuple[Any, str]:
     scheme = urlsplit(uri).scheme
     if len(scheme) < 2:
         return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
+    if scheme == "s3":
+        # One request for a small object; without it Arrow makes a multipart upload of three.
+        uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
     try:
         return pafs.FileSystem.from_uri(uri)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         found, path = fsspec.core.url_to_fs(uri)
         return pafs.PyFileSystem(pafs.FSSpecHandler(found)), path
+
+
+def below(uri: str, name: str) -> str:
+    """The path or URI of a name below a folder's; a query stays behind it."""
+    base, mark, query = uri.partition("?") if len(urlsplit(uri).scheme) > 1 else (uri, "", "")
+    return f"{base.rstrip('/')}/{name}{mark}{query}"
+
+
+def kind(uri: str) -> str:
+    """A path or URI without its query: its end tells the kind of file."""
+    return uri.partition("?")[0] if len(urlsplit(uri).scheme) > 1 else uri
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """Repeat what the file system refused, after 0.1, 0.2, 0.4... seconds, six times in all."""
+    for attempt in range(TRIES - 1):
+        try:
+            return work()
+        except FileNotFoundError:
+            raise
+        except OSError:
+            time.sleep(0.1 * 2**attempt)
+    return work()
 
 
 class Folder:
@@ -62,6 +92,10 @@ class Folder:
         """The path of a name in the filesystem `fs`."""
         return f"{self.root.rstrip('/')}/{name}" if name else self.root
 
+    def patiently(self, work: Callable[[], T]) -> T:
+        """Do some reading or writing; where a network is between, more than once."""
+        return work() if self.local else patiently(work)
+
     def files(self, name: str) -> list[Found]:
         """The files directly in a sub-folder, sorted by name; none where it is missing."""
         return [f for f in self._all(name) if not f.name.rpartition("/")[2].startswith(TEMPORARY)]
@@ -74,7 +108,7 @@ class Folder:
         selector = pafs.FileSelector(self.path(name), allow_not_found=True)
         prefix = f"{name}/" if name else ""
         try:
-            infos = self.fs.get_file_info(selector)
+            infos = self.patiently(lambda: self.fs.get_file_info(selector))
         except FileNotFoundError:
             return []
         found = (Found(prefix + info.base_name, info.size) for info in infos if info.is_file)
@@ -82,16 +116,22 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
-        return bool(self.fs.get_file_info(self.path(name)).is_file)
+        return bool(self.patiently(lambda: self.fs.get_file_info(self.path(name))).is_file)
 
     def read(self, name: str) -> bytes:
         """The whole file. Raises FileNotFoundError."""
+        return self.patiently(lambda: self._read(name))
+
+    def _read(self, name: str) -> bytes:
         with self.fs.open_input_stream(self.path(name), compression=None) as stream:
             data: bytes = stream.read()
         return data
 
     def write(self, name: str, data: bytes) -> None:
         """Write the whole file durably, replacing what was there."""
+        self.patiently(lambda: self._write(name, data))
+
+    def _write(self, name: str, data: bytes) -> None:
         with self.writing(name) as sink:
             sink.write(data)
 
@@ -126,12 +166,12 @@ class Folder:
         """Rename a file; an object store copies it, then deletes the old one."""
         if self.local:
             os.makedirs(os.path.dirname(self.path(new)), exist_ok=True)
-        self.fs.move(self.path(old), self.path(new))
+        self.patiently(lambda: self.fs.move(self.path(old), self.path(new)))
 
     def delete(self, name: str) -> None:
         """Delete a file that may be gone already."""
         try:
-            self.fs.delete_file(self.path(name))
+            self.patiently(lambda: self.fs.delete_file(self.path(name)))
         except FileNotFoundError:
             return
 

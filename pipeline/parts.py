@@ -67,25 +67,36 @@ def marks(schema: pa.Schema) -> dict[bytes, bytes]:
 
 
 def open_marked(folder: Folder, name: str, wanted: Mapping[bytes, bytes]) -> pq.ParquetFile:
-    """A file that is whole and bears these marks. Raises DamagedError."""
+    """A file that is whole and bears these marks.
+
+    Raises DamagedError; OSError where the file cannot be fetched.
+    """
     expected = _SIGNED.search(name)
-    try:
-        if expected is None:
-            source = folder.fs.open_input_file(folder.path(name))
-        else:
-            data = folder.read(name)
-            if _checksum(data) != expected[1]:
-                raise DamagedError("its checksum is not the one in its name")
-            source = pa.BufferReader(data)
-        file = pq.ParquetFile(source, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        raise DamagedError(f"no readable Parquet footer: {error}") from error
+    if expected is None:
+        file = folder.patiently(lambda: _parse(folder, name))
+    else:
+        data = folder.read(name)
+        if _checksum(data) != expected[1]:
+            raise DamagedError("its checksum is not the one in its name")
+        file = pq.ParquetFile(pa.BufferReader(data))
     found = file.schema_arrow.metadata or {}
     for field, value in wanted.items():
         if found.get(field) != value:
             file.close(force=True)
             raise DamagedError(f"made by another run ({field.decode()} differs)")
     return file
+
+
+def _parse(folder: Folder, name: str) -> pq.ParquetFile:
+    source = folder.fs.open_input_file(folder.path(name))
+    try:
+        return pq.ParquetFile(source, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        with source:
+            source.seek(0)
+            while source.read(1 << 20):  # raises where it is the network that fails
+                continue
+        raise DamagedError(f"no readable Parquet footer: {error}") from error
 
 
 def open_part(folder: Folder, name: str, schema: pa.Schema) -> pq.ParquetFile:
@@ -97,14 +108,23 @@ def open_part(folder: Folder, name: str, schema: pa.Schema) -> pq.ParquetFile:
     return file
 
 
-def read_keys(file: pq.ParquetFile) -> pa.Table:
-    """The columns a resume needs, of all rows; closes the file. Raises DamagedError."""
+def read(folder: Folder, file: pq.ParquetFile, columns: Sequence[str], group: int) -> pa.Table:
+    """Some columns of a row group. Raises DamagedError; OSError as `open_marked` does."""
     try:
-        return file.read(columns=list(KEY_COLUMNS))
-    except (pa.ArrowException, OSError) as error:
+        return folder.patiently(lambda: file.read_row_group(group, columns=list(columns)))
+    except pa.ArrowException as error:
         raise DamagedError(f"unreadable: {error}") from error
-    finally:
-        file.close(force=True)
+    except OSError as error:
+        if folder.local or "CRC" in str(error):
+            raise DamagedError(f"unreadable: {error}") from error
+        raise
+
+
+def read_keys(folder: Folder, file: pq.ParquetFile) -> pa.Table:
+    """The columns a resume needs, of all rows; closes the file. Raises as `read` does."""
+    with file:
+        groups = range(file.metadata.num_row_groups)
+        return pa.concat_tables([read(folder, file, KEY_COLUMNS, group) for group in groups])
 
 
 def _checksum(data: bytes) -> str:

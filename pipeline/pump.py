@@ -17,12 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nabla_core.scheduler import Scheduler
+from pipeline.files import patiently
 from pipeline.prompts import Item
 from pipeline.recipe import Maker
 from pipeline.schema import key_columns
 from pipeline.store import RunStore
-
-COMMIT_TRIES = 6
 
 
 @dataclass
@@ -165,7 +164,7 @@ class Pump:
     def _commit(self, jobs: list[Job]) -> None:
         rows = [self._row(job) for job in jobs]
         try:
-            _patiently(lambda: self._store.commit(rows))
+            patiently(lambda: self._store.commit(rows))
         except Exception as error:  # noqa: BLE001 - the driver ends the run with it
             for job in jobs:
                 if job.future.set_running_or_notify_cancel():
@@ -199,15 +198,3 @@ class Pump:
 def kills_engine(error: Exception) -> bool:
     """Whether every later request would fail as well: the accelerator's context is gone."""
     return any(base.__name__ == "AcceleratorError" for base in type(error).__mro__)
-
-
-def _patiently(write: Callable[[], None]) -> None:
-    """Repeat a write that the file system refused, after 0.1, 0.2, 0.4... seconds."""
-    for attempt in range(COMMIT_TRIES):
-        try:
-            return write()
-        except OSError:
-            if attempt == COMMIT_TRIES - 1:
-                raise
-            time.sleep(0.1 * 2**attempt)
-    return None

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from pipeline.errors import InputError
-from pipeline.files import locate
+from pipeline.files import below, kind, locate
 
 LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 TABLES = (".parquet",)
@@ -36,12 +36,12 @@ def rows(path: str, name: str | None, split: str | None, revision: str | None) -
         yield from _dataset(path, name, split, revision)
         return
     for file in files:
-        yield from _lines(file) if file.endswith(LINES) else _table(file)
+        yield from _lines(file) if kind(file).endswith(LINES) else _table(file)
 
 
 def _files(path: str) -> list[str] | None:
     """The data files behind a path; None where it is a dataset for `datasets` to find."""
-    if path.endswith(LINES + TABLES):
+    if kind(path).endswith(LINES + TABLES):
         return [path]
     try:
         filesystem, root = locate(path)
@@ -57,7 +57,7 @@ def _files(path: str) -> list[str] | None:
     names = sorted(i.base_name for i in found)
     if "dataset_info.json" in names or "dataset_dict.json" in names:
         return None
-    files = [f"{path.rstrip('/')}/{n}" for n in names if n.endswith(LINES + TABLES)]
+    files = [below(path, n) for n in names if n.endswith(LINES + TABLES)]
     if not files:
         raise InputError(f"{path}: the folder holds no {', '.join(LINES + TABLES)} file")
     return files

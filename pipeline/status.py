@@ -67,7 +67,7 @@ class _Count:
 
     def add(self, folder: Folder, name: str, marks: Mapping[bytes, bytes]) -> None:
         try:
-            keys = read_keys(open_marked(folder, name, marks))
+            keys = read_keys(folder, open_marked(folder, name, marks))
         except FileNotFoundError:
             return
         except DamagedError:

@@ -25,7 +25,7 @@ from pipeline import crash
 from pipeline.compact import Compactor
 from pipeline.errors import ResumeError, StoreError
 from pipeline.files import Folder
-from pipeline.parts import PARTS, DamagedError, commit, marks, new_name, open_part, read_keys
+from pipeline.parts import PARTS, DamagedError, commit, marks, new_name, open_part, read, read_keys
 from pipeline.slots import DEAD, FINISHED, Slots
 
 DATA, DEAD_LETTER, SET_ASIDE, SUPERSEDED = "data", "dead_letter", "set_aside", "superseded"
@@ -137,7 +137,7 @@ class RunStore:
     def reopen(self) -> None:
         """Make a finished folder one that is being worked on: final files become parts."""
         self.folder.delete(SUCCESS)
-        crash.point("reopen")
+        crash.point("reopen begins")
         for name in (DATA, DEAD_LETTER):
             for found in self.folder.files(name):
                 self._to_parts(found.name)
@@ -200,7 +200,7 @@ class RunStore:
             for found in self.folder.files(name):
                 with open_part(self.folder, found.name, self.schema) as file:
                     for group in range(file.metadata.num_row_groups):
-                        yield file.read_row_group(group, columns=list(columns))
+                        yield read(self.folder, file, columns, group)
 
     def _add(self, slots: Slots, folders: Sequence[str], but: frozenset[str] = frozenset()) -> None:
         for name, keys in self._whole(folders, but):
@@ -233,7 +233,7 @@ class RunStore:
 
     def _read_keys(self, name: str) -> pa.Table | DamagedError:
         try:
-            return read_keys(open_part(self.folder, name, self.schema))
+            return read_keys(self.folder, open_part(self.folder, name, self.schema))
         except DamagedError as error:
             return error
 

@@ -6,7 +6,7 @@ import torch  # noqa: F401 - `!lost` needs it, and importing it takes a while
 
 from nabla_core.config import LM, Decoding, Engine, Reward
 from nabla_core.engines.scripted import Script, scripted
-from pipeline import pump as pumps
+from pipeline import files
 from pipeline.parts import with_config
 from pipeline.pump import Pump
 from pipeline.recipe import TraceMaker, TraceRecipe
@@ -76,7 +76,7 @@ def test_giving_up_commits_the_reason(tmp_path):
 
 
 def test_a_failing_commit_is_tried_again_then_reported(tmp_path, monkeypatch):
-    monkeypatch.setattr(pumps.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
     pump, store = start(tmp_path)
     failures = iter([OSError("busy"), OSError("busy")])
     commit = store.commit

@@ -1,0 +1,116 @@
+"""Prompts and run folder in an object store, through a network that fails."""
+
+import json
+import os
+
+import pytest
+from moto.server import ThreadedMotoServer
+from pyarrow import fs
+
+from pipeline.errors import LeaseError
+from pipeline.files import Folder, below
+from pipeline.lease import Lease
+from pipeline.prompts import Prompts, read
+from pipeline.slots import FINISHED, MISSING
+from tests.chaos.s3 import unreliable
+from tests.pipeline.rows import inputs, item, row, store_in
+
+NAMES = [f"p{n}" for n in range(12)]
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Host and port of an S3 server that holds an empty bucket `bucket`."""
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        os.environ[variable] = "test"
+    os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = "us-east-1"
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    direct = fs.S3FileSystem(
+        endpoint_override=f"{host}:{port}", scheme="http", allow_bucket_creation=True
+    )
+    direct.create_dir("bucket")
+    yield host, port
+    moto.stop()
+
+
+def uri(address: str, name: str) -> str:
+    return f"s3://bucket/{name}?scheme=http&endpoint_override={address.removeprefix('http://')}"
+
+
+def final(store) -> list[str]:
+    return [i for table in store.rows(["prompt_id"]) for i in table["prompt_id"].to_pylist()]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_a_run_folder_in_s3(server, share):
+    with unreliable(server, share, seed=1) as proxy:
+        store = store_in(uri(proxy.url, f"run-{share}"), rows_per_file=5)
+        lease = Lease(store.folder, 30, lambda: None)
+        for name in NAMES[:8]:
+            store.commit([row(item(name))])
+        slots = store.scan(inputs(NAMES), 1)
+        assert slots.count(MISSING) == 4
+        store.commit([row(item(name)) for name in NAMES[6:]])
+        store.rescan(slots)
+        assert slots.count(FINISHED) == 12
+        parts = store.parts()
+        store.compact(slots)
+        assert lease.held()
+        store.succeed(parts)
+        assert final(store) == NAMES
+        assert store.parts() == []
+        lease.release()
+        assert proxy.did["pass"] > 50
+        assert share == 0 or min(proxy.did[k] for k in ("503", "cut", "cut after", "slow")) > 0
+
+
+def test_a_finished_folder_in_s3_can_be_added_to(server):
+    with unreliable(server, 0, seed=1) as proxy:
+        store = store_in(uri(proxy.url, "more"), rows_per_file=5)
+        for some in (NAMES[:8], NAMES):
+            if store.done():
+                store.reopen()
+            slots = store.scan(inputs(some), 1)
+            ids = list(slots.inputs)
+            missing = [slots.key(slot, ids)[0] for slot in slots.in_state(MISSING)]
+            store.commit([row(item(name)) for name in missing])
+            store.rescan(slots)
+            parts = store.parts()
+            store.compact(slots)
+            store.succeed(parts)
+        assert missing == NAMES[8:]
+        assert final(store) == NAMES
+
+
+def test_a_torn_object_is_set_aside(server):
+    with unreliable(server, 0, seed=1) as proxy:
+        store = store_in(uri(proxy.url, "torn"))
+        store.commit([row(item("p0"))])
+        (name,) = store.parts()
+        store.folder.write(name, store.folder.read(name)[:-10])
+        assert store.scan(inputs(["p0"]), 1).count(MISSING) == 1
+        assert len(store.folder.files("set_aside")) == 2
+
+
+def test_two_drivers_in_s3(server, monkeypatch):
+    with unreliable(server, 0, seed=1) as proxy:
+        folder = Folder(uri(proxy.url, "lease"))
+        lease = Lease(folder, 1, lambda: None)
+        with pytest.raises(LeaseError, match=f"is held by process {os.getpid()}"):
+            Lease(folder, 1, lambda: None)
+        monkeypatch.setattr("pipeline.lease._machine", lambda: "another")
+        with pytest.raises(LeaseError, match="is held by process"):
+            Lease(folder, 1, lambda: None)
+        lease.release()
+        Lease(folder, 1, lambda: None).release()
+
+
+def test_prompts_in_s3(server):
+    with unreliable(server, 0.2, seed=2) as proxy:
+        folder = Folder(uri(proxy.url, "prompts"))
+        folder.write("a.jsonl", b"".join(json.dumps({"prompt": n}).encode() + b"\n" for n in NAMES))
+        for path in (folder.uri, below(folder.uri, "a.jsonl")):
+            assert [found.prompt.text for found in read(Prompts(path=path))] == NAMES
