@@ -78,7 +78,8 @@ def patiently(work: Callable[[], T]) -> T:
 
 
 class Folder:
-    """A folder of a run. Names are relative and may hold slashes. Pickles as its URI."""
+    """A folder of a run. Names are relative and may hold slashes. Pickles as its
+    URI, a local one as its absolute path: workers run elsewhere."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -86,7 +87,7 @@ class Folder:
         self.local = isinstance(self.fs, pafs.LocalFileSystem)
 
     def __reduce__(self) -> tuple[type[Folder], tuple[str]]:
-        return Folder, (self.uri,)
+        return Folder, (self.root if self.local else self.uri,)
 
     def path(self, name: str) -> str:
         """The path of a name in the filesystem `fs`."""

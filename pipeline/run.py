@@ -159,8 +159,8 @@ class Run:
             fruitless = fruitless + 1 if stuck else 0
             if fruitless == FRUITLESS_ROUNDS:
                 raise RunError(
-                    f"{missing} prompts are not done and {fruitless} rounds changed nothing; "
-                    "see the Ray logs of the workers"
+                    f"{missing} prompts are not done and {fruitless} rounds changed nothing: "
+                    f"does every node see {self.plan.run_dir}? The workers' Ray logs say more"
                 )
         return True
 
