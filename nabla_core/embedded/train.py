@@ -24,7 +24,7 @@ from nabla_core.embedded import measure, train_judge, train_lm, weights
 
 CONVERGED_STEPS = 1400
 LM_STEPS = 600
-JUDGE_STEPS = 6300
+JUDGE_STEPS = 3000
 
 
 def main() -> None:
