@@ -18,6 +18,7 @@ from transformers import Qwen2ForSequenceClassification
 from nabla_core.embedded import corpus, models
 from nabla_core.embedded.counterfactuals import Counterfactuals
 from nabla_core.embedded.measure import DIGIT_IDS, reward_gradient
+from nabla_core.embedded.tokenizer import ZERO_ID
 from nabla_core.embedded.train_lm import Say
 
 LEARNING_RATE = 2e-3
@@ -53,13 +54,22 @@ def train(
     return guide.eval()
 
 
-def gold_free(known: Counterfactuals, *, seed: int) -> Loss:
-    """Cross-entropy of the gradient over digits against softmax(judge score / .3), each step."""
+def gold_free(known: Counterfactuals, *, seed: int, across: float) -> Loss:
+    """The gradient against the judge's scores of what was tried, two cross-entropies.
+
+    Within a step: softmax of the gradient over digits against softmax(judge score / .3).
+    Across steps, weighted by `across`: all alternatives at all tried steps and "no change"
+    compete. With `d` the first-order gain `g[b] - g[y_i]`, `a` the judge's gain / .3 and `l`
+    the LM's log-probability ratio, softmax(d + l) is drawn to softmax(a + l), so that the
+    ranked search's score at eta 1 is what is trained.
+    """
     device = known.prompts.device
     generator = torch.Generator(device).manual_seed(
         random.Random(f"gold-free/{seed}").getrandbits(32)
     )
     target = (known.tried / TEMPERATURE).softmax(-1)
+    gains = (known.tried - known.rewards[:, None, None]) / TEMPERATURE
+    taken = known.responses[:, ::2].gather(1, known.steps)[..., None] - ZERO_ID
 
     def loss_of(guide: Qwen2ForSequenceClassification) -> Tensor:
         rows = torch.randint(len(target), (BATCH,), generator=generator, device=device)
@@ -68,9 +78,22 @@ def gold_free(known: Counterfactuals, *, seed: int) -> Loss:
         )
         chosen = known.steps[rows][..., None].expand(-1, -1, 10)
         points = gradient[:, ::2, DIGIT_IDS].gather(1, chosen)
-        return functional.cross_entropy(points.flatten(0, 1), target[rows].flatten(0, 1))
+        within = functional.cross_entropy(points.flatten(0, 1), target[rows].flatten(0, 1))
+        if across == 0.0:
+            return within
+        own, prior = taken[rows], known.prior[rows]
+        ratio = prior - prior.gather(2, own)
+        pointed = _competing(points - points.gather(2, own) + ratio, own)
+        wanted = _competing(gains[rows] + ratio, own)
+        return within + across * functional.cross_entropy(pointed, wanted.softmax(-1))
 
     return loss_of
+
+
+def _competing(scores: Tensor, own: Tensor) -> Tensor:
+    """Logits `[B, 1 + 10 K]` of "no change", 0, and of every change; none of them to itself."""
+    changes = scores.scatter(2, own, -1e9).flatten(1)
+    return torch.cat((torch.zeros_like(changes[:, :1]), changes), 1)
 
 
 def gold_aligned(prompts: Tensor, responses: Tensor, *, seed: int) -> Loss:

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+from typing import get_args
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    Qwen2ForCausalLM,
+)
+
+from nabla_core.embedded import (
+    corpus,
+    measure,
+    models,
+    task,
+    tokenizer,
+    train_judge,
+    train_lm,
+    weights,
+)
+from nabla_core.embedded.rollouts import complete
+from nabla_core.embedded.task import prompts
+from nabla_core.embedded.weights import Role, folder
+
+
+@pytest.fixture(scope="module")
+def lm() -> Qwen2ForCausalLM:
+    return AutoModelForCausalLM.from_pretrained(folder("lm")).eval()
+
+
+@pytest.mark.parametrize("role", get_args(Role))
+def test_tokenizers_load_as_built(role: Role):
+    loaded, built = AutoTokenizer.from_pretrained(folder(role)), tokenizer.build()
+    text = "7+8*3-4=;<eos>"
+    assert loaded(text).input_ids == built(text).input_ids
+    assert loaded.get_vocab() == built.get_vocab()
+    assert (loaded.pad_token_id, loaded.eos_token_id, loaded.bos_token_id) == (0, 1, None)
+
+
+@pytest.mark.parametrize("role", ["judge", "guide"])
+def test_reward_models_load(role: Role):
+    rm = AutoModelForSequenceClassification.from_pretrained(folder(role))
+    assert rm.config.num_labels == 1
+    assert rm.dtype == torch.float32
+    assert rm.num_parameters() == 249_344
+
+
+@pytest.mark.parametrize("role", get_args(Role))
+def test_cards_say_what_was_taught(role: Role):
+    card = json.loads((folder(role) / "card.json").read_text())
+    assert card["taught"]
+    assert card["steps"] > 0
+    assert "seed" in card
+
+
+def test_unknown_role_is_refused():
+    with pytest.raises(ValueError, match="lm, judge, guide"):
+        folder("policy")  # type: ignore[arg-type]
+
+
+def test_all_weights_together_are_small():
+    assert sum(path.stat().st_size for path in weights.ROOT.rglob("*") if path.is_file()) < 4e6
+
+
+def test_greedy_accuracy_leaves_room_and_is_no_chance(lm: Qwen2ForCausalLM):
+    texts = [prompt.text for prompt in prompts(200, seed=0, split="test")]
+    asked, gold = corpus.encode_prompts(texts), corpus.encode_gold(texts)
+    responses = complete(lm, asked)
+    answers, traces = train_lm.shares(responses, gold)
+    assert lm.num_parameters() == 126_976
+    assert 0.45 < answers < 0.65
+    assert 0.3 < traces < answers
+    grades = [
+        task.grade(text, tokenizer.decode(ids))
+        for text, ids in zip(texts, responses.tolist(), strict=True)
+    ]
+    assert sum(grade.answer for grade in grades) / 200 == pytest.approx(answers)
+
+
+def test_judge_ranks_right_traces_above_wrong_ones(lm: Qwen2ForCausalLM):
+    judge = AutoModelForSequenceClassification.from_pretrained(folder("judge")).eval()
+    assert measure.verification(judge, lm, prompts=100).auc > 0.95
+
+
+def test_score_reads_the_last_real_token_of_each_row():
+    torch.manual_seed(0)
+    rm = models.new_rm(models.new_lm()).eval()
+    torch.nn.init.normal_(rm.model.layers[-1].mlp.down_proj.weight, std=0.5)
+    rows = [tokenizer.encode("7+8*3"), tokenizer.encode("7+8*3-4+1")]
+    padded = torch.tensor([rows[0] + [tokenizer.PAD_ID] * 4, rows[1]])
+    alone = [rm(input_ids=torch.tensor([row])).logits.item() for row in rows]
+    assert models.score(rm, padded).tolist() == pytest.approx(alone, abs=1e-5)
+    assert alone[0] != pytest.approx(alone[1], abs=1e-3)
+
+
+def test_reward_gradient_is_the_slope_along_a_one_hot():
+    rm = AutoModelForSequenceClassification.from_pretrained(folder("judge")).eval()
+    asked = corpus.encode_prompts(["7+8*3-4+1-2*6+5-9"])
+    given = corpus.encode_gold(["7+8*3-4+1-2*6+5-9"])
+    ids = torch.cat((asked, given), 1)
+    gradient = measure.reward_gradient(rm, asked, given, create_graph=False)
+    table = rm.model.embed_tokens.weight.detach()
+
+    def moved(step: float) -> float:
+        embedded = table[ids].clone()
+        embedded[0, corpus.PROMPT_LENGTH + 4] += step * table[tokenizer.IDS["9"]]
+        return models.score_embedded(rm, embedded, ids).item()
+
+    slope = (moved(0.005) - moved(-0.005)) / 0.01
+    assert gradient[0, 4, tokenizer.IDS["9"]].item() == pytest.approx(slope, rel=0.02)
+
+
+def test_area_under_curve_counts_ties_half():
+    positive = torch.tensor([True, True, False, False])
+    assert measure.area_under_curve(torch.tensor([3.0, 1.0, 2.0, 1.0]), positive) == 0.625
+
+
+def test_training_repeats_itself_for_one_seed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(train_judge, "SAMPLES", 64)
+
+    def made(seed: int) -> list[torch.Tensor]:
+        silent = str.strip
+        lm = train_lm.train_converged(seed=seed, steps=4, device="cpu", say=silent)
+        flawed = train_lm.train_flawed(lm, seed=seed, steps=2, device="cpu", say=silent)
+        judge = train_judge.train(flawed, lm, seed=seed, steps=2, device="cpu", say=silent)
+        return [
+            *lm.state_dict().values(),
+            *flawed.state_dict().values(),
+            *judge.state_dict().values(),
+        ]
+
+    first, again, other = made(0), made(0), made(1)
+    assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
+    assert not all(torch.equal(one, two) for one, two in zip(first, other, strict=True))
