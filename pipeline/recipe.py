@@ -90,7 +90,11 @@ def open_engines(lm: LM, reward: Reward, engine: Engine) -> Engines:
         from nabla_core.engines import scripted  # noqa: PLC0415 - as below
 
         return scripted.from_path(lm.path, max_batch=engine.max_batch)
-    from nabla_core.engines.loading import load_engines  # noqa: PLC0415 - torch: workers only
+    from transformers.utils import logging  # noqa: PLC0415 - torch: workers only
+
+    from nabla_core.engines.loading import load_engines  # noqa: PLC0415 - as above
+
+    logging.disable_progress_bar()
 
     return load_engines(lm, reward, engine)
 

@@ -51,7 +51,10 @@ def grader(settings: Verify) -> Grader:
 
 
 def _embedded(prompt: Prompt, response: str) -> Verdict:
-    grade = task.grade(prompt.text, response)
+    try:
+        grade = task.grade(prompt.text, response)
+    except ValueError:  # the prompt is none of this task's
+        return Verdict(None, None)
     return Verdict(grade.predicted, grade.answer)
 
 

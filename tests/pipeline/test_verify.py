@@ -33,6 +33,11 @@ def test_graders(method, answer, response, verdict):
     assert grader(Verify(method=method))(asked(answer), response) == verdict
 
 
+def test_the_embedded_grader_has_no_opinion_on_other_prompts():
+    other = Prompt.of("What is 2 + 2?", id="x", answer="4")
+    assert grader(Verify(method="embedded"))(other, "4") == Verdict(None, None)
+
+
 def test_last_number_takes_numbers_as_people_write_them():
     assert [last_number(t) for t in ("a 1 b 2.5.", "1,000,000", "x", "3-4")] == [
         "2.5", "1000000", None, "-4",
