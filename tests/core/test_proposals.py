@@ -353,6 +353,32 @@ def test_ranked_proposals_are_the_best_pairs_of_all(family: Family, ranked: Rank
             assert q.predicted_gain == pytest.approx(wanted, rel=1e-3, abs=1e-3)
 
 
+def test_a_nucleus_keeps_proposals_to_likely_tokens(family: Family):
+    engines = family.engines()
+    literal = Literal(family, engines)
+    contexts, responses = rolled_out(engines, 3)
+    whole = NablaConfig(proposals="ranked", ranked=Ranked(stop=-100.0), max_rollouts=500)
+    within = NablaConfig(
+        proposals="ranked", ranked=Ranked(stop=-100.0, nucleus=0.6), max_rollouts=500
+    )
+    every = proposed(engines, contexts, responses, whole)
+    some = proposed(engines, contexts, responses, within)
+    for context, response, all_pairs, kept in zip(contexts, responses, every, some, strict=True):
+        with torch.no_grad():
+            p = literal.log_p(context, one_hots(response.tokens, len(literal.ids))).exp()
+        likely = set()
+        for i, row in enumerate(p.tolist()):
+            mass = 0.0
+            for b in sorted(range(len(row)), key=lambda b, row=row: -row[b]):
+                if mass >= 0.6:
+                    break
+                mass += row[b]
+                likely.add((i, b))
+        expected = [c for c in changes(all_pairs) if (c[0], c[2]) in likely]
+        assert changes(kept) == expected
+        assert 0 < len(expected) < len(all_pairs)
+
+
 def test_tried_pairs_are_left_out_and_the_ranking_lasts(plain: Family):
     """A search of n rollouts that carries n - 1 tried pairs still gets n proposals."""
     config = NablaConfig(proposals="ranked", ranked=Ranked(stop=-100.0), max_rollouts=4)

@@ -197,6 +197,27 @@ def test_speculation_takes_the_first_acceptance_in_order_and_drops_the_rest(spec
     assert [r.reward_before for r in trace.revisions] == [2, 2, 12, 12]
 
 
+def test_the_best_of_a_batch_wins_where_asked_for():
+    gains = {(11, 2, 3, 4): 1.0, (1, 12, 3, 4): 5.0, (1, 2, 13, 4): 5.0, (1, 2, 3, 14): -1.0}
+
+    def reward(y: Tokens) -> float:
+        return gains.get(y[:4], 0.0)
+
+    script = Script(counting, reward, every_position)
+    trace = run(script, NablaConfig(speculate=4, take="best"))
+    # All four were tried and are on record; the first of the best is taken.
+    assert [(r.position, r.reward_after, r.accepted) for r in trace.revisions[:4]] == [
+        (0, 1.0, False),
+        (1, 5.0, True),
+        (2, 5.0, False),
+        (3, -1.0, False),
+    ]
+    # Everything behind the accepted revision is open again.
+    assert [(r.position, r.reward_before) for r in trace.revisions[4:]] == [(2, 5.0), (3, 5.0)]
+    assert trace.tokens == (1, 12, 3, 4, STOP)
+    assert trace.reward == 5.0
+
+
 def test_speculated_rollouts_draw_as_they_would_one_by_one():
     def keys(speculate: int) -> list[tuple[Tokens, str]]:
         script = Script(counting, lambda y: -total(y), every_position)

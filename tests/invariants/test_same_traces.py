@@ -1,0 +1,249 @@
+"""Settings that must not matter: each has to reproduce the traces of one reference run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import pytest
+
+from nabla_core import (
+    DTO,
+    BestOfN,
+    Decoding,
+    Engine,
+    NablaConfig,
+    Prompt,
+    Ranked,
+    Sampling,
+    Select,
+    Trace,
+    drive,
+    flow,
+)
+from nabla_core.engines.guide import Reader
+from nabla_core.engines.loading import build_engines
+from tests.core.reference import guide_of
+from tests.core.tiny import Family, greedy_search, prompts
+
+COUNT, SEED, LENGTH = 33, 11, 6
+
+
+def search(**changes: Any) -> NablaConfig:
+    return greedy_search(
+        max_rollouts=2, dto=DTO(learning_rate=0.5, max_iters=5), select=Select(0.5), **changes
+    )
+
+
+METHODS = {
+    "adam": search(),
+    "sampled": search(rollout=Sampling(0.8, 0.95), resample=Sampling(0.5)),
+    "argmax": search(rollout=Sampling(1.0), anchor="argmax"),
+    "ranked": search(proposals="ranked", ranked=Ranked(eta=1.0)),
+    "random": search(proposals="random"),
+}
+REFERENCE = Engine(device="cpu", max_batch=7)
+
+
+def traces(
+    family: Family,
+    config: NablaConfig | Decoding,
+    engine: Engine = REFERENCE,
+    *,
+    two: bool = True,
+    in_flight: int = 40,
+    order: Sequence[int] = range(COUNT),
+) -> dict[str, Trace]:
+    decoding = config
+    if isinstance(config, NablaConfig):
+        decoding = Decoding(max_tokens=LENGTH, nabla=config)
+    asked = prompts(COUNT)
+    flows = (flow(asked[n], decoding, seed=SEED) for n in order)  # type: ignore[arg-type]
+    engines = family.engines(engine, two=two)
+    return {t.prompt_id: t for t in drive(flows, engines, in_flight=in_flight)}
+
+
+def discrete(trace: Trace, *, costs: bool) -> dict[str, Any]:
+    """All of a trace that is no measured number."""
+    record = asdict(trace)
+    cost = record.pop("cost")
+    for name in ("reward", "base_reward"):
+        del record[name]
+    record["revisions"] = [
+        (r.position, r.from_token, r.to_token, r.from_text, r.to_text, r.accepted)
+        for r in trace.revisions
+    ]
+    if costs:
+        record["cost"] = {k: v for k, v in cost.items() if k not in ("seconds", "flops")}
+    return record
+
+
+def numbers(trace: Trace) -> list[float]:
+    rewards = [x for x in (trace.reward, trace.base_reward) if x is not None]
+    return rewards + [
+        number
+        for r in trace.revisions
+        for number in (
+            r.confidence,
+            r.grad_norm,
+            r.predicted_gain,
+            r.reward_before,
+            r.reward_after,
+        )
+    ]
+
+
+def assert_same(
+    found: dict[str, Trace], reference: dict[str, Trace], *, costs: bool = True
+) -> None:
+    assert sorted(found) == sorted(reference)
+    for name, trace in found.items():
+        assert discrete(trace, costs=costs) == discrete(reference[name], costs=costs)
+        assert numbers(trace) == pytest.approx(numbers(reference[name]), rel=1e-3, abs=1e-3)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A family, a method, and the traces of the reference run."""
+
+    family: Family
+    method: NablaConfig
+    reference: dict[str, Trace]
+
+    def same(self, engine: Engine = REFERENCE, *, costs: bool = True, **settings: Any) -> None:
+        assert_same(
+            traces(self.family, self.method, engine, **settings), self.reference, costs=costs
+        )
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[tuple[str, str], Case]:
+    return {}
+
+
+@pytest.fixture
+def case(
+    name: tuple[str, str], known: dict[tuple[str, str], Case], request: pytest.FixtureRequest
+) -> Case:
+    """The reference run of a method on a family, made once."""
+    if name not in known:
+        family, method = request.getfixturevalue(name[0]), METHODS[name[1]]
+        reference = traces(family, method)
+        revised = [r for t in reference.values() for r in t.revisions]
+        assert len({r.accepted for r in revised}) == 2
+        assert len(revised) > COUNT
+        known[name] = Case(family, method, reference)
+    return known[name]
+
+
+def cases(*names: str) -> Any:
+    """`plain adam` and the like; every method on the plain family by default."""
+    chosen = [tuple(n.split()) for n in names] or [("plain", method) for method in METHODS]
+    return pytest.mark.parametrize("name", chosen, ids=" ".join)
+
+
+SOME = ("plain adam", "plain ranked")
+
+
+@cases()
+@pytest.mark.parametrize("size", [1, 32])
+def test_batch_size(case: Case, size: int):
+    case.same(replace(REFERENCE, max_batch=size))
+
+
+@cases("grouped argmax", "grouped ranked")
+@pytest.mark.parametrize("size", [1, 32])
+def test_batch_size_of_other_models(case: Case, size: int):
+    case.same(replace(REFERENCE, max_batch=size))
+
+
+@cases(*SOME)
+@pytest.mark.parametrize("in_flight", [1, 20, 96])
+def test_prompts_in_flight(case: Case, in_flight: int):
+    case.same(in_flight=in_flight)
+
+
+@cases()
+def test_order_of_the_prompts(case: Case):
+    case.same(order=range(COUNT - 1, -1, -1))
+
+
+@cases("plain sampled", "grouped argmax")
+def test_neighbours(case: Case):
+    """A prompt on its own gives the trace it gives among others."""
+    some = [0, 7, 13]
+    found = traces(case.family, case.method, order=some)
+    assert_same(found, {f"p{n}": case.reference[f"p{n}"] for n in some})
+
+
+@cases("plain adam", "plain argmax", "plain ranked", "plain random", "grouped argmax")
+def test_reuse_of_keys_and_values(case: Case):
+    found = traces(case.family, case.method, replace(REFERENCE, reuse=False))
+    assert_same(found, case.reference, costs=False)
+
+    def paid(of: dict[str, Trace], name: str) -> int:
+        return sum(getattr(t.cost, name) for t in of.values())
+
+    # The same work in the paper's own count, more of it in tokens read.
+    assert paid(found, "paper_calls") == paid(case.reference, "paper_calls")
+    assert paid(found, "token_passes") > paid(case.reference, "token_passes")
+    assert paid(found, "flops") > paid(case.reference, "flops")
+
+
+@cases(*SOME)
+@pytest.mark.parametrize("tokens", [1, 100])
+def test_tokens_in_a_batch(case: Case, tokens: int):
+    case.same(replace(REFERENCE, max_batch_tokens=tokens))
+
+
+@cases("plain adam", "plain sampled", "plain ranked", "grouped argmax")
+@pytest.mark.parametrize("ahead", [2, 4])
+def test_speculation(case: Case, ahead: int):
+    found = traces(case.family, replace(case.method, speculate=ahead))
+    assert_same(found, case.reference, costs=False)
+    for name, trace in found.items():
+        # What was rolled out in vain is counted.
+        assert trace.cost.rollouts >= case.reference[name].cost.rollouts
+        assert case.reference[name].cost.rollouts == 1 + len(trace.revisions)
+    assert sum(t.cost.rollouts for t in found.values()) > sum(
+        t.cost.rollouts for t in case.reference.values()
+    )
+
+
+@pytest.mark.parametrize("method", ["adam", "ranked"])
+def test_one_model_in_both_roles_equals_two_copies_of_it(plain: Family, method: str):
+    twins = Family(plain.lm, plain.judge, plain.judge)
+    alone = traces(plain, METHODS[method], two=False)
+    engines = twins.engines(REFERENCE, two=False)
+    # Another Reader around the same weights: scored and swept apart.
+    guide = guide_of(engines)
+    copy = Reader(guide.reader.rm, guide.reader.vocabulary, guide.lm.stop)
+    apart = build_engines(guide.lm, guide.reader, copy, REFERENCE)
+    decoding = Decoding(max_tokens=LENGTH, nabla=METHODS[method])
+    flows = (flow(p, decoding, seed=SEED) for p in prompts(COUNT))
+    found = {t.prompt_id: t for t in drive(flows, apart)}
+    assert_same(found, alone, costs=False)
+
+
+@pytest.mark.parametrize("size", [1, 32])
+@pytest.mark.parametrize("method", ["greedy", "sample", "best_of_n", "majority"])
+def test_baselines_at_every_batch_size(plain: Family, method: str, size: int):
+    decoding = Decoding(method=method, max_tokens=LENGTH, best_of_n=BestOfN(3))  # type: ignore[arg-type]
+    reference = traces(plain, decoding)
+    found = traces(plain, decoding, replace(REFERENCE, max_batch=size))
+    # Samples of a prompt that start in one step share the reading of it.
+    assert_same(found, reference, costs=False)
+
+
+def test_samples_of_one_prompt_differ_and_repeat(plain: Family):
+    decoding = Decoding(max_tokens=LENGTH, nabla=METHODS["sampled"])
+    asked = [Prompt.of("1+1", id="p", sample=n) for n in range(5)]
+
+    def texts() -> list[str]:
+        engines = plain.engines(REFERENCE)
+        flows = (flow(p, decoding, seed=SEED) for p in asked)
+        return [t.text for t in sorted(drive(flows, engines), key=lambda t: t.sample)]
+
+    assert texts() == texts()
+    assert len(set(texts())) > 2
