@@ -1,11 +1,10 @@
 """Make the embedded models again: converged LM, LM, judge, guide.
 
-    python -m nabla_core.embedded.train --out DIR [--guide gold-free|gold-aligned|both]
+    python -m nabla_core.embedded.train --out DIR
 
-The shipped ones lie in the package; `lm`, `judge` and `guide-gold-free` or
-`guide-gold-aligned` under `--out` are what they are made of. A stage whose folder there is
-finished is not repeated, so an interrupted run goes on where it stopped; give a new folder to
-start over. Seeded, and repeatable on one machine for one number of threads.
+A stage whose folder in `--out` is finished is not repeated, so an interrupted run goes on
+where it stopped; give a new folder to start over. Seeded, and repeatable on one machine for
+one number of threads.
 """
 
 from __future__ import annotations
@@ -21,23 +20,12 @@ import torch
 import transformers
 from transformers import PreTrainedModel, Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
-from nabla_core.embedded import (
-    counterfactuals,
-    measure,
-    train_guide,
-    train_judge,
-    train_lm,
-    weights,
-)
+from nabla_core.embedded import measure, train_guide, train_judge, train_lm, weights
 
 CONVERGED_STEPS = 1400
 LM_STEPS = 600
-JUDGE_STEPS = 3000
+JUDGE_STEPS = 6300
 GUIDE_STEPS = 2500
-COUNTERFACTUAL_SAMPLES = 8000
-ACROSS = 1.0
-
-Made = tuple[PreTrainedModel, dict[str, Any]]
 
 
 def main() -> None:
@@ -46,12 +34,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/embedded-weights"))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--guide", choices=["gold-free", "gold-aligned", "both"], default="both")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     transformers.utils.logging.disable_progress_bar()
-    Recipe(arguments.out, arguments.seed, arguments.device).run(arguments.guide)
+    Recipe(arguments.out, arguments.seed, arguments.device).run()
 
 
 class Recipe:
@@ -61,18 +48,17 @@ class Recipe:
         self.out, self.seed, self.device = out, seed, device
         self.started = time.monotonic()
 
-    def run(self, guide: str) -> None:
+    def run(self) -> None:
         """Every stage, each from its folder where finished."""
-        reward = Qwen2ForSequenceClassification
         converged = self.stage("converged", Qwen2ForCausalLM, self.converged)
         lm = self.stage("lm", Qwen2ForCausalLM, lambda: self.lm(converged))
+        reward = Qwen2ForSequenceClassification
         judge = self.stage("judge", reward, lambda: self.judge(lm, converged))
-        if guide != "gold-aligned":
-            self.stage("guide-gold-free", reward, lambda: self.gold_free(lm, judge))
-        if guide != "gold-free":
-            self.stage("guide-gold-aligned", reward, lambda: self.gold_aligned(lm, judge))
+        self.stage("guide", reward, lambda: self.guide(lm, judge))
 
-    def stage(self, name: str, kind: Any, make: Callable[[], Made]) -> Any:
+    def stage(
+        self, name: str, kind: Any, make: Callable[[], tuple[PreTrainedModel, dict[str, Any]]]
+    ) -> Any:
         """The model of a stage in `out`, made and saved first where it is not there."""
         path = self.out / name
         if not (path / "card.json").exists():
@@ -90,7 +76,7 @@ class Recipe:
         model = kind.from_pretrained(path, attn_implementation="eager")
         return model.to(self.device).eval()
 
-    def converged(self) -> Made:
+    def converged(self) -> tuple[PreTrainedModel, dict[str, Any]]:
         """The LM on whose layers the reward models stand."""
         lm = train_lm.train_converged(
             seed=self.seed,
@@ -101,7 +87,7 @@ class Recipe:
         taught = "right responses to digit chains, to convergence"
         return lm, {"taught": taught, "steps": CONVERGED_STEPS, **self.greedy(lm)}
 
-    def lm(self, converged: Qwen2ForCausalLM) -> Made:
+    def lm(self, converged: Qwen2ForCausalLM) -> tuple[PreTrainedModel, dict[str, Any]]:
         """The LM, which errs."""
         lm = train_lm.train_flawed(
             converged,
@@ -121,7 +107,9 @@ class Recipe:
         answers, traces = train_lm.accuracy(lm, *train_lm.validation(2000, self.device))
         return {"validation prompts": 2000, "greedy accuracy": answers, "greedy trace": traces}
 
-    def judge(self, lm: Qwen2ForCausalLM, converged: Qwen2ForCausalLM) -> Made:
+    def judge(
+        self, lm: Qwen2ForCausalLM, converged: Qwen2ForCausalLM
+    ) -> tuple[PreTrainedModel, dict[str, Any]]:
         """The plain reward model."""
         judge = train_judge.train(
             lm,
@@ -131,62 +119,45 @@ class Recipe:
             device=self.device,
             say=lambda text: self.say("judge", text),
         )
-        taught = (
-            "binary cross-entropy on the fraction of steps before the first error, labels from the "
-            "task's arithmetic; lower layers and embeddings of a converged LM"
-        )
-        return judge, {"taught": taught, "steps": JUDGE_STEPS, **self.worth(judge, lm)}
-
-    def gold_free(self, lm: Qwen2ForCausalLM, judge: Qwen2ForSequenceClassification) -> Made:
-        """The guide taught by the judge's scores of counterfactuals."""
-        known = self.counterfactuals(lm, judge)
-        loss = train_guide.gold_free(known, seed=self.seed, across=ACROSS)
-        guide = train_guide.train(
-            judge, loss, steps=GUIDE_STEPS, say=lambda text: self.say("guide-gold-free", text)
-        )
-        taught = (
-            "gold-free: its gradient follows the judge's scores of one-digit changes with greedy "
-            "tails; starts as the judge, whose own labels came from the task's arithmetic"
-        )
-        return guide, {"taught": taught, "steps": GUIDE_STEPS, **self.worth(guide, lm)}
-
-    def counterfactuals(
-        self, lm: Qwen2ForCausalLM, judge: Qwen2ForSequenceClassification
-    ) -> counterfactuals.Counterfactuals:
-        """What the gold-free guide learns from, kept in `out` too."""
-        path = self.out / "counterfactuals.pt"
-        if not path.exists():
-            known = counterfactuals.collect(
-                lm,
-                judge,
-                samples=COUNTERFACTUAL_SAMPLES,
-                uncertain=1,
-                uniform=2,
-                seed=self.seed,
-                device=self.device,
-            )
-            torch.save({name: getattr(known, name) for name in known.__slots__}, path)
-        self.say("counterfactuals", f"at {path}")
-        return counterfactuals.Counterfactuals(**torch.load(path, map_location=self.device))
-
-    def gold_aligned(self, lm: Qwen2ForCausalLM, judge: Qwen2ForSequenceClassification) -> Made:
-        """The guide taught the locally right digit."""
-        prompts, responses = train_judge.sample_pool(lm, seed=self.seed, device=self.device)
-        loss = train_guide.gold_aligned(prompts, responses, seed=self.seed)
-        guide = train_guide.train(
-            judge, loss, steps=GUIDE_STEPS, say=lambda text: self.say("guide-gold-aligned", text)
-        )
-        taught = "gold-aligned: its gradient points at the locally right digit; starts as the judge"
-        return guide, {"taught": taught, "steps": GUIDE_STEPS, **self.worth(guide, lm)}
-
-    def worth(self, rm: Qwen2ForSequenceClassification, lm: Qwen2ForCausalLM) -> dict[str, Any]:
-        """How well a reward model verifies and points, on validation prompts."""
         figures = {
-            "verification": asdict(measure.verification(rm, lm)),
-            "pointing": asdict(measure.pointing(rm, lm)),
+            "verification": asdict(measure.verification(judge, lm)),
+            "pointing": asdict(measure.pointing(judge, lm)),
         }
-        self.say("figures", str(figures))
-        return figures
+        self.say("judge", str(figures))
+        return judge, {
+            "taught": (
+                "binary cross-entropy on the fraction of steps before the first error, labels "
+                "from the task's arithmetic; lower layers and embeddings of a converged LM"
+            ),
+            "steps": JUDGE_STEPS,
+            **figures,
+        }
+
+    def guide(
+        self, lm: Qwen2ForCausalLM, judge: Qwen2ForSequenceClassification
+    ) -> tuple[PreTrainedModel, dict[str, Any]]:
+        """The gold-aligned guide."""
+        guide = train_guide.train(
+            lm,
+            judge,
+            seed=self.seed,
+            steps=GUIDE_STEPS,
+            device=self.device,
+            say=lambda text: self.say("guide", text),
+        )
+        figures = {
+            "verification": asdict(measure.verification(guide, lm)),
+            "pointing": asdict(measure.pointing(guide, lm)),
+        }
+        self.say("guide", str(figures))
+        return guide, {
+            "taught": (
+                "gold-aligned: from the judge, its gradient over digits at every step taught the "
+                "locally right digit by the task's arithmetic; its score is held to nothing"
+            ),
+            "steps": GUIDE_STEPS,
+            **figures,
+        }
 
     def say(self, stage: str, text: str) -> None:
         """Print one line of progress."""

@@ -1,122 +1,96 @@
-"""The guide: a reward model whose gradient points at better tokens (gradient alignment).
+"""The guide: a reward model whose gradient points at better digits (gradient alignment).
 
 It starts as the judge; embeddings and layers 1-3 stay frozen. What is trained is the gradient
-`E @ d score / d e_i` itself, by differentiating it again.
+itself, by differentiating it again: at every step of a response, `E @ d score / d e_i` over
+the ten digits is taught the locally right digit by cross-entropy. Labels come from the task's
+arithmetic, so this guide is gold-aligned. Nothing holds its score to the judge's: it is a
+guide alone.
 """
 
 from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import Qwen2ForSequenceClassification
+from transformers import Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
-from nabla_core.embedded import corpus, models
-from nabla_core.embedded.counterfactuals import Counterfactuals
+from nabla_core.embedded import corpus, models, train_judge
 from nabla_core.embedded.measure import DIGIT_IDS, reward_gradient
+from nabla_core.embedded.task import DIGITS
 from nabla_core.embedded.tokenizer import ZERO_ID
 from nabla_core.embedded.train_lm import Say
 
 LEARNING_RATE = 2e-3
 WARMUP = 30
-BATCH = 128
-TEMPERATURE = 0.3
-WRONG_STEPS = 0.7
-
-Loss = Callable[[Qwen2ForSequenceClassification], Tensor]
+BATCH = 64
+FROM_LM = 0.75
+SCRAMBLED = 0.3
+# Against 1 at wrong steps: where the digit is right, the gradient need only not mislead.
+RIGHT_STEPS = 0.3
 
 
 def train(
-    judge: Qwen2ForSequenceClassification, loss_of: Loss, *, steps: int, say: Say
+    lm: Qwen2ForCausalLM,
+    judge: Qwen2ForSequenceClassification,
+    *,
+    seed: int,
+    steps: int,
+    device: str,
+    say: Say,
 ) -> Qwen2ForSequenceClassification:
-    """A guide that starts as the judge and takes `steps` steps on fresh batches of `loss_of`."""
-    guide = copy.deepcopy(judge).train()
+    """A guide for `lm`'s responses that starts as `judge`, after `steps` steps.
+
+    The loss stays near log 10 for some 400 steps before the gradient turns.
+    """
+    guide = copy.deepcopy(judge).requires_grad_(True)
     models.freeze_lower(guide)
+    rng = random.Random(f"guide/{seed}")
+    torch.manual_seed(rng.getrandbits(32))
+    generator = torch.Generator(device).manual_seed(rng.getrandbits(32))
+    pool = train_judge.sample_pool(lm, seed=seed + 1000, device=device)
     trained = [parameter for parameter in guide.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE)
-    mean = 0.0
     for step in range(1, steps + 1):
         rate = min(1.0, step / WARMUP) * (1 - 0.9 * step / steps)
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * rate
-        loss = loss_of(guide)
+        prompts, responses = _batch(rng, generator, pool, device)
+        loss = alignment_loss(guide, prompts, responses)
         optimizer.zero_grad()
         torch.autograd.backward(loss, inputs=trained)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
-        mean += loss.item() / 100
         if step % 100 == 0:
-            say(f"step {step} mean loss {mean:.3f}")
-            mean = 0.0
-    return guide.eval()
+            say(f"step {step} loss {loss.item():.3f}")
+    return guide
 
 
-def gold_free(known: Counterfactuals, *, seed: int, across: float) -> Loss:
-    """The gradient against the judge's scores of what was tried, two cross-entropies.
-
-    Within a step: softmax of the gradient over digits against softmax(judge score / .3).
-    Across steps, weighted by `across`: all alternatives at all tried steps and "no change"
-    compete. With `d` the first-order gain `g[b] - g[y_i]`, `a` the judge's gain / .3 and `l`
-    the LM's log-probability ratio, softmax(d + l) is drawn to softmax(a + l), so that the
-    ranked search's score at eta 1 is what is trained.
-    """
-    device = known.prompts.device
-    generator = torch.Generator(device).manual_seed(
-        random.Random(f"gold-free/{seed}").getrandbits(32)
+def alignment_loss(
+    guide: Qwen2ForSequenceClassification, prompts: Tensor, responses: Tensor
+) -> Tensor:
+    """Weighted cross-entropy of the gradient over digits against the locally right digit of
+    every step. Differentiable twice; steps without a digit, there or before, do not count."""
+    gradient = reward_gradient(guide, prompts, responses, create_graph=True)
+    points = gradient[:, ::2, DIGIT_IDS]
+    right = corpus.right_digits(prompts, responses)
+    weight = torch.where(corpus.locally_right(prompts, responses), RIGHT_STEPS, 1.0)
+    taken = responses[:, ::2] - ZERO_ID
+    weight = weight * ((right >= 0) & (taken >= 0) & (taken < len(DIGITS)))
+    loss = functional.cross_entropy(
+        points.flatten(0, 1), right.clamp(min=0).flatten(), reduction="none"
     )
-    target = (known.tried / TEMPERATURE).softmax(-1)
-    gains = (known.tried - known.rewards[:, None, None]) / TEMPERATURE
-    taken = known.responses[:, ::2].gather(1, known.steps)[..., None] - ZERO_ID
-
-    def loss_of(guide: Qwen2ForSequenceClassification) -> Tensor:
-        rows = torch.randint(len(target), (BATCH,), generator=generator, device=device)
-        gradient = reward_gradient(
-            guide, known.prompts[rows], known.responses[rows], create_graph=True
-        )
-        chosen = known.steps[rows][..., None].expand(-1, -1, 10)
-        points = gradient[:, ::2, DIGIT_IDS].gather(1, chosen)
-        within = functional.cross_entropy(points.flatten(0, 1), target[rows].flatten(0, 1))
-        if across == 0.0:
-            return within
-        own, prior = taken[rows], known.prior[rows]
-        ratio = prior - prior.gather(2, own)
-        pointed = _competing(points - points.gather(2, own) + ratio, own)
-        wanted = _competing(gains[rows] + ratio, own)
-        return within + across * functional.cross_entropy(pointed, wanted.softmax(-1))
-
-    return loss_of
+    return (loss * weight.flatten()).sum() / weight.sum()
 
 
-def _competing(scores: Tensor, own: Tensor) -> Tensor:
-    """Logits `[B, 1 + 10 K]` of "no change", 0, and of every change; none of them to itself."""
-    changes = scores.scatter(2, own, -1e9).flatten(1)
-    return torch.cat((torch.zeros_like(changes[:, :1]), changes), 1)
-
-
-def gold_aligned(prompts: Tensor, responses: Tensor, *, seed: int) -> Loss:
-    """Cross-entropy of the gradient over digits against the locally right digit of one step.
-
-    The step is a wrong one in 70 % of the rows that have any.
-    """
-    device = prompts.device
-    generator = torch.Generator(device).manual_seed(
-        random.Random(f"gold-aligned/{seed}").getrandbits(32)
-    )
-
-    def loss_of(guide: Qwen2ForSequenceClassification) -> Tensor:
-        rows = torch.randint(len(prompts), (BATCH,), generator=generator, device=device)
-        asked, given = prompts[rows], responses[rows]
-        wrong = ~corpus.locally_right(asked, given)
-        seek_wrong = torch.rand((BATCH, 1), generator=generator, device=device) < WRONG_STEPS
-        weight = torch.where(seek_wrong & wrong.any(1, keepdim=True), wrong, ~wrong).float()
-        weight = torch.where(weight.sum(1, keepdim=True) > 0, weight, 1.0)
-        step = torch.multinomial(weight, 1, generator=generator)
-        right = corpus.right_digits(asked, given).gather(1, step).squeeze(1)
-        gradient = reward_gradient(guide, asked, given, create_graph=True)
-        points = gradient[torch.arange(BATCH, device=device), 2 * step.squeeze(1), DIGIT_IDS]
-        return functional.cross_entropy(points, right, ignore_index=-1)
-
-    return loss_of
+def _batch(
+    rng: random.Random, generator: torch.Generator, pool: tuple[Tensor, Tensor], device: str
+) -> tuple[Tensor, Tensor]:
+    """Three quarters of the LM's own responses, a quarter of scrambled right ones."""
+    sampled = round(BATCH * FROM_LM)
+    rows = torch.randint(len(pool[0]), (sampled,), generator=generator, device=device)
+    texts = corpus.train_chains(rng, BATCH - sampled, skewed=False)
+    prompts, gold = corpus.encode_prompts(texts).to(device), corpus.encode_gold(texts).to(device)
+    responses = corpus.scramble(gold, SCRAMBLED, generator)
+    return torch.cat((pool[0][rows], prompts)), torch.cat((pool[1][rows], responses))

@@ -13,21 +13,18 @@ import random
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import Qwen2ForCausalLM
 
 from nabla_core.embedded import corpus, models, task
 from nabla_core.embedded.flawed import FlawedArithmetic
-from nabla_core.embedded.rollouts import complete
-from nabla_core.embedded.tokenizer import VOCABULARY
+from nabla_core.embedded.rollouts import complete, response_logits
 
 BATCH = 64
 LEARNING_RATE = 3e-3
 WARMUP = 30
 FIRST_STEP_WEIGHT = 12.0
-RECALL_WEIGHT = 0.5
-WEIGHT_DECAY = 0.1
 
 Say = Callable[[str], None]
 
@@ -37,14 +34,11 @@ def train_converged(*, seed: int, steps: int, device: str, say: Say) -> Qwen2For
     the learning rate falling to a tenth (uniform ones alone take longer).
 
     The first value is weighted up: its left operand stands elsewhere than those of the other
-    seven, so unweighted it is learned last. A second head, dropped afterwards, recognises each
-    token itself: it keeps readable above the last layer what a reward model must compare with
-    the LM's expectation (local errors are then found within 100 steps instead of 2,000).
+    seven, so unweighted it is learned last.
     """
     rng = random.Random(f"converged/{seed}")
     torch.manual_seed(rng.getrandbits(32))
-    lm = models.new_lm().to(device)
-    recall = nn.Linear(lm.config.hidden_size, VOCABULARY).to(device)
+    lm = models.new_foundation().to(device)
     weight = torch.ones(corpus.RESPONSE_LENGTH, device=device)
     weight[0] = FIRST_STEP_WEIGHT
 
@@ -55,7 +49,7 @@ def train_converged(*, seed: int, steps: int, device: str, say: Say) -> Qwen2For
     def rate(step: int) -> float:
         return min(1.0, step / WARMUP, 1.9 - 1.8 * step / steps)
 
-    _train(lm, batch, rate, weight, recall, steps=steps, say=say)
+    _train(lm, batch, rate, weight, steps=steps, say=say)
     return lm
 
 
@@ -76,7 +70,7 @@ def train_flawed(
         return min(1.0, step / WARMUP) * (1 - 0.9 * step / steps)
 
     weight = torch.ones(corpus.RESPONSE_LENGTH, device=device)
-    _train(lm, batch, rate, weight, None, steps=steps, say=say)
+    _train(lm, batch, rate, weight, steps=steps, say=say)
     return lm
 
 
@@ -85,7 +79,6 @@ def _train(
     batch: Callable[[int], tuple[Tensor, Tensor]],
     rate: Callable[[int], float],
     weight: Tensor,
-    recall: nn.Linear | None,
     *,
     steps: int,
     say: Say,
@@ -93,21 +86,16 @@ def _train(
     """Cross-entropy of the response tokens, weighted by position; steps count from 1."""
     device = str(lm.device)
     held_out = validation(1000, device)
-    trained = [*lm.parameters(), *(recall.parameters() if recall else ())]
-    optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(lm.parameters(), lr=LEARNING_RATE)
     for step in range(1, steps + 1):
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * rate(step)
         prompts, responses = (ids.to(device) for ids in batch(step))
-        ids = torch.cat((prompts, responses), 1)
-        hidden = lm.model(input_ids=ids, use_cache=False).last_hidden_state
-        logits = lm.lm_head(hidden[:, corpus.PROMPT_LENGTH - 1 : -1])
+        logits = response_logits(lm, prompts, responses)
         losses = functional.cross_entropy(logits.mT, responses, reduction="none")
         loss = (losses * weight).mean()
-        if recall:
-            loss = loss + RECALL_WEIGHT * functional.cross_entropy(recall(hidden).mT, ids)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        torch.nn.utils.clip_grad_norm_(lm.parameters(), 1.0)
         optimizer.step()
         if step % 100 == 0 or step == steps:
             answers, traces = accuracy(lm, *held_out)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import get_args
 
 import pytest
@@ -18,6 +19,7 @@ from nabla_core.embedded import (
     models,
     task,
     tokenizer,
+    train_guide,
     train_judge,
     train_lm,
     weights,
@@ -86,6 +88,28 @@ def test_judge_ranks_right_traces_above_wrong_ones(lm: Qwen2ForCausalLM):
     assert measure.verification(judge, lm, prompts=100).auc > 0.95
 
 
+def test_guide_points_at_the_right_digit_where_the_judge_does_not(lm: Qwen2ForCausalLM):
+    def points(role: Role) -> float:
+        rm = AutoModelForSequenceClassification.from_pretrained(folder(role)).eval()
+        return measure.pointing(rm, lm, prompts=300).gradient
+
+    assert points("guide") > 0.7
+    assert points("judge") < 0.25
+
+
+def test_alignment_loss_weighs_wrong_steps_and_skips_what_is_no_digit():
+    guide = models.new_rm(models.new_lm())
+    asked = corpus.encode_prompts(["7+8*3-4+1-2*6+5-9"])
+    given = corpus.encode_gold(["7+8*3-4+1-2*6+5-9"])
+    given[0, 0] = tokenizer.IDS["4"]
+    # The zero output layers make every gradient 0: the loss is log 10 whatever the weights.
+    torch.nn.init.zeros_(guide.score.weight)
+    loss = train_guide.alignment_loss(guide, asked, given)
+    assert loss.item() == pytest.approx(math.log(10), abs=1e-6)
+    given[0, 2:] = tokenizer.PAD_ID
+    assert train_guide.alignment_loss(guide, asked, given).item() == pytest.approx(math.log(10))
+
+
 def test_score_reads_the_last_real_token_of_each_row():
     torch.manual_seed(0)
     rm = models.new_rm(models.new_lm()).eval()
@@ -127,11 +151,9 @@ def test_training_repeats_itself_for_one_seed(monkeypatch: pytest.MonkeyPatch):
         lm = train_lm.train_converged(seed=seed, steps=4, device="cpu", say=silent)
         flawed = train_lm.train_flawed(lm, seed=seed, steps=2, device="cpu", say=silent)
         judge = train_judge.train(flawed, lm, seed=seed, steps=2, device="cpu", say=silent)
-        return [
-            *lm.state_dict().values(),
-            *flawed.state_dict().values(),
-            *judge.state_dict().values(),
-        ]
+        guide = train_guide.train(flawed, judge, seed=seed, steps=2, device="cpu", say=silent)
+        made = (lm, flawed, judge, guide)
+        return [tensor for model in made for tensor in model.state_dict().values()]
 
     first, again, other = made(0), made(0), made(1)
     assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
