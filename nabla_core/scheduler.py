@@ -1,8 +1,9 @@
 """Many prompts in flight, one engine batch at a time.
 
 Every flow waits for the replies to what it asked last. The scheduler hands waiting requests
-to the engine that serves their kind and steps the engine with the fullest batch; it never
-waits on a timer. Results of a step go back to their flows, which ask again or finish.
+to the engine that serves their kind and steps the engine with the fullest batch, cheap
+engines first; it never waits on a timer. Results of a step go back to their flows, which
+ask again or finish.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Scheduler:
         self._advance(_Running(flow, done), lambda: next(flow))
 
     def step(self) -> None:
-        """Run one batch of the engine with the fullest one, and advance the flows it served."""
+        """Run one batch of a cheap engine that has work, else of the engine with the fullest
+        one, and advance the flows it served."""
         engine = max(self._engines.engines, key=_fullness)
         served: dict[int, _Running] = {}
         for ticket, result in engine.step():
@@ -120,6 +122,8 @@ def _answer(running: _Running) -> Callable[[], Iterable[Request[Any]]]:
 
 
 def _fullness(engine: Engine) -> float:
+    if engine.cheap and engine.waiting:
+        return float("inf")
     return min(engine.waiting, engine.capacity) / engine.capacity
 
 

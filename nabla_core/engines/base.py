@@ -29,9 +29,9 @@ class Engine(Protocol):
     """Serves some kinds of request. `submit` queues, `step` does a bounded piece of work.
 
     `waiting` counts requests submitted and not answered, `capacity` how many it serves best
-    at once. A step returns what it finished, in any order; it may finish nothing, but as
-    long as something waits, repeated steps finish it. An exception as a result belongs to
-    that request alone.
+    at once; a `cheap` one is served as soon as anything waits. A step returns what it
+    finished, in any order; it may finish nothing, but as long as something waits, repeated
+    steps finish it. An exception as a result belongs to that request alone.
     """
 
     @property
@@ -40,6 +40,8 @@ class Engine(Protocol):
     def waiting(self) -> int: ...
     @property
     def capacity(self) -> int: ...
+    @property
+    def cheap(self) -> bool: ...
     def submit(self, ticket: int, request: Request[Any]) -> None: ...
     def step(self) -> list[tuple[int, Result]]: ...
     def forget(self) -> None:
@@ -50,6 +52,7 @@ class BatchEngine(ABC):
     """An engine that is one function from a list of requests to the list of their results."""
 
     kinds: tuple[type[Request[Any]], ...]
+    cheap = False
 
     def __init__(self, capacity: int, max_batch_tokens: int = 1 << 62) -> None:
         if capacity < 1:

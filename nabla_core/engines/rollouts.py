@@ -94,6 +94,7 @@ class RolloutEngine:
     """
 
     kinds: tuple[type[Request[Any]], ...] = (Rollout,)
+    cheap = False
 
     def __init__(
         self, lm: LanguageModel, capacity: int, max_batch_tokens: int, *, keep: bool = True

@@ -17,6 +17,9 @@ class TextEngine(BatchEngine):
     """Serves `Render` and `Decode` with the models' tokenizers."""
 
     kinds: tuple[type[Request[Any]], ...] = (Render, Decode)
+    # Prompts to render and texts to decode must not wait for a batch: whoever asks for them
+    # is about to enter the engines that matter, or to make room for another prompt.
+    cheap = True
 
     def __init__(self, lm: LanguageModel, judge: RewardModel, guide: RewardModel) -> None:
         super().__init__(capacity=1024)

@@ -171,6 +171,23 @@ def test_the_fullest_engine_is_served_first():
     assert len(done) == 3
 
 
+def test_a_cheap_engine_is_served_before_a_fuller_one():
+    doubling, negating = Doubling(capacity=2), Negating(capacity=1000)
+    negating.cheap = True
+
+    def negated(number: int) -> Flow:
+        answer = yield from ask(Negate(number))
+        return trace(number, answer)
+
+    scheduler = Scheduler(Engines(doubling, negating))
+    for flow in (doubled(1), doubled(2), negated(3)):
+        scheduler.submit(flow, lambda _: None)
+    scheduler.step()
+    assert (doubling.batches, negating.batches) == ([], [[3]])
+    scheduler.step()
+    assert doubling.batches == [[1, 2]]
+
+
 def test_no_more_flows_are_started_than_may_be_in_flight():
     started: list[int] = []
 
