@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import torch
 
-from nabla_core import NablaConfig, Prompt, Sampling, Trace, drive, nabla
+from nabla_core import Engine, NablaConfig, Prompt, Sampling, Trace, drive, nabla
 from nabla_core.engines.base import BatchEngine, Engines, Reply, Result
+from nabla_core.errors import NonFiniteError
 from nabla_core.requests import (
     Context,
     Decode,
@@ -358,6 +360,34 @@ def test_revisions_at_the_length_limit_go_well(plain: Family, proposals: str, li
         assert len(trace.tokens) <= limit
         at_the_end += any(r.position == limit - 1 and r.accepted for r in trace.revisions)
     assert at_the_end > 0
+
+
+@pytest.mark.parametrize("role", ["judge", "guide"])
+def test_a_number_that_is_not_finite_ends_its_own_prompt_alone(plain: Family, role: str):
+    engines = plain.engines(Engine(device="cpu", reuse=False))
+    asked = [*prompts(5), Prompt.of("(1+1)", id="odd"), *prompts(9)[5:]]
+    parenthesis = plain.tokenizer("lm").convert_tokens_to_ids("(")
+    reader = {
+        "judge": engines.serving(Score)._judge,  # type: ignore[attr-defined]
+        "guide": engines.serving(Sweep)._guide.reader,  # type: ignore[attr-defined]
+    }[role]
+    forward = reader.rm.body.forward
+
+    def poisoned(*, inputs_embeds: Any, **given: Any) -> Any:
+        output = forward(inputs_embeds=inputs_embeds, **given)
+        odd = (inputs_embeds[:, 0] == reader.rm.table[parenthesis]).all(-1)
+        output.last_hidden_state = torch.where(odd[:, None, None], torch.nan, output[0])
+        return output
+
+    reader.rm.body.forward = poisoned
+    failures: dict[int, Exception] = {}
+    config = greedy_search(proposals="second", max_rollouts=2)
+    config = config if role == "judge" else greedy_search(max_rollouts=2)
+    flows = (nabla(p, config, max_tokens=8) for p in asked)
+    done = list(drive(flows, engines, failed=lambda i, e: failures.update({i: e})))
+    assert list(failures) == [5], failures
+    assert isinstance(failures[5], NonFiniteError)
+    assert sorted(t.prompt_id for t in done) == sorted(p.id for p in prompts(9))
 
 
 def test_a_flow_without_room_for_a_token_fails_and_does_not_hang(plain: Family):

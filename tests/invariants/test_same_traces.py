@@ -24,6 +24,7 @@ from nabla_core import (
 )
 from nabla_core.engines.guide import Reader
 from nabla_core.engines.loading import build_engines
+from nabla_core.requests import Flow
 from tests.core.reference import guide_of
 from tests.core.tiny import Family, greedy_search, prompts
 
@@ -175,6 +176,26 @@ def test_neighbours(case: Case):
     some = [0, 7, 13]
     found = traces(case.family, case.method, order=some)
     assert_same(found, {f"p{n}": case.reference[f"p{n}"] for n in some})
+
+
+def test_methods_side_by_side(plain: Family):
+    """Requests with different settings share batches."""
+    engines = plain.engines(REFERENCE)
+    asked = prompts(8)
+    labels = [(method, prompt) for prompt in asked for method in METHODS]
+
+    def labelled(method: str, prompt: Prompt) -> Flow:
+        trace = yield from flow(
+            prompt, Decoding(max_tokens=LENGTH, nabla=METHODS[method]), seed=SEED
+        )
+        return replace(trace, prompt_id=f"{method} {trace.prompt_id}")
+
+    together = {t.prompt_id: t for t in drive((labelled(*pair) for pair in labels), engines)}
+    for method, config in METHODS.items():
+        alone = traces(plain, config, order=range(8))
+        found = {p.id: replace(together[f"{method} {p.id}"], prompt_id=p.id) for p in asked}
+        # Rollouts of one prompt that start in one step share the reading of it.
+        assert_same(found, alone, costs=False)
 
 
 @cases("plain adam", "plain argmax", "plain ranked", "plain random", "grouped argmax")
