@@ -62,7 +62,7 @@ def build_engines(
     return Engines(
         TextEngine(lm, judge.rm, guide.rm),
         ScoreEngine(judge, rows, tokens, keep=engine.reuse),
-        ProposeEngine(gradient, rows),
+        ProposeEngine(gradient, rows, tokens),
         SweepEngine(gradient, rows, tokens),
         RolloutEngine(lm, rows, tokens, keep=engine.reuse),
         identities={

@@ -20,10 +20,14 @@ class ProposeEngine(BatchEngine):
 
     kinds: tuple[type[Request[Any]], ...] = (Propose,)
 
-    def __init__(self, guide: Guide, capacity: int) -> None:
-        super().__init__(capacity)
+    def __init__(self, guide: Guide, capacity: int, max_batch_tokens: int) -> None:
+        super().__init__(capacity, max_batch_tokens)
         self._guide = guide
         self._left_to_right = LeftToRight(guide)
+
+    def size(self, request: Propose) -> int:
+        """What it sweeps where an argmax moves."""
+        return len(request.gradients.context.lm) + len(request.gradients.response.tokens)
 
     @torch.no_grad()
     def answer(self, requests: Sequence[Propose]) -> Sequence[Result]:

@@ -297,6 +297,28 @@ def test_extra_sweeps_do_not_depend_on_what_shares_the_batch(plain: Family, anch
     assert sum(backward for backward, _ in alone) > 6
 
 
+def test_sweeps_of_flips_are_bounded_by_tokens(plain: Family, monkeypatch: pytest.MonkeyPatch):
+    engines = plain.engines(Engine(device="cpu", max_batch_tokens=40))
+    contexts, responses = rolled_out(engines, 6)
+    config = greedy_search(dto=dto(0.5))
+    swept = serve(
+        engines, [Sweep(c, r, 0, config) for c, r in zip(contexts, responses, strict=True)]
+    )
+    guide = guide_of(engines)
+    slopes = guide.slopes
+    batches: list[int] = []
+
+    def watched(tasks: Any, *others: Any) -> Any:
+        longest = max(len(t.context.lm) + len(t.tokens) for t in tasks)
+        batches.append(longest * len(tasks))
+        return slopes(tasks, *others)
+
+    monkeypatch.setattr(guide, "slopes", watched)
+    serve(engines, [Propose(s.gradients, 0, 3, KEY) for s in swept])
+    assert len(batches) > 3
+    assert max(batches) <= 40
+
+
 def test_states_of_bf16_models_are_fp32_and_small_steps_count(
     plain: Family, monkeypatch: pytest.MonkeyPatch
 ):
