@@ -34,6 +34,7 @@ from tests.bench.arms import (
 
 SEEDS = (0, 1, 2)
 NABLA = "nabla, mirror, guide + judge"
+RANKED = "nabla, ranked mirror, guide + judge"
 
 
 def arms() -> list[Arm]:
@@ -52,14 +53,14 @@ def arms() -> list[Arm]:
         Arm("null: second choice, judge", nabla_arm(proposals="second"), null=True),
         Arm("null: random flip, judge", nabla_arm(proposals="random"), seeds=SEEDS, null=True),
         Arm("null: learning rate 0, tau .5, judge", unmoved, guide="judge", seeds=SEEDS, null=True),
-        Arm("null: ranked without gradient, judge", ranked_arm(0.0, -8.0), null=True),
+        Arm("null: ranked without gradient, judge", ranked_arm(0.0, -2.0), null=True),
         Arm("nabla, Adam lr 1, judge in both roles", adam, guide="judge"),
         Arm("nabla, Adam lr 1, guide in both roles", adam, judge="guide", guide="guide"),
         Arm("nabla, Adam lr .01 tau .5, guide + judge", published, guide="guide", seeds=SEEDS),
         Arm("nabla, Adam lr 1, guide + judge", adam, guide="guide"),
         Arm("nabla, mirror, judge in both roles", mirror, guide="judge"),
         Arm(NABLA, mirror, guide="guide"),
-        Arm("nabla, ranked mirror, guide + judge", ranked_arm(0.25, -2.0), guide="guide"),
+        Arm(RANKED, ranked_arm(0.25, -2.0), guide="guide"),
     ]
 
 
@@ -74,12 +75,22 @@ def main() -> None:
         outcomes[arm.name] = run(arm, prompts, engines, batch=batch)
     print(f"{count} unseen prompts of the embedded task, batch {batch}, one CPU thread, fp32")
     print_table(list(outcomes.values()))
-    nabla = outcomes[NABLA]
-    best_null = max((o for o in outcomes.values() if o.arm.null), key=lambda o: sum(o.answer))
-    over_8 = paired(nabla, outcomes["best of 8, judge"])
-    over_null = paired(nabla, best_null)
-    print(f"\n{NABLA}, minus best of 8: {over_8}")
-    print(f"{NABLA}, minus best null arm ({best_null.arm.name}): {over_null}")
+    nulls = [o for o in outcomes.values() if o.arm.null]
+    best_null = max(nulls, key=lambda o: sum(o.answer))
+    same_order = [o for o in nulls if o.arm.decoding.nabla.proposals != "ranked"]
+    best_same = max(same_order, key=lambda o: sum(o.answer))
+    best_of_8 = outcomes["best of 8, judge"]
+    differences = {
+        "nabla_minus_best_of_8": paired(outcomes[NABLA], best_of_8),
+        "nabla_minus_best_null": paired(outcomes[NABLA], best_null),
+        "nabla_minus_best_left_to_right_null": paired(outcomes[NABLA], best_same),
+        "ranked_minus_best_of_8": paired(outcomes[RANKED], best_of_8),
+        "ranked_minus_best_null": paired(outcomes[RANKED], best_null),
+    }
+    print(f"\nnabla is '{NABLA}', ranked '{RANKED}'")
+    print(f"best null arm '{best_null.arm.name}', left to right '{best_same.arm.name}'")
+    for name, difference in differences.items():
+        print(f"{name:38}{difference}")
     print(
         json.dumps(
             {
@@ -87,8 +98,7 @@ def main() -> None:
                 "accuracy": {n: round(sum(o.answer) / count, 4) for n, o in outcomes.items()},
                 "trace": {n: round(sum(o.trace) / count, 4) for n, o in outcomes.items()},
                 "calls": {n: round(o.cost.paper_calls, 2) for n, o in outcomes.items()},
-                "nabla_minus_best_of_8": over_8.triple(),
-                "nabla_minus_best_null": over_null.triple(),
+                **{name: d.triple() for name, d in differences.items()},
                 "best_null": best_null.arm.name,
             }
         )

@@ -1,7 +1,7 @@
 """What each gradient buys: accuracy against calls, FLOPs and seconds, all methods, one run.
 
     python -m tests.bench.gain [--prompts 2000] [--batch 256] [--plot gain.png]
-                               [--models DIR ...] [--adam-lr 0.3] [--eta 4] [--stop -2]
+                               [--models DIR ...] [--adam-lr 0.3] [--eta .25] [--stop -2]
 
 `--models` are folders with lm, judge and guide each (one a training seed; the shipped ones
 without it). Settings come from jobs.tune on validation prompts, never from these. The
@@ -34,7 +34,7 @@ from tests.bench.arms import (
 
 DEFAULT = "ranked, guide + judge"
 SEEDS = (0, 1, 2)
-NULL_STOP = -8.0
+NULL_STOP = -2.0
 
 
 def arms(options: argparse.Namespace) -> list[Arm]:
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--models", type=Path, nargs="+", default=[ROOT])
     parser.add_argument("--adam-lr", type=float, default=0.3)
-    parser.add_argument("--eta", type=float, default=4.0)
+    parser.add_argument("--eta", type=float, default=0.25)
     parser.add_argument("--stop", type=float, default=-2.0)
     options = parser.parse_args()
     quiet()
