@@ -14,7 +14,13 @@ from nabla_core.engines.rollouts import RolloutEngine
 from nabla_core.engines.sweeps import Guide, ScoreEngine, SweepEngine
 from nabla_core.engines.text import TextEngine
 from nabla_core.errors import ModelError
-from nabla_core.models import LanguageModel, RewardModel, load_language_model, load_reward_model
+from nabla_core.models import (
+    LanguageModel,
+    RewardModel,
+    checkpoint_layers,
+    load_language_model,
+    load_reward_model,
+)
 from nabla_core.vocab import map_vocabulary
 
 
@@ -58,7 +64,12 @@ def build_engines(
     """Engines around loaded models. The guide may be the judge itself."""
     engine = engine or config.Engine()
     rows, tokens = engine.max_batch, engine.max_batch_tokens
-    gradient = Guide(lm, guide, judges=guide is judge, keep=engine.reuse)
+    gradient = Guide(
+        lm, guide, judges=guide is judge, keep=engine.reuse, checkpoint=engine.checkpoint
+    )
+    if engine.checkpoint:
+        for model in (lm, guide.rm):
+            checkpoint_layers(model)
     return Engines(
         TextEngine(lm, judge.rm, guide.rm),
         ScoreEngine(judge, rows, tokens, keep=engine.reuse),
