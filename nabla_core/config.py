@@ -109,13 +109,20 @@ class Ranked:
 
     until none is above `stop`. `eta` 0 ranks by likelihood alone and takes no gradient.
     `nucleus` below 1 leaves out tokens outside the LM's top-p set of that mass.
+
+    With a calibrated guide and eta 1, s are the log-odds of the change. `trust` lets them have
+    a say in acceptance: a proposal is accepted where the judge likes it better and
+    s + trust * (r' - r) > 0, so that an unlikely change needs more of the judge's favour than
+    a likely one. 0: the judge alone decides.
     """
 
     eta: float = 4.0
     stop: float = -2.0
     nucleus: float = 1.0
+    trust: float = 0.0
 
     def __post_init__(self) -> None:
+        _check(self.trust >= 0, f"ranked.trust must be at least 0, got {self.trust}")
         _check(0 < self.nucleus <= 1, f"nucleus must be in (0, 1], got {self.nucleus}")
 
 
