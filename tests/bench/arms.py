@@ -137,9 +137,12 @@ def nabla_arm(**changes: Any) -> Decoding:
     return Decoding("nabla", MAX_TOKENS, nabla=replace(config, **changes))
 
 
-def ranked_arm(eta: float, stop: float, nucleus: float = 1.0, **changes: Any) -> Decoding:
+def ranked_arm(
+    eta: float, stop: float, trust: float, *, nucleus: float = 1.0, **changes: Any
+) -> Decoding:
     """Ranked mirror proposals."""
-    return nabla_arm(proposals="ranked", ranked=Ranked(eta, stop, nucleus), **changes)
+    ranked = Ranked(eta, stop, nucleus, trust)
+    return nabla_arm(proposals="ranked", ranked=ranked, **changes)
 
 
 def best_of(n: int) -> Decoding:
