@@ -92,6 +92,13 @@ def connected(settings: Cluster) -> Iterator[None]:
         ray.shutdown()
 
 
+def node_alive(node: str) -> bool:
+    """Whether a node of the cluster lives, as far as its head knows."""
+    import ray  # noqa: PLC0415 - as above
+
+    return any(found["NodeID"] == node and found["Alive"] for found in ray.nodes())
+
+
 @contextmanager
 def _signals_kept() -> Iterator[None]:
     """Ray takes SIGTERM for itself, and would end the process without a last flush."""
