@@ -17,6 +17,7 @@ from typing import Any
 from pipeline import config_check, manifest, pool
 from pipeline.cluster import connected
 from pipeline.errors import LeaseError, LoadError, RunError, StoreError
+from pipeline.files import FULL
 from pipeline.lease import Lease
 from pipeline.ledger import Key
 from pipeline.parts import DamagedError, with_config
@@ -162,7 +163,6 @@ class Run:
     def _finish(self, slots: Slots, lease: Lease) -> None:
         self.watcher.phase("compacting")
         store = self.store
-        parts = store.parts()
         store.supersede(slots)
         files = store.compact(slots)
         if not lease.held():
@@ -176,7 +176,7 @@ class Run:
             notes=self.notes,
         )
         store.folder.write("manifest.json", json.dumps(described, indent=2).encode())
-        store.succeed(parts)
+        store.succeed()
 
     def _totals(self, *, final: bool = True) -> dict[str, Any]:
         recipe = self.plan.recipe
@@ -197,7 +197,8 @@ def execute(plan: Plan, watcher: Watcher) -> Outcome:
     try:
         return Run(plan, watcher, RunStore(plan.run_dir, schema, plan.store)).execute()
     except OSError as error:
-        raise StoreError(f"run folder {plan.run_dir}: {error}") from error
+        kind = RunError if error.errno in FULL else StoreError
+        raise kind(f"run folder {plan.run_dir}: {error}") from error
 
 
 def _counts(slots: Slots) -> dict[str, int]:
