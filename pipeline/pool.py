@@ -27,7 +27,6 @@ from pipeline.ledger import Key, Ledger
 from pipeline.prompts import Item
 from pipeline.worker import Assignment, Worker
 
-BLOCK = 256
 TASK = 16
 INIT_DEATHS = 2
 
@@ -82,9 +81,7 @@ def run_pool(items: Iterable[Item], count: int, assignment: Assignment, ledger: 
         max_concurrent_calls_per_actor=calls,
         max_tasks_in_flight_per_actor=min(calls + math.ceil(calls / 4), share),
     )
-    # `strict` keeps this from fusing with the actors' stage, where one actor would get all.
-    tasks = _dataset(_chunks(items, BLOCK)).repartition(target_num_rows_per_block=size, strict=True)
-    return _statuses(tasks, strategy, assignment, ledger)
+    return _statuses(_chunks(items, size), strategy, assignment, ledger)
 
 
 def run_groups(groups: Sequence[Sequence[Item]], assignment: Assignment, ledger: Any) -> Statuses:
@@ -94,7 +91,7 @@ def run_groups(groups: Sequence[Sequence[Item]], assignment: Assignment, ledger:
         max_concurrent_calls_per_actor=1,
         max_tasks_in_flight_per_actor=1,
     )
-    return _statuses(_dataset(groups), strategy, assignment, ledger)
+    return _statuses(groups, strategy, assignment, ledger)
 
 
 def task_size(count: int, cluster: Cluster) -> int:
@@ -104,16 +101,17 @@ def task_size(count: int, cluster: Cluster) -> int:
     return 1 << max(most, 1).bit_length() - 1
 
 
-def _dataset(chunks: Iterable[Sequence[Item]]) -> Any:
-    _configure(DataContext.get_current())
-    return ray.data.from_arrow_refs([ray.put(_block(chunk)) for chunk in chunks])
-
-
 def _statuses(
-    tasks: Any, strategy: ActorPoolStrategy, assignment: Assignment, ledger: Any
+    tasks: Iterable[Sequence[Item]],
+    strategy: ActorPoolStrategy,
+    assignment: Assignment,
+    ledger: Any,
 ) -> Statuses:
-    """`tasks`: a dataset, each block of which becomes a task."""
-    dataset = tasks.map_batches(
+    _configure(DataContext.get_current())
+    # The driver cuts the input into tasks itself: a stage before the actors would need a CPU
+    # beside them, and where they take all there are, the run would stand still. (Fused with
+    # the actors' stage, it would give one of them everything.)
+    dataset = ray.data.from_blocks([_block(task) for task in tasks]).map_batches(
         Worker,
         fn_constructor_kwargs={"assignment": assignment, "ledger": ledger},
         batch_size=None,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray's workers are niced by 15, and would starve where other work shares the machine.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 # The same examples in every run, and no clock: other work shares the machine.
 settings.register_profile("steady", derandomize=True, deadline=None)
@@ -47,13 +49,13 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[None]:
-    """One local Ray for all tests of jobs in this process. Four logical CPUs: two actors and
-    what Ray Data needs beside them."""
+    """One local Ray for all tests of jobs in this process. Two logical CPUs: two actors, and
+    nothing may need another beside them."""
     import ray  # noqa: PLC0415 - slow to import, and many tests do without
 
     ray.init(
         address="local",
-        num_cpus=4,
+        num_cpus=2,
         include_dashboard=False,
         object_store_memory=128 << 20,
         logging_level=logging.ERROR,

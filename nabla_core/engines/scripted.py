@@ -8,12 +8,14 @@ surroundings cost. A token is a Unicode character, token 0 the stop token.
 In a job, `lm.path=scripted?delay=0.1` runs on them (see `from_path`), and prompts may hold
 words that make the default script misbehave: `!raise` fails the prompt, `!long` does not
 fit the context, `!kill` kills the process, `!hang` never returns, `!lost` loses the
-accelerator, `!slow` takes fifty batches where others take one.
+accelerator, `!slow` takes fifty batches where others take one, `!after9` goes on until the
+log has nine lines.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -44,6 +46,8 @@ from nabla_core.types import Cost, Identity
 STOP = 0
 LENGTH = 8
 SLOW = 50
+
+_AFTER = re.compile(r"!after(\d+)")
 
 Respond = Callable[[str, str, DrawKey], str]
 Reward = Callable[[str, str], float]
@@ -83,6 +87,13 @@ class Script:
     propose: Propositions = nines
     delay: float = 0.0
     log: str | None = None
+
+    def lines(self) -> int:
+        """Of the log, so far."""
+        if self.log is None or not os.path.exists(self.log):
+            return 0
+        with open(self.log, "rb") as log:
+            return log.read().count(b"\n")
 
 
 def scripted(script: Script | None = None, *, max_batch: int = 32) -> Engines:
@@ -137,7 +148,11 @@ class ScriptedEngine(BatchEngine):
         return [_Unfinished(r) if self._goes_on(r) else self._reply(r) for r in requests]
 
     def _goes_on(self, request: Any) -> bool:
-        if not isinstance(request, Rollout) or "!slow" not in request.context.text:
+        if not isinstance(request, Rollout):
+            return False
+        if wanted := _AFTER.search(request.context.text):
+            return self._script.lines() < int(wanted[1])
+        if "!slow" not in request.context.text:
             return False
         self._batches[id(request)] += 1
         if self._batches[id(request)] < SLOW:

@@ -78,8 +78,11 @@ class Story:
         try:
             while driver.poll() not in (0, 3):
                 self._count_points()
+                self.nodes.mend()
                 if driver.poll() is not None:
-                    self.gave_up += driver.returncode != -signal.SIGKILL
+                    if driver.returncode != -signal.SIGKILL:
+                        self.gave_up += 1
+                        print(f"a driver ended by itself: {driver.returncode}", flush=True)
                     driver = self._start()
                 late = time.monotonic() - since > PATIENCE
                 if planned and (self.passes() >= due or late):
@@ -108,8 +111,9 @@ class Story:
             *(one_of("engine.max_batch", 2, 8), one_of("store.flush_rows", 1, 4)),
             "store.flush_seconds=1",
         ]
+        told = os.environ | {"PYTHONFAULTHANDLER": "1"}
         with (self.folder / "output.txt").open("ab") as output:
-            return subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
+            return subprocess.Popen(command, cwd=ROOT, env=told, stdout=output, stderr=output)
 
     def _kill(self, kind: str, driver: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
         if kind in ("driver", "head"):

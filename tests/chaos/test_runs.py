@@ -44,23 +44,21 @@ def test_a_full_disk_ends_the_run_and_more_room_finishes_it(job, prompts, disk, 
     assert {name: after[name] for name in before} == before
 
 
-@pytest.mark.parametrize(
-    ("in_flight", "max_batch", "actors", "a_task"), [(2, 1, 2, 1), (32, 8, 1, 4)]
-)
-def test_a_straggler_delays_nobody(job, prompts, tmp_path, in_flight, max_batch, actors, a_task):
-    path = prompts("!slow", *(f"question {n}" for n in range(63)))
+@pytest.mark.parametrize(("in_flight", "actors", "a_task"), [(4, 2, 1), (32, 1, 4)])
+def test_a_straggler_delays_nobody(job, prompts, tmp_path, in_flight, actors, a_task):
+    # The first prompt ends once all others have been served: if any waited for it, or for a
+    # task or a batch it is in, the run would never end.
+    path = prompts("!after63", *(f"question {n}" for n in range(63)))
     assert task_size(64, Cluster(actors=Actors(actors, actors), in_flight=in_flight)) == a_task
-    settings = ["decoding.method=sample", f"cluster.in_flight={in_flight}"]
-    settings.append(f"engine.max_batch={max_batch}")
-    assert job(path, *settings, lm="scripted?delay=0.2", actors=actors) == 0
+    settings = ["decoding.method=sample", f"cluster.in_flight={in_flight}", "engine.max_batch=4"]
+    lm = f"scripted?delay=0.1&log={tmp_path / 'log'}"
+    assert job(path, *settings, lm=lm, actors=actors) == 0
     rows = sorted(final_rows(tmp_path / "run"), key=lambda row: row["created_at"])
     assert len(rows) == 64
     assert len({row["worker"] for row in rows}) == actors
-    # The slow one takes fifty batches. Meanwhile all others are committed, or at least its
-    # own worker has committed another for every batch of it.
+    # Whatever was served is committed at once: at most one batch an actor comes later.
     place = next(n for n, row in enumerate(rows) if row["prompt_id"] == "p0")
-    beside = sum(row["worker"] == rows[place]["worker"] for row in rows[:place])
-    assert place == 63 or beside >= 45
+    assert place >= 63 - 4 * actors
 
 
 def test_one_killer_among_many_in_flight_costs_no_neighbour_an_attempt(job, prompts, tmp_path):
