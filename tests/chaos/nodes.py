@@ -16,8 +16,10 @@ import psutil
 import ray
 from ray.cluster_utils import Cluster
 
-# A dead node is noticed within a second instead of twelve; a slow one is given nine.
+# A dead node is noticed within a second instead of twelve; a slow one is given nine. Workers
+# are not niced: other work on the machine would starve them.
 FAST = {
+    "worker_niceness": 0,
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 300,
     "health_check_timeout_ms": 3000,
@@ -33,7 +35,6 @@ class Nodes:
         self._workers = workers
         self._folder = tempfile.TemporaryDirectory(prefix="r", dir="/tmp")
         os.environ["RAY_TMPDIR"] = self._folder.name  # sockets: the path must be short
-        os.environ["RAY_worker_niceness"] = "0"  # others on a busy machine would starve them
         (Path(self._folder.name) / "ray").mkdir()
         self._start()
 
@@ -57,14 +58,14 @@ class Nodes:
         """SIGKILL the raylet of a node; its workers notice by themselves. Another joins."""
         nodes = sorted(self._cluster.worker_nodes, key=lambda node: node.unique_id)
         self._cluster.remove_node(rng.choice(nodes), allow_graceful=False)
-        self._cluster.add_node(wait=False, **NODE)
+        self._join()
 
     def mend(self) -> None:
         """Replace nodes that Ray gave up because this machine is too busy."""
         for node in list(self._cluster.worker_nodes):
             if not node.any_processes_alive() or node.dead_processes():
                 self._cluster.remove_node(node, allow_graceful=False)
-                self._cluster.add_node(wait=False, **NODE)
+                self._join()
 
     def lose_all(self) -> None:
         """SIGKILL the head and every node; a new cluster, with another address."""
@@ -80,7 +81,18 @@ class Nodes:
         head: dict[str, Any] = {**NODE, "_system_config": FAST}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         for _ in range(self._workers):
-            self._cluster.add_node(**NODE)
+            self._join()
+
+    def _join(self) -> None:
+        """Add a node. Where the machine is busy, it may not come up within Ray's 30 s."""
+        for _ in range(5):
+            try:
+                self._cluster.add_node(wait=False, **NODE)
+            except Exception as error:  # noqa: BLE001 - Ray raises no narrower one
+                print(f"a node did not start: {error}", flush=True)
+            else:
+                return
+        raise RuntimeError("no node starts on this machine")
 
     def _stop(self) -> None:
         nodes = [*self._cluster.worker_nodes, self._cluster.head_node]
