@@ -76,13 +76,13 @@ class Story:
         driver = self._start()
         due, since = pace, time.monotonic()
         try:
-            while driver.poll() not in (0, 3):
+            while (code := driver.poll()) not in (0, 3):
                 self._count_points()
                 self.nodes.mend()
-                if driver.poll() is not None:
-                    if driver.returncode != -signal.SIGKILL:
+                if code is not None:
+                    if code != -signal.SIGKILL:
                         self.gave_up += 1
-                        print(f"a driver ended by itself: {driver.returncode}", flush=True)
+                        print(f"a driver ended by itself: {code}", flush=True)
                     driver = self._start()
                 late = time.monotonic() - since > PATIENCE
                 if planned and (self.passes() >= due or late):
