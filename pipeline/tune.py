@@ -19,9 +19,10 @@ from pipeline import config_check
 from pipeline.cluster import Cluster
 from pipeline.config import to_dict
 from pipeline.parts import with_config
+from pipeline.plan import Outcome, Plan, Watcher
 from pipeline.prompts import Prompts, read
 from pipeline.recipe import TraceMaker, TraceRecipe, open_engines
-from pipeline.run import Outcome, Plan, Watcher, execute
+from pipeline.run import execute
 from pipeline.store import RunStore, Store
 from pipeline.verify import Verify
 
