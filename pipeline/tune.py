@@ -91,8 +91,9 @@ def candidates(decoding: Decoding, grid: Grid) -> list[Candidate]:
             ranked = replace(nabla.ranked, eta=eta, stop=stop, trust=trust)
             given = {"eta": eta, "stop": stop, "trust": trust}
             keys = tuple((f"decoding.nabla.ranked.{name}", v) for name, v in given.items())
-            changed = replace(decoding, nabla=replace(nabla, ranked=ranked))
-            found.append(Candidate(keys, changed, eta != 0))
+            found.append(
+                Candidate(keys, replace(decoding, nabla=replace(nabla, ranked=ranked)), eta != 0)
+            )
         return found
     for rate in sorted({0.0, *grid.learning_rate}):
         changed = replace(nabla, dto=replace(nabla.dto, learning_rate=rate))

@@ -6,8 +6,9 @@
 Accuracy is the last digit, trace every step right, with 95 % intervals over prompts; sampling
 arms run under three seeds (best of 32 and 64 under one); differences are paired by prompt.
 Settings were chosen on validation prompts of the shipped models, for every arm that has any,
-and hold for all models. `--models` are folders with lm, judge, guide and aligned each (one a training
-seed: `python -m nabla_core.embedded.train --seed 1 --out DIR`); without it the shipped ones.
+and hold for all models. `--models` are folders with lm, judge, guide and aligned each (one a
+training seed: `python -m nabla_core.embedded.train --seed 1 --out DIR`); without it the
+shipped ones.
 The last line is one JSON object: figures of the default method with the first models, and
 the same by models where there are several.
 """
