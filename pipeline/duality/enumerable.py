@@ -181,7 +181,7 @@ def _config(*, hidden_size: int, **extra: Any) -> Qwen2Config:
         tie_word_embeddings=False,
         pad_token_id=None,
         bos_token_id=None,
-        eos_token_id=STOP,
+        eos_token_id=None,
         dtype="float32",
         **extra,
     )
