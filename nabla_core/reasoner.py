@@ -110,7 +110,7 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
                 )
 
     rewards = (first.reward, judged.reward)
-    return (yield from _trace(prompt, context, (base, response), rewards, revisions, seed))
+    return (yield from trace_of(prompt, context, (base, response), rewards, revisions, seed))
 
 
 def _winner(config: NablaConfig, judged: Judged, verdicts: Sequence[Judged]) -> int | None:
@@ -122,7 +122,7 @@ def _winner(config: NablaConfig, judged: Judged, verdicts: Sequence[Judged]) -> 
     return better[0] if config.take == "first" else max(better, key=lambda k: verdicts[k].reward)
 
 
-def _trace(
+def trace_of(
     prompt: Prompt,
     context: Context,
     responses: tuple[Response, Response],
@@ -130,6 +130,8 @@ def _trace(
     revisions: list[tuple[Proposal, float, float, bool]],
     seed: int,
 ) -> Flow:
+    """The trace of a search: base and final response, their rewards, and every proposal with
+    the rewards before and after it and whether it was accepted."""
     base, response = responses
     text, base_text = yield from ask(Decode((response.tokens, base.tokens)))
     tokens = tuple((t,) for p, *_ in revisions for t in (p.from_token, p.to_token))

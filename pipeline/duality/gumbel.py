@@ -42,10 +42,12 @@ class GumbelChains:
         self._rows = (world.reward_rows / beta).float()
         self._step, self._gradient, self._metropolis = step, gradient, metropolis
 
-    def run(self, chains: int, steps: int, generator: torch.Generator) -> tuple[Tensor, float]:
-        """Counts of the final responses `[S]`, started from the LM, and the acceptance rate."""
-        uniform = torch.rand(chains, T, V, generator=generator).clamp(1e-7, 1 - 1e-7)
-        now = self._point(-(-uniform.log()).log())
+    def run(
+        self, start: Tensor, chains: int, steps: int, generator: torch.Generator
+    ) -> tuple[Tensor, float]:
+        """Counts `[S]` of where the chains end, their responses drawn from the law `start`
+        and the noise given those; and the acceptance rate."""
+        now = self._point(self._noise(start, chains, generator))
         accepted = 0.0
         for _ in range(steps):
             kick = torch.randn(now.noise.shape, generator=generator) * self._step**0.5
@@ -66,6 +68,21 @@ class GumbelChains:
                 torch.where(wide, new.drift, now.drift),
             )
         return torch.bincount(now.state, minlength=STATES).double(), accepted
+
+    def _noise(self, law: Tensor, chains: int, generator: torch.Generator) -> Tensor:
+        """Gumbel noise given its response: the winner's score is standard Gumbel (the logits
+        are log-probabilities), the others' are Gumbel about their logits, cut off below it."""
+        state = law.multinomial(chains, replacement=True, generator=generator)
+        uniform = torch.rand(chains, T, V, generator=generator).clamp(1e-7, 1 - 1e-7)
+        gumbel = -(-uniform.log()).log()
+        noise = torch.empty_like(gumbel)
+        for t in range(T):
+            logits = self._logits[t][state // V ** (T - t)]
+            token = (state // V ** (T - 1 - t) % V)[:, None]
+            winner = gumbel[:, t].gather(-1, token)
+            scores = -((-winner).exp() + (-(gumbel[:, t] + logits)).exp()).log()
+            noise[:, t] = scores.scatter(-1, token, winner) - logits
+        return noise
 
     def _point(self, noise: Tensor) -> _Point:
         prefix = torch.zeros(len(noise), dtype=torch.int64)
