@@ -77,7 +77,10 @@ def describe(book: Book, target: Target, arm: str, seed: int, law: Tensor, beta:
     book.report("KL to the reference", arm, seed, target.kl(law))
     book.report("gap to the frontier", arm, seed, target.gap(law), GAP)
     book.report("TV to pi*", arm, seed, total_variation(law, target.optimum(beta)), TV)
-    book.report("fitted beta", arm, seed, target.fitted_beta(law))
+    fitted = target.fitted_beta(law)
+    book.report("fitted beta", arm, seed, fitted)
+    nearest = total_variation(law, target.optimum(fitted))
+    book.report("TV to pi* at the fitted beta", arm, seed, nearest, TV)
 
 
 def _chains(book: Book, here: World, settings: Tokens, seed: int) -> None:
