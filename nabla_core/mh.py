@@ -45,9 +45,7 @@ def mh(prompt: Prompt, config: MH, *, seed: int = 0, max_tokens: int = 1024) -> 
         candidate = yield from ask(rollout(step, tokens[:cut], response))
         verdict = judged
         if candidate.tokens != tokens:
-            verdict = yield from ask(
-                Score(context, candidate.tokens, 2, judged.memory, keep=True)
-            )
+            verdict = yield from ask(Score(context, candidate.tokens, 2, judged.memory, keep=True))
         chance = acceptance(judged, verdict, len(tokens), len(candidate.tokens), config.beta)
         accepted = uniform(key("accept"), step) < chance
         proposal = Proposal(cut, tokens[cut], candidate.tokens[cut], None, 0.0, 0.0)

@@ -39,7 +39,7 @@ class Continuous:
     cells: int = 800
     plane_cells: int = 88
     quantiles: tuple[int, ...] = (40, 80, 160)
-    ensemble: int = 64_000
+    ensemble: int = 32_000
     smallest: int = 250
 
     def __post_init__(self) -> None:
@@ -64,7 +64,8 @@ def run(settings: Continuous, seeds: tuple[int, ...]) -> Book:
     surface = Grid.of(plane(), settings.plane_cells)
     surfaces = surface.flow_plane(surface.target.reference, settings.beta, TIMES)
     for seed in seeds:
-        _plane(book, surface, surfaces, settings, seed, len(seeds))
+        first = seed == seeds[0]
+        _plane(book, surface, surfaces, settings, seed, len(seeds), controls=first)
     return book
 
 
@@ -116,12 +117,20 @@ def _line(
 
 
 def _plane(
-    book: Book, grid: Grid, laws: list[Tensor], settings: Continuous, seed: int, seeds: int
+    book: Book,
+    grid: Grid,
+    laws: list[Tensor],
+    settings: Continuous,
+    seed: int,
+    seeds: int,
+    *,
+    controls: bool,
 ) -> None:
     threshold = kolmogorov_threshold(3 * len(TIMES) * seeds)
     n = len(grid.axis)
     diagonal = _diagonal_edges(grid)
-    arms = {"noisy descent": LANGEVIN, **WRONG}
+    # The plane is for the positive check; one seed shows that it can fail.
+    arms = {"noisy descent": LANGEVIN, **(WRONG if controls else {})}
     for stream, (name, dynamics) in enumerate(arms.items(), 20):
         cloud = _simulate(grid, dynamics, settings, seed, stream)
         for time, points, law in zip(TIMES, cloud, laws, strict=True):
@@ -254,7 +263,7 @@ def _ensemble_rate(book: Book, grid: Grid, settings: Continuous, seed: int) -> N
         grid.landscape,
         LANGEVIN,
         beta=settings.beta,
-        step=settings.step / 2,
+        step=settings.step,
         times=[1.0],
         count=settings.ensemble,
         generator=_generator(seed, 10),

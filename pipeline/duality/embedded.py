@@ -34,23 +34,22 @@ from nabla_core.engines.base import Engines
 from nabla_core.requests import Flow
 from pipeline.duality.estimators import (
     LEAST_ESS,
+    Bounds,
     Estimate,
     Optimum,
     answer_kl,
     best_of,
-    kl_bounds,
     mean_over_prompts,
     optimum,
 )
 from pipeline.duality.findings import Book
 from pipeline.duality.lm_policies import MAX_TOKENS, Laboratory, Rloo, Sample, padded, rloo
+from pipeline.duality.plane import LADDER, Plane
 from pipeline.duality.policies import best_of_n_bound
 
 OWN = Sampling(temperature=1.0)
 ENGINE_BATCH = 256
 AGREES = 4.0
-# Betas that bound the KL of samplers from below, beside those asked for.
-LADDER = (16.0, 8.0, 6.0, 4.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -78,20 +77,20 @@ def run(settings: Embedded, seed: int) -> Book:
     reference = laboratory.sample(laboratory.lm, settings.reference, generator)
     betas = sorted({*LADDER, *settings.betas}, reverse=True)
     optima = {beta: optimum(reference.reward, beta) for beta in betas}
-    plane = _Plane(book, reference, list(optima.values()), seed)
-    _frontier(book, optima, seed)
+    plane = Plane(book, reference.reward, optima, seed)
+    plane.frontier()
     _density(plane, "reference LM", reference)
     for beta in settings.betas:
         policy = rloo(laboratory.lm, laboratory.judge, beta, settings.rloo, seed=seed)
         _density(plane, f"RLOO, beta {beta:g}", laboratory.sample(policy, 512, generator))
     for n in (4, 16, 64):
-        _best_of_n(plane, n)
+        _best_of_n(plane, reference, n)
     engines = load_engines("embedded", engine=Engine(max_batch=ENGINE_BATCH))
     for name, config in searches().items():
         draws = 1 if config.rollout.temperature == 0 else settings.draws
         method = partial(nabla, config=config, seed=seed, max_tokens=MAX_TOKENS)
-        plane.sampler(name, _drawn(laboratory, engines, method, draws))
-    _exact_sampler(plane, laboratory, engines, settings, optima)
+        _sampler(plane, name, reference, _drawn(laboratory, engines, method, draws))
+    _exact_sampler(plane, laboratory, engines, settings, reference)
     return book
 
 
@@ -99,9 +98,7 @@ def searches() -> dict[str, NablaConfig]:
     """Nabla decoding: as configs/embedded.yaml has it; from sampled rollouts, so that it
     starts from the reference law; its null arm; and the published settings."""
     greedy = Sampling(temperature=0)
-    ranked = NablaConfig(
-        proposals="ranked", ranked=Ranked(eta=0.25, stop=-2.0), rollout=greedy
-    )
+    ranked = NablaConfig(proposals="ranked", ranked=Ranked(eta=0.25, stop=-2.0), rollout=greedy)
     published = NablaConfig(rollout=OWN, select=Select(0.97), dto=DTO())
     return {
         "nabla, ranked, greedy rollouts": ranked,
@@ -113,103 +110,33 @@ def searches() -> dict[str, NablaConfig]:
     }
 
 
-@dataclass(eq=False)
-class _Plane:
-    """Enters arms into the book and into the reward-KL plane."""
-
-    book: Book
-    reference: Sample
-    optima: list[Optimum]
-    seed: int
-
-    def sampler(self, arm: str, sample: Sample) -> None:
-        """An arm without a density."""
-        bounds = kl_bounds(sample.reward, sample.log_ref, self.reference.reward, self.optima)
-        self.book.report("KL to the reference, at least", arm, self.seed, bounds.low)
-        self.book.report("KL to the reference, at most", arm, self.seed, bounds.high)
-        if sample.answer.size(1) > 1:
-            answers = answer_kl(sample.answer, self.reference.answer)
-            self.book.report("KL of the answers", arm, self.seed, answers.value)
-        self.point(arm, sample, (bounds.low, bounds.high))
-
-    def point(self, arm: str, sample: Sample, divergence: tuple[float, float]) -> None:
-        reward = mean_over_prompts(sample.reward)
-        right = mean_over_prompts(sample.right.double())
-        traces = mean_over_prompts(sample.traces.double())
-        self.enter(arm, reward, right, traces, mean_over_prompts(sample.log_ref), divergence)
-
-    def enter(
-        self,
-        arm: str,
-        reward: Estimate,
-        right: Estimate,
-        traces: Estimate,
-        log_ref: Estimate,
-        divergence: tuple[float, float],
-    ) -> None:
-        numbers = {
-            "E[r]": reward,
-            "E[log p_ref]": log_ref,
-            "accuracy": right,
-            "every step right": traces,
-        }
-        for check, estimate in numbers.items():
-            self.book.report(check, arm, self.seed, estimate.value)
-            self.book.report(f"{check}, half of the 95 % interval", arm, self.seed, estimate.half)
-        self.book.figures.setdefault("arms", {})[arm] = (divergence, reward, right, traces)
+def _numbers(sample: Sample) -> dict[str, Estimate]:
+    columns = {
+        "E[r]": sample.reward,
+        "accuracy": sample.right.double(),
+        "every step right": sample.traces.double(),
+        "E[log p_ref]": sample.log_ref,
+    }
+    return {check: mean_over_prompts(values) for check, values in columns.items()}
 
 
-def _frontier(book: Book, optima: dict[float, Optimum], seed: int) -> None:
-    points = []
-    for beta, found in optima.items():
-        arm = f"pi*, beta {beta:g}"
-        share = float(found.estimable.double().mean())
-        book.report("share of prompts where pi* is estimable", arm, seed, share)
-        if not found.estimable.all():
-            least = float(found.ess.min())
-            book.not_estimable("frontier point (value: smallest ESS)", arm, seed, least, LEAST_ESS)
-            continue
-        divergence, reward = found.point()
-        book.report("KL to the reference", arm, seed, divergence.value)
-        book.report("E[r]", arm, seed, reward.value)
-        book.report("E[r], half of the 95 % interval", arm, seed, reward.half)
-        points.append((beta, divergence, reward))
-    book.figures["frontier"] = points
-
-
-def _density(plane: _Plane, arm: str, sample: Sample) -> None:
+def _density(plane: Plane, arm: str, sample: Sample) -> None:
     """An arm that knows its own log-probabilities."""
     assert sample.log_q is not None
     divergence = mean_over_prompts(sample.log_q - sample.log_ref)
-    plane.book.report("KL to the reference", arm, plane.seed, divergence.value)
-    half = "KL to the reference, half of the 95 % interval"
-    plane.book.report(half, arm, plane.seed, divergence.half)
-    low, high = divergence.value - divergence.half, divergence.value + divergence.half
-    plane.point(arm, sample, (low, high))
-    if arm.startswith("RLOO"):
-        _gap(plane, arm, divergence, mean_over_prompts(sample.reward))
+    plane.density(arm, divergence, _numbers(sample), gap=arm.startswith("RLOO"))
 
 
-def _gap(plane: _Plane, arm: str, divergence: Estimate, reward: Estimate) -> None:
-    """Frontier E[r] at a policy's KL minus its E[r], between frontier points on both sides."""
-    points = sorted(
-        (d.value, r.value) for _, d, r in plane.book.figures["frontier"]
-    )
-    for (left, low), (right, high) in zip(points, points[1:], strict=False):
-        if left <= divergence.value <= right:
-            share = (divergence.value - left) / (right - left)
-            gap = low + share * (high - low) - reward.value
-            plane.book.report("gap to the frontier", arm, plane.seed, gap)
-            return
-    least = float(min(o.ess.min() for o in plane.optima))
-    plane.book.not_estimable(
-        "gap to the frontier (value: smallest ESS)", arm, plane.seed, least, LEAST_ESS
-    )
+def _sampler(plane: Plane, arm: str, reference: Sample, sample: Sample) -> None:
+    """An arm without a density."""
+    if sample.answer.size(1) > 1:
+        answers = answer_kl(sample.answer, reference.answer)
+        plane.book.report("KL of the answers", arm, plane.seed, answers.value)
+    plane.sampler(arm, sample.reward, sample.log_ref, _numbers(sample))
 
 
-def _best_of_n(plane: _Plane, n: int) -> None:
+def _best_of_n(plane: Plane, reference: Sample, n: int) -> None:
     """Best of n of the reference, from the reference samples; KL at most log n - (n-1)/n."""
-    reference = plane.reference
 
     def expected(values: Tensor) -> Estimate:
         halves = [
@@ -219,19 +146,15 @@ def _best_of_n(plane: _Plane, n: int) -> None:
         spread = torch.stack(halves).std() / math.sqrt(8)
         return Estimate(float(best_of(values, reference.reward, n).mean()), float(spread))
 
-    numbers = [
-        expected(values.double())
-        for values in (reference.reward, reference.right, reference.traces, reference.log_ref)
-    ]
-    bound = best_of_n_bound(n)
-    plane.book.report("KL to the reference, at most", f"best of {n}", plane.seed, bound)
-    optima = [o for o in plane.optima if o.estimable.all()]
-    low = max(
-        [0.0]
-        + [(numbers[0].value - numbers[0].half) / o.beta - float(o.log_z.mean()) for o in optima]
-    )
-    plane.book.report("KL to the reference, at least", f"best of {n}", plane.seed, low)
-    plane.enter(f"best of {n}", *numbers, (low, bound))
+    columns = {
+        "E[r]": reference.reward,
+        "accuracy": reference.right,
+        "every step right": reference.traces,
+        "E[log p_ref]": reference.log_ref,
+    }
+    numbers = {check: expected(values.double()) for check, values in columns.items()}
+    low = plane.variational_bound(numbers["E[r]"])
+    plane.between(f"best of {n}", Bounds(low, best_of_n_bound(n)), numbers)
 
 
 def _drawn(
@@ -248,46 +171,46 @@ def _drawn(
 
 
 def _exact_sampler(
-    plane: _Plane,
+    plane: Plane,
     laboratory: Laboratory,
     engines: Engines,
     settings: Embedded,
-    optima: dict[float, Optimum],
+    reference: Sample,
 ) -> None:
     """`decoding.method: mh` against importance sampling, on the prompts where that may speak."""
-    samples = {}
+    samples: dict[float, Sample] = {}
     for beta in settings.betas:
         method = partial(
             mh, config=MH(beta=beta, steps=settings.steps), seed=plane.seed, max_tokens=MAX_TOKENS
         )
         samples[beta] = _drawn(laboratory, engines, method, settings.draws)
-        plane.sampler(f"method mh, beta {beta:g}", samples[beta])
+        _sampler(plane, f"method mh, beta {beta:g}", reference, samples[beta])
+    check = "E[r] against importance sampling, standard errors apart"
     first, wrong = settings.betas[0], settings.betas[-1]
     for beta, sample in samples.items():
         arm = f"method mh, beta {beta:g}"
-        found = optima[beta]
+        found = plane.optima[beta]
         usable = int(found.estimable.sum())
         plane.book.report("prompts compared with importance sampling", arm, plane.seed, usable)
-        check = "E[r] against importance sampling, standard errors apart"
         if usable * 2 < len(found.ess):
             least = float(found.ess.min())
             plane.book.not_estimable(check, arm, plane.seed, least, LEAST_ESS)
-            continue
-        plane.book.positive(check, arm, plane.seed, apart(sample, found), AGREES)
-    check = "E[r] against importance sampling, standard errors apart"
-    arm = f"method mh, beta {wrong:g} taken for {first:g}"
-    plane.book.control(check, arm, plane.seed, apart(samples[wrong], optima[first]), AGREES)
-    reference = replace(
-        plane.reference, reward=plane.reference.reward[:, : settings.draws]
-    )
-    arm = f"reference LM taken for pi*, beta {first:g}"
-    plane.book.control(check, arm, plane.seed, apart(reference, optima[first]), AGREES)
+        else:
+            plane.book.positive(check, arm, plane.seed, apart(sample.reward, found), AGREES)
+    truth = plane.optima[first]
+    controls = {
+        f"method mh, beta {wrong:g} taken for {first:g}": samples[wrong].reward,
+        f"reference LM taken for pi*, beta {first:g}": reference.reward[:, : settings.draws],
+    }
+    for arm, rewards in controls.items():
+        plane.book.control(check, arm, plane.seed, apart(rewards, truth), AGREES)
 
 
-def apart(sample: Sample, found: Optimum) -> float:
-    """|E_q[r] - E*[r]| over the estimable prompts, in standard errors of the difference."""
+def apart(rewards: Tensor, found: Optimum) -> float:
+    """|E_q[r] - E*[r]| over the estimable prompts, in standard errors of the difference.
+    rewards `[P, S]`."""
     here = found.estimable
-    rewards = sample.reward[here]
+    rewards = rewards[here]
     difference = rewards.mean(1) - found.reward[here]
     variance = rewards.var(1) / rewards.size(1) + found.variance[here]
     return abs(float(difference.sum() / variance.sum().sqrt()))

@@ -65,7 +65,9 @@ class Optimum:
     def point(self) -> tuple[Estimate, Estimate]:
         """(KL, E[r]) over all prompts; ValueError unless all are estimable."""
         if not self.estimable.all():
-            raise ValueError(f"not estimable at beta {self.beta:g}: ESS {float(self.ess.min()):.0f}")
+            raise ValueError(
+                f"not estimable at beta {self.beta:g}: ESS {float(self.ess.min()):.0f}"
+            )
         p = len(self.ess)
         error = float(self.variance.sum().sqrt()) / p
         return (
@@ -107,15 +109,12 @@ def kl_bounds(
 ) -> Bounds:
     """max(sup_beta (E_q r - J*_beta) / beta, reward-marginal KL) <= KL <= -E_q log p_ref.
 
-    rewards and log_ref `[P, S]` of the sampler's responses, reference_rewards `[P, M]`. Only
-    betas at which every prompt is estimable enter the supremum.
+    rewards and log_ref `[P, S]` of the sampler's responses, reference_rewards `[P, M]`; the
+    optima those estimable on every prompt.
     """
     mean = mean_over_prompts(rewards)
-    variational = [
-        (mean.value - 1.96 * mean.error) / o.beta - float(o.log_z.mean())
-        for o in optima
-        if o.estimable.all()
-    ]
+    least = mean.value - mean.half
+    variational = [least / o.beta - float(o.log_z.mean()) for o in optima]
     marginal = marginal_kl(rewards, reference_rewards)
     low = max([0.0, marginal.value - marginal.half, *variational])
     surprise = mean_over_prompts(-log_ref)

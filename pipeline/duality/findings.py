@@ -89,9 +89,7 @@ class Book:
         verdict: Verdict,
     ) -> None:
         value = float(value)
-        self.findings.append(
-            Finding(self.part, check, arm, seed, value, threshold, kind, verdict)
-        )
+        self.findings.append(Finding(self.part, check, arm, seed, value, threshold, kind, verdict))
 
 
 def _judge(value: float, threshold: float) -> Verdict:

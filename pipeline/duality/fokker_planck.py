@@ -69,9 +69,7 @@ class Grid:
             ratio = law / root
             for dim in (0, 1):
                 low, high = root.narrow(dim, 0, n - 1), root.narrow(dim, 1, n - 1)
-                up = rate * (
-                    ratio.narrow(dim, 0, n - 1) * high - ratio.narrow(dim, 1, n - 1) * low
-                )
+                up = rate * (ratio.narrow(dim, 0, n - 1) * high - ratio.narrow(dim, 1, n - 1) * low)
                 moved.narrow(dim, 0, n - 1).sub_(up)
                 moved.narrow(dim, 1, n - 1).add_(up)
             return moved

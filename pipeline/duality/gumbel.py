@@ -35,9 +35,7 @@ class GumbelChains:
     def __init__(
         self, world: World, beta: float, *, step: float, gradient: bool, metropolis: bool = True
     ) -> None:
-        self._logits = [
-            world.conditionals[:: V ** (T - t), t].float() for t in range(T)
-        ]
+        self._logits = [world.conditionals[:: V ** (T - t), t].float() for t in range(T)]
         self._reward = (world.target.reward / beta).float()
         self._rows = (world.reward_rows / beta).float()
         self._step, self._gradient, self._metropolis = step, gradient, metropolis

@@ -92,8 +92,10 @@ def plane() -> Landscape:
     def slope(x: Tensor) -> Tensor:
         a, b = x[..., 0], x[..., 1]
         along = 1 / torch.cosh(a + b) ** 2
-        return torch.stack([along + 0.5 * torch.cos(a) * torch.sin(b),
-                            along + 0.5 * torch.sin(a) * torch.cos(b)], -1)
+        return torch.stack(
+            [along + 0.5 * torch.cos(a) * torch.sin(b), along + 0.5 * torch.sin(a) * torch.cos(b)],
+            -1,
+        )
 
     return Landscape(
         weights=_f([0.4, 0.35, 0.25]),

@@ -45,9 +45,7 @@ def rloo(world: World, beta: float, *, steps: int, rate: float, batch: int, seed
     return _train(world, loss, steps, rate)
 
 
-def _train(
-    world: World, loss: Callable[[Tensor], Tensor], steps: int, rate: float
-) -> Tensor:
+def _train(world: World, loss: Callable[[Tensor], Tensor], steps: int, rate: float) -> Tensor:
     policy = world.policy()
     optimizer = torch.optim.Adam(policy.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: _shape(k / steps))

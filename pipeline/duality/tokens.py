@@ -141,9 +141,7 @@ def _policies(book: Book, here: World, settings: Tokens, seed: int) -> None:
         book.control("RL: fitted beta off by", f"{arm} taken for {2 * beta:g}", seed, wrong, 0.05)
         describe(book, target, arm, seed, law, beta)
     for beta in settings.betas[:2]:
-        law = policies.rloo(
-            here, beta, steps=steps, rate=rate, batch=settings.batch, seed=seed
-        )
+        law = policies.rloo(here, beta, steps=steps, rate=rate, batch=settings.batch, seed=seed)
         arm = f"sampled RLOO, beta {beta:g}"
         book.positive("RL: gap to the frontier", arm, seed, target.gap(law), GAP)
         off = abs(target.fitted_beta(law) / beta - 1)

@@ -13,7 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.duality.enumerable import LETTERS, PROMPT, STATES, T, World, number, save_lm, tokenizer
+from pipeline.duality.enumerable import (
+    LETTERS,
+    PROMPT,
+    STATES,
+    T,
+    World,
+    number,
+    save_lm,
+    tokenizer,
+)
 from pipeline.duality.policies import law_of
 
 GROUP = 8

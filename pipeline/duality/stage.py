@@ -1,0 +1,96 @@
+"""The stage as a whole: settings in, findings and a report out."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pipeline.config import to_yaml
+from pipeline.duality.continuous import Continuous
+from pipeline.duality.embedded import Embedded
+from pipeline.duality.findings import Book, Finding, broken, to_parquet
+from pipeline.duality.policy import Policy
+from pipeline.duality.tokens import Tokens
+from pipeline.errors import ConfigError
+from pipeline.files import Folder
+from pipeline.run import Watcher
+
+PARTS = ("continuous", "tokens", "embedded", "policy")
+
+
+@dataclass(frozen=True)
+class DualityConfig:
+    """One run of `jobs.duality`. `parts` are any of continuous, tokens, embedded, policy;
+    `seeds` are for continuous and tokens, the first of them for embedded."""
+
+    run_dir: str = "runs/duality"
+    parts: tuple[str, ...] = PARTS[:3]
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    continuous: Continuous = field(default_factory=Continuous)
+    tokens: Tokens = field(default_factory=Tokens)
+    embedded: Embedded = field(default_factory=Embedded)
+    policy: Policy = field(default_factory=Policy)
+
+    def __post_init__(self) -> None:
+        unknown = [part for part in self.parts if part not in PARTS]
+        if unknown or not self.parts:
+            raise ValueError(f"parts: {', '.join(unknown) or 'none'}; known: {', '.join(PARTS)}")
+        if not self.seeds:
+            raise ValueError("seeds: at least one is needed")
+        if "policy" in self.parts:
+            self.policy.check()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found, what of the instruments is broken, and what took how long (seconds)."""
+
+    findings: list[Finding]
+    broken: list[Finding]
+    seconds: dict[str, float]
+
+
+def run(config: DualityConfig, watcher: Watcher, say: Callable[[str], None]) -> Outcome:
+    """Run the parts, write results.parquet, report.md, report.html and the plots.
+
+    Raises PipelineError on bad input.
+    """
+    from pipeline.duality.report import write  # noqa: PLC0415 - the `report` extra
+
+    _need(config)
+    books: list[Book] = []
+    seconds: dict[str, float] = {}
+    for part in config.parts:
+        say(f"part {part}")
+        started = time.perf_counter()
+        books.append(_part(part, config, watcher))
+        seconds[part] = time.perf_counter() - started
+        say(f"part {part}: {len(books[-1].findings)} findings in {seconds[part]:.0f} s")
+    findings = [f for book in books for f in book.findings]
+    folder = Folder(config.run_dir)
+    folder.write("duality.yaml", to_yaml(config).encode())
+    folder.write("results.parquet", to_parquet(findings))
+    write(folder, books, seconds)
+    return Outcome(findings, broken(findings), seconds)
+
+
+def _part(part: str, config: DualityConfig, watcher: Watcher) -> Book:
+    from pipeline.duality import continuous, embedded, policy, tokens  # noqa: PLC0415
+
+    if part == "continuous":
+        return continuous.run(config.continuous, config.seeds)
+    if part == "tokens":
+        return tokens.run(config.tokens, config.seeds)
+    if part == "embedded":
+        return embedded.run(config.embedded, config.seeds[0])
+    return policy.run(config.policy, config.run_dir, config.seeds[0], watcher)
+
+
+def _need(config: DualityConfig) -> None:
+    trains = "tokens" in config.parts and config.tokens.grpo_seeds > 0
+    if trains and importlib.util.find_spec("trl") is None:
+        raise ConfigError(
+            "GRPO needs TRL: pip install 'nabla-pipeline[train]', or set tokens.grpo_seeds=0"
+        )
