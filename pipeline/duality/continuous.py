@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pipeline.duality.findings import Book
+from pipeline.duality.findings import Book, merged
 from pipeline.duality.fokker_planck import Grid, quantile_flow, quantiles
 from pipeline.duality.frontier import total_variation
 from pipeline.duality.landscapes import line, plane
@@ -51,22 +52,36 @@ class Continuous:
 
 def run(settings: Continuous, seeds: tuple[int, ...]) -> Book:
     """Every check and control."""
+    return merged([exact(settings), *(sampled(settings, seed, seeds) for seed in seeds)])
+
+
+def exact(settings: Continuous) -> Book:
+    """What takes no random number: identities, paths, the policy's side, the step's order."""
     book = Book("continuous")
-    grid = Grid.of(line(), settings.cells)
-    laws = grid.flow_line(grid.target.reference, settings.beta, TIMES)
+    grid, laws = _policy_law(settings)
     _identities(book, grid, laws, settings.beta)
     _policy_side(book, grid, laws, settings)
     _natural_gradient(book, grid, laws, settings.beta)
     _step_rate(book, grid, laws, settings.beta)
-    for seed in seeds:
-        _line(book, grid, laws, settings, seed, len(seeds))
-        _ensemble_rate(book, grid, settings, seed)
+    return book
+
+
+def sampled(settings: Continuous, seed: int, seeds: tuple[int, ...]) -> Book:
+    """Particles of one seed against the policy's laws, on the line and in the plane."""
+    book = Book("continuous")
+    grid, laws = _policy_law(settings)
+    _line(book, grid, laws, settings, seed, len(seeds))
+    _ensemble_rate(book, grid, settings, seed)
     surface = Grid.of(plane(), settings.plane_cells)
     surfaces = surface.flow_plane(surface.target.reference, settings.beta, TIMES)
-    for seed in seeds:
-        first = seed == seeds[0]
-        _plane(book, surface, surfaces, settings, seed, len(seeds), controls=first)
+    controls = seed == seeds[0]
+    _plane(book, surface, surfaces, settings, seed, len(seeds), controls=controls)
     return book
+
+
+def _policy_law(settings: Continuous) -> tuple[Grid, list[Tensor]]:
+    grid = Grid.of(line(), settings.cells)
+    return grid, grid.flow_line(grid.target.reference, settings.beta, TIMES)
 
 
 def _generator(seed: int, stream: int) -> torch.Generator:
@@ -198,7 +213,7 @@ def _policy_side(book: Book, grid: Grid, laws: list[Tensor], settings: Continuou
         book.report("W1 of quantile policy and Fokker-Planck", f"{count} quantiles", 0, errors[-1])
     check = "W1 of quantile policy and Fokker-Planck, t <= 1"
     book.positive(check, f"{settings.quantiles[-1]} quantiles", 0, errors[-1], 0.01)
-    growth = max(fine / coarse for coarse, fine in zip(errors, errors[1:], strict=False))
+    growth = max(fine / coarse for coarse, fine in itertools.pairwise(errors))
     book.positive("W1 to Fokker-Planck, finer over coarser policy", "quantiles", 0, growth, 0.8)
     book.figures["quantile rate"] = (list(settings.quantiles), errors)
 

@@ -8,7 +8,7 @@ reward, an interval for their KL, and accuracy, because a reward can be hacked.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -69,8 +69,17 @@ class Embedded:
             raise ValueError(f"embedded.betas must be positive, got {list(self.betas)}")
 
 
-def run(settings: Embedded, seed: int) -> Book:
-    """Every arm on the same prompts."""
+Trained = Callable[[float], Mapping[str, Tensor]]
+
+
+def train(settings: Embedded, beta: float, seed: int) -> Mapping[str, Tensor]:
+    """The weights of an RL policy."""
+    laboratory = Laboratory([])
+    return rloo(laboratory.lm, laboratory.judge, beta, settings.rloo, seed=seed).state_dict()
+
+
+def run(settings: Embedded, seed: int, trained: Trained) -> Book:
+    """Every arm on the same prompts; `trained(beta)` gives the weights of RL policies."""
     book = Book("embedded")
     laboratory = Laboratory(task.prompts(settings.prompts, seed=seed, split="test"))
     generator = torch.Generator().manual_seed(seed)
@@ -81,7 +90,7 @@ def run(settings: Embedded, seed: int) -> Book:
     plane.frontier()
     _density(plane, "reference LM", reference)
     for beta in settings.betas:
-        policy = rloo(laboratory.lm, laboratory.judge, beta, settings.rloo, seed=seed)
+        policy = laboratory.policy(trained(beta))
         _density(plane, f"RLOO, beta {beta:g}", laboratory.sample(policy, 512, generator))
     for n in (4, 16, 64):
         _best_of_n(plane, reference, n)

@@ -92,6 +92,22 @@ class Book:
         self.findings.append(Finding(self.part, check, arm, seed, value, threshold, kind, verdict))
 
 
+def merged(books: Sequence[Book]) -> Book:
+    """Books of one part as one. Of figures the first is kept; lists of curves are joined."""
+    whole = Book(books[0].part)
+    for book in books:
+        whole.findings += book.findings
+        for name, figure in book.figures.items():
+            if name not in whole.figures:
+                whole.figures[name] = figure
+            elif name in JOINED:
+                whole.figures[name] = whole.figures[name] + figure
+    return whole
+
+
+JOINED = ("ensemble rate",)
+
+
 def _judge(value: float, threshold: float) -> Verdict:
     if math.isnan(value):
         return "not estimable"

@@ -6,6 +6,8 @@ respect to pi*_beta. Metropolis correction makes any proposal so; without it non
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -83,4 +85,4 @@ def follow(kernel: Tensor, start: Tensor, goal: Tensor, steps: int) -> tuple[Ten
 
 def largest_rise(distances: list[float]) -> float:
     """How much the distance ever rises in one step; at most 0 for a chain that keeps its goal."""
-    return max(later - sooner for sooner, later in zip(distances, distances[1:], strict=False))
+    return max(later - sooner for sooner, later in itertools.pairwise(distances))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -48,11 +49,17 @@ class Laboratory:
 
     def __init__(self, prompts: list[Prompt]) -> None:
         self.prompts = prompts
-        self.ids = corpus.encode_prompts([p.text for p in prompts])
-        self.gold = corpus.encode_gold([p.text for p in prompts])
+        texts = [p.text for p in prompts]
+        self.ids, self.gold = corpus.encode_prompts(texts), corpus.encode_gold(texts)
         self.lm = Qwen2ForCausalLM.from_pretrained(folder("lm")).eval().requires_grad_(False)
         judge = Qwen2ForSequenceClassification.from_pretrained(folder("judge"))
         self.judge = judge.eval().requires_grad_(False)
+
+    def policy(self, weights: Mapping[str, Tensor]) -> Qwen2ForCausalLM:
+        """The LM with other weights."""
+        made = copy.deepcopy(self.lm)
+        made.load_state_dict(dict(weights))
+        return made
 
     def sample(self, policy: Qwen2ForCausalLM, count: int, generator: torch.Generator) -> Sample:
         """`count` responses of a policy at temperature 1 to each prompt."""

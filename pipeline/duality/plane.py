@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -81,7 +82,7 @@ class Plane:
         points = [(0.0, float(self.reference.mean()))]
         points += [(d.value, r.value) for _, d, r in self.book.figures["frontier"]]
         points.sort()
-        for (left, low), (right, high) in zip(points, points[1:], strict=False):
+        for (left, low), (right, high) in itertools.pairwise(points):
             if left <= divergence.value <= right:
                 share = (divergence.value - left) / (right - left)
                 gap = low + share * (high - low) - reward.value

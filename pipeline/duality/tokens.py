@@ -17,7 +17,7 @@ from nabla_core import DTO, MH, NablaConfig, Objective, Sampling, mh, nabla
 from pipeline.duality import kernels, policies
 from pipeline.duality.dto_law import decoding_law, joint_descent, push_forward
 from pipeline.duality.enumerable import STATES, T, World, world
-from pipeline.duality.findings import Book
+from pipeline.duality.findings import Book, merged
 from pipeline.duality.frontier import Target, total_variation
 from pipeline.duality.gumbel import GumbelChains
 from pipeline.duality.product import counts
@@ -53,21 +53,25 @@ class Tokens:
 
 def run(settings: Tokens, seeds: tuple[int, ...]) -> Book:
     """Every arm in one world a seed."""
+    return merged([in_world(settings, seed, seeds) for seed in seeds])
+
+
+def in_world(settings: Tokens, seed: int, seeds: tuple[int, ...]) -> Book:
+    """Every arm in the world of one seed; the costly ones in the first seeds' alone."""
     book = Book("tokens")
-    for index, seed in enumerate(seeds):
-        here = world(seed)
-        _chains(book, here, settings, seed)
-        _best_of_n(book, here, seed)
-        _policies(book, here, settings, seed)
-        _released(book, here, seed)
-        if index < settings.grpo_seeds:
-            _grpo(book, here, settings, seed)
-        if index < settings.sampled_seeds:
-            _gumbel(book, here, settings, seed)
-            _product(book, here, settings, seed)
-        if index == 0:
-            curve = [here.target.point(10 ** (k / 10)) for k in range(-9, 16)]
-            book.figures["frontier"] = curve
+    here = world(seed)
+    index = seeds.index(seed)
+    _chains(book, here, settings, seed)
+    _best_of_n(book, here, seed)
+    _policies(book, here, settings, seed)
+    _released(book, here, seed)
+    if index < settings.grpo_seeds:
+        _grpo(book, here, settings, seed)
+    if index < settings.sampled_seeds:
+        _gumbel(book, here, settings, seed)
+        _product(book, here, settings, seed)
+    curve = [here.target.point(10 ** (k / 10)) for k in range(-9, 16)]
+    book.figures["frontier"] = curve
     return book
 
 
