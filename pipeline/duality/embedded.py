@@ -58,10 +58,10 @@ class Embedded:
     every other arm; `steps` of method mh."""
 
     betas: tuple[float, ...] = (4.0, 2.0, 1.0)
-    prompts: int = 16
+    prompts: int = 12
     reference: int = 4096
     draws: int = 32
-    steps: int = 32
+    steps: int = 24
     rloo: Rloo = field(default_factory=Rloo)
 
     def __post_init__(self) -> None:

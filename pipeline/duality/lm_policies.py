@@ -116,7 +116,7 @@ def log_probability(lm: Qwen2ForCausalLM, prompts: Tensor, responses: Tensor) ->
 class Rloo:
     """`steps` of `prompts` x `group` responses at a peak learning rate `rate`."""
 
-    steps: int = 100
+    steps: int = 80
     prompts: int = 48
     group: int = 4
     rate: float = 1.5e-3

@@ -129,7 +129,7 @@ class Kept:
             found_mark, piece, seconds = pickle.loads(self.folder.read(file))
             if found_mark == mark:
                 self.say(f"  {name}: kept from before ({seconds:.0f} s)")
-                return piece  # type: ignore[no-any-return]
+                return piece
         started = time.process_time()
         made = make()
         seconds = time.process_time() - started

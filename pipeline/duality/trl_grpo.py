@@ -34,7 +34,7 @@ def grpo(world: World, beta: float, *, steps: int, rate: float, batch: int, seed
     With beta > 0 TRL loads its reference from the folder the policy came from.
     """
     from datasets import Dataset  # noqa: PLC0415 - seconds to import, needed here alone
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM, PrinterCallback  # noqa: PLC0415
     from transformers.utils import logging  # noqa: PLC0415
     from trl import GRPOConfig, GRPOTrainer  # noqa: PLC0415
 
@@ -82,5 +82,6 @@ def grpo(world: World, beta: float, *, steps: int, rate: float, batch: int, seed
             train_dataset=Dataset.from_dict({"prompt": [LETTERS[PROMPT]] * STATES}),
             processing_class=tokenizer(),
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
         return law_of(trainer.model.eval())
