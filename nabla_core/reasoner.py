@@ -110,7 +110,7 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
                 )
 
     rewards = (first.reward, judged.reward)
-    return (yield from _trace(prompt, context, (base, response), rewards, revisions, seed))
+    return (yield from trace_of(prompt, context, (base, response), rewards, revisions, seed))
 
 
 def _winner(
@@ -139,7 +139,7 @@ def _acceptable(config: NablaConfig, proposal: Proposal, gain: float) -> bool:
     return gain > 0 and (trust == 0 or proposal.score + trust * gain > 0)
 
 
-def _trace(
+def trace_of(
     prompt: Prompt,
     context: Context,
     responses: tuple[Response, Response],
@@ -147,6 +147,8 @@ def _trace(
     revisions: list[tuple[Proposal, float, float, bool]],
     seed: int,
 ) -> Flow:
+    """The trace of a search: base and final response, their rewards, and every proposal with
+    the rewards before and after it and whether it was accepted."""
     base, response = responses
     text, base_text = yield from ask(Decode((response.tokens, base.tokens)))
     tokens = tuple((t,) for p, *_ in revisions for t in (p.from_token, p.to_token))

@@ -81,7 +81,7 @@ class Proposal:
     position: int
     from_token: int
     to_token: int
-    confidence: float
+    confidence: float | None
     grad_norm: float
     predicted_gain: float
     score: float = 0.0
