@@ -81,7 +81,10 @@ class TraceRecipe:
         return Summary.of(tables).as_dict()
 
     def open(self) -> Maker:
-        return TraceMaker(self, open_engines(self.lm, self.reward, self.engine))
+        engines = open_engines(self.lm, self.reward, self.engine)
+        if self.decoding.method == "nabla":
+            engines.check(self.decoding.nabla)
+        return TraceMaker(self, engines)
 
 
 def open_engines(lm: LM, reward: Reward, engine: Engine) -> Engines:
