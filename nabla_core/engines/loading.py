@@ -11,6 +11,7 @@ from nabla_core import config
 from nabla_core.config import LM, Reward
 from nabla_core.embedded.weights import Role, folder
 from nabla_core.engines.base import Engines
+from nabla_core.engines.choices import ChoicesEngine
 from nabla_core.engines.gradient import GradientGuide
 from nabla_core.engines.guide import Reader
 from nabla_core.engines.head import KIND_KEY, HeadGuide
@@ -20,7 +21,8 @@ from nabla_core.engines.sweeps import Guide, ScoreEngine, SweepEngine
 from nabla_core.engines.text import TextEngine
 from nabla_core.errors import ModelError
 from nabla_core.models import LanguageModel, RewardModel, load_language_model, load_reward_model
-from nabla_core.vocab import map_vocabulary
+from nabla_core.types import Identity
+from nabla_core.vocab import fingerprint, map_vocabulary
 
 
 def load_engines(
@@ -84,11 +86,13 @@ def build_engines(
         ScoreEngine(judge, rows, tokens, keep=engine.reuse),
         ProposeEngine(asked, rows, tokens),
         SweepEngine(asked, rows, tokens),
+        ChoicesEngine(lm, judge.vocabulary, rows, tokens),
         RolloutEngine(lm, rows, tokens, keep=engine.reuse),
         identities={
             "lm": lm.identity,
             "judge": judge.rm.identity,
             "guide": model.identity,
+            "tokenizer": Identity(lm.identity.name, fingerprint(lm.tokenizer)),
         },
         check=asked.check,
     )
