@@ -140,8 +140,19 @@ def _not_finite(course: Course, batch: list[Example]) -> None:
     course.skipped.append(told)
 
 
+def calibration(course: Course) -> float:
+    """What the output layer is multiplied by; 1 where that makes no sense."""
+    if not course.config.target.calibrate:
+        return 1.0
+    some = course.train[: course.config.validation.held_out]
+    with at_rest(course.trainee.model):
+        slope = agreement(course.trainee, some, margin=0.0).slope
+    return slope if slope > 0 else 1.0
+
+
 def measure(course: Course) -> dict[str, Any]:
-    """Agreement with held-out scores, and the search on validation prompts."""
+    """Agreement with held-out scores, and the search on validation prompts, of the guide as it
+    stands (calibrate it first)."""
     config = course.config.validation
     margin = course.config.target.temperature
     found: dict[str, Any] = {"step": course.step}

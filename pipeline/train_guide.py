@@ -22,13 +22,14 @@ from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, Sc
 from ray.train.torch import TorchTrainer, get_device
 
 from nabla_core.errors import ModelError, NablaError
+from nabla_core.guides.trainees import scaled
 from pipeline import config_check, crash, manifest
 from pipeline.cluster import Actors, Cluster, connected
 from pipeline.config import to_dict
 from pipeline.errors import InputError, PipelineError, RunError, StoreError
 from pipeline.files import Folder
 from pipeline.guide_config import SHAPING, TrainGuideConfig
-from pipeline.guide_training import Course, advance, begin, measure, reference
+from pipeline.guide_training import Course, advance, begin, calibration, measure, reference
 
 CARD, HISTORY, FAILED = "guide/card.json", "history.json", "failed.json"
 MODEL, STATE = "model", "state.pt"
@@ -161,21 +162,26 @@ def _train(course: Course, rank: int, world: int) -> None:
         with tempfile.TemporaryDirectory() as path:
             mine = None
             if rank == 0:
-                metrics = {**measure(course), "loss": lost}
-                print(f"guide {metrics}", flush=True)
-                course.history.append(metrics)
-                _keep(course, Path(path), before)
+                metrics = _measure_and_keep(course, lost, Path(path), before)
                 mine = Checkpoint.from_directory(path)
             ray.train.report(metrics, checkpoint=mine)
         crash.point(f"guide step {course.step}.")
 
 
-def _keep(course: Course, path: Path, before: dict[str, Any]) -> None:
-    model = path / MODEL
-    course.trainee.model.save_pretrained(model)
-    course.tokenizer.save_pretrained(model)
+def _measure_and_keep(
+    course: Course, lost: float, path: Path, before: dict[str, Any]
+) -> dict[str, Any]:
+    """A checkpoint: the guide as it would be delivered, and what training needs to go on."""
+    factor = calibration(course)
+    with scaled(course.trainee, factor):
+        metrics = {**measure(course), "loss": lost, "calibration": factor}
+        course.trainee.model.save_pretrained(path / MODEL)
+    course.tokenizer.save_pretrained(path / MODEL)
+    print(f"guide {metrics}", flush=True)
+    course.history.append(metrics)
     state = {
         "step": course.step,
+        "model": course.trainee.model.state_dict(),
         "optimizer": course.optimizer.state_dict(),
         "history": course.history,
         "skipped": course.skipped,
@@ -189,13 +195,12 @@ def _keep(course: Course, path: Path, before: dict[str, Any]) -> None:
         **before,
     }
     Folder(course.config.run_dir).write(HISTORY, json.dumps(told, indent=2).encode())
+    return metrics
 
 
 def _restore(course: Course, path: Path) -> dict[str, Any]:
     state = torch.load(path / STATE, map_location=course.trainee.model.device, weights_only=True)
-    auto = type(course.trainee.model)
-    saved = auto.from_pretrained(path / MODEL, dtype=torch.float32)
-    course.trainee.model.load_state_dict(saved.state_dict())
+    course.trainee.model.load_state_dict(state["model"])
     course.optimizer.load_state_dict(state["optimizer"])
     course.step, course.history = state["step"], state["history"]
     course.skipped = state["skipped"]

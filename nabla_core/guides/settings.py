@@ -23,15 +23,19 @@ class Target:
     - `score`: squared difference between the guide's own reward of the response and its score
       (a gradient guide's only).
 
-    Each is the weight of its term.
+    Each is the weight of its term. Terms that are softmaxes leave gains too small where the
+    outcome is uncertain, so (`calibrate`) the output layer of the guide that is measured and
+    delivered is multiplied by the slope of true gains on predicted ones, from examples it was
+    trained on; a gradient grows with its reward.
     """
 
     temperature: float = 0.3
     within: float = 1.0
     across: float = 1.0
     scale: float = 1.0
-    huber: float = 1.0
+    huber: float = 4.0
     score: float = 0.0
+    calibrate: bool = True
 
     def __post_init__(self) -> None:
         for name in ("temperature", "huber"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -26,6 +28,10 @@ class Trainee(Protocol):
 
     model: Any
 
+    @property
+    def output(self) -> nn.Linear:
+        """The layer that what it says is proportional to."""
+
     def worth(self, batch: Batch, *, learn: bool = True) -> tuple[Tensor, Tensor | None]:
         """What each token tried is worth, `[N, K]`, and the rewards `[R]` where it has any;
         with `learn` differentiable with respect to the weights."""
@@ -34,12 +40,31 @@ class Trainee(Protocol):
         """It as the guide of `lm`, over the same weights."""
 
 
+@contextmanager
+def scaled(trainee: Trainee, factor: float) -> Iterator[None]:
+    """What the trainee says is `factor` times as much meanwhile."""
+    weight = trainee.output.weight
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight.mul_(factor)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            weight.copy_(kept)
+
+
 class GradientTrainee:
     """`E @ d reward / d e_i`: learning it takes a second derivative."""
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
         self.model = model
         self._tokenizer, self._name = tokenizer, name
+
+    @property
+    def output(self) -> nn.Linear:
+        layer: nn.Linear = self.model.score
+        return layer
 
     def worth(self, batch: Batch, *, learn: bool = True) -> tuple[Tensor, Tensor | None]:
         table = self.model.get_input_embeddings().weight
@@ -67,6 +92,11 @@ class HeadTrainee:
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
         self.model = model
         self._tokenizer, self._name = tokenizer, name
+
+    @property
+    def output(self) -> nn.Linear:
+        layer: nn.Linear = self.model.get_output_embeddings()
+        return layer
 
     def worth(self, batch: Batch, *, learn: bool = True) -> tuple[Tensor, Tensor | None]:
         with torch.set_grad_enabled(learn):
