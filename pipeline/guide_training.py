@@ -192,7 +192,8 @@ def reference(course: Course) -> Agreement | None:
     plain.model.to(course.trainee.model.device)
     eye = lens("gradient", plain, tokenizer, course.lm, course.config.reward.min_coverage)
     names = {e.name for e in course.held_out}
-    made = [eye.example(r) for r in course.mixture.records if r.name in names]
+    least = _least(course.config)
+    made = [eye.example(r, least=least) for r in course.mixture.records if r.name in names]
     with at_rest(plain.model):
         return agreement(
             plain, [e for e in made if e.places], margin=course.config.target.temperature
@@ -220,6 +221,11 @@ def _batch(course: Course) -> list[Example]:
         random.Random(f"{course.config.seed}/{epoch}").shuffle(order)
         orders[epoch] = order
     return [course.train[orders[n // count][n % count]] for n in wanted]
+
+
+def _least(config: TrainGuideConfig) -> float:
+    least = config.data.least_log_probability
+    return float("-inf") if least is None else least
 
 
 def _parts(examples: list[Example], size: int) -> Iterator[list[Example]]:
