@@ -25,3 +25,8 @@ def point(name: str) -> None:
     except FileNotFoundError:
         return
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def carried() -> dict[str, str]:
+    """The variable, where set, for processes that do not inherit it."""
+    return {VARIABLE: os.environ[VARIABLE]} if VARIABLE in os.environ else {}

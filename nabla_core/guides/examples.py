@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import torch
@@ -90,16 +91,15 @@ class Lens:
                 f"{record.name}: {len(place.tokens)} token was tried at position "
                 f"{place.position}; two are needed to compare"
             )
-        if not torch.tensor([record.score, *place.scores]).isfinite().all():
+        if not all(map(isfinite, (record.score, *place.scores))):
             raise PromptError(f"{record.name}: a score at position {place.position} is not finite")
-        known = [
-            (self.vocabulary.ids[token].item(), score)
-            for n, (token, score, log_p) in enumerate(
-                zip(place.tokens, place.scores, place.log_probabilities, strict=True)
-            )
-            if n == 0 or log_p >= least
+        ids: list[int] = self.vocabulary.ids[list(place.tokens)].tolist()
+        tried = zip(ids, place.scores, place.log_probabilities, strict=True)
+        pairs = [
+            (token, score)
+            for n, (token, score, log_p) in enumerate(tried)
+            if token >= 0 and (n == 0 or log_p >= least)
         ]
-        pairs = [(int(token), score) for token, score in known if token >= 0]
         return Tried(
             before + place.position, tuple(t for t, _ in pairs), tuple(s for _, s in pairs)
         )

@@ -1,9 +1,6 @@
 """Counterfactuals, a guide trained on them, and a run with that guide, on a real Ray."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +16,7 @@ from pipeline.guide_config import TrainGuideConfig
 from pipeline.guide_training import advance, begin, calibration, measure
 from pipeline.recipe import TraceRecipe
 from pipeline.verify import Verify
-from tests.jobs.test_generate import ROOT, rows
+from tests.jobs.test_generate import rows
 from tests.pipeline.rows import keys
 
 PROMPTS = [f"{n}+{n * 7 % 10}*3-{n % 4}" for n in range(16)]
@@ -102,26 +99,20 @@ def course(plain, explored: Path, *more: str):
     )
 
 
+@pytest.mark.timeout(600)
 def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
-    plain, explored, tmp_path, cluster, prompts, capsys
+    plain, explored, tmp_path, cluster, prompts, capsys, monkeypatch
 ):
     alone = course(plain, explored)
     for _ in range(6):
         advance(alone)
     run, token = tmp_path / "guide run", tmp_path / "token"
     token.touch()
-    command = [
-        *(sys.executable, "-m", "jobs.train_guide"),
-        *settings(plain, explored, run, "workers.count=2", "optimise.micro_batch=2"),
-    ]
-    environment = {**os.environ, "NABLA_CRASH_AT": f"guide step 2.|{token}"}
-    environment.pop("RAY_ADDRESS", None)
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    monkeypatch.setenv("NABLA_CRASH_AT", f"guide step 2.|{token}")
+    asked = settings(plain, explored, run, "workers.count=2", "optimise.micro_batch=2")
+    assert train_guide.main(asked) == 0
     assert not token.exists()
-    line = json.loads(done.stdout.splitlines()[-1])
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
     card = json.loads((run / "guide" / "card.json").read_text())
     assert line["step"] == card["chosen_step"] in (2, 4, 6)
     history = json.loads((run / "history.json").read_text())["measured"]
@@ -141,7 +132,7 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     # The folder is a guide for any job, and the same command has nothing left to do.
     weights = load_file(run / "guide" / "model.safetensors")
     assert weights["lm_head.weight"].any()
-    assert train_guide.main(settings(plain, explored, run, "workers.count=2")) == 0
+    assert train_guide.main(asked) == 0
     assert "was already there" in capsys.readouterr().out
     path = prompts("1+2*3", "4*5-6")
     models = [f"lm.path={plain.lm}", f"reward.judge={plain.judge}"]
