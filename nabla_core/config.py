@@ -63,6 +63,13 @@ class DTO:
     produce them; the learning rate rises linearly over `warmup_steps`, then falls on a
     cosine to `min_lr_ratio` of itself. `mirror`: one step in closed form, the minimiser of
     the linearised loss plus KL(q || p) / eta, which is softmax(z - eta * g).
+
+    Three settings known from the release make a gradient depend on more than the hard tokens,
+    so no cached one is the literal algorithm's (`NablaConfig.exact` refuses them). Without
+    `exact` they work on the gradients of the sweep at hand: `weight_decay` (decoupled) shrinks
+    the row under optimisation alone; `gumbel_noise` is the scale of the noise added to the
+    logits at every step; with `update_postfix` the n-th candidate of a response has been
+    through n runs of the optimiser, one for each candidate before it and its own.
     """
 
     optimizer: Literal["adam", "mirror"] = "adam"
@@ -75,8 +82,14 @@ class DTO:
     beta2: float = 0.999
     eps: float = 1e-8
     eta: float = 1.0
+    weight_decay: float = 0.0
+    gumbel_noise: float = 0.0
+    update_postfix: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("weight_decay", "gumbel_noise"):
+            value = getattr(self, name)
+            _check(value >= 0, f"dto.{name} must be at least 0, got {value}")
         _check(self.max_iters >= 0, f"max_iters must be at least 0, got {self.max_iters}")
         _check(
             0 <= self.warmup_steps <= self.max_iters,
@@ -119,6 +132,8 @@ class NablaConfig:
     `speculate`: proposals rolled out and judged as one batch. With `take: first` the first
     acceptance in order wins and traces do not depend on it; with `take: best` the batch's
     best does.
+    `exact`: every decision is that of the literal algorithm with a fresh gradient at every
+    position; settings that cannot keep this promise are refused.
     """
 
     max_rollouts: int = 8
@@ -132,8 +147,16 @@ class NablaConfig:
     ranked: Ranked = field(default_factory=Ranked)
     speculate: int = 1
     take: Literal["first", "best"] = "first"
+    exact: bool = True
 
     def __post_init__(self) -> None:
+        names = ("weight_decay", "gumbel_noise", "update_postfix")
+        inexact = [f"dto.{n}={getattr(self.dto, n)}" for n in names if getattr(self.dto, n)]
+        _check(
+            not (self.exact and inexact),
+            f"exact: true refuses {', '.join(inexact)}: cached gradients would not be those of "
+            "the literal algorithm; leave it out, or set exact: false",
+        )
         _check(self.max_rollouts >= 0, f"max_rollouts must be at least 0, got {self.max_rollouts}")
         _check(self.speculate >= 1, f"speculate must be at least 1, got {self.speculate}")
 
@@ -219,6 +242,8 @@ class Engine:
     A batch holds at most `max_batch` sequences and about `max_batch_tokens` tokens,
     padding included. `reuse` keeps the keys and values of a response in flight, so that a
     shared prefix is never read twice; without it prefixes are read again and memory is saved.
+    `checkpoint` keeps no activations inside a layer during a sweep and computes them again on
+    the way back; sweeps then read their whole prefix.
     """
 
     device: str = "auto"
@@ -226,6 +251,7 @@ class Engine:
     max_batch: int = 32
     max_batch_tokens: int = 65536
     reuse: bool = True
+    checkpoint: bool = False
 
     def __post_init__(self) -> None:
         _check(self.max_batch >= 1, f"max_batch must be at least 1, got {self.max_batch}")

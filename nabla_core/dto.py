@@ -28,7 +28,8 @@ class Rows:
     x `[n, V]` logits or `[n, D]` latents; m, v Adam's moments of the same shape; t int64
     `[n]` steps taken; hard int64 `[n]` the token whose gradient row holds now; y int64 `[n]`
     the rolled-out tokens; top int64 `[n]` the argmax the rows started with; head, the
-    LM's output layer, turns latents into logits, None where x are logits; banned bool `[V]`.
+    LM's output layer, turns latents into logits, None where x are logits; banned bool `[V]`;
+    stream int64 `[n]` seeds each row's Gumbel noise.
     """
 
     x: Tensor
@@ -38,18 +39,27 @@ class Rows:
     hard: Tensor
     y: Tensor
     top: Tensor
+    stream: Tensor
     head: nn.Linear | None
     banned: Tensor
 
     @classmethod
     def start(
-        cls, x: Tensor, y: Tensor, head: nn.Linear | None, banned: Tensor, *, anchored: bool
+        cls,
+        x: Tensor,
+        y: Tensor,
+        head: nn.Linear | None,
+        banned: Tensor,
+        *,
+        anchored: bool,
+        stream: Tensor | None = None,
     ) -> Rows:
         """Fresh rows. `anchored`: the hard token is the rolled-out one until the argmax
         leaves where it started; otherwise it is the argmax from the beginning."""
         zeros = torch.zeros_like(x)
         steps = torch.zeros_like(y)
-        rows = cls(x.clone(), zeros, zeros.clone(), steps, y, y, y, head, banned)
+        stream = torch.zeros_like(y) if stream is None else stream
+        rows = cls(x.clone(), zeros, zeros.clone(), steps, y, y, y, stream, head, banned)
         rows.top = rows.logits().argmax(-1)
         rows.hard = (y if anchored else rows.top).clone()
         return rows
@@ -63,6 +73,11 @@ class Rows:
         for name in _STATE:
             getattr(self, name)[index] = getattr(part, name)
 
+    def restart(self, index: list[int]) -> None:
+        """Give some of the rows a fresh optimiser; they stay where they are."""
+        for tensor in (self.m, self.v, self.t):
+            tensor[index] = 0
+
     def logits(self) -> Tensor:
         """fp32 `[n, V]`, -inf at banned tokens."""
         z = self.x
@@ -72,7 +87,7 @@ class Rows:
         return z.masked_fill(self.banned, float("-inf"))
 
 
-_STATE = ("x", "m", "v", "t", "hard", "y", "top")
+_STATE = ("x", "m", "v", "t", "hard", "y", "top", "stream")
 
 
 def optimise(rows: Rows, g: Tensor, config: DTO, *, anchored: bool) -> Tensor:
@@ -92,7 +107,7 @@ def optimise(rows: Rows, g: Tensor, config: DTO, *, anchored: bool) -> Tensor:
         if not active.any():
             break
         _adam_step(rows, g, active, config)
-        top = rows.logits().argmax(-1)
+        top = (rows.logits() + _noise(rows, config)).argmax(-1)
         now = torch.where(top == rows.top, rows.y, top) if anchored else top
         rows.hard = torch.where(active, now, rows.hard)
     return rows.t >= config.max_iters
@@ -109,7 +124,7 @@ def learning_rate(config: DTO, t: Tensor) -> Tensor:
 
 
 def _adam_step(rows: Rows, g: Tensor, active: Tensor, config: DTO) -> None:
-    soft = rows.logits().softmax(-1)
+    soft = (rows.logits() + _noise(rows, config)).softmax(-1)
     d = soft * (g - (soft * g).sum(-1, keepdim=True))
     if rows.head is not None:
         d = d @ rows.head.weight.float()
@@ -120,5 +135,17 @@ def _adam_step(rows: Rows, g: Tensor, active: Tensor, config: DTO) -> None:
     rate = learning_rate(config, rows.t)[:, None] / (1 - config.beta1**t)
     scale = (1 - config.beta2**t).sqrt()
     step = rate.float() * rows.m / (rows.v.sqrt() / scale.float() + config.eps)
+    if config.weight_decay:
+        step = step + config.weight_decay * learning_rate(config, rows.t)[:, None].float() * rows.x
     rows.x = torch.where(on, rows.x - step, rows.x)
     rows.t = rows.t + active
+
+
+def _noise(rows: Rows, config: DTO) -> Tensor | float:
+    """Gumbel noise `[n, V]` of each row's present step; the same wherever the row is run."""
+    if not config.gumbel_noise:
+        return 0.0
+    found = torch.empty(len(rows.t), rows.banned.numel())
+    for row, stream, t in zip(found, rows.stream.tolist(), rows.t.tolist(), strict=True):
+        row.exponential_(generator=torch.Generator().manual_seed(stream + t))
+    return -config.gumbel_noise * found.log().to(rows.x.device)

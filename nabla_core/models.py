@@ -144,6 +144,17 @@ def reward_model(model: Any, tokenizer: Any, identity: Identity) -> RewardModel:
     )
 
 
+def checkpoint_layers(model: LanguageModel | RewardModel) -> None:
+    """Let the layers of a model's body be checkpointed. Raises ModelError where they cannot."""
+    body: Any = model.body
+    if not body.supports_gradient_checkpointing:
+        raise ModelError(
+            f"engine.checkpoint: true: {model.identity.name} ({type(body).__name__}) has no "
+            "layers that can be checkpointed"
+        )
+    body.gradient_checkpointing_enable({"use_reentrant": False})
+
+
 def identify(path: str, revision: str | None) -> Identity:
     """A local folder's revision is a digest of its config and weights (first and last MiB
     and the size of each file: enough to notice another checkpoint, quick on any size)."""

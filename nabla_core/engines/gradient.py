@@ -28,13 +28,25 @@ class Slopes:
 
 
 class GradientGuide:
-    """An LM and a reward model, swept together. See `sweeps.Guide`."""
+    """An LM and a reward model, swept together. See `sweeps.Guide`.
 
-    def __init__(self, lm: LanguageModel, reader: Reader, *, judges: bool, keep: bool) -> None:
+    `keep`: leave memories for later sweeps. `checkpoint`: see `config.Engine`.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        reader: Reader,
+        *,
+        judges: bool,
+        keep: bool,
+        checkpoint: bool = False,
+    ) -> None:
         self.lm = lm
         self.reader = reader
         self.judges = judges
-        self._keep = keep
+        self._keep = keep and not checkpoint
+        self._checkpoint = checkpoint
 
     @property
     def vocabulary(self) -> VocabularyMap:
@@ -59,13 +71,15 @@ class GradientGuide:
     ) -> tuple[list[LMRead], list[RMRead]]:
         """One forward and backward pass of both models over each response. The LM's backward
         pass is left out where the likelihood has no weight in the objective."""
+        slope = config.objective.nll_coeff != 0
+        whole = self._checkpoint
         lm_tasks = [
-            Task(t.context, t.tokens, t.start, memory)
+            Task(t.context, t.tokens, t.start, None if slope and whole else memory)
             for t, memory in zip(tasks, lm_memories, strict=True)
         ]
-        lm_reads = read_lm(self.lm, lm_tasks, gradient=config.objective.nll_coeff != 0)
+        lm_reads = read_lm(self.lm, lm_tasks, gradient=slope, checkpoint=whole)
         frames = [t.context.guide for t in tasks]
-        rm_reads = self.reader.read(tasks, frames, gradient=True, keep=self._keep)
+        rm_reads = self.reader.read(tasks, frames, gradient=True, keep=self._keep, checkpoint=whole)
         for task, lm_task in zip(tasks, lm_tasks, strict=True):
             task.cost += lm_task.cost
             task.book(paper_calls=4)

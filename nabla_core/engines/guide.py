@@ -22,6 +22,7 @@ from nabla_core.config import Objective
 from nabla_core.engines.memory import Memory
 from nabla_core.engines.passes import BLOCK, Likelihood, Reading, likelihood, read
 from nabla_core.errors import ContextError, NonFiniteError
+from nabla_core.flops import Shape
 from nabla_core.models import LanguageModel, RewardModel
 from nabla_core.requests import Context
 from nabla_core.types import Cost
@@ -90,6 +91,7 @@ class Reader:
         *,
         gradient: bool,
         keep: bool,
+        checkpoint: bool = False,
     ) -> list[RMRead]:
         """Rewards, and with `gradient` their slopes, of a batch of responses.
 
@@ -108,7 +110,14 @@ class Reader:
             memory = task.memory.shared(tokens[: len(before) + task.start]) if task.memory else None
             readings.append(Reading(tokens, memory if memory and memory.length else None))
         with torch.set_grad_enabled(gradient):
-            done = read(self.rm.body, self.rm.table, readings, gradient=gradient, keep=keep)
+            done = read(
+                self.rm.body,
+                self.rm.table,
+                readings,
+                gradient=gradient,
+                keep=keep,
+                checkpoint=checkpoint,
+            )
             last = torch.tensor([r.fed - 1 for r in readings], device=self.rm.device)
             ends = done.hidden[torch.arange(len(tasks), device=last.device), last]
             rewards = self.rm.score(ends).float().squeeze(-1)
@@ -129,25 +138,25 @@ class Reader:
                 ].float()
             memory = done.memory(row, len(before) + len(body)) if keep else None
             replies.append(RMRead(task.start, rewards[row].item(), slope, memory))
-            self._book(task, reading, gradient)
+            self._book(task, reading, gradient, checkpoint)
         check_finite("reward", [r.reward for r in replies])
         if gradient:
             check_finite("reward gradient", [r.slope for r in replies if r.slope is not None])
         return replies
 
-    def _book(self, task: Task, reading: Reading, gradient: bool) -> None:
-        shape = self.rm.shape
+    def _book(self, task: Task, reading: Reading, gradient: bool, checkpoint: bool) -> None:
         passes = 2 if gradient else 1
         task.book(
             rm_forward=1,
             rm_backward=passes - 1,
             token_passes=reading.fed * passes,
-            flops=shape.forward(reading.fed, reading.held)
-            + (shape.backward(reading.fed, reading.held) if gradient else 0.0),
+            flops=_body_flops(self.rm.shape, reading, gradient, checkpoint),
         )
 
 
-def read_lm(lm: LanguageModel, tasks: Sequence[Task], *, gradient: bool) -> list[LMRead]:
+def read_lm(
+    lm: LanguageModel, tasks: Sequence[Task], *, gradient: bool, checkpoint: bool = False
+) -> list[LMRead]:
     """The LM's view of a batch of responses, and with `gradient` the slopes of their
     log-likelihood with respect to the response's input embeddings.
 
@@ -160,7 +169,9 @@ def read_lm(lm: LanguageModel, tasks: Sequence[Task], *, gradient: bool) -> list
         memory = task.memory.shared(tokens[:held]) if task.memory else None
         readings.append(Reading(tokens, memory if memory and memory.length else None))
     with torch.set_grad_enabled(gradient):
-        done = read(lm.body, lm.table, readings, gradient=gradient, keep=False)
+        done = read(
+            lm.body, lm.table, readings, gradient=gradient, keep=False, checkpoint=checkpoint
+        )
     spans = []
     for task, reading in zip(tasks, readings, strict=True):
         first = len(task.context.lm) - 1 + task.start - reading.held
@@ -191,23 +202,31 @@ def read_lm(lm: LanguageModel, tasks: Sequence[Task], *, gradient: bool) -> list
             None,
         )
         replies.append(LMRead(task.start, hidden[here].detach(), part, slope))
-        _book_lm(lm, task, reading, count, gradient)
+        _book_lm(lm, task, reading, count, gradient, checkpoint)
     check_finite("log-likelihood", [r.says.log_probability for r in replies])
     if gradient:
         check_finite("likelihood gradient", [r.slope for r in replies if r.slope is not None])
     return replies
 
 
-def _book_lm(lm: LanguageModel, task: Task, reading: Reading, rows: int, gradient: bool) -> None:
+def _book_lm(
+    lm: LanguageModel, task: Task, reading: Reading, rows: int, gradient: bool, checkpoint: bool
+) -> None:
     passes = 2 if gradient else 1
     task.book(
         lm_forward=1,
         lm_backward=passes - 1,
         token_passes=reading.fed * passes,
-        flops=lm.shape.forward(reading.fed, reading.held)
-        + lm.shape.head(rows) * passes
-        + (lm.shape.backward(reading.fed, reading.held) if gradient else 0.0),
+        flops=_body_flops(lm.shape, reading, gradient, checkpoint) + lm.shape.head(rows) * passes,
     )
+
+
+def _body_flops(shape: Shape, reading: Reading, gradient: bool, checkpoint: bool) -> float:
+    """Checkpointed layers run forward once more on the way back."""
+    forward = shape.forward(reading.fed, reading.held)
+    if not gradient:
+        return forward
+    return forward * (2 if checkpoint else 1) + shape.backward(reading.fed, reading.held)
 
 
 def gradient_rows(

@@ -11,7 +11,7 @@ may never.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -39,10 +39,12 @@ from nabla_core.types import Cost
 @dataclass(eq=False)
 class _Candidate:
     """One position. `needs` is the hard sequence whose gradient it waits for; `selected` turns
-    False where the gradient is too small; `proposal` is the outcome."""
+    False where the gradient is too small; `proposal` is the outcome. `earlier` counts the
+    candidates before it."""
 
     position: int
     needs: tuple[int, ...]
+    earlier: int
     grad_norm: float = 0.0
     selected: bool = True
     proposal: Proposal | None = None
@@ -102,7 +104,10 @@ class LeftToRight:
     def _plan(self, gradients: Gradients) -> _Plan:
         if gradients.plan is None:
             gradients.plan = _Plan(
-                [_Candidate(i, _hard_sequence(gradients, i, None)) for i in uncertain(gradients)]
+                [
+                    _Candidate(i, _hard_sequence(gradients, i, None), n)
+                    for n, i in enumerate(uncertain(gradients))
+                ]
             )
         plan: _Plan = gradients.plan
         return plan
@@ -165,7 +170,8 @@ class LeftToRight:
         for (_, candidate), size in zip(block, sizes, strict=True):
             candidate.grad_norm = size
             candidate.selected = size >= config.select.grad_threshold
-        rows = self._start(block, states, logits, config)
+        rows = self._start(block, states, logits, config, keys)
+        runs = [1 + c.earlier * config.dto.update_postfix for _, c in block]
         kept = [k for k, (_, c) in enumerate(block) if c.selected]
         current = first.clone()
         finished: list[int] = []
@@ -173,9 +179,14 @@ class LeftToRight:
             part, g = rows.take(kept), current[kept]
             done = optimise(part, g, config.dto, anchored=config.anchor == "rollout").tolist()
             rows.put(kept, part)
-            finished += [k for k, d in zip(kept, done, strict=True) if d]
+            ended = [k for k, d in zip(kept, done, strict=True) if d]
             moved = [k for k, d in zip(kept, done, strict=True) if not d]
-            kept = self._follow(block, moved, rows, current, logits)
+            for k in ended:
+                runs[k] -= 1
+            again = [k for k in ended if runs[k]]
+            rows.restart(again)
+            finished += [k for k in ended if not runs[k]]
+            kept = again + self._follow(block, moved, rows, current, logits)
         if finished:
             chosen = [block[k] for k in finished]
             self._finish(chosen, rows.take(finished), first[finished], config, keys)
@@ -198,13 +209,22 @@ class LeftToRight:
         return known
 
     def _start(
-        self, block: list[_Due], states: Tensor, logits: Tensor, config: NablaConfig
+        self,
+        block: list[_Due],
+        states: Tensor,
+        logits: Tensor,
+        config: NablaConfig,
+        keys: dict[int, DrawKey],
     ) -> Rows:
         y = torch.tensor([g.response.tokens[c.position] for g, c in block], device=logits.device)
         latent = config.dto.variable == "latents"
         head = self._guide.lm.head if latent else None
         x = states.float() if latent else logits
-        return Rows.start(x, y, head, self._banned, anchored=config.anchor == "rollout")
+        stream = None
+        if config.dto.gumbel_noise:
+            stream = torch.tensor([_noise_seed(keys[id(g)], c.position) for g, c in block])
+        anchored = config.anchor == "rollout"
+        return Rows.start(x, y, head, self._banned, anchored=anchored, stream=stream)
 
     def _rows(self, block: list[_Due], sequences: list[tuple[int, ...]], logits: Tensor) -> Tensor:
         chosen = [
@@ -247,3 +267,8 @@ def _hard_sequence(gradients: Gradients, position: int, hard: int | None) -> tup
     top = gradients.lm.says.top[position - gradients.start :].tolist()
     first = top[0] if hard is None else hard
     return (*y[:position], first, *top[1:])
+
+
+def _noise_seed(key: DrawKey, position: int) -> int:
+    """Seeds the Gumbel noise of one position; steps count on from it."""
+    return int(uniform(replace(key, purpose="gumbel"), position) * 2**52)

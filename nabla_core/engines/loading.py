@@ -20,7 +20,13 @@ from nabla_core.engines.rollouts import RolloutEngine
 from nabla_core.engines.sweeps import Guide, ScoreEngine, SweepEngine
 from nabla_core.engines.text import TextEngine
 from nabla_core.errors import ModelError
-from nabla_core.models import LanguageModel, RewardModel, load_language_model, load_reward_model
+from nabla_core.models import (
+    LanguageModel,
+    RewardModel,
+    checkpoint_layers,
+    load_language_model,
+    load_reward_model,
+)
 from nabla_core.types import Identity
 from nabla_core.vocab import fingerprint, map_vocabulary
 
@@ -79,8 +85,13 @@ def build_engines(
         asked: Guide = guide
         model: LanguageModel | RewardModel = guide.head
     else:
-        asked = GradientGuide(lm, guide, judges=guide is judge, keep=engine.reuse)
+        asked = GradientGuide(
+            lm, guide, judges=guide is judge, keep=engine.reuse, checkpoint=engine.checkpoint
+        )
         model = guide.rm
+        if engine.checkpoint:
+            for swept in (lm, guide.rm):
+                checkpoint_layers(swept)
     return Engines(
         TextEngine(lm, judge.rm, model),
         ScoreEngine(judge, rows, tokens, keep=engine.reuse),

@@ -6,13 +6,15 @@ come from memory they are left-padded in front of it, and a mask and position id
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from nabla_core.engines.memory import Memory, cut, from_cache, left_mask, stack, to_cache
 
@@ -62,12 +64,19 @@ class Pass:
 
 
 def read(
-    body: Any, table: Tensor, readings: Sequence[Reading], *, gradient: bool, keep: bool
+    body: Any,
+    table: Tensor,
+    readings: Sequence[Reading],
+    *,
+    gradient: bool,
+    keep: bool,
+    checkpoint: bool = False,
 ) -> Pass:
     """Run a batch through a body by its input embeddings.
 
     With `gradient` the graph is kept from `embeddings` to `hidden`; call inside grad mode.
-    With `keep` (or any history) keys and values are kept too.
+    With `keep` (or any history) keys and values are kept too. With `checkpoint` the graph
+    holds the inputs of layers alone; there can be no history then, and nothing is kept.
     """
     device = table.device
     width = max(r.fed for r in readings)
@@ -85,9 +94,25 @@ def read(
         given["past_key_values"] = to_cache(kv)
     elif keep:
         given["past_key_values"] = DynamicCache()
-    output = body(inputs_embeds=embeddings, use_cache="past_key_values" in given, **given)
+    layers = _checkpointed(body) if gradient and checkpoint else nullcontext()
+    with layers:
+        output = body(inputs_embeds=embeddings, use_cache="past_key_values" in given, **given)
     cache = given.get("past_key_values")
     return Pass(readings, embeddings, output.last_hidden_state, cache, history)
+
+
+@contextmanager
+def _checkpointed(body: Any) -> Iterator[None]:
+    """Layers checkpoint while they think they train; what is inside them still does not, so
+    no dropout wakes up."""
+    layers = [m for m in body.modules() if isinstance(m, GradientCheckpointingLayer)]
+    try:
+        for layer in layers:
+            layer.training = True
+        yield
+    finally:
+        for layer in layers:
+            layer.training = False
 
 
 @dataclass(eq=False)

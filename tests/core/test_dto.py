@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -243,3 +244,34 @@ def test_banned_tokens_are_never_reached_and_pull_no_other():
 def test_impossible_settings_are_refused_by_name(settings: dict[str, object], named: str):
     with pytest.raises(ValueError, match=named):
         DTO(**settings)  # type: ignore[arg-type]
+
+
+def test_weight_decay_is_decoupled_and_of_the_row_alone():
+    dto = DTO(learning_rate=0.02, weight_decay=0.5, max_iters=1)
+    x, g = random(N, V, scale=3.0), random(N, V, seed=1)
+    rows, plain = start(x, torch.arange(N)), start(x, torch.arange(N))
+    optimise(rows, g, dto, anchored=True)
+    optimise(plain, g, replace(dto, weight_decay=0.0), anchored=True)
+    torch.testing.assert_close(rows.x, plain.x - 0.02 * 0.5 * x)
+
+
+def test_gumbel_noise_is_a_rows_own_and_repeats():
+    """Rows taken out or put beside others move as before; other streams move differently."""
+    dto = DTO(learning_rate=0.05, gumbel_noise=1.0, max_iters=5)
+    x, g = random(N, V, scale=3.0), random(N, V, seed=1)
+    stream = torch.arange(N) * 1000
+
+    def run(index: list[int], streams: Tensor) -> Rows:
+        y = x[index].argmax(-1)
+        rows = Rows.start(x[index], y, None, NONE_BANNED, anchored=True, stream=streams)
+        optimise(rows, g[index], dto, anchored=True)
+        return rows
+
+    everything = list(range(N))
+    whole, part = run(everything, stream), run([4, 1], stream[[4, 1]])
+    assert torch.equal(whole.x[[4, 1]], part.x)
+    assert torch.equal(whole.hard[[4, 1]], part.hard)
+    assert not torch.equal(whole.x, run(everything, stream + 7).x)
+    quiet = start(x, x.argmax(-1))
+    optimise(quiet, g, replace(dto, gumbel_noise=0.0), anchored=True)
+    assert (whole.t < quiet.t).any(), "noise never moved an argmax"

@@ -196,6 +196,49 @@ def test_mirror_proposals_are_the_closed_form(family: Family):
         assert changes(proposals) == expected
 
 
+def test_update_postfix_runs_a_candidate_once_for_each_before_it(plain: Family):
+    """In closed form: the n-th candidate's logits have moved n mirror steps."""
+    config = greedy_search(
+        dto=DTO(optimizer="mirror", eta=0.3, update_postfix=True),
+        resample=Sampling(0.7),
+        exact=False,
+    )
+    engines = plain.engines()
+    literal = Literal(plain, engines)
+    contexts, responses = rolled_out(engines, 4)
+    found = proposed(engines, contexts, responses, config)
+    moved = 0
+    for context, response, proposals in zip(contexts, responses, found, strict=True):
+        y = response.tokens
+        g = literal.gradient(context, y, config.objective)
+        with torch.no_grad():
+            log_p = literal.log_p(context, one_hots(y, len(literal.ids)))
+        expected, runs = [], 0
+        for i in range(len(y)):
+            if log_p[i].exp().max() > config.select.confidence_threshold:
+                continue
+            runs += 1
+            row = log_p[i].double() - 0.3 * runs * g[i]
+            row[literal.vocabulary :] = float("-inf")
+            b = sample_token(row, config.resample, uniform(KEY, i))
+            if b != y[i]:
+                expected.append((i, y[i], b))
+        assert changes(proposals) == expected
+        moved += len(expected) * (runs > 1)
+    assert moved
+
+
+def test_noise_changes_proposals_and_repeats(plain: Family):
+    """Gumbel noise is keyed by prompt and position: another key, other proposals."""
+    engines = plain.engines()
+    contexts, responses = rolled_out(engines, 4)
+    noisy = greedy_search(dto=dto(0.3, gumbel_noise=2.0), exact=False)
+    once, twice = (proposed(engines, contexts, responses, noisy) for _ in range(2))
+    plainly = proposed(engines, contexts, responses, greedy_search(dto=dto(0.3)))
+    assert once == twice
+    assert [changes(p) for p in once] != [changes(p) for p in plainly]
+
+
 def test_the_numbers_of_a_proposal(plain: Family):
     engines = plain.engines()
     literal = Literal(plain, engines)

@@ -40,11 +40,13 @@ def close(found: Tensor, expected: Tensor) -> None:
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
-@pytest.mark.parametrize("reuse", [True, False])
+@pytest.mark.parametrize(
+    "memory", [{}, {"reuse": False}, {"checkpoint": True}], ids=["reuse", "anew", "checkpoint"]
+)
 def test_gradient_rows_equal_autograd_through_one_hots(
-    family: Family, objective: Objective, reuse: bool
+    family: Family, objective: Objective, memory: dict[str, bool]
 ):
-    engines = family.engines(Engine(device="cpu", reuse=reuse))
+    engines = family.engines(Engine(device="cpu", **memory))
     literal = Literal(family, engines)
     contexts, responses = rolled_out(engines)
     config = NablaConfig(objective=objective)
@@ -58,6 +60,29 @@ def test_gradient_rows_equal_autograd_through_one_hots(
         real = literal.vocabulary
         assert found.shape == expected.shape
         close(found[:, :real], expected[:, :real])
+
+
+def test_checkpointed_sweeps_hold_less_and_book_the_second_forward(family: Family):
+    """The graph of a sweep holds the inputs of layers alone, and no module is left training."""
+    held, flops = {}, {}
+    for checkpoint in (False, True):
+        engines = family.engines(Engine(device="cpu", reuse=False, checkpoint=checkpoint))
+        (context,), (response,) = rolled_out(engines, 1)
+        saved: list[int] = []
+
+        def note(tensor: torch.Tensor, saved: list[int] = saved) -> torch.Tensor:
+            saved.append(tensor.nbytes)
+            return tensor
+
+        engine = engines.serving(Sweep)
+        engine.submit(0, Sweep(context, response, 0, NablaConfig()))
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            ((_, reply),) = engine.step()
+        assert not isinstance(reply, Exception)
+        held[checkpoint], flops[checkpoint] = sum(saved), reply.cost.flops
+        assert not any(m.training for m in engine._guide.lm.body.modules())
+    assert held[True] < held[False] / 3
+    assert flops[True] > flops[False]
 
 
 @pytest.mark.parametrize("reuse", [True, False])

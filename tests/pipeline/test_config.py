@@ -25,6 +25,15 @@ def test_every_config_in_the_repository_loads_and_says_how_to_run_it(path):
     assert load(GenerateConfig, [path]).run_dir.startswith("runs/")
 
 
+def test_what_exactness_refuses_is_there_without_it():
+    keys = ("weight_decay=0.1", "gumbel_noise=0.5", "update_postfix=true")
+    asked = [f"decoding.nabla.dto.{key}" for key in keys]
+    with pytest.raises(ConfigError, match="weight_decay=0.1, dto.gumbel_noise=0.5, dto.update_po"):
+        load(GenerateConfig, [], asked)
+    nabla = load(GenerateConfig, [], [*asked, "decoding.nabla.exact=false"]).decoding.nabla
+    assert (nabla.dto.weight_decay, nabla.dto.update_postfix) == (0.1, True)
+
+
 def test_overrides_beat_files_and_files_beat_defaults(tmp_path):
     file = write(tmp_path, "seed: 1\nsamples_per_prompt: 3\n")
     config = load(GenerateConfig, [file], ["seed=2", "decoding.nabla.max_rollouts=5"])
@@ -47,6 +56,10 @@ def test_the_resolved_config_reads_back_to_the_same_one(tmp_path):
         ("decoding.nabla.max_rollouts=1.5", ["decoding.nabla.max_rollouts", "Integer"]),
         ("decoding.method=magic", ["decoding.method", "magic", "nabla", "best_of_n"]),
         ("decoding.nabla.dto.max_iters=-1", ["max_iters must be at least 0, got -1"]),
+        ("decoding.nabla.dto.weight_decay=0.1", ["exact: true refuses dto.weight_decay=0.1"]),
+        ("decoding.nabla.dto.gumbel_noise=1", ["exact: true refuses dto.gumbel_noise=1.0"]),
+        ("decoding.nabla.dto.update_postfix=true", ["exact: true refuses dto.update_postfix=True"]),
+        ("decoding.nabla.dto.gumbel_noise=-1", ["dto.gumbel_noise must be at least 0, got -1"]),
         ("cluster.actors.min=5", ["cluster.actors", "min=5"]),
         ("store.flush_rows=0", ["store.flush_rows must be at least 1"]),
         ("seed", ["'seed' is not of the form key=value"]),
