@@ -49,7 +49,7 @@ def terminable() -> Iterator[None]:
 def close_table(run_dir: str, outcome: Outcome) -> None:
     """How the run ended, from the committed rows."""
     totals = outcome.totals
-    table = Table(title=_headline(run_dir, outcome), title_justify="left", show_header=False)
+    table = Table(title=headline(run_dir, outcome), title_justify="left", show_header=False)
     table.add_row("rows", f"{outcome.finished} of {outcome.total}")
     if outcome.dead:
         errors = ", ".join(f"{n} {kind}" for kind, n in totals["dead_by_error"].items())
@@ -73,7 +73,8 @@ def close_table(run_dir: str, outcome: Outcome) -> None:
     _OUT.print(table)
 
 
-def _headline(run_dir: str, outcome: Outcome) -> str:
+def headline(run_dir: str, outcome: Outcome) -> str:
+    """The run folder and how its run ended."""
     if outcome.hopeless:
         return f"{run_dir}: ended early, too many dead letters (max_dead_fraction)"
     return f"{run_dir}: {'was already done' if outcome.already else 'done'}"

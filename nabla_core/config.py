@@ -247,7 +247,8 @@ class LM:
 class Reward:
     """The reward models, each a folder, a hub id, or "embedded".
 
-    The judge decides acceptance and is what traces store; the guide gives gradients.
+    The judge decides acceptance and is what traces store; the guide gives gradients, or is
+    a folder of `jobs.train_guide` whose head predicts what tokens are worth.
     Without a guide the judge plays both roles. `min_coverage` is the share of the LM's
     vocabulary that a reward model must know for its gradients to be used.
     """

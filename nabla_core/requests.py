@@ -88,6 +88,16 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
+class Choices:
+    """The LM's likeliest tokens at one position and their log-probabilities, the token taken
+    first and the others in falling order. `confidence` is the LM's top probability."""
+
+    confidence: float
+    tokens: tuple[int, ...]
+    log_probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Render(Request[Context]):
     """Turn a prompt into ids: chat template, system prompt, checks of length."""
 
@@ -166,8 +176,18 @@ class Propose(Request[list[Proposal]]):
     tried: frozenset[tuple[int, int]] = frozenset()
 
 
-Flow = Generator[Sequence[Request[Any]], Sequence[Any], Trace]
+@dataclass(frozen=True, slots=True)
+class Likeliest(Request[list[Choices]]):
+    """The LM's `count` likeliest tokens at every position of a response, the token taken among
+    them."""
+
+    context: Context
+    response: Response
+    count: int
+
+
 Asking = Generator[Sequence[Request[Any]], Sequence[Any], R]
+Flow = Asking[Trace]
 
 
 def ask(request: Request[R]) -> Asking[R]:

@@ -10,28 +10,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from nabla_core.engines.base import Engine, Engines, Reply
-from nabla_core.requests import Flow, Request
-from nabla_core.types import Cost, Trace
+from nabla_core.requests import Asking, Request
+from nabla_core.types import Cost
 
-Done = Callable[[Trace | Exception], None]
+# What a flow returns: a trace, or another record with a `cost`.
+R = TypeVar("R")
+Done = Callable[[R | Exception], None]
 
 
 @dataclass(eq=False)
 class _Running:
     """A flow that waits: `replies` fill up in any order, `missing` counts those not here."""
 
-    flow: Flow
-    done: Done
+    flow: Asking[Any]
+    done: Done[Any]
     cost: Cost = field(default_factory=Cost)
     replies: list[Any] = field(default_factory=list)
     missing: int = 0
 
 
 class Scheduler:
-    """Drives flows to their traces. Not thread-safe: one thread submits and steps.
+    """Drives flows to their ends. Not thread-safe: one thread submits and steps.
+
+    What a flow returns is a dataclass with a field `cost`, which is filled in here.
 
     An exception raised by an engine for one request is thrown into the flow that asked, and
     ends that flow alone unless it catches it; `done` then receives the exception.
@@ -48,8 +52,8 @@ class Scheduler:
         """Flows submitted and not finished."""
         return self._in_flight
 
-    def submit(self, flow: Flow, done: Done) -> None:
-        """Start a flow; `done` is called once, with its trace or its exception."""
+    def submit(self, flow: Asking[R], done: Done[R]) -> None:
+        """Start a flow; `done` is called once, with its result or its exception."""
         self._in_flight += 1
         self._advance(_Running(flow, done), lambda: next(flow))
 
@@ -83,8 +87,7 @@ class Scheduler:
             try:
                 requests = list(move())
             except StopIteration as stop:
-                trace: Trace = stop.value
-                return self._finish(running, replace(trace, cost=running.cost))
+                return self._finish(running, replace(stop.value, cost=running.cost))
             except Exception as error:  # noqa: BLE001 - handed to `done`, the flow's owner
                 return self._finish(running, error)
             running.replies = [None] * len(requests)
@@ -106,7 +109,7 @@ class Scheduler:
             self._owner[self._tickets] = (running, index)
             engine.submit(self._tickets, request)
 
-    def _finish(self, running: _Running, result: Trace | Exception) -> None:
+    def _finish(self, running: _Running, result: Any) -> None:
         self._in_flight -= 1
         running.done(result)
 
@@ -128,20 +131,20 @@ def _fullness(engine: Engine) -> float:
 
 
 def drive(
-    flows: Iterable[Flow],
+    flows: Iterable[Asking[R]],
     engines: Engines,
     *,
     in_flight: int = 96,
     failed: Callable[[int, Exception], None] | None = None,
-) -> Iterator[Trace]:
-    """Yield traces as flows finish, in no particular order.
+) -> Iterator[R]:
+    """Yield results as flows finish, in no particular order.
 
     Keeps `in_flight` flows going: about three times the batch size, for at exactly the
     batch size prompts drift out of phase into near-empty batches. A flow's exception is
     raised here, unless `failed` takes it with the flow's index; the others then go on.
     """
     scheduler = Scheduler(engines)
-    finished: list[tuple[int, Trace | Exception]] = []
+    finished: list[tuple[int, R | Exception]] = []
     source = enumerate(flows)
     exhausted = False
     try:
@@ -155,7 +158,7 @@ def drive(
             if scheduler.in_flight:
                 scheduler.step()
             for index, result in finished:
-                if isinstance(result, Trace):
+                if not isinstance(result, Exception):
                     yield result
                 elif failed is not None:
                     failed(index, result)

@@ -88,8 +88,9 @@ class Revision:
 
     `confidence` is the LM's top probability at `position` (None where nobody looked),
     `grad_norm` the L2 norm of the gradient row there (0 where no gradient was taken),
-    `predicted_gain` the first-order change of `-loss` when `from_token` becomes `to_token`.
-    Rewards are the judge's.
+    `predicted_gain` the first-order change of `-loss` when `from_token` becomes `to_token`
+    (with a head as guide: of the predicted advantages, and what the head predicts). Rewards
+    are the judge's.
     """
 
     position: int

@@ -57,5 +57,6 @@ def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat.update(_flatten(value, f"{prefix}{key}."))
         else:
-            flat[f"{prefix}{key}"] = value
+            # Read back from YAML, a tuple is a list.
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
     return flat

@@ -27,3 +27,8 @@ def _taken(token: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def carried() -> dict[str, str]:
+    """The variable, where set, for processes that do not inherit it."""
+    return {VARIABLE: os.environ[VARIABLE]} if VARIABLE in os.environ else {}

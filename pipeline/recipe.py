@@ -13,7 +13,7 @@ from nabla_core.config import LM, Decoding, Engine, Reward
 from nabla_core.engines.base import Engines
 from nabla_core.errors import ModelError
 from nabla_core.methods import flow
-from nabla_core.requests import Flow
+from nabla_core.requests import Asking, Flow
 from nabla_core.templates import render_for_lm
 from nabla_core.types import Prompt, Trace
 from pipeline.schema import TRACES, prompt_columns, trace_columns
@@ -27,7 +27,7 @@ class Maker(Protocol):
     @property
     def engines(self) -> Engines: ...
 
-    def flow(self, prompt: Prompt) -> Flow:
+    def flow(self, prompt: Prompt) -> Asking[Any]:
         """The generator that works on the prompt."""
 
     def row(self, prompt: Prompt, result: Any) -> dict[str, Any]:
@@ -81,7 +81,10 @@ class TraceRecipe:
         return Summary.of(tables).as_dict()
 
     def open(self) -> Maker:
-        return TraceMaker(self, open_engines(self.lm, self.reward, self.engine))
+        engines = open_engines(self.lm, self.reward, self.engine)
+        if self.decoding.method == "nabla":
+            engines.check(self.decoding.nabla)
+        return TraceMaker(self, engines)
 
 
 def open_engines(lm: LM, reward: Reward, engine: Engine) -> Engines:

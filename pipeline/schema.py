@@ -18,7 +18,7 @@ from pipeline.prompts import Item
 
 VERSION = "1"
 
-_TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _REVISIONS = pa.list_(
     pa.struct(
         [
@@ -36,7 +36,7 @@ _REVISIONS = pa.list_(
         ]
     )
 )
-_COST = pa.struct(
+COST = pa.struct(
     [
         ("rollouts", pa.int64()),
         ("generated_tokens", pa.int64()),
@@ -66,9 +66,9 @@ TRACES = pa.schema(
     [
         *KEYS[:2],
         ("question", pa.string()),
-        ("prompt", _TURNS),
-        ("completion", _TURNS),
-        ("messages", _TURNS),
+        ("prompt", TURNS),
+        ("completion", TURNS),
+        ("messages", TURNS),
         ("system", pa.string()),
         ("rendered_prompt", pa.string()),
         ("response", pa.string()),
@@ -89,7 +89,7 @@ TRACES = pa.schema(
         ("correct", pa.bool_()),
         ("base_correct", pa.bool_()),
         ("revisions", _REVISIONS),
-        ("cost", _COST),
+        ("cost", COST),
         ("seed", pa.int64()),
         ("config_hash", pa.string()),
         *KEYS[2:],

@@ -109,7 +109,9 @@ class TuneRecipe(TraceRecipe):
     decodings: tuple[Decoding, ...] = ()
 
     def open(self) -> TuneMaker:
-        return TuneMaker(self, open_engines(self.lm, self.reward, self.engine))
+        engines = open_engines(self.lm, self.reward, self.engine)
+        engines.check(self.decoding.nabla)
+        return TuneMaker(self, engines)
 
 
 class TuneMaker(TraceMaker):

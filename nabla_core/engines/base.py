@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from nabla_core.config import NablaConfig
 from nabla_core.requests import Request
 from nabla_core.types import Cost, Identity
 
@@ -123,11 +124,20 @@ class BatchEngine(ABC):
 
 
 class Engines:
-    """The engines of one process, which serves what, and the models behind them by role."""
+    """The engines of one process, which serves what, and the models behind them by role.
 
-    def __init__(self, *engines: Engine, identities: dict[str, Identity] | None = None) -> None:
+    `check(config)` raises ModelError where the guide cannot serve a config of the loop.
+    """
+
+    def __init__(
+        self,
+        *engines: Engine,
+        identities: dict[str, Identity] | None = None,
+        check: Callable[[NablaConfig], None] = lambda config: None,
+    ) -> None:
         self.engines = engines
         self.identities = identities or {}
+        self.check = check
         self._serving = {kind: engine for engine in engines for kind in engine.kinds}
 
     def serving(self, kind: type[Request[Any]]) -> Engine:

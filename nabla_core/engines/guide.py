@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,6 +64,13 @@ class Task:
         self.cost += Cost(**cost)  # type: ignore[arg-type]
 
 
+def spoken(tokenizer: Any, stop: frozenset[int], tokens: tuple[int, ...]) -> tuple[int, ...]:
+    """The response tokens a model reads: a template closes the turn by itself, so the stop
+    token would come twice."""
+    closed = tokenizer.chat_template and tokens and tokens[-1] in stop
+    return tokens[:-1] if closed else tokens
+
+
 class Reader:
     """A reward model together with the map from the LM's tokens to its own."""
 
@@ -70,14 +78,11 @@ class Reader:
         self.rm = rm
         self.vocabulary = vocabulary
         self._stop = stop
-        self._templated = bool(rm.tokenizer.chat_template)
         self.ids = vocabulary.ids.clamp(min=0).to(rm.device)
 
     def body_tokens(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
-        """The response tokens this model reads: a template closes the turn by itself, so
-        the stop token would come twice."""
-        closed = self._templated and tokens and tokens[-1] in self._stop
-        return tokens[:-1] if closed else tokens
+        """The response tokens this model reads."""
+        return spoken(self.rm.tokenizer, self._stop, tokens)
 
     def read(
         self,
@@ -134,9 +139,9 @@ class Reader:
             memory = done.memory(row, len(before) + len(body)) if keep else None
             replies.append(RMRead(task.start, rewards[row].item(), slope, memory))
             self._book(task, reading, gradient, checkpoint)
-        _check_finite("reward", [r.reward for r in replies])
+        check_finite("reward", [r.reward for r in replies])
         if gradient:
-            _check_finite("reward gradient", [r.slope for r in replies if r.slope is not None])
+            check_finite("reward gradient", [r.slope for r in replies if r.slope is not None])
         return replies
 
     def _book(self, task: Task, reading: Reading, gradient: bool, checkpoint: bool) -> None:
@@ -198,9 +203,9 @@ def read_lm(
         )
         replies.append(LMRead(task.start, hidden[here].detach(), part, slope))
         _book_lm(lm, task, reading, count, gradient, checkpoint)
-    _check_finite("log-likelihood", [r.says.log_probability for r in replies])
+    check_finite("log-likelihood", [r.says.log_probability for r in replies])
     if gradient:
-        _check_finite("likelihood gradient", [r.slope for r in replies if r.slope is not None])
+        check_finite("likelihood gradient", [r.slope for r in replies if r.slope is not None])
     return replies
 
 
@@ -243,7 +248,7 @@ def gradient_rows(
         assert lm_slopes is not None
         direct = logits.log_softmax(-1).masked_fill(logits == float("-inf"), 0.0)
         rows = rows + objective.nll_coeff * (_products(lm.table, lm_slopes) + direct)
-    _check_finite("gradient row", [rows])
+    check_finite("gradient row", [rows])
     return -rows
 
 
@@ -252,7 +257,8 @@ def _products(table: Tensor, slopes: Tensor) -> Tensor:
     return torch.cat([slopes @ part.float().T for part in table.split(rows)], -1)
 
 
-def _check_finite(what: str, values: Sequence[float | Tensor]) -> None:
+def check_finite(what: str, values: Sequence[float | Tensor]) -> None:
+    """Raises NonFiniteError."""
     for value in values:
         if not torch.as_tensor(value).isfinite().all():
             raise NonFiniteError(f"a {what} is not finite")

@@ -30,7 +30,7 @@ from nabla_core.engines.positions import (
     rows_at,
     uncertain,
 )
-from nabla_core.engines.sweeps import Gradients, Guide, Slopes
+from nabla_core.engines.sweeps import Gradients, Guide
 from nabla_core.requests import Proposal, Propose
 from nabla_core.sampling import draw
 from nabla_core.types import Cost
@@ -140,10 +140,9 @@ class LeftToRight:
             tasks = [Task(g.context, c.needs, c.position, g.guide_memory) for g, c in members]
             memories = [g.response.memory for g, _ in members]
             with torch.enable_grad():
-                lm_reads, rm_reads = self._guide.slopes(tasks, memories, config)
-            for (g, c), task, lm, rm in zip(members, tasks, lm_reads, rm_reads, strict=True):
-                assert rm.slope is not None
-                g.slopes[c.needs] = Slopes(c.position, lm.slope, rm.slope)
+                looks = self._guide.look(tasks, memories, config)
+            for (g, c), task, look in zip(members, tasks, looks, strict=True):
+                g.slopes[c.needs] = look.worth
                 g.plan.cost += task.cost
 
     def _resolve(self, due: list[_Due], keys: dict[int, DrawKey]) -> None:

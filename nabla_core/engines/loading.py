@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import torch
+from transformers import AutoConfig
 
 from nabla_core import config
 from nabla_core.config import LM, Reward
 from nabla_core.embedded.weights import Role, folder
 from nabla_core.engines.base import Engines
+from nabla_core.engines.choices import ChoicesEngine
+from nabla_core.engines.gradient import GradientGuide
 from nabla_core.engines.guide import Reader
+from nabla_core.engines.head import KIND_KEY, HeadGuide
 from nabla_core.engines.proposals import ProposeEngine
 from nabla_core.engines.rollouts import RolloutEngine
 from nabla_core.engines.sweeps import Guide, ScoreEngine, SweepEngine
@@ -21,7 +27,8 @@ from nabla_core.models import (
     load_language_model,
     load_reward_model,
 )
-from nabla_core.vocab import map_vocabulary
+from nabla_core.types import Identity
+from nabla_core.vocab import fingerprint, map_vocabulary
 
 
 def load_engines(
@@ -32,8 +39,9 @@ def load_engines(
     """Load the models named and build the engines of one process.
 
     Without `reward` the embedded pair is used: the plain reward model judges, the aligned
-    one guides. Raises ModelError (naming the folder or hub id) where a model cannot be used,
-    VocabularyError where a reward model knows too few of the LM's tokens.
+    one guides. A guide that is a head (`engines.head`) is known by its folder. Raises
+    ModelError (naming the folder or hub id) where a model cannot be used, VocabularyError
+    where a reward model knows too few of the LM's tokens.
     """
     lm = LM(lm) if isinstance(lm, str) else lm
     reward = reward or Reward(judge="embedded", guide="embedded")
@@ -49,39 +57,85 @@ def load_engines(
         return read_with(model, language, reward.min_coverage)
 
     judge = reader(reward.judge, "judge", reward.judge_revision)
-    guide = judge
-    if reward.guide is not None and (reward.guide, reward.guide_revision) != (
+    if reward.guide is None or (reward.guide, reward.guide_revision) == (
         reward.judge if reward.judge != "embedded" else None,
         reward.judge_revision,
     ):
+        return build_engines(language, judge, judge, engine)
+    path = _path(reward.guide, "guide")
+    if kind_of(path, reward.guide_revision) == "gradient":
         guide = reader(reward.guide, "guide", reward.guide_revision)
-    return build_engines(language, judge, guide, engine)
+        return build_engines(language, judge, guide, engine)
+    head = load_language_model(path, revision=reward.guide_revision, device=where, dtype=dtype)
+    return build_engines(
+        language, judge, head_with(head, language, reward.min_coverage, engine), engine
+    )
 
 
 def build_engines(
-    lm: LanguageModel, judge: Reader, guide: Reader, engine: config.Engine | None = None
+    lm: LanguageModel,
+    judge: Reader,
+    guide: Reader | HeadGuide,
+    engine: config.Engine | None = None,
 ) -> Engines:
     """Engines around loaded models. The guide may be the judge itself."""
     engine = engine or config.Engine()
     rows, tokens = engine.max_batch, engine.max_batch_tokens
-    gradient = Guide(
-        lm, guide, judges=guide is judge, keep=engine.reuse, checkpoint=engine.checkpoint
-    )
-    if engine.checkpoint:
-        for model in (lm, guide.rm):
-            checkpoint_layers(model)
+    if isinstance(guide, HeadGuide):
+        asked: Guide = guide
+        model: LanguageModel | RewardModel = guide.head
+    else:
+        asked = GradientGuide(
+            lm, guide, judges=guide is judge, keep=engine.reuse, checkpoint=engine.checkpoint
+        )
+        model = guide.rm
+        if engine.checkpoint:
+            for swept in (lm, guide.rm):
+                checkpoint_layers(swept)
     return Engines(
-        TextEngine(lm, judge.rm, guide.rm),
+        TextEngine(lm, judge.rm, model),
         ScoreEngine(judge, rows, tokens, keep=engine.reuse),
-        ProposeEngine(gradient, rows, tokens),
-        SweepEngine(gradient, rows, tokens),
+        ProposeEngine(asked, rows, tokens),
+        SweepEngine(asked, rows, tokens),
+        ChoicesEngine(lm, judge.vocabulary, rows, tokens),
         RolloutEngine(lm, rows, tokens, keep=engine.reuse),
         identities={
             "lm": lm.identity,
             "judge": judge.rm.identity,
-            "guide": guide.rm.identity,
+            "guide": model.identity,
+            "tokenizer": Identity(lm.identity.name, fingerprint(lm.tokenizer)),
         },
+        check=asked.check,
     )
+
+
+def kind_of(path: str, revision: str | None) -> Literal["gradient", "head"]:
+    """Which kind of guide a folder or hub id holds. Raises ModelError on an unknown kind."""
+    try:
+        found: Any = getattr(
+            AutoConfig.from_pretrained(path, revision=revision), KIND_KEY, "gradient"
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot load its config: {error}") from error
+    if found == "gradient":
+        return "gradient"
+    if found == "head":
+        return "head"
+    raise ModelError(f"{path}: {KIND_KEY} in its config is {found!r}, not gradient or head")
+
+
+def head_with(
+    model: LanguageModel, lm: LanguageModel, min_coverage: float, engine: config.Engine
+) -> HeadGuide:
+    """A head as this LM's guide; checks that their vocabularies map."""
+    vocabulary = map_vocabulary(
+        lm.tokenizer,
+        model.tokenizer,
+        size=lm.head.out_features,
+        names=(lm.identity.name, model.identity.name),
+        least=min_coverage,
+    )
+    return HeadGuide(lm, model, vocabulary, keep=engine.reuse)
 
 
 def read_with(model: RewardModel, lm: LanguageModel, min_coverage: float) -> Reader:

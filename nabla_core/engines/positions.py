@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 from torch import Tensor
 
 from nabla_core.config import Objective, Select
-from nabla_core.engines.guide import gradient_rows
-from nabla_core.engines.sweeps import Gradients, Guide, Slopes
+from nabla_core.engines.sweeps import Gradients, Guide
 
 
 def uncertain(gradients: Gradients) -> list[int]:
@@ -27,30 +27,21 @@ def hidden_at(gradients: Gradients, positions: list[int]) -> Tensor:
 
 def banned_ids(guide: Guide) -> Tensor:
     """bool `[V]`: ids that are no LM token, or that the guide has no token for."""
-    ids = guide.reader.vocabulary.ids
+    ids = guide.vocabulary.ids
     banned = ids < 0
     banned[guide.lm.vocabulary :] = True
     return banned.to(guide.lm.device)
 
 
-def rows_at(
-    guide: Guide,
-    chosen: list[tuple[Gradients, Slopes, int]],
-    logits: Tensor,
-) -> Tensor:
-    """Gradient rows fp32 `[n, V]` at one position each, of the hard sequences the slopes
-    belong to. All with the same objective. logits `[n, V]` predicted the positions."""
-    rm = torch.stack([s.rm[i - s.start] for _, s, i in chosen])
-    lm = None
-    if chosen[0][1].lm is not None:
-        lm = torch.stack([s.lm[i - s.start] for _, s, i in chosen if s.lm is not None])
-    return gradient_rows(guide.lm, guide.reader, chosen[0][0].config.objective, rm, lm, logits)
+def rows_at(guide: Guide, chosen: list[tuple[Gradients, Any, int]], logits: Tensor) -> Tensor:
+    """The guide's rows fp32 `[n, V]` at one position each, of the hard sequences whose worth
+    is given. All with the same objective. logits `[n, V]` predicted the positions."""
+    return guide.rows([(w, i) for _, w, i in chosen], chosen[0][0].config.objective, logits)
 
 
 def row_flops(guide: Guide, objective: Objective) -> float:
-    """Operations that form one gradient row: a product with each table that has a say."""
-    likelihood = guide.lm.table.numel() if objective.nll_coeff else 0
-    return 2.0 * (guide.reader.rm.table.numel() + likelihood)
+    """Operations that form one row."""
+    return guide.row_flops(objective)
 
 
 def norms(rows: Tensor, banned: Tensor, select: Select) -> Tensor:

@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import log
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -28,9 +29,11 @@ from nabla_core.draws import DrawKey, uniform
 from nabla_core.engines.base import BatchEngine, Engines, Reply, Result
 from nabla_core.errors import ContextError, ModelError
 from nabla_core.requests import (
+    Choices,
     Context,
     Decode,
     Judged,
+    Likeliest,
     Proposal,
     Propose,
     Render,
@@ -101,7 +104,7 @@ def scripted(script: Script | None = None, *, max_batch: int = 32) -> Engines:
     identity = Identity("scripted", "1")
     return Engines(
         ScriptedEngine(script or Script(), max_batch),
-        identities={"lm": identity, "judge": identity, "guide": identity},
+        identities=dict.fromkeys(("lm", "judge", "guide", "tokenizer"), identity),
     )
 
 
@@ -124,7 +127,15 @@ def from_path(path: str, *, max_batch: int = 32) -> Engines:
 class ScriptedEngine(BatchEngine):
     """Answers every kind of request by its script."""
 
-    kinds: tuple[type[Request[Any]], ...] = (Render, Decode, Rollout, Score, Sweep, Propose)
+    kinds: tuple[type[Request[Any]], ...] = (
+        Render,
+        Decode,
+        Rollout,
+        Score,
+        Sweep,
+        Propose,
+        Likeliest,
+    )
 
     def __init__(self, script: Script, max_batch: int) -> None:
         super().__init__(capacity=max_batch)
@@ -167,8 +178,8 @@ class ScriptedEngine(BatchEngine):
                     raise ContextError(f"prompt {prompt.id} does not fit the scripted context")
                 ids = tuple(map(ord, prompt.text))
                 return Reply(Context(prompt.text, ids, (ids, ()), (ids, ())))
-            case Decode(sequences=sequences):
-                return Reply([_text(tokens) for tokens in sequences])
+            case Decode() | Likeliest():
+                return _of_the_lm(request)
             case Rollout():
                 return self._rollout(request)
             case Score(context=context, tokens=tokens):
@@ -212,6 +223,19 @@ def _next(request: Propose, text: str, found: Sequence[tuple[int, str, float]]) 
         if position >= request.boundary and (position, ord(character)) not in request.tried
     )
     return [proposal for proposal, _ in zip(open_, range(request.count), strict=False)]
+
+
+def _of_the_lm(request: Decode | Likeliest) -> Reply[Any]:
+    if isinstance(request, Decode):
+        return Reply([_text(tokens) for tokens in request.sequences])
+    found = [_choices(token, request.count) for token in request.response.tokens]
+    return Reply(found, Cost(lm_forward=1, paper_calls=1))
+
+
+def _choices(token: int, count: int) -> Choices:
+    """The token itself at .5, the digits behind it."""
+    others = [ord(c) for c in "0123456789" if ord(c) != token][: count - 1]
+    return Choices(0.5, (token, *others), (log(0.5), *(log(0.05) for _ in others)))
 
 
 def _text(tokens: Sequence[int]) -> str:

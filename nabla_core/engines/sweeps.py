@@ -4,43 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from nabla_core.config import NablaConfig
+from nabla_core.config import NablaConfig, Objective
 from nabla_core.engines.base import BatchEngine, Reply, Result
-from nabla_core.engines.guide import LMRead, Reader, RMRead, Task, read_lm
+from nabla_core.engines.guide import LMRead, Reader, Task, read_lm
 from nabla_core.engines.memory import Memory
 from nabla_core.models import LanguageModel
 from nabla_core.requests import Context, Judged, Request, Response, Score, Sweep, Swept
-
-
-@dataclass(eq=False)
-class Slopes:
-    """Gradients of one hard sequence at positions from `start` on: `lm` `[T-start, D]` of its
-    log-likelihood (None where that has no weight), `rm` `[T-start, D_rm]` of its reward."""
-
-    start: int
-    lm: Tensor | None
-    rm: Tensor
+from nabla_core.vocab import VocabularyMap
 
 
 @dataclass(eq=False)
 class Gradients:
     """Everything a sweep leaves behind for the proposals of one response.
 
-    `slopes` maps hard sequences to their gradients: the response itself first, others as
-    argmax flips ask for them. `lm_memory` and `guide_memory` let later passes over the same
-    prefix start late. `plan` is the proposing engine's own.
+    `slopes` maps hard sequences to what the guide made of them: the response itself first,
+    others as argmax flips ask for them. `guide_memory` lets later passes over the same prefix
+    start late. `plan` is the proposing engine's own.
     """
 
     context: Context
     response: Response
     config: NablaConfig
     lm: LMRead
-    slopes: dict[tuple[int, ...], Slopes] = field(default_factory=dict)
+    slopes: dict[tuple[int, ...], Any] = field(default_factory=dict)
     guide_memory: Memory | None = None
     plan: Any = None
 
@@ -49,45 +40,45 @@ class Gradients:
         return self.lm.start
 
 
-class Guide:
-    """The gradient guide of one process: an LM and a reward model, swept together.
+@dataclass(eq=False)
+class Look:
+    """What a guide makes of one response: the LM's reading, the guide's own `worth` (what
+    `Guide.rows` wants back), a memory for later looks, and the reward where it judges."""
 
-    `keep`: leave memories for later sweeps. `checkpoint`: see `config.Engine`.
+    lm: LMRead
+    worth: Any
+    memory: Memory | None
+    judged: Judged | None
+
+
+class Guide(Protocol):
+    """Says what every replacement of every token of a response is worth.
+
+    `GradientGuide` reads it off a gradient, `HeadGuide` predicts it. `vocabulary` tells which
+    tokens the guide knows.
     """
 
-    def __init__(
-        self,
-        lm: LanguageModel,
-        reader: Reader,
-        *,
-        judges: bool,
-        keep: bool,
-        checkpoint: bool = False,
-    ) -> None:
-        self.lm = lm
-        self.reader = reader
-        self.judges = judges
-        self._keep = keep and not checkpoint
-        self._checkpoint = checkpoint
+    lm: LanguageModel
 
-    def slopes(
+    @property
+    def vocabulary(self) -> VocabularyMap: ...
+
+    def check(self, config: NablaConfig) -> None:
+        """Raises ModelError where this guide cannot serve a config."""
+
+    def look(
         self, tasks: Sequence[Task], lm_memories: Sequence[Memory | None], config: NablaConfig
-    ) -> tuple[list[LMRead], list[RMRead]]:
-        """One forward and backward pass of both models over each response. The LM's backward
-        pass is left out where the likelihood has no weight in the objective."""
-        slope = config.objective.nll_coeff != 0
-        whole = self._checkpoint
-        lm_tasks = [
-            Task(t.context, t.tokens, t.start, None if slope and whole else memory)
-            for t, memory in zip(tasks, lm_memories, strict=True)
-        ]
-        lm_reads = read_lm(self.lm, lm_tasks, gradient=slope, checkpoint=whole)
-        frames = [t.context.guide for t in tasks]
-        rm_reads = self.reader.read(tasks, frames, gradient=True, keep=self._keep, checkpoint=whole)
-        for task, lm_task in zip(tasks, lm_tasks, strict=True):
-            task.cost += lm_task.cost
-            task.book(paper_calls=4)
-        return lm_reads, rm_reads
+    ) -> list[Look]:
+        """Read each response with LM and guide, from its task's `start` on; books the cost."""
+
+    def rows(
+        self, chosen: Sequence[tuple[Any, int]], objective: Objective, logits: Tensor
+    ) -> Tensor:
+        """Rows g `[n, V]` fp32, of a loss: `g[y] - g[b]` is what b in place of y gains. One for
+        each (worth, position); logits `[n, V]` are the LM's there."""
+
+    def row_flops(self, objective: Objective) -> float:
+        """Operations that form one row."""
 
 
 class SweepEngine(BatchEngine):
@@ -108,29 +99,25 @@ class SweepEngine(BatchEngine):
             groups.setdefault(request.config, []).append(index)
         results: dict[int, Result] = {}
         for config, members in groups.items():
-            sweep = self._with_gradient if config.takes_gradient else self._likelihood_only
+            sweep = self._guided if config.takes_gradient else self._likelihood_only
             answers = sweep([requests[i] for i in members], config)
             results.update(zip(members, answers, strict=True))
         return [results[i] for i in range(len(requests))]
 
-    def _with_gradient(self, requests: Sequence[Sweep], config: NablaConfig) -> list[Result]:
+    def _guided(self, requests: Sequence[Sweep], config: NablaConfig) -> list[Result]:
         tasks = [Task(r.context, r.response.tokens, r.boundary, _guide_memory(r)) for r in requests]
-        memories = [r.response.memory for r in requests]
-        lm_reads, rm_reads = self._guide.slopes(tasks, memories, config)
+        looks = self._guide.look(tasks, [r.response.memory for r in requests], config)
         results: list[Result] = []
-        for request, task, lm, rm in zip(requests, tasks, lm_reads, rm_reads, strict=True):
-            assert rm.slope is not None
-            slopes = Slopes(request.boundary, lm.slope, rm.slope)
+        for request, task, look in zip(requests, tasks, looks, strict=True):
             gradients = Gradients(
                 request.context,
                 request.response,
                 config,
-                lm,
-                {request.response.tokens: slopes},
-                rm.memory,
+                look.lm,
+                {request.response.tokens: look.worth},
+                look.memory,
             )
-            judged = Judged(rm.reward, rm.memory) if self._guide.judges else None
-            results.append(Reply(Swept(judged, _total(lm), gradients), task.cost))
+            results.append(Reply(Swept(look.judged, _total(look.lm), gradients), task.cost))
         return results
 
     def _likelihood_only(self, requests: Sequence[Sweep], config: NablaConfig) -> list[Result]:

@@ -21,7 +21,9 @@ class TextEngine(BatchEngine):
     # is about to enter the engines that matter, or to make room for another prompt.
     cheap = True
 
-    def __init__(self, lm: LanguageModel, judge: RewardModel, guide: RewardModel) -> None:
+    def __init__(
+        self, lm: LanguageModel, judge: RewardModel, guide: RewardModel | LanguageModel
+    ) -> None:
         super().__init__(capacity=1024)
         self._lm, self._judge, self._guide = lm, judge, guide
 
@@ -49,6 +51,8 @@ class TextEngine(BatchEngine):
         return [decode(list(s), skip_special_tokens=not request.special) for s in request.sequences]
 
 
-def _frame(prompt: Prompt, rm: RewardModel) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    before, after = render_for_reward(prompt, rm.tokenizer)
+def _frame(
+    prompt: Prompt, model: RewardModel | LanguageModel
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    before, after = render_for_reward(prompt, model.tokenizer)
     return tuple(before), tuple(after)

@@ -20,9 +20,10 @@ from pipeline.cluster import Cluster
 from pipeline.duality.findings import Book
 from pipeline.errors import InputError
 from pipeline.files import below
+from pipeline.plan import Plan, Watcher
 from pipeline.prompts import Prompts, read
 from pipeline.recipe import Maker
-from pipeline.run import Plan, Watcher, execute
+from pipeline.run import execute
 from pipeline.schema import KEYS, TRACES
 from pipeline.store import RunStore, Store
 from pipeline.verify import Verify, grader

@@ -18,7 +18,7 @@ from pipeline.duality.policy import Policy
 from pipeline.duality.tokens import Tokens
 from pipeline.errors import ConfigError
 from pipeline.files import Folder
-from pipeline.run import Watcher
+from pipeline.plan import Watcher
 
 T = TypeVar("T")
 # Of the pieces in a run folder: raise it where their meaning changes.

@@ -11,7 +11,8 @@ from torch import Tensor
 from nabla_core.config import Objective, Sampling
 from nabla_core.draws import DrawKey
 from nabla_core.engines.base import Engines
-from nabla_core.engines.sweeps import Guide, SweepEngine
+from nabla_core.engines.gradient import GradientGuide
+from nabla_core.engines.sweeps import SweepEngine
 from nabla_core.requests import Context, Render, Response, Rollout, Sweep
 from tests.core.tiny import Family, one_hots, prompts
 
@@ -41,9 +42,10 @@ def rolled_out(engines: Engines, count: int = 6) -> tuple[list[Context], list[Re
     return contexts, responses
 
 
-def guide_of(engines: Engines) -> Guide:
+def guide_of(engines: Engines) -> GradientGuide:
     engine = engines.serving(Sweep)
     assert isinstance(engine, SweepEngine)
+    assert isinstance(engine._guide, GradientGuide)
     return engine._guide
 
 

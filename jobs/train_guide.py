@@ -1,0 +1,94 @@
+"""Train a guide on counterfactuals: a reward model whose gradient points at better tokens, or
+a head that predicts what tokens are worth.
+
+    python -m jobs.train_guide --config configs/train_guide_embedded.yaml [key=value ...]
+
+The guide lands in `<run_dir>/guide`; give that folder to any job as reward.guide. Run it again
+to go on from the last checkpoint. The last line is one JSON object. Exit codes: 0 done, 2 bad
+config, model or data, 1 training could not go on, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from jobs import console
+from nabla_core.errors import ModelError
+from pipeline.config import load, to_yaml
+from pipeline.errors import PipelineError, RunError
+from pipeline.guide_config import TrainGuideConfig
+
+SHOWN = ("step", "loss", "top1", "within", "across", "slope", "reward", "accuracy", "calls")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the job; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.train_guide",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", action="append", default=[], help="a YAML file; repeatable")
+    parser.add_argument("--dry-run", action="store_true", help="show the config, train nothing")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        config = load(TrainGuideConfig, options.config, options.overrides)
+        if options.dry_run:
+            console.say(to_yaml(config).rstrip())
+            return 0
+        return _train(config)
+    except (PipelineError, ModelError) as error:
+        console.error(error)
+        return 1 if isinstance(error, RunError) else 2
+    except KeyboardInterrupt:
+        console.say("interrupted; the same command goes on from the last checkpoint")
+        return 130
+
+
+def _train(config: TrainGuideConfig) -> int:
+    from pipeline.train_guide import train_guide  # noqa: PLC0415 - ray: after the config is right
+
+    with console.terminable():
+        trained = train_guide(config)
+    card = trained.card
+    console.say(f"{config.run_dir}/guide: {'was already there' if trained.already else 'done'}")
+    console.show(_table(card))
+    console.say(json.dumps({"guide": f"{config.run_dir}/guide", **_line(card)}))
+    return 0
+
+
+def _table(card: dict[str, Any]) -> Table:
+    table = Table("", *SHOWN)
+    judge = card["judge_gradient"]
+    if judge:
+        table.add_row("judge's gradient", *(_cell(judge.get(name)) for name in SHOWN))
+    table.add_row(f"this {card['kind']}", *(_cell(card["metrics"].get(name)) for name in SHOWN))
+    table.add_row("chance", "", "", _cell(card["metrics"]["chance"]), *[""] * (len(SHOWN) - 3))
+    return table
+
+
+def _line(card: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": card["kind"],
+        "counterfactuals": card["data"]["counterfactuals"],
+        **card["metrics"],
+        "judge_gradient": card["judge_gradient"],
+        "skipped_steps": len(card["skipped_steps"]),
+    }
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""What the LM would have said instead, at every position of a response."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nabla_core.engines.base import BatchEngine, Reply, Result
+from nabla_core.engines.guide import Task, read_lm
+from nabla_core.engines.passes import BLOCK
+from nabla_core.models import LanguageModel
+from nabla_core.requests import Choices, Likeliest, Request
+from nabla_core.types import Cost
+from nabla_core.vocab import VocabularyMap
+
+
+class ChoicesEngine(BatchEngine):
+    """Serves `Likeliest`. Tokens the judge does not know are not among the choices."""
+
+    kinds: tuple[type[Request[Any]], ...] = (Likeliest,)
+
+    def __init__(
+        self, lm: LanguageModel, judge: VocabularyMap, capacity: int, max_batch_tokens: int
+    ) -> None:
+        super().__init__(capacity, max_batch_tokens)
+        self._lm = lm
+        self._unknown = (judge.ids < 0).to(lm.device)
+
+    def size(self, request: Likeliest) -> int:
+        return len(request.context.lm) + len(request.response.tokens)
+
+    @torch.inference_mode()
+    def answer(self, requests: Sequence[Likeliest]) -> Sequence[Result]:
+        tasks = [Task(r.context, r.response.tokens, 0, r.response.memory) for r in requests]
+        reads = read_lm(self._lm, tasks, gradient=False)
+        rows = max(1, BLOCK // self._lm.head.out_features)
+        results: list[Result] = []
+        for request, task, lm in zip(requests, tasks, reads, strict=True):
+            taken = torch.tensor(request.response.tokens, device=self._lm.device)
+            parts = [
+                self._block(hidden, y, request.count)
+                for hidden, y in zip(lm.hidden.split(rows), taken.split(rows), strict=True)
+            ]
+            tokens = torch.cat([t for t, _ in parts]).tolist()
+            values = torch.cat([v for _, v in parts])
+            possible = values.isfinite().tolist()
+            found = [
+                Choices(
+                    confidence,
+                    tuple(t for t, real in zip(token_row, real_row, strict=True) if real),
+                    tuple(v for v, real in zip(value_row, real_row, strict=True) if real),
+                )
+                for confidence, token_row, value_row, real_row in zip(
+                    lm.says.confidence.tolist(), tokens, values.tolist(), possible, strict=True
+                )
+            ]
+            cost = task.cost + Cost(paper_calls=1, flops=self._lm.shape.head(len(taken)))
+            results.append(Reply(found, cost))
+        return results
+
+    def _block(self, hidden: Tensor, taken: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Tokens and log-probabilities `[n, count]`, the taken token first."""
+        log_p = self._lm.logits(hidden).log_softmax(-1)
+        own = log_p.gather(-1, taken[:, None])
+        others = log_p.masked_fill(self._unknown, float("-inf"))
+        others.scatter_(-1, taken[:, None], float("-inf"))
+        best = others.topk(min(count - 1, others.size(-1)))
+        return (
+            torch.cat([taken[:, None], best.indices], -1),
+            torch.cat([own, best.values], -1),
+        )

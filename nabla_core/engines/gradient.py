@@ -1,0 +1,100 @@
+"""The gradient guide: what a replacement is worth, to first order, from one backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nabla_core.config import NablaConfig, Objective
+from nabla_core.engines.guide import LMRead, Reader, RMRead, Task, gradient_rows, read_lm
+from nabla_core.engines.memory import Memory
+from nabla_core.engines.sweeps import Look
+from nabla_core.models import LanguageModel
+from nabla_core.requests import Judged
+from nabla_core.vocab import VocabularyMap
+
+
+@dataclass(eq=False)
+class Slopes:
+    """Gradients of one hard sequence at positions from `start` on: `lm` `[T-start, D]` of its
+    log-likelihood (None where that has no weight), `rm` `[T-start, D_rm]` of its reward."""
+
+    start: int
+    lm: Tensor | None
+    rm: Tensor
+
+
+class GradientGuide:
+    """An LM and a reward model, swept together. See `sweeps.Guide`.
+
+    `keep`: leave memories for later sweeps. `checkpoint`: see `config.Engine`.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        reader: Reader,
+        *,
+        judges: bool,
+        keep: bool,
+        checkpoint: bool = False,
+    ) -> None:
+        self.lm = lm
+        self.reader = reader
+        self.judges = judges
+        self._keep = keep and not checkpoint
+        self._checkpoint = checkpoint
+
+    @property
+    def vocabulary(self) -> VocabularyMap:
+        return self.reader.vocabulary
+
+    def check(self, config: NablaConfig) -> None:
+        """A gradient serves every way of proposing."""
+
+    def look(
+        self, tasks: Sequence[Task], lm_memories: Sequence[Memory | None], config: NablaConfig
+    ) -> list[Look]:
+        lm_reads, rm_reads = self.slopes(tasks, lm_memories, config)
+        looks = []
+        for lm, rm in zip(lm_reads, rm_reads, strict=True):
+            assert rm.slope is not None
+            judged = Judged(rm.reward, rm.memory) if self.judges else None
+            looks.append(Look(lm, Slopes(lm.start, lm.slope, rm.slope), rm.memory, judged))
+        return looks
+
+    def slopes(
+        self, tasks: Sequence[Task], lm_memories: Sequence[Memory | None], config: NablaConfig
+    ) -> tuple[list[LMRead], list[RMRead]]:
+        """One forward and backward pass of both models over each response. The LM's backward
+        pass is left out where the likelihood has no weight in the objective."""
+        slope = config.objective.nll_coeff != 0
+        whole = self._checkpoint
+        lm_tasks = [
+            Task(t.context, t.tokens, t.start, None if slope and whole else memory)
+            for t, memory in zip(tasks, lm_memories, strict=True)
+        ]
+        lm_reads = read_lm(self.lm, lm_tasks, gradient=slope, checkpoint=whole)
+        frames = [t.context.guide for t in tasks]
+        rm_reads = self.reader.read(tasks, frames, gradient=True, keep=self._keep, checkpoint=whole)
+        for task, lm_task in zip(tasks, lm_tasks, strict=True):
+            task.cost += lm_task.cost
+            task.book(paper_calls=4)
+        return lm_reads, rm_reads
+
+    def rows(
+        self, chosen: Sequence[tuple[Slopes, int]], objective: Objective, logits: Tensor
+    ) -> Tensor:
+        rm = torch.stack([s.rm[i - s.start] for s, i in chosen])
+        lm = None
+        if chosen[0][0].lm is not None:
+            lm = torch.stack([s.lm[i - s.start] for s, i in chosen if s.lm is not None])
+        return gradient_rows(self.lm, self.reader, objective, rm, lm, logits)
+
+    def row_flops(self, objective: Objective) -> float:
+        """A product with each table that has a say."""
+        likelihood = self.lm.table.numel() if objective.nll_coeff else 0
+        return 2.0 * (self.reader.rm.table.numel() + likelihood)

@@ -1,0 +1,42 @@
+"""Head guides as models: a causal LM of transformers whose output layer predicts advantages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from nabla_core.engines.head import KIND_KEY
+from nabla_core.errors import HeadError, ModelError
+
+
+def new_head(path: str, *, revision: str | None = None) -> Any:
+    """A head on the backbone of `path`: a reward model, an LM, or a head to train further.
+
+    fp32. The output layer, untied from the embeddings, starts at zero, so that nothing is
+    predicted to be worth anything; that of a head stays. Raises ModelError naming the path.
+    """
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            path,
+            revision=revision,
+            dtype=torch.float32,
+            tie_word_embeddings=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{path}: cannot load a backbone for a head: {error}") from error
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Linear):
+        raise HeadError(f"{path}: its output layer is a {type(head).__name__}, not Linear")
+    mine = {name for name, module in model.named_modules() if module is head}
+    missing = [k for k in report["missing_keys"] if k.rpartition(".")[0] not in mine]
+    if missing:
+        raise ModelError(f"{path}: no backbone for a head: its weights lack {missing[0]}")
+    if getattr(model.config, KIND_KEY, None) != "head":
+        nn.init.zeros_(head.weight)
+        setattr(model.config, KIND_KEY, "head")
+    return model.eval()

@@ -1,0 +1,84 @@
+"""Settings of guide training. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["gradient", "head"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a guide is taught about the scores S_b of the tokens tried at a position, y taken.
+
+    With P_b what the guide says b is worth, up to a constant of the position:
+
+    - `within`: cross-entropy of softmax(S / temperature) and softmax(P / temperature) over the
+      tokens of a position;
+    - `across`: the same over the gains, S_b - S_y and P_b - P_y, of all pairs (position, token)
+      of a response together, so that positions are ranked among each other;
+    - `scale`: Huber loss (quadratic up to `huber`) of P_b - P_y against S_b - S_y, so that
+      gains come in the judge's units and eta near 1 is right;
+    - `score`: squared difference between the guide's own reward of the response and its score
+      (a gradient guide's only).
+
+    Each is the weight of its term. Terms that are softmaxes leave gains too small where the
+    outcome is uncertain, so (`calibrate`) the output layer of the guide that is measured and
+    delivered is multiplied by the slope of true gains on predicted ones, from examples it was
+    trained on; a gradient grows with its reward.
+    """
+
+    temperature: float = 0.3
+    within: float = 1.0
+    across: float = 1.0
+    scale: float = 1.0
+    huber: float = 4.0
+    score: float = 0.0
+    calibrate: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("temperature", "huber"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"target.{name} must be above 0, got {getattr(self, name)}")
+        weights = (self.within, self.across, self.scale, self.score)
+        if min(weights) < 0 or max(weights) == 0:
+            raise ValueError("target: weights must be at least 0, and one of them above it")
+
+
+@dataclass(frozen=True)
+class Optimise:
+    """AdamW: `batch` responses a step, `micro_batch` of them at a time and worker; the learning
+    rate rises over `warmup` steps and falls to a tenth of itself at the last.
+
+    `frozen_layers` first layers and (`freeze_embeddings`) the embeddings stay as they are.
+    `on_nonfinite`: what to do where a gradient is not finite: `stop`, or `skip` the step; both
+    name the responses. `attention` is transformers' name; a gradient guide needs one that can
+    be differentiated twice (`eager`).
+    """
+
+    steps: int = 2000
+    batch: int = 64
+    micro_batch: int = 64
+    learning_rate: float = 2e-3
+    warmup: int = 30
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    frozen_layers: int = 0
+    freeze_embeddings: bool = True
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    attention: str = "eager"
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "micro_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"optimise.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("warmup", "frozen_layers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"optimise.{name} must be at least 0, got {getattr(self, name)}")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 1."""
+        rising = min(1.0, step / self.warmup) if self.warmup else 1.0
+        return self.learning_rate * rising * (1 - 0.9 * step / self.steps)

@@ -1,0 +1,165 @@
+"""`jobs.counterfactuals` as a plan: prompts in, responses with what else could have stood there.
+
+Each prompt is explored once at each temperature; the `sample` column is the temperature's
+number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from nabla_core.config import LM, Engine, Reward
+from nabla_core.counterfactuals import Explore, Explored, Exploring, explore
+from nabla_core.engines.base import Engines
+from nabla_core.types import Prompt
+from pipeline import config_check
+from pipeline.cluster import Cluster
+from pipeline.config import to_dict
+from pipeline.counterfactual_schema import COUNTERFACTUALS, explored_columns
+from pipeline.counterfactual_summary import COLUMNS, summarise
+from pipeline.plan import Outcome, Plan, Watcher
+from pipeline.prompts import Prompts, read
+from pipeline.recipe import open_engines
+from pipeline.run import execute
+from pipeline.schema import prompt_columns
+from pipeline.store import Store
+from pipeline.verify import Verify, grader
+
+SHAPING = (
+    *("seed", "lm", "reward", "explore", "max_tokens"),
+    *("engine.device", "engine.dtype", "verify.method"),
+)
+
+
+@dataclass(frozen=True)
+class CounterfactualsConfig:
+    """One run of `jobs.counterfactuals`. Of `reward`, the judge scores; a guide is not used."""
+
+    run_dir: str = "runs/counterfactuals"
+    seed: int = 0
+    max_tokens: int = 1024
+    max_attempts: int = 3
+    max_dead_fraction: float = 0.1
+    allow_input_change: bool = False
+    prompts: Prompts = field(default_factory=Prompts)
+    lm: LM = field(default_factory=LM)
+    reward: Reward = field(default_factory=Reward)
+    explore: Explore = field(default_factory=Explore)
+    engine: Engine = field(default_factory=Engine)
+    verify: Verify = field(default_factory=Verify)
+    cluster: Cluster = field(default_factory=Cluster)
+    store: Store = field(default_factory=Store)
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}")
+        if self.explore.scorer == "verifier" and self.verify.method == "none":
+            raise ValueError("explore.scorer=verifier needs a verify.method that grades")
+
+
+@dataclass(frozen=True)
+class CounterfactualRecipe:
+    """See `pipeline.recipe.Recipe`."""
+
+    lm: LM
+    reward: Reward
+    explore: Explore
+    engine: Engine
+    verify: Verify
+    max_tokens: int
+    seed: int
+    config_hash: str
+
+    @property
+    def schema(self) -> pa.Schema:
+        return COUNTERFACTUALS
+
+    @property
+    def totals(self) -> tuple[str, ...]:
+        return COLUMNS
+
+    def summarise(self, tables: Iterable[pa.Table]) -> dict[str, Any]:
+        return summarise(tables)
+
+    def open(self) -> CounterfactualMaker:
+        return CounterfactualMaker(self, open_engines(self.lm, self.reward, self.engine))
+
+
+class CounterfactualMaker:
+    """See `pipeline.recipe.Maker`."""
+
+    def __init__(self, recipe: CounterfactualRecipe, engines: Engines) -> None:
+        self.engines = engines
+        self._recipe = recipe
+        self._grade = grader(recipe.verify)
+        identities = engines.identities
+        self._constant = {
+            "seed": recipe.seed,
+            "config_hash": recipe.config_hash,
+            "scorer": recipe.explore.scorer,
+            "generation_model": identities["lm"].name,
+            "generation_revision": identities["lm"].revision,
+            "judge_model": identities["judge"].name,
+            "judge_revision": identities["judge"].revision,
+            "tokenizer_fingerprint": identities["tokenizer"].revision,
+        }
+
+    def flow(self, prompt: Prompt) -> Exploring:
+        recipe = self._recipe
+        return explore(
+            prompt, recipe.explore, self._right, seed=recipe.seed, max_tokens=recipe.max_tokens
+        )
+
+    def row(self, prompt: Prompt, result: Explored) -> dict[str, Any]:
+        return {**self._constant, **prompt_columns(prompt), **explored_columns(result)}
+
+    def dead(self, prompt: Prompt) -> dict[str, Any]:
+        return {**self._constant, **prompt_columns(prompt)}
+
+    def numbers(self, row: Mapping[str, Any]) -> dict[str, float]:
+        return {"places": float(len(row["places"]))}
+
+    def _right(self, prompt: Prompt, response: str) -> bool | None:
+        return self._grade(prompt, response).correct
+
+
+def plan(config: CounterfactualsConfig, *, retry_dead: bool = False) -> Plan:
+    """What `counterfactuals` will do. Reads nothing yet."""
+    settings = to_dict(config)
+    recipe = CounterfactualRecipe(
+        config.lm,
+        config.reward,
+        config.explore,
+        config.engine,
+        config.verify,
+        config.max_tokens,
+        config.seed,
+        config_check.digest(config_check.shaping(settings, SHAPING)),
+    )
+    return Plan(
+        run_dir=config.run_dir,
+        source=config.prompts.path,
+        read=lambda: read(config.prompts),
+        samples=len(config.explore.temperatures),
+        recipe=recipe,
+        settings=settings,
+        shaping=SHAPING,
+        cluster=config.cluster,
+        store=config.store,
+        max_attempts=config.max_attempts,
+        max_dead_fraction=config.max_dead_fraction,
+        allow_input_change=config.allow_input_change,
+        retry_dead=retry_dead,
+    )
+
+
+def counterfactuals(
+    config: CounterfactualsConfig, watcher: Watcher, *, retry_dead: bool = False
+) -> Outcome:
+    """Explore every prompt at every temperature, each exactly once; resumes. Raises
+    PipelineError; KeyboardInterrupt leaves a folder to resume."""
+    return execute(plan(config, retry_dead=retry_dead), watcher)

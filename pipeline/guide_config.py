@@ -1,0 +1,90 @@
+"""Settings of `jobs.train_guide`. Nothing here imports torch or ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nabla_core.config import LM, NablaConfig, Ranked, Reward, Sampling
+from nabla_core.guides.settings import Kind, Optimise, Target
+from pipeline.counterfactual_reader import Data
+from pipeline.prompts import Prompts
+from pipeline.verify import Verify
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the guide starts as: "judge", "lm", or a folder or hub id of another model."""
+
+    path: str = "judge"
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The search that checkpoints are chosen by, on prompts that are neither trained on nor
+    reported.
+
+    `measure`: answers right by `verify`, or the judge's mean reward where there are none (or
+    where nothing may owe anything to answers). Every `every` steps.
+    """
+
+    prompts: Prompts = field(default_factory=lambda: Prompts(split="validation", limit=200))
+    verify: Verify = field(default_factory=Verify)
+    nabla: NablaConfig = field(
+        default_factory=lambda: NablaConfig(
+            proposals="ranked", ranked=Ranked(eta=1.0), rollout=Sampling(temperature=0)
+        )
+    )
+    max_tokens: int = 1024
+    measure: Literal["accuracy", "reward"] = "reward"
+    every: int = 250
+    max_batch: int = 64
+    held_out: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ("max_tokens", "every", "max_batch", "held_out"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"validation.{name} must be at least 1")
+        if self.measure == "accuracy" and self.verify.method == "none":
+            raise ValueError("validation.measure=accuracy needs a validation.verify.method")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many processes train, and where. `address` as in `cluster.address`; a run whose
+    worker died goes on from its last checkpoint, `max_failures` times."""
+
+    count: int = 1
+    address: str | None = None
+    cpus: float = 1.0
+    gpu: bool = False
+    max_failures: int = 2
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"workers.count must be at least 1, got {self.count}")
+
+
+@dataclass(frozen=True)
+class TrainGuideConfig:
+    """One run of `jobs.train_guide`. The guide lands in `<run_dir>/guide`."""
+
+    data: Data
+    run_dir: str = "runs/guide"
+    kind: Kind = "gradient"
+    seed: int = 0
+    start: Start = field(default_factory=Start)
+    lm: LM = field(default_factory=LM)
+    reward: Reward = field(default_factory=Reward)
+    target: Target = field(default_factory=Target)
+    optimise: Optimise = field(default_factory=Optimise)
+    validation: Validation = field(default_factory=Validation)
+    workers: Workers = field(default_factory=Workers)
+
+
+# What else a config says changes no weight (but for rounding, the number of workers).
+SHAPING = (
+    *("kind", "seed", "start", "lm", "reward", "data", "target"),
+    *("optimise", "validation"),
+)

@@ -1,0 +1,254 @@
+"""The inside of a training worker: data, steps, measurements. Knows nothing of Ray.
+
+Every worker reads all records and takes every `world`-th response of a step's batch. Batches
+are functions of (seed, step), losses are divided by the counts of the whole step and gradients
+are summed over workers (not DDP's way: its hooks do not see a gradient that is differentiated
+again), so neither the number of workers nor `micro_batch` nor an interruption changes what
+is learned.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import torch
+import torch.distributed
+from transformers import AutoTokenizer
+
+from nabla_core.config import Engine
+from nabla_core.embedded.weights import Role, folder
+from nabla_core.engines.guide import Reader
+from nabla_core.engines.loading import build_engines, device_of, read_with
+from nabla_core.errors import ModelError, PromptError
+from nabla_core.guides.examples import Batch, Example
+from nabla_core.guides.measure import Agreement, agreement, at_rest, search
+from nabla_core.guides.targets import loss
+from nabla_core.guides.trainees import GradientTrainee, Trainee, lens, open_trainee
+from nabla_core.models import LanguageModel, load_language_model, load_reward_model
+from nabla_core.vocab import fingerprint
+from pipeline.counterfactual_reader import Mixture, mix
+from pipeline.errors import InputError, RunError
+from pipeline.guide_config import TrainGuideConfig
+from pipeline.prompts import read as read_prompts
+from pipeline.verify import grader
+
+
+@dataclass
+class Course:
+    """Everything a worker trains with. `history` holds one dict a measurement."""
+
+    config: TrainGuideConfig
+    lm: LanguageModel
+    judge: Reader
+    trainee: Trainee
+    tokenizer: Any
+    optimizer: torch.optim.Optimizer
+    train: list[Example]
+    held_out: list[Example]
+    mixture: Mixture
+    step: int = 0
+    skipped: list[str] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def begin(config: TrainGuideConfig, device: str = "auto") -> Course:
+    """Load models and data. Raises ModelError, VocabularyError, InputError."""
+    where = device_of(device)
+    lm_path = _path(config.lm.path, "lm")
+    judge_path = _path(config.reward.judge, "judge")
+    options: dict[str, Any] = {"device": where, "dtype": torch.float32}
+    lm = load_language_model(lm_path, revision=config.lm.revision, **options)
+    judge_model = load_reward_model(judge_path, revision=config.reward.judge_revision, **options)
+    judge = read_with(judge_model, lm, config.reward.min_coverage)
+    start, revision, tokenizer = _start(config, lm_path, judge_path)
+    trainee = open_trainee(
+        config.kind, start, tokenizer, config.optimise, revision=revision, seed=config.seed
+    )
+    trainee.model.to(where)
+    mixture = mix(
+        config.data,
+        lm_revision=lm.identity.revision,
+        tokenizer=fingerprint(lm.tokenizer),
+        encode=lambda text: [*lm.tokenizer.encode(text), lm.tokenizer.eos_token_id],
+    )
+    eye = lens(config.kind, trainee, tokenizer, lm, config.reward.min_coverage)
+    least = config.data.least_log_probability
+    try:
+        made = [
+            eye.example(r, least=float("-inf") if least is None else least) for r in mixture.records
+        ]
+    except PromptError as error:
+        raise InputError(str(error)) from error
+    examples = [e for e in made if e.places]
+    mixture.left_out["responses without a position to learn from"] += len(made) - len(examples)
+    train = [e for e in examples if not _held_out(e, config.data.held_out)]
+    held_out = [e for e in examples if _held_out(e, config.data.held_out)]
+    if not train or not held_out:
+        raise InputError(
+            f"{len(examples)} responses with counterfactuals are too few: {len(train)} to train "
+            f"on, {len(held_out)} held out"
+        )
+    trained = [p for p in trainee.model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        trained, lr=config.optimise.learning_rate, weight_decay=config.optimise.weight_decay
+    )
+    held_out = held_out[: config.validation.held_out]
+    return Course(config, lm, judge, trainee, tokenizer, optimizer, train, held_out, mixture)
+
+
+def advance(course: Course, rank: int = 0, world: int = 1) -> float:
+    """One step; the loss of this worker's share. Raises RunError naming the responses where a
+    gradient is not finite and `on_nonfinite` is `stop`."""
+    course.step += 1
+    optimise = course.config.optimise
+    batch = _batch(course)
+    counts = {"responses": len(batch), "positions": sum(len(e.places) for e in batch)}
+    course.optimizer.param_groups[0]["lr"] = optimise.rate(course.step)
+    course.optimizer.zero_grad()
+    device = course.trainee.model.device
+    low = optimise.dtype == "bfloat16"
+    total = 0.0
+    for part in _parts(batch[rank::world], optimise.micro_batch):
+        tensors = Batch.of(part, device)
+        with torch.autocast(device.type, torch.bfloat16) if low else nullcontext():
+            values, rewards = course.trainee.worth(tensors)
+        lost = loss(values, rewards, tensors, course.config.target, **counts)
+        torch.autograd.backward(
+            lost, inputs=[p for p in course.trainee.model.parameters() if p.requires_grad]
+        )
+        total += lost.item()
+    trained = course.optimizer.param_groups[0]["params"]
+    _sum_gradients(trained, world)
+    norm = torch.nn.utils.clip_grad_norm_(trained, optimise.clip)
+    if norm.isfinite():
+        course.optimizer.step()
+    else:
+        _not_finite(course, batch)
+    return total
+
+
+def _not_finite(course: Course, batch: list[Example]) -> None:
+    names = ", ".join(e.name for e in batch[:20]) + (", ..." if len(batch) > 20 else "")
+    told = f"step {course.step}: the gradient is not finite; responses: {names}"
+    if course.config.optimise.on_nonfinite == "stop":
+        raise RunError(f"{told}. optimise.on_nonfinite=skip leaves such steps out")
+    course.skipped.append(told)
+
+
+def calibration(course: Course) -> float:
+    """What the output layer is multiplied by; 1 where that makes no sense."""
+    if not course.config.target.calibrate:
+        return 1.0
+    some = course.train[: course.config.validation.held_out]
+    with at_rest(course.trainee.model):
+        slope = agreement(course.trainee, some, margin=0.0).slope
+    return slope if slope > 0 else 1.0
+
+
+def measure(course: Course) -> dict[str, Any]:
+    """Agreement with held-out scores, and the search on validation prompts, of the guide as it
+    stands (calibrate it first)."""
+    config = course.config.validation
+    margin = course.config.target.temperature
+    found: dict[str, Any] = {"step": course.step}
+    with at_rest(course.trainee.model):
+        found |= agreement(course.trainee, course.held_out, margin=margin).as_dict()
+        engine = Engine(max_batch=config.max_batch)
+        guide = course.trainee.guide(course.lm, course.config.reward.min_coverage, engine)
+        engines = build_engines(course.lm, course.judge, guide, engine)
+        grade = grader(config.verify)
+        searched = search(
+            engines,
+            [item.prompt for item in read_prompts(config.prompts)],
+            config.nabla,
+            lambda prompt, text: grade(prompt, text).correct,
+            max_tokens=config.max_tokens,
+            in_flight=3 * config.max_batch,
+        )
+    found |= {"reward": searched.reward, "accuracy": searched.accuracy, "calls": searched.calls}
+    chosen = found[config.measure]
+    if chosen is None:
+        raise RunError("validation.measure=accuracy: no validation prompt has an answer")
+    return found | {"chosen_by": chosen}
+
+
+def reference(course: Course) -> Agreement | None:
+    """The agreement of the judge's own gradient, where it reads as the guide does."""
+    judge = _path(course.config.reward.judge, "judge")
+    revision = course.config.reward.judge_revision
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(judge, revision=revision)
+        plain = open_trainee(
+            "gradient", judge, tokenizer, course.config.optimise, revision=revision, seed=0
+        )
+    except ModelError:
+        return None
+    assert isinstance(plain, GradientTrainee)
+    plain.model.to(course.trainee.model.device)
+    eye = lens("gradient", plain, tokenizer, course.lm, course.config.reward.min_coverage)
+    names = {e.name for e in course.held_out}
+    least = _least(course.config)
+    made = [eye.example(r, least=least) for r in course.mixture.records if r.name in names]
+    with at_rest(plain.model):
+        return agreement(
+            plain, [e for e in made if e.places], margin=course.config.target.temperature
+        )
+
+
+def _start(config: TrainGuideConfig, lm: str, judge: str) -> tuple[str, str | None, Any]:
+    path, revision = {
+        "judge": (judge, config.reward.judge_revision),
+        "lm": (lm, config.lm.revision),
+    }.get(config.start.path, (config.start.path, config.start.revision))
+    try:
+        return path, revision, AutoTokenizer.from_pretrained(path, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"start.path {path}: cannot load its tokenizer: {error}") from error
+
+
+def _batch(course: Course) -> list[Example]:
+    """The examples of a step: a fresh order every epoch, so each is met once in each."""
+    size, count = course.config.optimise.batch, len(course.train)
+    wanted = range((course.step - 1) * size, course.step * size)
+    orders: dict[int, list[int]] = {}
+    for epoch in {n // count for n in wanted}:
+        order = list(range(count))
+        random.Random(f"{course.config.seed}/{epoch}").shuffle(order)
+        orders[epoch] = order
+    return [course.train[orders[n // count][n % count]] for n in wanted]
+
+
+def _least(config: TrainGuideConfig) -> float:
+    least = config.data.least_log_probability
+    return float("-inf") if least is None else least
+
+
+def _parts(examples: list[Example], size: int) -> Iterator[list[Example]]:
+    for start in range(0, len(examples), size):
+        yield examples[start : start + size]
+
+
+def _sum_gradients(parameters: list[Any], world: int) -> None:
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    if world > 1:
+        flat = torch.cat([p.grad.flatten() for p in parameters])
+        torch.distributed.all_reduce(flat)
+        parts = flat.split([p.numel() for p in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.grad.copy_(part.view_as(parameter))
+
+
+def _held_out(example: Example, share: float) -> bool:
+    digest = blake2b(example.prompt_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64 < share
+
+
+def _path(path: str, role: Role) -> str:
+    return str(folder(role)) if path == "embedded" else path

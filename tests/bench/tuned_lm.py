@@ -1,0 +1,91 @@
+"""The control of the guides: the LM itself taught on the same counterfactuals.
+
+    python -m tests.bench.tuned_lm --out DIR --config configs/train_guide_embedded.yaml [key=value]
+
+Its distribution over the tokens tried at a position is taught softmax(score / temperature), by
+cross-entropy, all weights. Of the steps that are measured, the one with the best greedy
+accuracy on validation prompts is kept. Give DIR to tests.bench.guides as --lm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from nabla_core import Engine, Reward, drive, greedy, load_engines
+from nabla_core.config import LM
+from nabla_core.embedded import task
+from nabla_core.embedded.weights import folder
+from nabla_core.engines.head import KIND_KEY
+from pipeline.config import load
+from pipeline.guide_config import TrainGuideConfig
+from pipeline.guide_training import Course, advance, begin
+from tests.bench.arms import MAX_TOKENS, quiet
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.tuned_lm")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--config", action="append", default=[])
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    options = parser.parse_intermixed_args()
+    quiet()
+    course = start(load(TrainGuideConfig, options.config, options.overrides))
+    measured = []
+    while course.step < course.config.optimise.steps:
+        lost = advance(course)
+        if course.step % course.config.validation.every == 0:
+            course.trainee.model.save_pretrained(options.out / "last")
+            course.tokenizer.save_pretrained(options.out / "last")
+            found = {"step": course.step, "loss": lost, "greedy": accuracy(options.out / "last")}
+            print(found, flush=True)
+            measured.append(found)
+            if found["greedy"] == max(m["greedy"] for m in measured):
+                course.trainee.model.save_pretrained(options.out / "lm")
+                course.tokenizer.save_pretrained(options.out / "lm")
+    print(json.dumps(measured))
+
+
+def start(config: TrainGuideConfig) -> Course:
+    """A course whose trainee is the LM, its scores such that a target at temperature 1 is theirs
+    at the configured one."""
+    target = replace(config.target, temperature=1.0, across=0.0, scale=0.0, calibrate=False)
+    optimise = replace(config.optimise, frozen_layers=0, freeze_embeddings=False)
+    course = begin(
+        replace(
+            config,
+            kind="head",
+            start=replace(config.start, path="lm"),
+            target=target,
+            optimise=optimise,
+        )
+    )
+    path = folder("lm") if config.lm.path == "embedded" else config.lm.path
+    lm = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    course.trainee.model.load_state_dict(lm.state_dict())
+    delattr(course.trainee.model.config, KIND_KEY)
+    sharp = 1 / config.target.temperature
+    course.train = [
+        replace(
+            e, places=tuple(replace(p, scores=tuple(sharp * s for s in p.scores)) for p in e.places)
+        )
+        for e in course.train
+    ]
+    return course
+
+
+def accuracy(path: Path) -> float:
+    """Greedy, on 500 validation prompts."""
+    engines = load_engines(LM(str(path)), Reward("embedded"), Engine(max_batch=256))
+    asked = task.prompts(500, seed=0, split="validation")
+    traces = drive((greedy(p, max_tokens=MAX_TOKENS) for p in asked), engines, in_flight=768)
+    return sum(task.grade(t.prompt_text, t.text).answer for t in traces) / len(asked)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Heads as guides: the same search, advantages predicted instead of read off a gradient."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nabla_core import DTO, Engine, Prompt, Ranked, Reward, drive, load_engines, nabla
+from nabla_core.config import LM
+from nabla_core.draws import DrawKey
+from nabla_core.engines.base import Engines
+from nabla_core.engines.head import HeadGuide
+from nabla_core.errors import ContextError, ModelError
+from nabla_core.guides.heads import new_head
+from nabla_core.requests import Propose, Render, Sweep
+from tests.core.reference import rolled_out, serve
+from tests.core.tiny import Family, decisions, greedy_search, prompts
+
+RANKED = greedy_search(proposals="ranked", ranked=Ranked(eta=2.0, stop=-3.0))
+
+
+@pytest.fixture(params=["judge", "lm"])
+def head(request: pytest.FixtureRequest, family: Family, tmp_path: Path) -> Path:
+    """A head with random weights on a backbone of the family."""
+    return head_on(family, request.param, tmp_path / "head")
+
+
+def head_on(family: Family, role: str, path: Path) -> Path:
+    model = new_head(str(getattr(family, role)))
+    assert not model.get_output_embeddings().weight.any()
+    torch.manual_seed(7)
+    torch.nn.init.normal_(model.get_output_embeddings().weight, std=0.5)
+    model.save_pretrained(path)
+    family.tokenizer(role).save_pretrained(path)
+    return path
+
+
+def engines_with(family: Family, head: Path, **engine: Any) -> Engines:
+    reward = Reward(judge=str(family.judge), guide=str(head), min_coverage=0.9)
+    return load_engines(LM(str(family.lm)), reward, Engine(device="cpu", **engine))
+
+
+def head_of(engines: Engines) -> HeadGuide:
+    guide = engines.serving(Sweep)._guide  # type: ignore[attr-defined]
+    assert isinstance(guide, HeadGuide)
+    return guide
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+def test_rows_are_the_heads_outputs_at_the_token_before(family: Family, head: Path, reuse: bool):
+    engines = engines_with(family, head, reuse=reuse)
+    guide = head_of(engines)
+    model = new_head(str(head))
+    contexts, responses = rolled_out(engines)
+    asked = [Sweep(c, r, 0, RANKED) for c, r in zip(contexts, responses, strict=True)]
+    for context, response, swept in zip(contexts, responses, serve(engines, asked), strict=True):
+        gradients = swept.gradients
+        assert swept.judged is None
+        worth = gradients.slopes[response.tokens]
+        chosen = [(worth, i) for i in range(len(response.tokens))]
+        logits = guide.lm.logits(gradients.lm.hidden.clone())
+        found = guide.rows(chosen, RANKED.objective, logits)
+        before = context.guide[0]
+        mapped = guide.vocabulary.ids[list(response.tokens)].tolist()
+        with torch.no_grad():
+            out = model(torch.tensor([[*before, *mapped]])).logits[0, len(before) - 1 : -1]
+        known = guide.vocabulary.ids >= 0
+        expected = -out[:, guide.vocabulary.ids[known]]
+        torch.testing.assert_close(found[:, known], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_suffix_look_equals_the_full_one(family: Family, head: Path):
+    engines = engines_with(family, head)
+    contexts, responses = rolled_out(engines)
+    full = serve(
+        engines, [Sweep(c, r, 0, RANKED) for c, r in zip(contexts, responses, strict=True)]
+    )
+    later = [min(n, len(r.tokens) - 1) for n, r in enumerate(responses)]
+    suffix = serve(
+        engines,
+        [
+            Sweep(c, r, b, RANKED, swept.gradients)
+            for c, r, b, swept in zip(contexts, responses, later, full, strict=True)
+        ],
+    )
+    for response, start, a, b in zip(responses, later, full, suffix, strict=True):
+        whole, part = (s.gradients.slopes[response.tokens].hidden for s in (a, b))
+        torch.testing.assert_close(part, whole[start:], rtol=1e-4, atol=1e-4)
+
+
+def test_ranked_proposals_follow_the_formula(plain: Family, tmp_path: Path):
+    engines = engines_with(plain, head_on(plain, "judge", tmp_path / "head"))
+    guide = head_of(engines)
+    (context,), (response,) = rolled_out(engines, 1)
+    (swept,) = serve(engines, [Sweep(context, response, 0, RANKED)])
+    (found,) = serve(engines, [Propose(swept.gradients, 0, 5, DrawKey(0, "p", 0, "resample"))])
+    log_p = guide.lm.logits(swept.gradients.lm.hidden.clone()).log_softmax(-1)
+    worth = swept.gradients.slopes[response.tokens]
+    advantage = guide.head.head(worth.hidden)
+    expected = []
+    for i, y in enumerate(response.tokens):
+        s = 2.0 * (advantage[i] - advantage[i, y]) + log_p[i] - log_p[i, y]
+        expected += [(float(s[b]), i, b) for b in range(guide.lm.vocabulary) if b != y]
+    expected.sort(reverse=True)
+    best = [(i, b) for s, i, b in expected if s > -3.0][:5]
+    assert [(p.position, p.to_token) for p in found] == best
+    first = found[0]
+    gain = advantage[first.position, first.to_token] - advantage[first.position, first.from_token]
+    assert first.predicted_gain == pytest.approx(float(gain), abs=1e-4)
+
+
+def test_no_backward_pass_is_taken_nor_booked(plain: Family, tmp_path: Path):
+    engines = engines_with(plain, head_on(plain, "judge", tmp_path / "head"))
+    (context,), (response,) = rolled_out(engines, 1)
+    engine = engines.serving(Sweep)
+    engine.submit(0, Sweep(context, response, 0, RANKED))
+    ((_, reply),) = engine.step()
+    assert not isinstance(reply, Exception)
+    cost, guide = reply.cost, head_of(engines)
+    assert (cost.lm_forward, cost.rm_forward, cost.lm_backward, cost.rm_backward) == (1, 1, 0, 0)
+    assert cost.paper_calls == 2
+    # The LM continues behind the rollout's memory; neither is fed the last token.
+    tokens, before = len(response.tokens), len(context.guide[0])
+    assert cost.token_passes == tokens + before + tokens - 1
+    expected = guide.lm.shape.forward(tokens, len(context.lm) - 1) + guide.lm.shape.head(tokens)
+    expected += guide.head.shape.forward(before + tokens - 1)
+    assert cost.flops == pytest.approx(expected)
+    assert not reply.value.gradients.lm.hidden.requires_grad
+
+
+def test_traces_do_not_depend_on_batch_or_reuse(family: Family, head: Path):
+    asked = prompts(5)
+
+    def traces(**engine: Any) -> list[Any]:
+        engines = engines_with(family, head, **engine)
+        done = drive((nabla(p, RANKED, max_tokens=10) for p in asked), engines)
+        return [decisions(t) for t in sorted(done, key=lambda t: t.prompt_id)]
+
+    reference = traces()
+    assert any(changes for *_, changes in reference)
+    assert traces(reuse=False) == reference
+    assert traces(max_batch=1) == reference
+
+
+def test_mirror_left_to_right_needs_no_gradient(plain: Family, tmp_path: Path):
+    engines = engines_with(plain, head_on(plain, "judge", tmp_path / "head"))
+    config = greedy_search(dto=DTO(optimizer="mirror", eta=4.0))
+    done = list(drive((nabla(p, config, max_tokens=10) for p in prompts(4)), engines))
+    assert sum(len(t.revisions) for t in done) > 0
+    assert all(t.cost.lm_backward == t.cost.rm_backward == 0 for t in done)
+
+
+def test_adam_left_to_right_refuses_a_head_by_name(plain: Family, tmp_path: Path):
+    path = head_on(plain, "judge", tmp_path / "head")
+    engines = engines_with(plain, path)
+    config = greedy_search()
+    with pytest.raises(ModelError, match=rf"{path} is a head: .*proposals: ranked"):
+        engines.check(config)
+    engines.check(replace(config, proposals="second"))
+    with pytest.raises(ModelError, match="is a head"):
+        list(drive([nabla(prompts(1)[0], config, max_tokens=10)], engines))
+
+
+def test_a_head_is_no_judge_and_a_response_must_fit_it(plain: Family, tmp_path: Path):
+    path = head_on(plain, "judge", tmp_path / "head")
+    with pytest.raises(ModelError, match="weights lack score"):
+        load_engines(LM(str(plain.lm)), Reward(judge=str(path)), Engine(device="cpu"))
+    engines = engines_with(plain, path)
+    object.__setattr__(head_of(engines).head, "context", 8)
+    (context,) = serve(engines, [Render(Prompt.of("1+2+3+4+5", id="p"))])
+    _, (response,) = rolled_out(engines, 1)
+    (failed,) = serve(engines, [Sweep(context, response, 0, RANKED)])
+    assert isinstance(failed, ContextError)
+    assert "guide" in str(failed)
+
+
+def test_an_unknown_kind_and_a_missing_backbone_are_named(plain: Family, tmp_path: Path):
+    model = new_head(str(plain.judge))
+    model.config.nabla_guide = "oracle"
+    model.save_pretrained(tmp_path)
+    plain.tokenizer("judge").save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="'oracle', not gradient or head"):
+        engines_with(plain, tmp_path)
+    with pytest.raises(ModelError, match="cannot load a backbone"):
+        new_head(str(tmp_path / "nothing"))

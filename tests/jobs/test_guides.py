@@ -1,0 +1,201 @@
+"""Counterfactuals, a guide trained on them, and a run with that guide, on a real Ray."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from jobs import counterfactuals, generate, train_guide
+from nabla_core.config import DTO, LM, Decoding, Engine, NablaConfig, Reward
+from nabla_core.errors import ModelError
+from pipeline.config import load
+from pipeline.errors import InputError, RunError
+from pipeline.guide_config import TrainGuideConfig
+from pipeline.guide_training import advance, begin, calibration, measure
+from pipeline.recipe import TraceRecipe
+from pipeline.verify import Verify
+from tests.jobs.test_generate import rows
+from tests.pipeline.rows import keys
+
+PROMPTS = [f"{n}+{n * 7 % 10}*3-{n % 4}" for n in range(16)]
+
+
+def explore(path: Path, run: Path, *more: str) -> int:
+    return counterfactuals.main(
+        [
+            f"run_dir={run}",
+            f"prompts.path={path}",
+            "cluster.in_flight=8",
+            "explore.temperatures=[0,1]",
+            "explore.positions=2",
+            "explore.alternatives=4",
+            "max_tokens=8",
+            *more,
+        ]
+    )
+
+
+def test_counterfactuals_are_made_exactly_once(cluster, prompts, tmp_path, capsys):
+    path, run, log = prompts("one", "!raise", "three"), tmp_path / "run", tmp_path / "log"
+    lm = f"lm.path=scripted?log={log}"
+    assert explore(path, run, lm, "max_dead_fraction=0.5") == 3
+    assert keys(run) == [("p0", 0), ("p0", 1), ("p2", 0), ("p2", 1)]
+    assert keys(run, "dead_letter") == [("p1", 0), ("p1", 1)]
+    made = rows(run)
+    assert [row["temperature"] for row in made] == [0.0, 1.0, 0.0, 1.0]
+    assert all(len(place["scores"]) == 3 for row in made for place in row["places"])
+    assert {row["tokenizer_fingerprint"] for row in made} == {"1"}
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert (manifest["places"], manifest["alternatives"]) == (8, 24)
+    assert "2 ValueError" in capsys.readouterr().out
+    before = log.read_text()
+    assert explore(path, run, lm, "max_dead_fraction=0.5") == 3
+    assert log.read_text() == before
+    assert explore(path, run, lm, "explore.positions=3") == 2
+    assert "explore.positions: 2 there, 3 here" in capsys.readouterr().err
+
+
+def test_settings_that_contradict_each_other_are_named(capsys):
+    assert counterfactuals.main(["explore.scorer=verifier"]) == 2
+    assert "explore.scorer=verifier needs a verify.method" in capsys.readouterr().err
+    assert counterfactuals.main(["explore.alternatives=1"]) == 2
+    assert "alternatives must be at least 2" in capsys.readouterr().err
+    assert train_guide.main(["run_dir=x"]) == 2
+    assert "data" in capsys.readouterr().err
+    wrong = ["data.counterfactuals=[x]", "validation.measure=accuracy"]
+    assert train_guide.main(wrong) == 2
+    assert "validation.verify.method" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def explored(cluster, plain, tmp_path_factory) -> Path:
+    """A run folder of counterfactuals of the plain family."""
+    root = tmp_path_factory.mktemp("explored")
+    path = root / "prompts.jsonl"
+    asked = [{"id": f"q{n}", "prompt": text} for n, text in enumerate(PROMPTS)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in asked))
+    models = [f"lm.path={plain.lm}", f"reward.judge={plain.judge}"]
+    assert explore(path, root / "run", *models) == 0
+    return root / "run"
+
+
+def settings(plain, explored: Path, run: Path, *more: str) -> list[str]:
+    asked = explored.parent / "prompts.jsonl"
+    return [
+        *(f"run_dir={run}", f"data.counterfactuals=[{explored}]", "data.held_out=0.3"),
+        *(f"lm.path={plain.lm}", f"reward.judge={plain.judge}", f"start.path={plain.guide}"),
+        *("kind=head", "optimise.steps=6", "optimise.batch=6", "optimise.warmup=2"),
+        *(f"validation.prompts.path={asked}", "validation.prompts.split=null"),
+        *("validation.prompts.limit=4", "validation.max_tokens=8", "validation.every=2"),
+        *more,
+    ]
+
+
+def course(plain, explored: Path, *more: str):
+    return begin(
+        load(TrainGuideConfig, (), settings(plain, explored, Path("unused"), *more)), "cpu"
+    )
+
+
+@pytest.mark.timeout(600)
+def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
+    plain, explored, tmp_path, cluster, prompts, capsys, monkeypatch
+):
+    alone = course(plain, explored)
+    for _ in range(6):
+        advance(alone)
+    run, token = tmp_path / "guide run", tmp_path / "token"
+    token.touch()
+    monkeypatch.setenv("NABLA_CRASH_AT", f"guide step 2.|{token}")
+    asked = settings(plain, explored, run, "workers.count=2", "optimise.micro_batch=2")
+    assert train_guide.main(asked) == 0
+    assert not token.exists()
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    card = json.loads((run / "guide" / "card.json").read_text())
+    assert line["step"] == card["chosen_step"] in (2, 4, 6)
+    history = json.loads((run / "history.json").read_text())["measured"]
+    assert [m["step"] for m in history] == [2, 4, 6]
+    factor = calibration(alone)
+    assert history[-1]["calibration"] == pytest.approx(factor, rel=1e-2)
+    last = max((run / "train").glob("checkpoint_*/state.pt"))
+    state = torch.load(last, weights_only=True)
+    assert state["step"] == 6
+    for name, weight in alone.trainee.model.state_dict().items():
+        torch.testing.assert_close(state["model"][name], weight, rtol=1e-3, atol=1e-4)
+    assert card["lm"]["revision"] == rows(explored)[0]["generation_revision"]
+    assert card["data"]["sources"][0]["rows"] == 32
+    best = max(m["chosen_by"] for m in history)
+    assert card["metrics"]["chosen_by"] == best
+
+    # The folder is a guide for any job, and the same command has nothing left to do.
+    weights = load_file(run / "guide" / "model.safetensors")
+    assert weights["lm_head.weight"].any()
+    assert train_guide.main(asked) == 0
+    assert "was already there" in capsys.readouterr().out
+    path = prompts("1+2*3", "4*5-6")
+    models = [f"lm.path={plain.lm}", f"reward.judge={plain.judge}"]
+    common = [f"prompts.path={path}", f"reward.guide={run / 'guide'}", *models]
+    ranked = ["decoding.nabla.proposals=ranked", "decoding.max_tokens=8"]
+    assert generate.main([f"run_dir={tmp_path / 'traces'}", *common, *ranked]) == 0
+    made = rows(tmp_path / "traces")
+    assert {row["guide_model"] for row in made} == {str(run / "guide")}
+    assert all(row["cost"]["rm_backward"] == 0 for row in made)
+    recipe = TraceRecipe(
+        LM(str(plain.lm)),
+        Reward(str(plain.judge), guide=str(run / "guide")),
+        Decoding(nabla=NablaConfig(dto=DTO(optimizer="adam"))),
+        Engine(device="cpu"),
+        Verify(),
+        0,
+        "x",
+    )
+    with pytest.raises(ModelError, match="is a head"):
+        recipe.open()
+
+
+def test_a_gradient_guide_learns_in_bfloat16_too(plain, explored):
+    losses = {}
+    for dtype in ("float32", "bfloat16"):
+        learning = course(plain, explored, "kind=gradient", f"optimise.dtype={dtype}")
+        losses[dtype] = [advance(learning) for _ in range(3)]
+        assert learning.trainee.model.dtype == torch.float32
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05)
+    assert losses["bfloat16"] != losses["float32"]
+    found = measure(learning)
+    assert found["accuracy"] is None
+    assert found["chosen_by"] == found["reward"]
+
+
+def test_a_gradient_that_is_not_finite_stops_or_skips_and_names_its_responses(plain, explored):
+    learning = course(plain, explored, "kind=gradient")
+    with torch.no_grad():
+        learning.trainee.model.score.weight[0, 0] = float("nan")
+    with pytest.raises(RunError, match=r"step 1: .* not finite; responses: q\d+#\d, .*skip"):
+        advance(learning)
+    skipping = course(plain, explored, "kind=gradient", "optimise.on_nonfinite=skip")
+    kept = skipping.trainee.model.score.weight.clone()
+    skipping.trainee.model.score.weight.data[0, 0] = float("inf")
+    advance(skipping)
+    assert torch.equal(skipping.trainee.model.score.weight[0, 1:], kept[0, 1:])
+    assert len(skipping.skipped) == 1
+    assert "q" in skipping.skipped[0]
+
+
+def test_another_lms_counterfactuals_end_the_job(plain, grouped, explored, tmp_path, capsys):
+    models = [f"lm.path={plain.judge.parent / 'other'}"]
+    with pytest.raises(ModelError, match="no such folder"):
+        course(plain, explored, *models)
+    with pytest.raises(InputError, match="made with another LM or tokenizer"):
+        course(
+            plain,
+            explored,
+            f"lm.path={grouped.lm}",
+            f"reward.judge={grouped.judge}",
+            f"start.path={grouped.guide}",
+            "reward.min_coverage=0.9",
+        )
+    wrong = settings(plain, explored, tmp_path / "run", f"data.counterfactuals=[{tmp_path}]")
+    assert train_guide.main(wrong) == 2
+    assert "no finished run folder of counterfactuals" in capsys.readouterr().err
