@@ -78,16 +78,16 @@ class Nodes:
         self._folder.cleanup()
 
     def _start(self) -> None:
-        head: dict[str, Any] = {**NODE, "_system_config": FAST}
-        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self._cluster = Cluster()
+        self._join(_system_config=FAST)
         for _ in range(self._workers):
             self._join()
 
-    def _join(self) -> None:
+    def _join(self, **more: Any) -> None:
         """Add a node. Where the machine is busy, it may not come up within Ray's 30 s."""
         for _ in range(5):
             try:
-                self._cluster.add_node(wait=False, **NODE)
+                self._cluster.add_node(wait=False, **NODE, **more)
             except Exception as error:  # noqa: BLE001 - Ray raises no narrower one
                 print(f"a node did not start: {error}", flush=True)
             else:
