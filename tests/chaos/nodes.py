@@ -16,14 +16,14 @@ import psutil
 import ray
 from ray.cluster_utils import Cluster
 
-# A dead node is noticed within a second instead of twelve; a slow one is given nine. Workers
-# are not niced: other work on the machine would starve them.
+# A dead node is noticed within three seconds instead of twelve; a slow one is given thirty.
+# Workers are not niced: other work on the machine would starve them.
 FAST = {
     "worker_niceness": 0,
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 300,
     "health_check_timeout_ms": 3000,
-    "health_check_failure_threshold": 3,
+    "health_check_failure_threshold": 10,
 }
 NODE = {"num_cpus": 3, "object_store_memory": 80 << 20, "include_dashboard": False}
 
@@ -60,10 +60,15 @@ class Nodes:
         self._cluster.remove_node(rng.choice(nodes), allow_graceful=False)
         self._join()
 
+    def head_lives(self) -> bool:
+        """Whether the node that drivers are attached to has not ended by itself, as it does
+        where this machine is too busy for Ray. A driver ends with it."""
+        return not self._cluster.head_node.dead_processes()
+
     def mend(self) -> None:
-        """Replace nodes that Ray gave up because this machine is too busy."""
+        """Replace other nodes that ended by themselves."""
         for node in list(self._cluster.worker_nodes):
-            if not node.any_processes_alive() or node.dead_processes():
+            if node.dead_processes():
                 self._cluster.remove_node(node, allow_graceful=False)
                 self._join()
 
@@ -78,16 +83,16 @@ class Nodes:
         self._folder.cleanup()
 
     def _start(self) -> None:
-        head: dict[str, Any] = {**NODE, "_system_config": FAST}
-        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self._cluster = Cluster()
+        self._join(_system_config=FAST)
         for _ in range(self._workers):
             self._join()
 
-    def _join(self) -> None:
+    def _join(self, **more: Any) -> None:
         """Add a node. Where the machine is busy, it may not come up within Ray's 30 s."""
         for _ in range(5):
             try:
-                self._cluster.add_node(wait=False, **NODE)
+                self._cluster.add_node(wait=False, **NODE, **more)
             except Exception as error:  # noqa: BLE001 - Ray raises no narrower one
                 print(f"a node did not start: {error}", flush=True)
             else:

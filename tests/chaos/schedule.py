@@ -79,7 +79,10 @@ class Story:
             while (code := driver.poll()) not in (0, 3):
                 self._count_points()
                 self.nodes.mend()
-                if code is not None:
+                if not self.nodes.head_lives():
+                    print("the head ended by itself", flush=True)
+                    driver = self._kill("head", driver)
+                elif code is not None:
                     if code != -signal.SIGKILL:
                         self.gave_up += 1
                         print(f"a driver ended by itself: {code}", flush=True)
