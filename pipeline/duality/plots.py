@@ -10,6 +10,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import NullFormatter
 
 from pipeline.duality.findings import Book
 
@@ -101,6 +102,8 @@ def _rates(book: Book) -> Any:
     right.set(xlabel="quantiles", ylabel="W1 to Fokker-Planck", title="error of the policy")
     for panel in (left, middle, right):
         panel.legend(frameon=False, fontsize=8)
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_minor_formatter(NullFormatter())
     figure.tight_layout()
     return figure
 

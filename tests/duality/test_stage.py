@@ -67,7 +67,7 @@ def test_a_broken_sampler_exits_4_and_says_which_check(tmp_path, capsys, monkeyp
         ("seeds=[]", "seeds: at least one"),
         ("continuous.beta=0", "continuous.beta must be positive, got 0"),
         ("tokens.betas=[1,-1]", "tokens.betas must be positive"),
-        ("embedded.betas=[]", "embedded.betas must be positive"),
+        ("embedded.betas=[]", "embedded.betas must be positive, two at least"),
         ("policy.betas=[0]", "policy.betas must be positive"),
         ("parts=[policy]", "policy.reference.path"),
         ("tokens.rl_stepps=3", "rl_stepps"),
