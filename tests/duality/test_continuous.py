@@ -14,7 +14,7 @@ from pipeline.duality.landscapes import line, plane
 from pipeline.duality.particles import LANGEVIN, WRONG, kolmogorov, kolmogorov_threshold
 
 SMALL = Continuous(
-    particles=8_000, step=0.01, cells=400, plane_cells=60, quantiles=(20, 40), ensemble=8_000
+    particles=8_000, step=0.01, cells=400, plane_cells=60, quantiles=(20, 40), ensemble=32_000
 )
 
 
@@ -22,7 +22,7 @@ def test_every_check_holds_and_every_control_fails():
     book = continuous.run(SMALL, (0,))
     assert [(f.check, f.arm, f.value) for f in broken(book.findings)] == []
     kinds = [f.kind for f in book.findings]
-    assert kinds.count("positive") == 22
+    assert kinds.count("positive") == 21
     # Five wrong dynamics at three late times, on the line and in the plane; one path.
     assert kinds.count("control") == 2 * len(WRONG) * 3 + 1
     assert {"paths", "plane", "step rate", "ensemble rate", "quantile rate"} <= set(book.figures)

@@ -14,9 +14,9 @@ from pipeline.duality.findings import SCHEMA, Book, Spread, broken
 from pipeline.duality.stage import DualityConfig
 
 QUICK = (
-    *("parts=[continuous]", "seeds=[0]", "continuous.particles=6000", "continuous.step=0.01"),
+    *("parts=[continuous]", "seeds=[0]", "continuous.particles=10000", "continuous.step=0.01"),
     *("continuous.cells=300", "continuous.plane_cells=40", "continuous.quantiles=[20,40]"),
-    *("continuous.ensemble=8000",),
+    *("continuous.ensemble=32000",),
 )
 
 

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import GenerateConfig, load, to_yaml
+from pipeline.duality.stage import DualityConfig
 from pipeline.errors import ConfigError
+from pipeline.tune import TuneConfig
 
 ROOT = Path(__file__).parents[2]
+EMBEDDED = ROOT / "configs" / "embedded.yaml"
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 
@@ -20,9 +23,11 @@ def write(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_in_the_repository_loads_and_says_how_to_run_it(path):
-    command = f"# python -m jobs.(generate|tune) --config {path.relative_to(ROOT)}"
-    assert re.match(command, path.read_text())
-    assert load(GenerateConfig, [path]).run_dir.startswith("runs/")
+    command = rf"# python -m jobs.(\w+) --config {path.relative_to(ROOT)}"
+    told = re.match(command, path.read_text())
+    assert told
+    config_of = {"generate": GenerateConfig, "tune": TuneConfig, "duality": DualityConfig}
+    assert load(config_of[told[1]], [path]).run_dir.startswith("runs/")
 
 
 def test_overrides_beat_files_and_files_beat_defaults(tmp_path):
@@ -34,7 +39,7 @@ def test_overrides_beat_files_and_files_beat_defaults(tmp_path):
 
 
 def test_the_resolved_config_reads_back_to_the_same_one(tmp_path):
-    config = load(GenerateConfig, CONFIGS[:1], ["prompts.columns.prompt=q", "run_dir=s3://b/k"])
+    config = load(GenerateConfig, [EMBEDDED], ["prompts.columns.prompt=q", "run_dir=s3://b/k"])
     assert load(GenerateConfig, [write(tmp_path, to_yaml(config))]) == config
 
 
