@@ -57,7 +57,7 @@ def rows(tmp_path_factory):
 
 
 def test_likelihoods_are_those_of_the_models(rows):
-    made, asked, path = rows
+    made, _asked, path = rows
     assert len(made) == 2 * 408
     mine = [row for row in made if row["arm"] == "policy"]
     assert {row["sample"] for row in mine} == set(range(8))
@@ -96,7 +96,7 @@ def test_another_tokenizer_is_refused(grouped):
 def test_a_likelihood_that_is_not_finite_is_that_rows_error(rows, monkeypatch):
     from nabla_core.engines import guide  # noqa: PLC0415
 
-    made, asked, path = rows
+    _made, asked, _path = rows
     maker = PolicyRecipe(asked, 3, "hash").open()
     original = guide.likelihood
 
