@@ -214,6 +214,7 @@ def _language_plane(book: Book) -> Any:
             yerr=reward.half,
             color=colour,
             marker=mark,
+            markersize=7,
             capsize=2,
             label=arm,
             linestyle="none",
@@ -227,6 +228,7 @@ def _language_plane(book: Book) -> Any:
             yerr=reward.half,
             color=colour,
             marker=mark,
+            markersize=7,
             capsize=2,
             linestyle="none",
         )
