@@ -103,7 +103,7 @@ CLAIMS = (
         "T5",
     ),
     Claim(
-        "Gumbel-MALA, the exact analogue of DTO, keeps pi* (TV of 1e5 chains)",
+        "Gumbel-MALA, the exact analogue of DTO, keeps pi* (TV of many chains to it)",
         "tokens",
         "started at pi*",
         "Gumbel-MALA with",

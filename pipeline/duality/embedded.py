@@ -61,12 +61,14 @@ class Embedded:
     prompts: int = 12
     reference: int = 4096
     draws: int = 32
-    steps: int = 24
+    steps: int = 40
     rloo: Rloo = field(default_factory=Rloo)
 
     def __post_init__(self) -> None:
-        if not self.betas or min(self.betas) <= 0:
-            raise ValueError(f"embedded.betas must be positive, got {list(self.betas)}")
+        if len(self.betas) < 2 or min(self.betas) <= 0:
+            raise ValueError(
+                f"embedded.betas must be positive, two at least, got {list(self.betas)}"
+            )
 
 
 Trained = Callable[[float], Mapping[str, Tensor]]
@@ -195,7 +197,7 @@ def _exact_sampler(
         samples[beta] = _drawn(laboratory, engines, method, settings.draws)
         _sampler(plane, f"method mh, beta {beta:g}", reference, samples[beta])
     check = "E[r] against importance sampling, standard errors apart"
-    first, wrong = settings.betas[0], settings.betas[-1]
+    first, wrong = settings.betas[:2]
     for beta, sample in samples.items():
         arm = f"method mh, beta {beta:g}"
         found = plane.optima[beta]

@@ -52,7 +52,9 @@ class World:
 
     `conditionals` `[S, T, V]`: log p(. | y_<t) along each response; `reward` and `log_ref`
     `[S]` in `target`; `likelihood_rows` and `reward_rows` `[S, T, V]`: the gradients of
-    log p(y) and r(y) with respect to the one-hot of each token. All float64.
+    log p(y) and r(y) with respect to the one-hot of each token. All float64; the models'
+    own norms run in float32, so a number is theirs to seven digits, and the law made of the
+    numbers adds up to 1 to sixteen.
     """
 
     lm: Qwen2ForCausalLM

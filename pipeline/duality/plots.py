@@ -10,6 +10,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import NullFormatter
 
 from pipeline.duality.findings import Book
 
@@ -101,6 +102,8 @@ def _rates(book: Book) -> Any:
     right.set(xlabel="quantiles", ylabel="W1 to Fokker-Planck", title="error of the policy")
     for panel in (left, middle, right):
         panel.legend(frameon=False, fontsize=8)
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_minor_formatter(NullFormatter())
     figure.tight_layout()
     return figure
 
@@ -211,6 +214,7 @@ def _language_plane(book: Book) -> Any:
             yerr=reward.half,
             color=colour,
             marker=mark,
+            markersize=7,
             capsize=2,
             label=arm,
             linestyle="none",
@@ -224,6 +228,7 @@ def _language_plane(book: Book) -> Any:
             yerr=reward.half,
             color=colour,
             marker=mark,
+            markersize=7,
             capsize=2,
             linestyle="none",
         )

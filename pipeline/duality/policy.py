@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
@@ -20,6 +20,7 @@ from pipeline.cluster import Cluster
 from pipeline.duality.findings import Book
 from pipeline.errors import InputError
 from pipeline.files import below
+from pipeline.parts import with_config
 from pipeline.plan import Plan, Watcher
 from pipeline.prompts import Prompts, read
 from pipeline.recipe import Maker
@@ -27,9 +28,6 @@ from pipeline.run import execute
 from pipeline.schema import KEYS, TRACES
 from pipeline.store import RunStore, Store
 from pipeline.verify import Verify, grader
-
-if TYPE_CHECKING:
-    pass
 
 SHAPING = (
     "seed",
@@ -261,10 +259,12 @@ def run(settings: Policy, run_dir: str, seed: int, watcher: Watcher) -> Book:
 
     described = plan(settings, run_dir, seed)
     outcome = execute(described, watcher)
-    store = RunStore(described.run_dir, described.recipe.schema, settings.store)
-    rows = [row for table in store.rows(READ) for row in table.to_pylist()]
+    schema = with_config(described.recipe.schema, described.config_hash)
+    store = RunStore(described.run_dir, schema, settings.store)
+    tables = store.rows(READ, final=not outcome.hopeless)
+    rows = [row for table in tables for row in table.to_pylist()]
     dead = [row for row in rows if row["error"] is not None]
-    if dead or outcome.hopeless:
+    if dead:
         first = dead[0]
         raise InputError(
             f"{len(dead)} responses could not be measured, first prompt "

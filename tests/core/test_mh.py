@@ -88,25 +88,24 @@ def chi_square(seen: Counter[tuple[int, ...]], weights: dict[tuple[int, ...], fl
     return sum((seen[y] - total * w / mass) ** 2 / (total * w / mass) for y, w in weights.items())
 
 
-@pytest.mark.parametrize("beta", [1.0, 0.5])
-def test_responses_of_different_lengths_come_out_as_pi_star_has_them(beta: float):
+def test_responses_of_different_lengths_come_out_as_pi_star_has_them():
     """Fourteen responses; chi square of 13 degrees, .1 % point 34.5."""
-    ref = responses()
+    ref, beta = responses(), 1.0
     assert len(ref) == 14
     assert sum(ref.values()) == pytest.approx(1)
-    seen = law_of(MH(beta=beta, steps=25), 6000)
+    seen = law_of(MH(beta=beta, steps=10), 2000)
     optimum = {y: p * math.exp(reward(y) / beta) for y, p in ref.items()}
     assert chi_square(seen, optimum) < 34.5
-    assert chi_square(seen, ref) > 200
+    assert chi_square(seen, ref) > 150
     # What comes out when the lengths are left out of the acceptance: L times as often.
     biased = {y: w * len(y) for y, w in optimum.items()}
-    assert chi_square(seen, biased) > 100
+    assert chi_square(seen, biased) > 34.5
 
 
 def test_without_steps_or_reward_it_is_the_reference():
     ref = responses()
-    assert chi_square(law_of(MH(steps=0), 6000), ref) < 34.5
-    assert chi_square(law_of(MH(steps=12), 6000, scale=0.0), ref) < 34.5
+    assert chi_square(law_of(MH(steps=0), 2000), ref) < 34.5
+    assert chi_square(law_of(MH(steps=6), 2000, scale=0.0), ref) < 34.5
 
 
 def test_the_acceptance_by_hand():

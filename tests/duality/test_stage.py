@@ -14,9 +14,9 @@ from pipeline.duality.findings import SCHEMA, Book, Spread, broken
 from pipeline.duality.stage import DualityConfig
 
 QUICK = (
-    *("parts=[continuous]", "seeds=[0]", "continuous.particles=6000", "continuous.step=0.01"),
+    *("parts=[continuous]", "seeds=[0]", "continuous.particles=10000", "continuous.step=0.01"),
     *("continuous.cells=300", "continuous.plane_cells=40", "continuous.quantiles=[20,40]"),
-    *("continuous.ensemble=8000",),
+    *("continuous.ensemble=32000",),
 )
 
 
@@ -67,7 +67,7 @@ def test_a_broken_sampler_exits_4_and_says_which_check(tmp_path, capsys, monkeyp
         ("seeds=[]", "seeds: at least one"),
         ("continuous.beta=0", "continuous.beta must be positive, got 0"),
         ("tokens.betas=[1,-1]", "tokens.betas must be positive"),
-        ("embedded.betas=[]", "embedded.betas must be positive"),
+        ("embedded.betas=[]", "embedded.betas must be positive, two at least"),
         ("policy.betas=[0]", "policy.betas must be positive"),
         ("parts=[policy]", "policy.reference.path"),
         ("tokens.rl_stepps=3", "rl_stepps"),
