@@ -6,8 +6,9 @@
 Ranked proposals under the shipped judge, on unseen prompts of the embedded task: no gradient
 (null), the judge's own gradient, the shipped gold-aligned guide, and every `--guide` NAME=FOLDER
 of jobs.train_guide, of either kind. `--lm` NAME=FOLDER are LMs of their own, greedy and under the
-null arm. eta and stop of each guide are chosen on `--tune` validation prompts. Differences are
-paired by prompt. The last line is one JSON object; `gold_free_minus_null` and
+null arm. eta and stop of each guide are chosen on `--tune` validation prompts; with --tune 0 they
+are those of the config (gold: eta .25, else the calibrated 1; stop -2). Differences are paired by
+prompt. The last line is one JSON object; `gold_free_minus_null` and
 `gold_free_minus_gold` are in it where a guide of that name is given.
 """
 
@@ -80,8 +81,9 @@ def main() -> None:
             arm, unseen, engines_for(arm, paths, options.batch), batch=options.batch
         )
     for name, role in {"judge": "judge", "gold": "guide", **{n: n for n in given}}.items():
-        arm = Arm(name, ranked_arm(1.0, -2.0), guide=role)
-        arm = tuned(arm, paths, validation, options.batch)
+        arm = Arm(name, ranked_arm(0.25 if name == "gold" else 1.0, -2.0), guide=role)
+        if validation:
+            arm = tuned(arm, paths, validation, options.batch)
         engines = engines_for(arm, paths, options.batch)
         outcomes[name] = run(arm, unseen, engines, batch=options.batch)
     for name, path in lms.items():
