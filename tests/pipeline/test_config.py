@@ -6,27 +6,21 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import GenerateConfig, load, to_yaml
-<<<<<<< HEAD
 from pipeline.counterfactuals import CounterfactualsConfig
+from pipeline.duality.stage import DualityConfig
 from pipeline.errors import ConfigError
 from pipeline.guide_config import TrainGuideConfig
 from pipeline.tune import TuneConfig
 
 ROOT = Path(__file__).parents[2]
+EMBEDDED = ROOT / "configs" / "embedded.yaml"
 JOBS = {
     "generate": GenerateConfig,
     "tune": TuneConfig,
     "counterfactuals": CounterfactualsConfig,
     "train_guide": TrainGuideConfig,
+    "duality": DualityConfig,
 }
-=======
-from pipeline.duality.stage import DualityConfig
-from pipeline.errors import ConfigError
-from pipeline.tune import TuneConfig
-
-ROOT = Path(__file__).parents[2]
-EMBEDDED = ROOT / "configs" / "embedded.yaml"
->>>>>>> duality
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 
@@ -38,7 +32,6 @@ def write(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_in_the_repository_loads_and_says_how_to_run_it(path):
-<<<<<<< HEAD
     command = rf"# python -m jobs\.(\w+) --config {path.relative_to(ROOT)}"
     found = re.match(command, path.read_text())
     assert found
@@ -52,13 +45,6 @@ def test_what_exactness_refuses_is_there_without_it():
         load(GenerateConfig, [], asked)
     nabla = load(GenerateConfig, [], [*asked, "decoding.nabla.exact=false"]).decoding.nabla
     assert (nabla.dto.weight_decay, nabla.dto.update_postfix) == (0.1, True)
-=======
-    command = rf"# python -m jobs.(\w+) --config {path.relative_to(ROOT)}"
-    told = re.match(command, path.read_text())
-    assert told
-    config_of = {"generate": GenerateConfig, "tune": TuneConfig, "duality": DualityConfig}
-    assert load(config_of[told[1]], [path]).run_dir.startswith("runs/")
->>>>>>> duality
 
 
 def test_overrides_beat_files_and_files_beat_defaults(tmp_path):
@@ -70,15 +56,7 @@ def test_overrides_beat_files_and_files_beat_defaults(tmp_path):
 
 
 def test_the_resolved_config_reads_back_to_the_same_one(tmp_path):
-<<<<<<< HEAD
-    config = load(
-        GenerateConfig,
-        [ROOT / "configs/embedded.yaml"],
-        ["prompts.columns.prompt=q", "run_dir=s3://b/k"],
-    )
-=======
     config = load(GenerateConfig, [EMBEDDED], ["prompts.columns.prompt=q", "run_dir=s3://b/k"])
->>>>>>> duality
     assert load(GenerateConfig, [write(tmp_path, to_yaml(config))]) == config
 
 
