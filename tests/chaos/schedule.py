@@ -198,9 +198,7 @@ def main() -> None:
     print(json.dumps(report))
 
 
-def chaos(
-    base: Path, nodes: Nodes, options: argparse.Namespace, started: float
-) -> dict[str, int | float]:
+def chaos(base: Path, nodes: Nodes, options: argparse.Namespace, started: float) -> dict:
     """Disturbed runs beside one that was not."""
     undisturbed = tell(base / "undisturbed", nodes, "u", [], 0)
     expected: Content = content(final_rows(undisturbed.run))
