@@ -1,11 +1,13 @@
 # make demo: 64 prompts end to end.  make test: everything that is checked.
+# make chaos: half an hour of kills, or MINUTES=n; SEED=n repeats a schedule.
 # Each sets up .venv on its first run; later runs install nothing unless pyproject.toml changed.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
+MINUTES ?= 30
 RUN := HF_HUB_OFFLINE=1 PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: demo test
+.PHONY: demo test chaos
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
@@ -17,6 +19,9 @@ test: $(VENV)/.installed
 	$(RUN) mypy
 	$(RUN) lint-imports
 	$(RUN) pytest -q
+
+chaos: $(VENV)/.installed
+	$(RUN) python -m tests.chaos.schedule --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 $(VENV)/.installed: pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from pipeline.run import Outcome
+    from pipeline.plan import Outcome
 
 _OUT = Console(highlight=False, soft_wrap=True, markup=False)
 _ERR = Console(highlight=False, soft_wrap=True, markup=False, stderr=True)

@@ -23,7 +23,7 @@ from pipeline.counterfactuals import CounterfactualsConfig
 from pipeline.errors import LoadError, PipelineError, RunError
 
 if TYPE_CHECKING:
-    from pipeline.run import Outcome
+    from pipeline.plan import Outcome
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,7 +17,7 @@ LOG_SECONDS = 10.0
 
 
 class Progress:
-    """A `pipeline.run.Watcher`: one live line on a terminal, a line now and then elsewhere.
+    """A `pipeline.plan.Watcher`: one live line on a terminal, a line now and then elsewhere.
 
     Rate, time left, acceptance and gains are of this run's rows; the count is of all.
     """
@@ -71,10 +71,11 @@ class Progress:
     def line(self) -> str:
         """The state of the run in one line."""
         done, dead = self._states["done"], self._states["dead"]
-        parts = [self._phase, f"{self._before + done + dead}/{self._total}"]
+        ended = done + dead + self._states["again"]
+        parts = [self._phase, f"{self._before + ended}/{self._total}"]
         if self._first is not None and done > 1:
-            rate = (done + dead) / max(time.monotonic() - self._first, 1e-9)
-            left = (self._total - self._before - done - dead) / rate
+            rate = ended / max(time.monotonic() - self._first, 1e-9)
+            left = (self._total - self._before - ended) / rate
             parts += [f"{rate:.1f} rows/s", f"{_clock(left)} left"]
         if self._sums["proposed"]:
             parts.append(f"accepted {self._sums['accepted'] / self._sums['proposed']:.0%}")

@@ -1,4 +1,4 @@
-"""Choose eta and stop (ranked) or the learning rate (left to right) on validation prompts.
+"""Choose eta, stop and trust (ranked) or the learning rate (left to right) on validation prompts.
 
     python -m jobs.tune --config configs/tune_embedded.yaml [key=value ...]
 

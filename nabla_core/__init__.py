@@ -14,6 +14,7 @@ from nabla_core.baselines import best_of_n, greedy, majority, sample
 from nabla_core.config import (
     DTO,
     LM,
+    MH,
     BestOfN,
     Decoding,
     Engine,
@@ -27,6 +28,7 @@ from nabla_core.config import (
 )
 from nabla_core.errors import NablaError
 from nabla_core.methods import flow
+from nabla_core.mh import mh
 from nabla_core.reasoner import nabla
 from nabla_core.scheduler import Scheduler, drive
 from nabla_core.types import Cost, Prompt, Revision, Trace
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DTO",
     "LM",
+    "MH",
     "BestOfN",
     "Cost",
     "Decoding",
@@ -59,6 +62,7 @@ __all__ = [
     "greedy",
     "load_engines",
     "majority",
+    "mh",
     "nabla",
     "sample",
 ]

@@ -109,13 +109,20 @@ class Ranked:
 
     until none is above `stop`. `eta` 0 ranks by likelihood alone and takes no gradient.
     `nucleus` below 1 leaves out tokens outside the LM's top-p set of that mass.
+
+    With a calibrated guide and eta 1, s are the log-odds of the change. `trust` lets them have
+    a say in acceptance: a proposal is accepted where the judge likes it better and
+    s + trust * (r' - r) > 0, so that an unlikely change needs more of the judge's favour than
+    a likely one. 0: the judge alone decides.
     """
 
     eta: float = 4.0
     stop: float = -2.0
     nucleus: float = 1.0
+    trust: float = 0.0
 
     def __post_init__(self) -> None:
+        _check(self.trust >= 0, f"ranked.trust must be at least 0, got {self.trust}")
         _check(0 < self.nucleus <= 1, f"nucleus must be in (0, 1], got {self.nucleus}")
 
 
@@ -191,15 +198,38 @@ class Majority:
 
 
 @dataclass(frozen=True)
+class MH:
+    """Draws from pi*_beta ~ p_ref exp(r / beta), the optimum of E[r] - beta KL(. || p_ref), by
+    `steps` Metropolis proposals of a new tail.
+
+    p_ref is defined by `rollout`: the LM's own law at temperature 1 without top-p and top-k
+    (the default), else the law that such sampling has, which is then what KL is taken to.
+    """
+
+    beta: float = 1.0
+    steps: int = 32
+    rollout: Sampling = field(default_factory=lambda: Sampling(temperature=1.0))
+
+    def __post_init__(self) -> None:
+        _check(self.beta > 0, f"beta must be positive, got {self.beta}")
+        _check(self.steps >= 0, f"steps must be at least 0, got {self.steps}")
+        _check(
+            self.rollout.temperature > 0,
+            "mh.rollout.temperature must be above 0: a greedy reference is one response",
+        )
+
+
+@dataclass(frozen=True)
 class Decoding:
     """Which method answers a prompt, the settings of each, and the longest response (tokens)."""
 
-    method: Literal["nabla", "greedy", "sample", "best_of_n", "majority"] = "nabla"
+    method: Literal["nabla", "greedy", "sample", "best_of_n", "majority", "mh"] = "nabla"
     max_tokens: int = 1024
     nabla: NablaConfig = field(default_factory=NablaConfig)
     sample: Sampling = field(default_factory=lambda: Sampling(temperature=0.6, top_p=0.95))
     best_of_n: BestOfN = field(default_factory=BestOfN)
     majority: Majority = field(default_factory=Majority)
+    mh: MH = field(default_factory=MH)
 
     def __post_init__(self) -> None:
         _check(self.max_tokens >= 1, f"max_tokens must be at least 1, got {self.max_tokens}")

@@ -106,11 +106,17 @@ def optimise(rows: Rows, g: Tensor, config: DTO, *, anchored: bool) -> Tensor:
         active = (rows.hard == given) & (rows.t < config.max_iters)
         if not active.any():
             break
-        _adam_step(rows, g, active, config)
-        top = (rows.logits() + _noise(rows, config)).argmax(-1)
-        now = torch.where(top == rows.top, rows.y, top) if anchored else top
+        adam_step(rows, g, active, config)
+        now = hard_tokens(rows, _noise(rows, config), anchored=anchored)
         rows.hard = torch.where(active, now, rows.hard)
     return rows.t >= config.max_iters
+
+
+def hard_tokens(rows: Rows, noise: Tensor | float = 0.0, *, anchored: bool) -> Tensor:
+    """The token every row stands for now, int64 `[n]`; see `Rows.start`. `noise` is added to
+    the logits."""
+    top = (rows.logits() + noise).argmax(-1)
+    return torch.where(top == rows.top, rows.y, top) if anchored else top
 
 
 def learning_rate(config: DTO, t: Tensor) -> Tensor:
@@ -123,7 +129,9 @@ def learning_rate(config: DTO, t: Tensor) -> Tensor:
     return config.learning_rate * torch.where(t < config.warmup_steps, warm, decayed)
 
 
-def _adam_step(rows: Rows, g: Tensor, active: Tensor, config: DTO) -> None:
+def adam_step(rows: Rows, g: Tensor, active: Tensor, config: DTO) -> None:
+    """One step of the `active` rows (bool `[n]`), in place, given the gradient rows g `[n, V]`
+    at their hard tokens."""
     soft = (rows.logits() + _noise(rows, config)).softmax(-1)
     d = soft * (g - (soft * g).sum(-1, keepdim=True))
     if rows.head is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nabla_core.answers import last_answer
 from nabla_core.baselines import best_of_n, greedy, majority, sample
 from nabla_core.config import Decoding
+from nabla_core.mh import mh
 from nabla_core.reasoner import nabla
 from nabla_core.requests import Flow
 from nabla_core.types import Prompt
@@ -24,3 +25,5 @@ def flow(prompt: Prompt, decoding: Decoding, *, seed: int = 0) -> Flow:
             return best_of_n(prompt, decoding.best_of_n, seed=seed, max_tokens=limit)
         case "majority":
             return majority(prompt, decoding.majority, last_answer, seed=seed, max_tokens=limit)
+        case "mh":
+            return mh(prompt, decoding.mh, seed=seed, max_tokens=limit)

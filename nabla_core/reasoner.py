@@ -96,7 +96,7 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
         verdicts = yield from ask_all(
             [Score(context, c.tokens, 2, judged.memory, keep=True) for c in candidates]
         )
-        winner = _winner(config, judged, verdicts)
+        winner = _winner(config, judged, proposals, verdicts)
         last = winner if winner is not None and config.take == "first" else len(proposals) - 1
         for k in range(last + 1):
             tried.add(proposals[k])
@@ -110,19 +110,36 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
                 )
 
     rewards = (first.reward, judged.reward)
-    return (yield from _trace(prompt, context, (base, response), rewards, revisions, seed))
+    return (yield from trace_of(prompt, context, (base, response), rewards, revisions, seed))
 
 
-def _winner(config: NablaConfig, judged: Judged, verdicts: Sequence[Judged]) -> int | None:
-    """Which of the candidates replaces the response: the first strictly better one, or the
-    best of those."""
-    better = [k for k, verdict in enumerate(verdicts) if verdict.reward > judged.reward]
-    if not better:
+def _winner(
+    config: NablaConfig,
+    judged: Judged,
+    proposals: Sequence[Proposal],
+    verdicts: Sequence[Judged],
+) -> int | None:
+    """Which of the candidates replaces the response: the first acceptable one, or the best of
+    those."""
+    acceptable = [
+        k
+        for k, (proposal, verdict) in enumerate(zip(proposals, verdicts, strict=True))
+        if _acceptable(config, proposal, verdict.reward - judged.reward)
+    ]
+    if not acceptable:
         return None
-    return better[0] if config.take == "first" else max(better, key=lambda k: verdicts[k].reward)
+    if config.take == "first":
+        return acceptable[0]
+    return max(acceptable, key=lambda k: verdicts[k].reward)
 
 
-def _trace(
+def _acceptable(config: NablaConfig, proposal: Proposal, gain: float) -> bool:
+    """Strictly better to the judge; by enough, where the ranking has a say (`Ranked.trust`)."""
+    trust = config.ranked.trust if config.proposals == "ranked" else 0.0
+    return gain > 0 and (trust == 0 or proposal.score + trust * gain > 0)
+
+
+def trace_of(
     prompt: Prompt,
     context: Context,
     responses: tuple[Response, Response],
@@ -130,6 +147,8 @@ def _trace(
     revisions: list[tuple[Proposal, float, float, bool]],
     seed: int,
 ) -> Flow:
+    """The trace of a search: base and final response, their rewards, and every proposal with
+    the rewards before and after it and whether it was accepted."""
     base, response = responses
     text, base_text = yield from ask(Decode((response.tokens, base.tokens)))
     tokens = tuple((t,) for p, *_ in revisions for t in (p.from_token, p.to_token))

@@ -75,14 +75,16 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Replace the token at `position` by `to_token`. Numbers as in `types.Revision`."""
+    """Replace the token at `position` by `to_token`. Numbers as in `types.Revision`; `score`
+    is what a ranking sorted by (nats, see `config.Ranked`), 0 where nothing was ranked."""
 
     position: int
     from_token: int
     to_token: int
-    confidence: float
+    confidence: float | None
     grad_norm: float
     predicted_gain: float
+    score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,10 +86,11 @@ _flat = attrgetter(*(f.name for f in fields(Cost)))
 class Revision:
     """One proposed change of one token and what came of it.
 
-    `confidence` is the LM's top probability at `position`, `grad_norm` the L2 norm of the
-    gradient row there (0 where no gradient was taken), `predicted_gain` the first-order
-    change of `-loss` when `from_token` becomes `to_token` (with a head as guide: of the
-    predicted advantages, and what the head predicts). Rewards are the judge's.
+    `confidence` is the LM's top probability at `position` (None where nobody looked),
+    `grad_norm` the L2 norm of the gradient row there (0 where no gradient was taken),
+    `predicted_gain` the first-order change of `-loss` when `from_token` becomes `to_token`
+    (with a head as guide: of the predicted advantages, and what the head predicts). Rewards
+    are the judge's.
     """
 
     position: int
@@ -97,7 +98,7 @@ class Revision:
     to_token: int
     from_text: str
     to_text: str
-    confidence: float
+    confidence: float | None
     grad_norm: float
     predicted_gain: float
     reward_before: float

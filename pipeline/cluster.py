@@ -12,9 +12,6 @@ from dataclasses import dataclass, field
 
 from pipeline.errors import RunError
 
-# Beyond what the actors take: the task that cuts the input into single prompts.
-SPARE_CPUS = 1
-
 
 @dataclass(frozen=True)
 class Actors:
@@ -81,7 +78,7 @@ def connected(settings: Cluster) -> Iterator[None]:
             actors = settings.actors.max * settings.cpus_per_actor
             ray.init(
                 address="local",
-                num_cpus=max(os.cpu_count() or 1, math.ceil(actors) + SPARE_CPUS),
+                num_cpus=max(os.cpu_count() or 1, math.ceil(actors)),
                 include_dashboard=False,
                 object_store_memory=256 << 20,
                 logging_level="error",
@@ -90,6 +87,13 @@ def connected(settings: Cluster) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def node_alive(node: str) -> bool:
+    """Whether a node of the cluster lives, as far as its head knows."""
+    import ray  # noqa: PLC0415 - as above
+
+    return any(found["NodeID"] == node and found["Alive"] for found in ray.nodes())
 
 
 @contextmanager

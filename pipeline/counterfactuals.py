@@ -21,9 +21,10 @@ from pipeline.cluster import Cluster
 from pipeline.config import to_dict
 from pipeline.counterfactual_schema import COUNTERFACTUALS, explored_columns
 from pipeline.counterfactual_summary import COLUMNS, summarise
+from pipeline.plan import Outcome, Plan, Watcher
 from pipeline.prompts import Prompts, read
 from pipeline.recipe import open_engines
-from pipeline.run import Outcome, Plan, Watcher, execute
+from pipeline.run import execute
 from pipeline.schema import prompt_columns
 from pipeline.store import Store
 from pipeline.verify import Verify, grader

@@ -2,6 +2,7 @@
 
 `NABLA_CRASH_AT="after-write parts|/tmp/token"` kills the first process that reaches a
 point of that beginning while the token file exists; the file is removed, so it dies once.
+Several such pairs are separated by semicolons.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ VARIABLE = "NABLA_CRASH_AT"
 
 def point(name: str) -> None:
     """Die here by SIGKILL if asked to."""
-    wanted = os.environ.get(VARIABLE)
-    if wanted is None:
-        return
-    prefix, _, token = wanted.partition("|")
-    if not name.startswith(prefix):
-        return
+    for wanted in filter(None, os.environ.get(VARIABLE, "").split(";")):
+        prefix, _, token = wanted.partition("|")
+        if name.startswith(prefix) and _taken(token):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _taken(token: str) -> bool:
     try:
         os.unlink(token)
     except FileNotFoundError:
-        return
-    os.kill(os.getpid(), signal.SIGKILL)
+        return False
+    return True
 
 
 def carried() -> dict[str, str]:

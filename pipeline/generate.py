@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pipeline import config_check
 from pipeline.config import GenerateConfig, to_dict
+from pipeline.plan import Outcome, Plan, Watcher
 from pipeline.prompts import read
 from pipeline.recipe import TraceRecipe
-from pipeline.run import Outcome, Plan, Watcher, execute
+from pipeline.run import execute
 
 # What else a config says (actors, batch sizes, flushing) changes no row. Prompts are
 # compared row by row.

@@ -56,15 +56,21 @@ class Lease:
         self._stop.set()
         self._thread.join()
         if self.held():
-            self._folder.write(self._name, self._content(released=True))
+            try:
+                self._folder.write(self._name, self._content(released=True))
+            except OSError:  # a full disk, say: no claim is as good as a released one
+                self._folder.delete(self._name)
 
     def _keep(self) -> None:
         while not self._stop.wait(self._ttl / 4):
-            if not self.held():
-                self._lost()
-                return
-            self._beat += 1
-            self._folder.write(self._name, self._content())
+            try:
+                if not self.held():
+                    self._lost()
+                    return
+                self._beat += 1
+                self._folder.write(self._name, self._content())
+            except OSError:  # rows cannot be written either, so the run will end with that
+                continue
 
     def _content(self, released: bool = False) -> bytes:
         holder = {**_holder(), "beat": self._beat, "ttl": self._ttl, "released": released}

@@ -1,12 +1,14 @@
 """Which prompts are in flight where, and how often each one alone killed its process.
 
 A process that dies takes all its prompts with it, and one of them may be the cause. They
-become suspects, are put off, and later run alone, where a death is their own doing. Deaths
-of whole nodes count against nobody.
+become suspects, are put off, and later run in eighths, a group at a time in a process. A
+group whose process dies is divided again; alone, a death is a prompt's own doing, and only
+such deaths count. Deaths of whole nodes count against nobody.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,15 +16,19 @@ from typing import Literal
 
 Key = tuple[str, int]
 
+# A chance death costs eight small batches, a culprit among 96 two more deaths than alone.
+PIECES = 8
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """May a prompt run? `later`: alone, in another round. `again`: its row is committed, only
-    the news of it was lost. `attempt` counts from 1; `reason` says why it is given up."""
+    """May a prompt run? `later`: apart from others, in another round. `again`: its row is
+    committed, only the news of it was lost; `reason` is then the error of a dead one.
+    `attempt` counts from 1; `reason` also says why a prompt is given up."""
 
     action: Literal["run", "later", "again", "give_up", "stop"]
     attempt: int = 1
-    reason: str = ""
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,43 +47,52 @@ class Ledger:
         self._node_alive = node_alive
         self._running: dict[Key, Place] = {}
         self._attempts: Counter[Key] = Counter()
-        self._suspects: dict[Key, None] = {}
-        self._ended: set[Key] = set()
+        self._suspects: dict[Key, str] = {}
+        self._ended: dict[Key, str | None] = {}
         self._reasons: dict[str, str] = {}
         self._loaded = False
         self._unflushed: set[str] = set()
         self._stopped = False
 
-    def begin(self, key: Key, place: Place, alone: bool) -> Verdict:
-        """Ask before working on a prompt."""
+    def begin(self, key: Key, place: Place, group: int) -> Verdict:
+        """Ask before working on a prompt. `group`: how many suspects share the process with
+        it, itself among them; 0 where anything does."""
         if self._stopped:
             return Verdict("stop")
         if key in self._ended:
-            return Verdict("again")
+            return Verdict("again", reason=self._ended[key])
         before = self._running.pop(key, None)
         if before is not None and before != place:
             self._unflushed.discard(before.worker)
-        if before is not None and before != place and self._node_alive(before.node):
-            self._suspects[key] = None
-            self._attempts[key] += alone
-            if self._attempts[key] >= self._max_attempts:
-                return Verdict("give_up", self._attempts[key], self._reason(key, before))
-        if key in self._suspects and not alone:
+            if self._node_alive(before.node):
+                self._suspects[key] = before.worker
+                self._attempts[key] += group == 1
+                if self._attempts[key] >= self._max_attempts:
+                    return Verdict("give_up", self._attempts[key], self._reason(key, before))
+                if group > 1:
+                    return Verdict("later")
+        if key in self._suspects and group == 0:
             return Verdict("later")
         self._running[key] = place
         return Verdict("run", self._attempts[key] + 1)
 
-    def end(self, key: Key) -> None:
-        """The prompt's row is committed."""
-        self._ended.add(key)
+    def end(self, key: Key, error: str | None = None) -> None:
+        """The prompt's row is committed; `error` is that of a dead one."""
+        self._ended[key] = error
         self._running.pop(key, None)
         self._suspects.pop(key, None)
 
-    def suspects(self, missing: Iterable[Key]) -> list[Key]:
-        """Which of the prompts whose rows are missing after a round must run alone."""
+    def suspects(self, missing: Iterable[Key]) -> list[list[Key]]:
+        """The suspects among the prompts whose rows are missing after a round, as the groups
+        they must run in: what died together, divided."""
         missing = set(missing)
-        self._ended -= missing
-        return [key for key in self._suspects if key in missing]
+        for key in missing:
+            self._ended.pop(key, None)
+        died: dict[str, list[Key]] = {}
+        for key, worker in self._suspects.items():
+            if key in missing:
+                died.setdefault(worker, []).append(key)
+        return [piece for keys in died.values() for piece in _divided(keys)]
 
     def blame(self, worker: str, reason: str) -> None:
         """A worker says why it is about to end itself."""
@@ -111,3 +126,8 @@ class Ledger:
     def _reason(self, key: Key, place: Place) -> str:
         why = self._reasons.get(place.worker, "killed, crashed or out of memory")
         return f"WorkerDied: {self._attempts[key]} processes died on it alone; the last: {why}"
+
+
+def _divided(keys: list[Key]) -> list[list[Key]]:
+    size = math.ceil(len(keys) / PIECES)
+    return [keys[start : start + size] for start in range(0, len(keys), size)]

@@ -1,7 +1,8 @@
 """Ray Data's actor pool: shards, retries, scaling, node loss.
 
-One prompt is one task and one call of an async actor method, so a slow prompt holds up
-nothing. What travels back is a status; rows are committed by the actors.
+A task is a few prompts and one call of an async actor method. An actor has twice the tasks
+it can work on, so one that waits for a slow prompt holds up nothing: rows are committed by
+the actors as they are made, and only statuses travel back with the task.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipeline.cluster import Cluster
+from pipeline.cluster import Cluster, node_alive
 from pipeline.ledger import Key, Ledger
 from pipeline.prompts import Item
 from pipeline.worker import Assignment, Worker
 
-BLOCK = 256
+TASK = 16
 INIT_DEATHS = 2
 
 
@@ -40,22 +41,19 @@ class Status:
 
 
 def start_ledger(max_attempts: int) -> Any:
-    """The ledger as an actor beside the driver: it lives and dies with the run."""
+    """The ledger as an actor beside the driver: it lives and dies with the run. A restarted
+    one has forgotten who was in flight and counts attempts anew; no row depends on it."""
     here = ray.get_runtime_context().get_node_id()
-    actor = ray.remote(num_cpus=0, max_restarts=0)(Ledger)
+    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Ledger)
     return actor.options(
         scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False)
     ).remote(max_attempts, node_alive)
 
 
-def node_alive(node: str) -> bool:
-    """Whether a node of the cluster lives, as far as its head knows."""
-    return any(found["NodeID"] == node and found["Alive"] for found in ray.nodes())
-
-
-def suspects(ledger: Any, missing: Iterable[Key]) -> set[Key]:
-    """Which of the prompts whose rows are missing after a round must run alone."""
-    return set(ray.get(ledger.suspects.remote(list(missing))))
+def suspects(ledger: Any, missing: Iterable[Key]) -> list[list[Key]]:
+    """The prompts that must run apart, in groups; see `Ledger.suspects`."""
+    found: list[list[Key]] = ray.get(ledger.suspects.remote(list(missing)))
+    return found
 
 
 def stop(ledger: Any, seconds: float) -> None:
@@ -71,22 +69,57 @@ def run_pool(items: Iterable[Item], count: int, assignment: Assignment, ledger: 
     a block that Ray gives up is missing here, and its prompts are not committed.
     """
     cluster = assignment.cluster
+    size = task_size(count, cluster)
+    # Rows that wait to be flushed occupy their place as well. No actor takes more than its
+    # share, however late the others come up.
+    window = cluster.in_flight + assignment.store.settings.flush_rows - 1
+    share = math.ceil(count / size / cluster.actors.max)
+    calls = min(window if size == 1 else math.ceil(2 * window / size), share)
+    strategy = ActorPoolStrategy(
+        min_size=min(cluster.actors.min, math.ceil(count / size)),
+        max_size=cluster.actors.max,
+        max_concurrent_calls_per_actor=calls,
+        max_tasks_in_flight_per_actor=min(calls + math.ceil(calls / 4), share),
+    )
+    return _statuses(_chunks(items, size), strategy, assignment, ledger)
+
+
+def run_groups(groups: Sequence[Sequence[Item]], assignment: Assignment, ledger: Any) -> Statuses:
+    """As `run_pool`, but each group has a worker process to itself while it runs."""
+    strategy = ActorPoolStrategy(
+        size=min(assignment.cluster.actors.min, len(groups)),
+        max_concurrent_calls_per_actor=1,
+        max_tasks_in_flight_per_actor=1,
+    )
+    return _statuses(groups, strategy, assignment, ledger)
+
+
+def task_size(count: int, cluster: Cluster) -> int:
+    """Prompts a task: a power of two that leaves an actor eight tasks at least, at any time
+    and over the whole run. Ray Data takes some 20 ms to hand over a task."""
+    most = min(TASK, cluster.in_flight // 8, count // (8 * cluster.actors.max))
+    return 1 << max(most, 1).bit_length() - 1
+
+
+def _statuses(
+    tasks: Iterable[Sequence[Item]],
+    strategy: ActorPoolStrategy,
+    assignment: Assignment,
+    ledger: Any,
+) -> Statuses:
     _configure(DataContext.get_current())
-    blocks = [ray.put(_block(chunk)) for chunk in _chunks(items, BLOCK)]
-    dataset = (
-        ray.data.from_arrow_refs(blocks)
-        # `strict` keeps this from fusing with the actors' stage, where one actor would get all.
-        .repartition(target_num_rows_per_block=1, strict=True)
-        .map_batches(
-            Worker,
-            fn_constructor_kwargs={"assignment": assignment, "ledger": ledger},
-            batch_size=1,
-            batch_format="pyarrow",
-            zero_copy_batch=True,
-            compute=_strategy(cluster, count, assignment),
-            num_cpus=cluster.cpus_per_actor,
-            num_gpus=cluster.gpus_per_actor,
-        )
+    # The driver cuts the input into tasks itself: a stage before the actors would need a CPU
+    # beside them, and where they take all there are, the run would stand still. (Fused with
+    # the actors' stage, it would give one of them everything.)
+    dataset = ray.data.from_blocks([_block(task) for task in tasks]).map_batches(
+        Worker,
+        fn_constructor_kwargs={"assignment": assignment, "ledger": ledger},
+        batch_size=None,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        compute=strategy,
+        num_cpus=assignment.cluster.cpus_per_actor,
+        num_gpus=assignment.cluster.gpus_per_actor,
     )
     return Statuses(dataset)
 
@@ -120,25 +153,6 @@ class Statuses:
             self._heard.put(error)
         else:
             self._heard.put(None)
-
-
-def _strategy(cluster: Cluster, count: int, assignment: Assignment) -> ActorPoolStrategy:
-    if assignment.alone:
-        return ActorPoolStrategy(
-            size=min(cluster.actors.min, count),
-            max_concurrent_calls_per_actor=1,
-            max_tasks_in_flight_per_actor=1,
-        )
-    # Rows that wait to be flushed occupy a call as well. No actor takes more than its share,
-    # however late the others come up.
-    share = math.ceil(count / cluster.actors.max)
-    calls = min(cluster.in_flight + assignment.store.settings.flush_rows - 1, share)
-    return ActorPoolStrategy(
-        min_size=min(cluster.actors.min, count),
-        max_size=cluster.actors.max,
-        max_concurrent_calls_per_actor=calls,
-        max_tasks_in_flight_per_actor=min(calls + math.ceil(calls / 4), share),
-    )
 
 
 def _configure(context: DataContext) -> None:

@@ -3,86 +3,33 @@
     take the lease -> scan what is committed -> run what is missing -> scan again -> compact
 
 Rounds repeat until nothing is missing. Prompts whose worker process died are put off and
-run alone in a later round (see `ledger`).
+run apart from others in a later round (see `ledger`).
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from pipeline import config_check, manifest, pool
-from pipeline.cluster import Cluster, connected
+from pipeline.cluster import connected
 from pipeline.errors import LeaseError, LoadError, RunError, StoreError
+from pipeline.files import FULL
 from pipeline.lease import Lease
 from pipeline.ledger import Key
 from pipeline.parts import DamagedError, with_config
+from pipeline.plan import Outcome, Plan, Watcher
 from pipeline.prompts import Item, index
-from pipeline.recipe import Recipe
 from pipeline.slots import DEAD, FINISHED, MISSING, Slots
-from pipeline.store import RunStore, Store
+from pipeline.store import RunStore
 from pipeline.worker import Assignment
 
 FRUITLESS_ROUNDS = 3
 FEW = 20
 GRACE = 5.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything a run needs. `read()` starts reading the input anew each time.
-
-    `settings` is the resolved config; `shaping` names the part of it that rows depend on,
-    which a resume must share.
-    """
-
-    run_dir: str
-    source: str
-    read: Callable[[], Iterable[Item]]
-    samples: int
-    recipe: Recipe
-    settings: Mapping[str, Any]
-    shaping: tuple[str, ...]
-    cluster: Cluster
-    store: Store
-    max_attempts: int
-    max_dead_fraction: float
-    allow_input_change: bool
-    retry_dead: bool
-
-    @property
-    def config_hash(self) -> str:
-        """Of the settings that shape rows."""
-        return config_check.digest(config_check.shaping(self.settings, self.shaping))
-
-
-class Watcher(Protocol):
-    """Is told how a run goes."""
-
-    def started(self, total: int, finished: int, dead: int) -> None:
-        """The folder is open: how many rows there will be, and are."""
-
-    def heard(self, status: pool.Status) -> None:
-        """A prompt fared somehow."""
-
-    def phase(self, text: str) -> None:
-        """What is going on now."""
-
-
-@dataclass
-class Outcome:
-    """How a run ended. `totals` are the recipe's. `hopeless`: too many dead letters, so it
-    was ended early; `already`: there was nothing to do."""
-
-    total: int
-    finished: int
-    dead: int
-    totals: dict[str, Any]
-    hopeless: bool = False
-    already: bool = False
 
 
 @dataclass
@@ -144,18 +91,18 @@ class Run:
             return True
         self._ledger = pool.start_ledger(self.plan.max_attempts)
         deaths: Counter[str] = Counter(dead=slots.count(DEAD), done=slots.count(FINISHED))
-        suspects: set[Key] = set()
+        groups: list[list[Key]] = []
         fruitless = 0
         while missing := slots.count(MISSING):
-            keys = {key for key in self._missing_keys(slots) if key not in suspects}
-            alone = not keys
-            self.watcher.phase("suspects, one at a time" if alone else "running")
-            hopeful = self._round(slots, suspects if alone else keys, alone, deaths)
+            suspects = {key for group in groups for key in group}
+            others = {key for key in self._missing_keys(slots) if key not in suspects}
+            self.watcher.phase("running" if others else "suspects, apart")
+            hopeful = self._follow_to_the_end(self._start(others, groups), deaths)
             self.store.rescan(slots)
             if not hopeful:
                 return False
-            before, suspects = suspects, pool.suspects(self._ledger, self._missing_keys(slots))
-            stuck = slots.count(MISSING) == missing and suspects == before
+            before, groups = groups, pool.suspects(self._ledger, self._missing_keys(slots))
+            stuck = slots.count(MISSING) == missing and groups == before
             fruitless = fruitless + 1 if stuck else 0
             if fruitless == FRUITLESS_ROUNDS:
                 raise RunError(
@@ -164,20 +111,27 @@ class Run:
                 )
         return True
 
-    def _round(self, slots: Slots, keys: set[Key], alone: bool, deaths: Counter[str]) -> bool:
-        plan = self.plan
-        assignment = Assignment(plan.recipe, self.store, plan.cluster, alone)
-        statuses = pool.run_pool(self._items(keys), len(keys), assignment, self._ledger)
+    def _start(self, others: Set[Key], groups: list[list[Key]]) -> pool.Statuses:
+        """A round: all that are no suspects, or where there are none of those, the groups."""
+        assignment = Assignment(self.plan.recipe, self.store, self.plan.cluster, not others)
+        if others:
+            return pool.run_pool(self._items(others), len(others), assignment, self._ledger)
+        members = {key for group in groups for key in group}
+        items = {(i.prompt.id, i.prompt.sample): i for i in self._items(members)}
+        apart = [[items[key] for key in group] for group in groups]
+        return pool.run_groups(apart, assignment, self._ledger)
+
+    def _follow_to_the_end(self, statuses: pool.Statuses, deaths: Counter[str]) -> bool:
         whole = False
         try:
-            whole = self._follow(statuses, slots, deaths)
+            whole = self._follow(statuses, deaths)
         finally:
             if not whole:
                 pool.stop(self._ledger, GRACE)
                 statuses.wait(GRACE)
         return whole
 
-    def _follow(self, statuses: Iterable[pool.Status], slots: Slots, deaths: Counter[str]) -> bool:
+    def _follow(self, statuses: Iterable[pool.Status], deaths: Counter[str]) -> bool:
         plan = self.plan
         for status in statuses:
             if self._lost:
@@ -185,7 +139,7 @@ class Run:
             self._heed(status)
             deaths[status.state] += 1
             self.watcher.heard(status)
-            ended = deaths["dead"] + deaths["done"]
+            ended = deaths["dead"] + deaths["done"] + deaths["again"]
             if ended >= FEW and deaths["dead"] > plan.max_dead_fraction * ended:
                 return False
         return True
@@ -196,7 +150,7 @@ class Run:
         if status.state == "commit_failed":
             raise RunError(f"cannot commit rows to {self.plan.run_dir}: {status.detail}")
 
-    def _items(self, keys: set[Key]) -> Iterator[Item]:
+    def _items(self, keys: Set[Key]) -> Iterator[Item]:
         for item in self.plan.read():
             for sample in range(self.plan.samples):
                 if (item.prompt.id, sample) in keys:
@@ -209,7 +163,6 @@ class Run:
     def _finish(self, slots: Slots, lease: Lease) -> None:
         self.watcher.phase("compacting")
         store = self.store
-        parts = store.parts()
         store.supersede(slots)
         files = store.compact(slots)
         if not lease.held():
@@ -223,7 +176,7 @@ class Run:
             notes=self.notes,
         )
         store.folder.write("manifest.json", json.dumps(described, indent=2).encode())
-        store.succeed(parts)
+        store.succeed()
 
     def _totals(self, *, final: bool = True) -> dict[str, Any]:
         recipe = self.plan.recipe
@@ -244,7 +197,8 @@ def execute(plan: Plan, watcher: Watcher) -> Outcome:
     try:
         return Run(plan, watcher, RunStore(plan.run_dir, schema, plan.store)).execute()
     except OSError as error:
-        raise StoreError(f"run folder {plan.run_dir}: {error}") from error
+        kind = RunError if error.errno in FULL else StoreError
+        raise kind(f"run folder {plan.run_dir}: {error}") from error
 
 
 def _counts(slots: Slots) -> dict[str, int]:

@@ -144,9 +144,9 @@ class RunStore:
                 crash.point("reopening")
 
     def tidy(self) -> None:
-        """Delete what a finished folder does not need any more."""
-        for name in self.parts():
-            self.folder.delete(name)
+        """Delete what a finished folder does not need any more: parts, among them those that
+        workers of a dead driver committed late."""
+        self.folder.clear(PARTS)
 
     def compact(self, slots: Slots) -> list[str]:
         """Write data/ and dead_letter/ from the parts; returns the files.
@@ -182,13 +182,12 @@ class RunStore:
                 with self.folder.writing(f"{SUPERSEDED}/{base}") as sink:
                     pq.write_table(table, sink, compression="zstd")
 
-    def succeed(self, parts: Sequence[str]) -> None:
+    def succeed(self) -> None:
         """Mark the final files as whole, then delete the parts they were made of."""
         crash.point("before-success")
         self.folder.write(SUCCESS, b"")
         crash.point("after-success")
-        with ThreadPoolExecutor(self.settings.threads) as pool:
-            list(pool.map(self.folder.delete, parts))
+        self.tidy()
 
     def parts(self) -> list[str]:
         """The names of all parts."""

@@ -19,23 +19,26 @@ from pipeline import config_check
 from pipeline.cluster import Cluster
 from pipeline.config import to_dict
 from pipeline.parts import with_config
+from pipeline.plan import Outcome, Plan, Watcher
 from pipeline.prompts import Prompts, read
 from pipeline.recipe import TraceMaker, TraceRecipe, open_engines
-from pipeline.run import Outcome, Plan, Watcher, execute
+from pipeline.run import execute
 from pipeline.store import RunStore, Store
 from pipeline.verify import Verify
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The values to try: `eta` and `stop` of ranked proposals, `learning_rate` of left to right.
+    """The values to try: `eta`, `stop` and `trust` of ranked proposals, `learning_rate` of left
+    to right.
 
     No gradient at all (`eta` 0, `learning_rate` 0) is always among them, so that a guide that
     does not pay is found out.
     """
 
-    eta: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
-    stop: tuple[float, ...] = (-4.0, -2.0, 0.0)
+    eta: tuple[float, ...] = (0.5, 1.0, 2.0)
+    stop: tuple[float, ...] = (-4.0, -3.0, -2.0)
+    trust: tuple[float, ...] = (0.0, 1.0, 2.0)
     learning_rate: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
 
 
@@ -84,10 +87,13 @@ def candidates(decoding: Decoding, grid: Grid) -> list[Candidate]:
     nabla = decoding.nabla
     found = []
     if nabla.proposals == "ranked":
-        for eta, stop in product(sorted({0.0, *grid.eta}), grid.stop):
-            changed = replace(nabla, ranked=replace(nabla.ranked, eta=eta, stop=stop))
-            keys = (("decoding.nabla.ranked.eta", eta), ("decoding.nabla.ranked.stop", stop))
-            found.append(Candidate(keys, replace(decoding, nabla=changed), eta != 0))
+        for eta, stop, trust in product(sorted({0.0, *grid.eta}), grid.stop, grid.trust):
+            ranked = replace(nabla.ranked, eta=eta, stop=stop, trust=trust)
+            given = {"eta": eta, "stop": stop, "trust": trust}
+            keys = tuple((f"decoding.nabla.ranked.{name}", v) for name, v in given.items())
+            found.append(
+                Candidate(keys, replace(decoding, nabla=replace(nabla, ranked=ranked)), eta != 0)
+            )
         return found
     for rate in sorted({0.0, *grid.learning_rate}):
         changed = replace(nabla, dto=replace(nabla.dto, learning_rate=rate))

@@ -30,28 +30,32 @@ LOAD_TRIES = 3
 
 @dataclass(frozen=True)
 class Assignment:
-    """What every worker of a pool is given. `alone`: one prompt at a time."""
+    """What every worker of a pool is given. `apart`: tasks are groups of suspects."""
 
     recipe: Recipe
     store: RunStore
     cluster: Cluster
-    alone: bool
+    apart: bool
 
 
 class Worker:
     """Takes prompts, commits their rows, returns only how each of them fared.
 
-    A status is (prompt_id, sample, state, detail), state one of done, dead, later, again, stop,
-    load_failed, commit_failed; detail is JSON numbers of a done row, else a reason.
+    A status is (prompt_id, sample, state, detail), state one of done, dead, later, again (done
+    before, the news was lost), stop, load_failed, commit_failed; detail is JSON numbers of a
+    done row, else a reason.
     """
 
     def __init__(self, assignment: Assignment, ledger: Any) -> None:
         node: str = ray.get_runtime_context().get_node_id()
         self._place = Place(f"{node[:8]}-{os.getpid()}-{uuid.uuid4().hex[:6]}", node)
         self._ledger = ledger
-        self._alone = assignment.alone
+        self._apart = assignment.apart
         self._broken: str | None = None
         cluster = assignment.cluster
+        # Prompts of further tasks wait here and not in the pump: no death is blamed on them.
+        window = cluster.in_flight + assignment.store.settings.flush_rows - 1
+        self._window = asyncio.Semaphore(window)
         faulthandler.dump_traceback_later(cluster.load_seconds, exit=True, file=sys.stderr)
         try:
             self._maker = self._open(assignment.recipe)
@@ -73,31 +77,36 @@ class Worker:
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """`batch` holds pickled items; the statuses come back in its order."""
         items: list[Item] = [pickle.loads(value.as_py()) for value in batch["item"]]
-        statuses = await asyncio.gather(*(self._one(item) for item in items))
+        group = len(items) if self._apart else 0
+        statuses = await asyncio.gather(*(self._one(item, group) for item in items))
         columns = ("prompt_id", "sample", "state", "detail")
         return pa.table(dict(zip(columns, map(list, zip(*statuses, strict=True)), strict=True)))
 
-    async def _one(self, item: Item) -> tuple[str, int, str, str]:
+    async def _one(self, item: Item, group: int) -> tuple[str, int, str, str]:
         key: Key = (item.prompt.id, item.prompt.sample)
         if self._broken is not None:
             return (*key, "load_failed", self._broken)
-        verdict: Verdict = await self._ledger.begin.remote(key, self._place, self._alone)
+        async with self._window:
+            return (*key, *await self._work(item, key, group))
+
+    async def _work(self, item: Item, key: Key, group: int) -> tuple[str, str]:
+        verdict: Verdict = await self._ledger.begin.remote(key, self._place, group)
         if verdict.action in ("later", "again", "stop"):
-            return (*key, verdict.action, "")
+            return ("dead", verdict.reason) if verdict.reason else (verdict.action, "")
         if verdict.action == "give_up":
-            future = self._pump.give_up(item, verdict.attempt, verdict.reason)
+            future = self._pump.give_up(item, verdict.attempt, verdict.reason or "")
         else:
             future = self._pump.submit(item, verdict.attempt)
         try:
             row = await asyncio.wrap_future(future)
         except asyncio.CancelledError:
-            return (*key, "stop", "")
+            return "stop", ""
         except Exception as error:  # noqa: BLE001 - the driver ends the run with it
-            return (*key, "commit_failed", f"{type(error).__name__}: {error}")
-        self._ledger.end.remote(key)
+            return "commit_failed", f"{type(error).__name__}: {error}"
+        self._ledger.end.remote(key, row["error"])
         if row["error"] is not None:
-            return (*key, "dead", row["error"])
-        return (*key, "done", json.dumps(self._maker.numbers(row)))
+            return "dead", row["error"]
+        return "done", json.dumps(self._maker.numbers(row))
 
     def _open(self, recipe: Recipe) -> Any:
         """Load the models; patiently where other workers could (a GPU not yet free, say)."""

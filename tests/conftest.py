@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +17,8 @@ if TYPE_CHECKING:
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray's workers are niced by 15, and would starve where other work shares the machine.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 # The same examples in every run, and no clock: other work shares the machine.
 settings.register_profile("steady", derandomize=True, deadline=None)
@@ -39,3 +45,54 @@ def grouped(tmp_path_factory: pytest.TempPathFactory) -> Family:
 def family(request: pytest.FixtureRequest) -> Family:
     """Each family in turn."""
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """One local Ray for all tests of jobs in this process. Two logical CPUs: two actors, and
+    nothing may need another beside them."""
+    import ray  # noqa: PLC0415 - slow to import, and many tests do without
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=128 << 20,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Callable[..., Path]:
+    """Writes prompts, one text each, with ids p0, p1...; returns the file."""
+
+    def write(*texts: str, name: str = "prompts.jsonl") -> Path:
+        path = tmp_path / name
+        rows = [{"id": f"p{n}", "prompt": text} for n, text in enumerate(texts)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def job(cluster: None, tmp_path: Path) -> Callable[..., int]:
+    """Runs `jobs.generate` on scripted engines; returns the exit code."""
+    from jobs import generate  # noqa: PLC0415 - as above
+
+    def run(path: Path, *more: str, lm: str = "scripted", actors: int = 1) -> int:
+        return generate.main(
+            [
+                f"run_dir={tmp_path / 'run'}",
+                f"prompts.path={path}",
+                f"lm.path={lm}",
+                f"cluster.actors.min={actors}",
+                f"cluster.actors.max={actors}",
+                *more,
+            ]
+        )
+
+    return run

@@ -1,4 +1,4 @@
-"""Make the embedded models again: converged LM, LM, judge, guide.
+"""Make the embedded models again: converged LM, LM, judge, aligned guide, guide.
 
     python -m nabla_core.embedded.train --out DIR
 
@@ -25,7 +25,8 @@ from nabla_core.embedded import measure, train_guide, train_judge, train_lm, wei
 CONVERGED_STEPS = 1400
 LM_STEPS = 600
 JUDGE_STEPS = 6300
-GUIDE_STEPS = 2500
+ALIGN_STEPS = 2500
+CALIBRATE_STEPS = 600
 
 
 def main() -> None:
@@ -54,7 +55,8 @@ class Recipe:
         lm = self.stage("lm", Qwen2ForCausalLM, lambda: self.lm(converged))
         reward = Qwen2ForSequenceClassification
         judge = self.stage("judge", reward, lambda: self.judge(lm, converged))
-        self.stage("guide", reward, lambda: self.guide(lm, judge))
+        aligned = self.stage("aligned", reward, lambda: self.aligned(lm, judge))
+        self.stage("guide", reward, lambda: self.guide(lm, aligned))
 
     def stage(
         self, name: str, kind: Any, make: Callable[[], tuple[PreTrainedModel, dict[str, Any]]]
@@ -119,45 +121,68 @@ class Recipe:
             device=self.device,
             say=lambda text: self.say("judge", text),
         )
-        figures = {
-            "verification": asdict(measure.verification(judge, lm)),
-            "pointing": asdict(measure.pointing(judge, lm)),
-        }
-        self.say("judge", str(figures))
         return judge, {
             "taught": (
                 "binary cross-entropy on the fraction of steps before the first error, labels "
                 "from the task's arithmetic; lower layers and embeddings of a converged LM"
             ),
             "steps": JUDGE_STEPS,
-            **figures,
+            **self.figures("judge", judge, lm),
         }
 
-    def guide(
+    def aligned(
         self, lm: Qwen2ForCausalLM, judge: Qwen2ForSequenceClassification
     ) -> tuple[PreTrainedModel, dict[str, Any]]:
-        """The gold-aligned guide."""
-        guide = train_guide.train(
+        """The guide after its first stage."""
+        guide = train_guide.align(
             lm,
             judge,
             seed=self.seed,
-            steps=GUIDE_STEPS,
+            steps=ALIGN_STEPS,
             device=self.device,
-            say=lambda text: self.say("guide", text),
+            say=lambda text: self.say("aligned", text),
         )
-        figures = {
-            "verification": asdict(measure.verification(guide, lm)),
-            "pointing": asdict(measure.pointing(guide, lm)),
-        }
-        self.say("guide", str(figures))
         return guide, {
             "taught": (
                 "gold-aligned: from the judge, its gradient over digits at every step taught the "
                 "locally right digit by the task's arithmetic; its score is held to nothing"
             ),
-            "steps": GUIDE_STEPS,
-            **figures,
+            "steps": ALIGN_STEPS,
+            **self.figures("aligned", guide, lm),
         }
+
+    def guide(
+        self, lm: Qwen2ForCausalLM, aligned: Qwen2ForSequenceClassification
+    ) -> tuple[PreTrainedModel, dict[str, Any]]:
+        """The gold-aligned guide."""
+        guide = train_guide.calibrate(
+            lm,
+            aligned,
+            seed=self.seed,
+            steps=CALIBRATE_STEPS,
+            device=self.device,
+            say=lambda text: self.say("guide", text),
+        )
+        return guide, {
+            "taught": (
+                f"gold-aligned: from the judge, its gradient over digits ({ALIGN_STEPS} steps), "
+                "then its mirror step at eta 1 over all tokens and positions, taught the locally "
+                "right token by the task's arithmetic; its score is held to nothing"
+            ),
+            "steps": ALIGN_STEPS + CALIBRATE_STEPS,
+            **self.figures("guide", guide, lm),
+        }
+
+    def figures(
+        self, stage: str, rm: Qwen2ForSequenceClassification, lm: Qwen2ForCausalLM
+    ) -> dict[str, Any]:
+        """What a reward model is worth."""
+        found = {
+            "verification": asdict(measure.verification(rm, lm)),
+            "pointing": asdict(measure.pointing(rm, lm)),
+        }
+        self.say(stage, str(found))
+        return found
 
     def say(self, stage: str, text: str) -> None:
         """Print one line of progress."""

@@ -1,16 +1,24 @@
-"""The guide: a reward model whose gradient points at better digits (gradient alignment).
+"""The guide: a reward model whose gradient points at better tokens.
 
 It starts as the judge; embeddings and layers 1-3 stay frozen. What is trained is the gradient
-itself, by differentiating it again: at every step of a response, `E @ d score / d e_i` over
-the ten digits is taught the locally right digit by cross-entropy. Labels come from the task's
-arithmetic, so this guide is gold-aligned. Nothing holds its score to the judge's: it is a
-guide alone.
+itself, by differentiating it again, in two stages:
+
+- `align`: at every step of a response, `E @ d score / d e_i` over the ten digits is taught the
+  locally right digit by cross-entropy.
+- `calibrate`: at every position, separators and the stop token included, the mirror step at
+  eta 1 over the whole vocabulary, softmax(log p_LM + E @ d score / d e_i), is taught the
+  locally right token. The gradient then says what the LM's own probabilities do not, log-odds
+  of different positions compare, and a search that ranks them all asks for little else.
+
+Labels come from the task's arithmetic, so this guide is gold-aligned. Nothing holds its score
+to the judge's: it is a guide alone.
 """
 
 from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -19,11 +27,12 @@ from transformers import Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
 from nabla_core.embedded import corpus, models, train_judge
 from nabla_core.embedded.measure import DIGIT_IDS, reward_gradient
-from nabla_core.embedded.task import DIGITS
-from nabla_core.embedded.tokenizer import ZERO_ID
+from nabla_core.embedded.rollouts import response_logits
+from nabla_core.embedded.task import DIGITS, SEPARATOR
+from nabla_core.embedded.tokenizer import IDS, PAD_ID, STOP_ID, ZERO_ID
 from nabla_core.embedded.train_lm import Say
 
-LEARNING_RATE = 2e-3
+ALIGN_RATE, CALIBRATE_RATE = 2e-3, 1e-3
 WARMUP = 30
 BATCH = 64
 FROM_LM = 0.75
@@ -31,8 +40,10 @@ SCRAMBLED = 0.3
 # Against 1 at wrong steps: where the digit is right, the gradient need only not mislead.
 RIGHT_STEPS = 0.3
 
+Loss = Callable[[Qwen2ForSequenceClassification, Tensor, Tensor], Tensor]
 
-def train(
+
+def align(
     lm: Qwen2ForCausalLM,
     judge: Qwen2ForSequenceClassification,
     *,
@@ -45,19 +56,52 @@ def train(
 
     The loss stays near log 10 for some 400 steps before the gradient turns.
     """
-    guide = copy.deepcopy(judge).requires_grad_(True)
+    return _train(judge, alignment_loss, ALIGN_RATE, "guide", lm, seed, steps, device, say)
+
+
+def calibrate(
+    lm: Qwen2ForCausalLM,
+    aligned: Qwen2ForSequenceClassification,
+    *,
+    seed: int,
+    steps: int,
+    device: str,
+    say: Say,
+) -> Qwen2ForSequenceClassification:
+    """The aligned guide after `steps` more, its mirror step at eta 1 calibrated."""
+
+    def loss(guide: Qwen2ForSequenceClassification, prompts: Tensor, responses: Tensor) -> Tensor:
+        with torch.no_grad():
+            prior = response_logits(lm, prompts, responses).log_softmax(-1)
+        return mirror_loss(guide, prior, prompts, responses)
+
+    return _train(aligned, loss, CALIBRATE_RATE, "calibrate", lm, seed, steps, device, say)
+
+
+def _train(
+    start: Qwen2ForSequenceClassification,
+    loss_of: Loss,
+    rate: float,
+    stream: str,
+    lm: Qwen2ForCausalLM,
+    seed: int,
+    steps: int,
+    device: str,
+    say: Say,
+) -> Qwen2ForSequenceClassification:
+    guide = copy.deepcopy(start).requires_grad_(True)
     models.freeze_lower(guide)
-    rng = random.Random(f"guide/{seed}")
+    rng = random.Random(f"{stream}/{seed}")
     torch.manual_seed(rng.getrandbits(32))
     generator = torch.Generator(device).manual_seed(rng.getrandbits(32))
     pool = train_judge.sample_pool(lm, seed=seed + 1000, device=device)
     trained = [parameter for parameter in guide.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE)
+    optimizer = torch.optim.AdamW(trained, lr=rate)
     for step in range(1, steps + 1):
-        rate = min(1.0, step / WARMUP) * (1 - 0.9 * step / steps)
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * rate
+        share = min(1.0, step / WARMUP) * (1 - 0.9 * step / steps)
+        optimizer.param_groups[0]["lr"] = rate * share
         prompts, responses = _batch(rng, generator, pool, device)
-        loss = alignment_loss(guide, prompts, responses)
+        loss = loss_of(guide, prompts, responses)
         optimizer.zero_grad()
         torch.autograd.backward(loss, inputs=trained)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -82,6 +126,25 @@ def alignment_loss(
         points.flatten(0, 1), right.clamp(min=0).flatten(), reduction="none"
     )
     return (loss * weight.flatten()).sum() / weight.sum()
+
+
+def mirror_loss(
+    guide: Qwen2ForSequenceClassification, prior: Tensor, prompts: Tensor, responses: Tensor
+) -> Tensor:
+    """Mean cross-entropy of softmax(prior + gradient) against the locally right token of every
+    position; `prior` `[B, 16, V]` are the LM's log-probabilities. Differentiable twice.
+
+    Positions after an early stop do not count, nor steps behind what is no digit.
+    """
+    gradient = reward_gradient(guide, prompts, responses, create_graph=True)
+    right = corpus.right_digits(prompts, responses)
+    target = torch.full_like(responses, IDS[SEPARATOR])
+    target[:, -1] = STOP_ID
+    target[:, ::2] = torch.where(right >= 0, right + ZERO_ID, PAD_ID)
+    target = target.masked_fill(responses == PAD_ID, PAD_ID)
+    return functional.cross_entropy(
+        (prior + gradient).flatten(0, 1), target.flatten(), ignore_index=PAD_ID
+    )
 
 
 def _batch(

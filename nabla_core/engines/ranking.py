@@ -26,10 +26,10 @@ from nabla_core.types import Cost
 
 @dataclass(eq=False)
 class _Ranking:
-    """The best pairs of one response, best first: score and proposal. `cost` is what the
-    ranking took, until a reply books it."""
+    """The best proposals of one response, best first. `cost` is what the ranking took, until
+    a reply books it."""
 
-    pairs: list[tuple[float, Proposal]]
+    proposals: list[Proposal]
     cost: Cost
 
 
@@ -42,10 +42,10 @@ def ranked(guide: Guide, requests: Sequence[Propose]) -> list[Result]:
             gradients.plan = _rank(guide, gradients)
         ranking: _Ranking = gradients.plan
         found = [
-            proposal
-            for score, proposal in ranking.pairs
-            if score > gradients.config.ranked.stop
-            and (proposal.position, proposal.to_token) not in request.tried
+            p
+            for p in ranking.proposals
+            if p.score > gradients.config.ranked.stop
+            and (p.position, p.to_token) not in request.tried
         ]
         results.append(Reply(found[: request.count], ranking.cost))
         ranking.cost = Cost()
@@ -58,20 +58,20 @@ def _rank(guide: Guide, gradients: Gradients) -> _Ranking:
     most = 2 * gradients.config.max_rollouts
     banned = banned_ids(guide)
     block = max(1, BLOCK // guide.lm.head.out_features)
-    pairs: list[tuple[float, Proposal]] = []
+    found: list[Proposal] = []
     positions = list(range(gradients.start, len(tokens)))
     for start in range(0, len(positions), block):
-        pairs += _rank_block(guide, gradients, positions[start : start + block], banned, most)
-    pairs.sort(key=lambda pair: (-pair[0], pair[1].position, pair[1].to_token))
+        found += _rank_block(guide, gradients, positions[start : start + block], banned, most)
+    found.sort(key=lambda p: (-p.score, p.position, p.to_token))
     flops = guide.lm.shape.head(1)
     if gradients.config.takes_gradient:
         flops += row_flops(guide, gradients.config.objective)
-    return _Ranking(pairs[:most], Cost(flops=flops * len(positions)))
+    return _Ranking(found[:most], Cost(flops=flops * len(positions)))
 
 
 def _rank_block(
     guide: Guide, gradients: Gradients, positions: list[int], banned: Tensor, most: int
-) -> list[tuple[float, Proposal]]:
+) -> list[Proposal]:
     local = [i - gradients.start for i in positions]
     y = torch.tensor([gradients.response.tokens[i] for i in positions], device=guide.lm.device)
     logits = guide.lm.logits(gradients.lm.hidden[local])
@@ -93,22 +93,19 @@ def _rank_block(
     best = score.flatten().topk(min(most, score.numel()))
     width = score.size(-1)
     says = gradients.lm.says
-    pairs = []
+    found = []
     for value, flat in zip(best.values.tolist(), best.indices.tolist(), strict=True):
         row, b = divmod(flat, width)
         if value == float("-inf"):
             break
-        pairs.append(
-            (
-                value,
-                Proposal(
-                    positions[row],
-                    int(y[row]),
-                    b,
-                    float(says.confidence[local[row]]),
-                    float(sizes[row]),
-                    float(gain[row, b]),
-                ),
-            )
+        proposal = Proposal(
+            positions[row],
+            int(y[row]),
+            b,
+            float(says.confidence[local[row]]),
+            float(sizes[row]),
+            float(gain[row, b]),
+            value,
         )
-    return pairs
+        found.append(proposal)
+    return found

@@ -8,14 +8,17 @@ surroundings cost. A token is a Unicode character, token 0 the stop token.
 In a job, `lm.path=scripted?delay=0.1` runs on them (see `from_path`), and prompts may hold
 words that make the default script misbehave: `!raise` fails the prompt, `!long` does not
 fit the context, `!kill` kills the process, `!hang` never returns, `!lost` loses the
-accelerator, `!slow` takes fifty times as long.
+accelerator, `!slow` takes fifty batches where others take one, `!after9` goes on until the
+log has nine lines.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log
@@ -45,6 +48,9 @@ from nabla_core.types import Cost, Identity
 
 STOP = 0
 LENGTH = 8
+SLOW = 50
+
+_AFTER = re.compile(r"!after(\d+)")
 
 Respond = Callable[[str, str, DrawKey], str]
 Reward = Callable[[str, str], float]
@@ -84,6 +90,13 @@ class Script:
     propose: Propositions = nines
     delay: float = 0.0
     log: str | None = None
+
+    def lines(self) -> int:
+        """Of the log, so far."""
+        if self.log is None or not os.path.exists(self.log):
+            return 0
+        with open(self.log, "rb") as log:
+            return log.read().count(b"\n")
 
 
 def scripted(script: Script | None = None, *, max_batch: int = 32) -> Engines:
@@ -127,15 +140,36 @@ class ScriptedEngine(BatchEngine):
     def __init__(self, script: Script, max_batch: int) -> None:
         super().__init__(capacity=max_batch)
         self._script = script
+        self._batches: Counter[int] = Counter()
+
+    def step(self) -> list[tuple[int, Result]]:
+        """As of any batch engine, but a slow rollout needs more than one."""
+        served = super().step()
+        for ticket, result in served:
+            if isinstance(result, _Unfinished):
+                self.submit(ticket, result.request)
+        return [(t, result) for t, result in served if not isinstance(result, _Unfinished)]
 
     def answer(self, requests: Sequence[Any]) -> Sequence[Result]:
         rollouts = [r for r in requests if isinstance(r, Rollout)]
         for request in rollouts:
             _misbehave(request.context.text)
-        slow = any("!slow" in r.context.text for r in rollouts)
         if rollouts and self._script.delay:
-            time.sleep(self._script.delay * (50 if slow else 1))
-        return [self._reply(request) for request in requests]
+            time.sleep(self._script.delay)
+        return [_Unfinished(r) if self._goes_on(r) else self._reply(r) for r in requests]
+
+    def _goes_on(self, request: Any) -> bool:
+        if not isinstance(request, Rollout):
+            return False
+        if wanted := _AFTER.search(request.context.text):
+            return self._script.lines() < int(wanted[1])
+        if "!slow" not in request.context.text:
+            return False
+        self._batches[id(request)] += 1
+        if self._batches[id(request)] < SLOW:
+            return True
+        del self._batches[id(request)]
+        return False
 
     def _reply(self, request: Any) -> Reply[Any]:
         match request:
@@ -172,6 +206,14 @@ class ScriptedEngine(BatchEngine):
         new = len(tokens) - len(request.prefix)
         cost = Cost(rollouts=1, generated_tokens=new, lm_forward=new, paper_calls=new)
         return Reply(Response(tokens, "stop" if tokens[-1] == STOP else "length"), cost)
+
+
+class _Unfinished(Exception):
+    """Stands for the result of a rollout that goes on in the next batch."""
+
+    def __init__(self, request: Rollout) -> None:
+        super().__init__()
+        self.request = request
 
 
 def _next(request: Propose, text: str, found: Sequence[tuple[int, str, float]]) -> list[Proposal]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -29,7 +29,9 @@ from nabla_core import (
 from nabla_core.config import LM
 from nabla_core.embedded.task import grade
 from nabla_core.engines.base import Engines
+from nabla_core.requests import Flow
 from nabla_core.types import Cost
+from tests.bench.variants import Order, search
 
 # Response of eight steps is 16 tokens; a little more lets a derailed one run into the limit.
 MAX_TOKENS = 20
@@ -40,7 +42,8 @@ UNCERTAIN = Select(confidence_threshold=0.98)
 @dataclass(frozen=True)
 class Arm:
     """A method to measure. `guide` names the gradients' model, None where none is used;
-    `judge` the one that accepts. `null` marks nabla's rivals without a gradient."""
+    `judge` the one that accepts. `null` marks nabla's rivals without a gradient, `order` one
+    of the variants that are not in the product."""
 
     name: str
     decoding: Decoding
@@ -48,6 +51,7 @@ class Arm:
     guide: str | None = None
     seeds: tuple[int, ...] = (0,)
     null: bool = False
+    order: Callable[[Engines, NablaConfig], Order] | None = None
 
 
 @dataclass
@@ -104,7 +108,7 @@ def run(arm: Arm, prompts: Sequence[Prompt], engines: Engines, *, batch: int) ->
     index = {p.id: i for i, p in enumerate(prompts)}
     cost, accepted, proposed = Cost(), 0, 0
     started = time.perf_counter()
-    flows = (flow(p, arm.decoding, seed=s) for s in arm.seeds for p in prompts)
+    flows = (_flow(arm, p, s, engines) for s in arm.seeds for p in prompts)
     for done in drive(flows, engines, in_flight=3 * batch):
         marks = grade(done.prompt_text, done.text)
         answer[index[done.prompt_id]] += marks.answer / len(arm.seeds)
@@ -117,6 +121,14 @@ def run(arm: Arm, prompts: Sequence[Prompt], engines: Engines, *, batch: int) ->
     return Outcome(arm, answer, trace, _per(cost, runs), seconds, accepted / runs, proposed / runs)
 
 
+def _flow(arm: Arm, prompt: Prompt, seed: int, engines: Engines) -> Flow:
+    if arm.order is None:
+        return flow(prompt, arm.decoding, seed=seed)
+    config = arm.decoding.nabla
+    order = arm.order(engines, config)
+    return search(prompt, config, order, seed=seed, max_tokens=arm.decoding.max_tokens)
+
+
 def nabla_arm(**changes: Any) -> Decoding:
     """Left to right with the settings that work on the embedded task, and changes to them."""
     config = NablaConfig(
@@ -125,9 +137,12 @@ def nabla_arm(**changes: Any) -> Decoding:
     return Decoding("nabla", MAX_TOKENS, nabla=replace(config, **changes))
 
 
-def ranked_arm(eta: float, stop: float, nucleus: float = 1.0, **changes: Any) -> Decoding:
+def ranked_arm(
+    eta: float, stop: float, trust: float, *, nucleus: float = 1.0, **changes: Any
+) -> Decoding:
     """Ranked mirror proposals."""
-    return nabla_arm(proposals="ranked", ranked=Ranked(eta, stop, nucleus), **changes)
+    ranked = Ranked(eta, stop, nucleus, trust)
+    return nabla_arm(proposals="ranked", ranked=ranked, **changes)
 
 
 def best_of(n: int) -> Decoding:
@@ -140,12 +155,13 @@ def majority_of(n: int) -> Decoding:
     return Decoding("majority", MAX_TOKENS, majority=Majority(n, Sampling(temperature=0.7)))
 
 
-def print_table(outcomes: Sequence[Outcome]) -> None:
+def print_table(outcomes: Sequence[Outcome], *, header: bool = True) -> None:
     """One row an arm, for people."""
-    print(
-        f"{'arm':44}{'accuracy':>15}{'trace':>15}{'rollouts':>9}{'tokens':>8}{'LM f':>6}{'LM b':>6}"
-        f"{'RM f':>6}{'RM b':>6}{'calls':>7}{'MFLOP':>7}{'s/1000':>8}"
-    )
+    if header:
+        print(
+            f"{'arm':44}{'accuracy':>15}{'trace':>15}{'rollouts':>9}{'tokens':>8}{'LM f':>6}"
+            f"{'LM b':>6}{'RM f':>6}{'RM b':>6}{'calls':>7}{'MFLOP':>7}{'s/1000':>8}"
+        )
     for o in outcomes:
         c = o.cost
         print(
@@ -163,5 +179,4 @@ def quiet() -> None:
 
 
 def _per(cost: Cost, runs: int) -> Cost:
-    names = cost.__slots__
-    return Cost(**{n: getattr(cost, n) / runs for n in names})
+    return Cost(*(value / runs for value in astuple(cost)))

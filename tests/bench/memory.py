@@ -3,8 +3,8 @@
     python -m tests.bench.memory [response tokens] [vocabulary]
 
 The plain way keeps logits and one-hot gradients `[T, V]` in fp32 under autograd, as the
-literal algorithm does. Each runs in a process of its own, so that peaks do not mix. The
-last line is one JSON object.
+literal algorithm does; `checkpointed` is the product with `engine.checkpoint`. Each runs in a
+process of its own, so that peaks do not mix. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
         print(json.dumps(measure(sys.argv[3], tokens, vocabulary)))
         return
     found = {}
-    for way in ("plain", "product"):
+    for way in ("plain", "product", "checkpointed"):
         command = [sys.executable, "-m", "tests.bench.memory", str(tokens), str(vocabulary), way]
         # Freed blocks go back to the system at once: else glibc keeps them, and the peak is its.
         environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"}
@@ -42,9 +42,9 @@ def main() -> None:
         ).stdout
         found[way] = json.loads(output.strip().splitlines()[-1])
     print(f"one response of {tokens} tokens, V = {vocabulary}, fp32, CPU; tiny LM and reward model")
-    print(f"{'way':10}{'peak over the models, MiB':>28}{'state, bytes per token':>26}")
+    print(f"{'way':14}{'peak over the models, MiB':>28}{'state, bytes per token':>26}")
     for way, f in found.items():
-        print(f"{way:10}{f['peak_mib']:28.0f}{f['state_bytes_per_token']:26.0f}")
+        print(f"{way:14}{f['peak_mib']:28.0f}{f['state_bytes_per_token']:26.0f}")
     ratio = found["plain"]["peak_mib"] / found["product"]["peak_mib"]
     print(json.dumps({"tokens": tokens, "vocabulary": vocabulary, **found, "peak_ratio": ratio}))
 
@@ -56,7 +56,10 @@ def measure(way: str, tokens: int, vocabulary: int) -> dict[str, float]:
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, vocabulary - 2, (PROMPT + tokens,), generator=generator).tolist()
     before = peak_mib()
-    state = plain(pair, ids) if way == "plain" else product(pair, ids)
+    if way == "plain":
+        state = plain(pair, ids)
+    else:
+        state = product(pair, ids, checkpoint=way == "checkpointed")
     return {"peak_mib": peak_mib() - before, "state_bytes_per_token": state / tokens}
 
 
@@ -76,9 +79,9 @@ def plain(pair: Pair, ids: list[int]) -> float:
     return float(gradient.nbytes + logits.nbytes)
 
 
-def product(pair: Pair, ids: list[int]) -> float:
+def product(pair: Pair, ids: list[int], *, checkpoint: bool) -> float:
     """A sweep and every proposal it can make. Returns bytes kept between requests."""
-    engines = pair.engines(Engine(reuse=False))
+    engines = pair.engines(Engine(reuse=False, checkpoint=checkpoint))
     frame = (tuple(ids[:PROMPT]), ())
     context = Context("", frame[0], frame, frame)
     config = NablaConfig(select=Select(confidence_threshold=1.0))

@@ -5,7 +5,8 @@
 Bare: `drive` in this process. Pipeline: `generate` with one actor on a local Ray, every row
 committed to disk. Both run `prompts` and an eighth of them; the difference is the cost of
 a further prompt, free of start-up, which is shown beside it. Then the bare loop at batch 1
-and 32, CPU seconds a prompt. One torch thread everywhere. The last line is one JSON object.
+and 32, CPU seconds a prompt. Then the same comparison with an engine that does nothing for
+0, 0.1 and 1 s a prompt. One torch thread everywhere. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from nabla_core import Engine, drive, flow, load_engines
+from nabla_core import LM, Decoding, Engine, drive, flow, load_engines
 from nabla_core.embedded import task
 from nabla_core.engines.base import Engines
+from nabla_core.engines.scripted import from_path
 from pipeline.config import GenerateConfig, load
 from pipeline.generate import generate
 from pipeline.pool import Status
 from tests.bench.arms import quiet
+
+# Seconds a prompt, and how many prompts it takes to tell the difference.
+STUBS = {0.0: 2048, 0.1: 256, 1.0: 64}
 
 
 class Unwatched:
@@ -47,16 +52,14 @@ def main() -> None:
     bare(config, engines, few)
     short, long = (bare(config, engines, n) for n in (few, many))
     row_bare = (long - short) / (many - few)
-    with tempfile.TemporaryDirectory() as folder:
-        first, second = (through_ray(config, n, Path(folder) / str(n)) for n in (few, many))
-    row_ray = (second - first) / (many - few)
+    row_ray, start_up = a_prompt_through_ray(config, many)
     batches = {b: cpu_a_prompt(config, b, few if b == 1 else many) for b in (1, 32)}
     report = {
         "prompts": many,
         "bare_ms_a_prompt": 1000 * row_bare,
         "pipeline_ms_a_prompt": 1000 * row_ray,
         "overhead_ratio": row_ray / row_bare,
-        "start_up_s": first - few * row_ray,
+        "start_up_s": start_up,
         "batch_1_cpu_ms": 1000 * batches[1],
         "batch_32_cpu_ms": 1000 * batches[32],
         "batch_1_over_32": batches[1] / batches[32],
@@ -64,7 +67,37 @@ def main() -> None:
     print(f"{many} embedded prompts, {config.decoding.nabla.proposals} proposals, one actor")
     for name, value in report.items():
         print(f"{name:24}{value:10.2f}")
-    print(json.dumps({k: round(v, 3) for k, v in report.items()}))
+    for seconds, count in STUBS.items():
+        report |= stub(config, seconds, count)
+    print(json.dumps({k: round(v, 4) for k, v in report.items()}))
+
+
+def stub(config: GenerateConfig, seconds: float, many: int) -> dict[str, float]:
+    """The comparison with an engine that sleeps so long for every prompt, one at a time."""
+    path = f"scripted?delay={seconds}"
+    config = replace(
+        config, lm=LM(path), decoding=Decoding(method="sample"), engine=Engine(max_batch=1)
+    )
+    engines, few = from_path(path, max_batch=1), many // 8
+    short, long = (bare(config, engines, n) for n in (few, many))
+    row_bare = (long - short) / (many - few)
+    row_ray, start_up = a_prompt_through_ray(config, many)
+    told = (1000 * row_bare, 1000 * row_ray, row_ray / row_bare - 1)
+    print(
+        f"engine of {seconds:g} s, {many} prompts: bare {told[0]:.2f} ms a prompt, pipeline "
+        f"{told[1]:.2f} ms (+{told[2]:.1%}), start-up {start_up:.1f} s"
+    )
+    names = ("bare_ms", "pipeline_ms", "overhead")
+    return {f"stub_{seconds:g}s_{name}": value for name, value in zip(names, told, strict=True)}
+
+
+def a_prompt_through_ray(config: GenerateConfig, many: int) -> tuple[float, float]:
+    """Wall seconds of a further prompt, and of the start."""
+    few = many // 8
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = (through_ray(config, n, Path(folder) / str(n)) for n in (few, many))
+    row = (second - first) / (many - few)
+    return row, first - few * row
 
 
 def bare(config: GenerateConfig, engines: Engines, count: int) -> float:

@@ -25,6 +25,7 @@ class Unreliable(ThreadingHTTPServer):
         self.random = random.Random(seed)
         self.lock = threading.Lock()
         self.did: Counter[str] = Counter()
+        self.asked: Counter[str] = Counter()
 
     def fault(self) -> str:
         with self.lock:
@@ -52,6 +53,8 @@ class _Handler(BaseHTTPRequestHandler):
         return
 
     def forward(self) -> None:
+        with self.server.lock:
+            self.server.asked["LIST" if "list-type=" in self.path else self.command] += 1
         kind = self.server.fault()
         body = self._body()
         if kind == "cut":

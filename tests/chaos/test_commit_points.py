@@ -13,6 +13,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.status import standing
+
 ROOT = Path(__file__).parents[2]
 
 # A worker's and the driver's side of the store, in one process and without Ray.
@@ -27,6 +29,7 @@ store = RunStore(sys.argv[1], SCHEMA, Store(rows_per_file=2, threads=1))
 wanted = inputs(NAMES)
 store.sweep()
 slots = store.scan(wanted, 1)
+store.announce(len(slots))
 if store.done() and slots.count(MISSING):
     store.reopen()
     slots = store.scan(wanted, 1)
@@ -36,9 +39,8 @@ if not store.done():
         name, _ = slots.key(slot, ids)
         store.commit([row(item(name), error="E: dead" if name == "p4" else None)])
     store.rescan(slots)
-    parts = store.parts()
     store.compact(slots)
-    store.succeed(parts)
+    store.succeed()
 else:
     store.tidy()
 """
@@ -94,6 +96,9 @@ def test_a_kill_loses_doubles_and_alters_nothing(tmp_path, undisturbed, point):
     assert drive(run, NABLA_CRASH_AT=f"{point}|{token}") == -signal.SIGKILL
     assert not token.exists()
     before = made(run)
+    told = standing(str(run))
+    assert (told.finished + told.dead, told.damaged) == (len(before), 0)
+    assert told.state == ("done" if (run / "_SUCCESS").exists() else "stopped")
     assert drive(run) == 0
     assert (final(run, "data"), final(run, "dead_letter")) == undisturbed
     after = made(run)

@@ -110,6 +110,23 @@ def test_alignment_loss_weighs_wrong_steps_and_skips_what_is_no_digit():
     assert train_guide.alignment_loss(guide, asked, given).item() == pytest.approx(math.log(10))
 
 
+def test_mirror_loss_adds_to_the_prior_and_skips_what_has_no_right_token():
+    guide = models.new_rm(models.new_lm())
+    torch.nn.init.zeros_(guide.score.weight)
+    asked = corpus.encode_prompts(["7+8*3-4+1-2*6+5-9"])
+    given = corpus.encode_gold(["7+8*3-4+1-2*6+5-9"])
+    # The gradient is 0 everywhere, so the loss is the prior's own at the right tokens.
+    prior = torch.full((1, 16, tokenizer.VOCABULARY), math.log(0.02))
+    prior.scatter_(2, given[..., None], math.log(0.54))
+    loss = train_guide.mirror_loss(guide, prior, asked, given)
+    assert loss.item() == pytest.approx(-math.log(0.54), abs=1e-6)
+    given[0, 6:] = tokenizer.PAD_ID
+    prior[0, 6:] = 0.0
+    assert train_guide.mirror_loss(guide, prior, asked, given).item() == pytest.approx(
+        -math.log(0.54), abs=1e-6
+    )
+
+
 def test_score_reads_the_last_real_token_of_each_row():
     torch.manual_seed(0)
     rm = models.new_rm(models.new_lm()).eval()
@@ -151,8 +168,9 @@ def test_training_repeats_itself_for_one_seed(monkeypatch: pytest.MonkeyPatch):
         lm = train_lm.train_converged(seed=seed, steps=4, device="cpu", say=silent)
         flawed = train_lm.train_flawed(lm, seed=seed, steps=2, device="cpu", say=silent)
         judge = train_judge.train(flawed, lm, seed=seed, steps=2, device="cpu", say=silent)
-        guide = train_guide.train(flawed, judge, seed=seed, steps=2, device="cpu", say=silent)
-        made = (lm, flawed, judge, guide)
+        aligned = train_guide.align(flawed, judge, seed=seed, steps=2, device="cpu", say=silent)
+        guide = train_guide.calibrate(flawed, aligned, seed=seed, steps=2, device="cpu", say=silent)
+        made = (lm, flawed, judge, aligned, guide)
         return [tensor for model in made for tensor in model.state_dict().values()]
 
     first, again, other = made(0), made(0), made(1)

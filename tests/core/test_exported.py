@@ -11,6 +11,7 @@ def test_the_public_names():
     assert nabla_core.__all__ == [
         "DTO",
         "LM",
+        "MH",
         "BestOfN",
         "Cost",
         "Decoding",
@@ -33,6 +34,7 @@ def test_the_public_names():
         "greedy",
         "load_engines",
         "majority",
+        "mh",
         "nabla",
         "sample",
     ]

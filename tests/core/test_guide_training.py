@@ -169,7 +169,7 @@ def test_each_term_is_what_its_definition_says():
     both = (entropy(true, said, 0.5) + entropy([0, -1, 0.5], [0, 0, 3], 0.5)) / 2
     assert lost(replace(only, across=1.0), FIRST, SECOND) == pytest.approx(both)
     huber = (1.5 - 0.5 + (1.2 - 0.5 + 0.5 * 0.6**2) / 2) / 2
-    assert lost(replace(only, scale=1.0), FIRST) == pytest.approx(huber)
+    assert lost(replace(only, scale=1.0, huber=1.0), FIRST) == pytest.approx(huber)
 
 
 def test_the_loss_of_parts_adds_up_to_that_of_the_whole():

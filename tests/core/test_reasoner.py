@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from nabla_core import Engine, NablaConfig, Prompt, Sampling, Trace, drive, nabla
+from nabla_core import Engine, NablaConfig, Prompt, Ranked, Sampling, Trace, drive, nabla
 from nabla_core.engines.base import BatchEngine, Engines, Reply, Result
 from nabla_core.errors import NonFiniteError
 from nabla_core.requests import (
@@ -43,6 +43,7 @@ class Script:
     reward: Callable[[Tokens], float]
     revisions: Callable[[Tokens], list[tuple[int, int]]]
     judges: bool = False
+    score: Callable[[int, int], float] = lambda position, token: 0.0
     asked: list[Any] = field(default_factory=list)
 
     def of(self, kind: type) -> list[Any]:
@@ -80,7 +81,7 @@ class Scripted(BatchEngine):
                 return Swept(judged if script.judges else None, -1.0, ("g", response.tokens))
             case Propose(gradients=(_, tokens), boundary=boundary, count=count, tried=tried):
                 return [
-                    Proposal(i, tokens[i], b, 0.5, 2.0, 0.25)
+                    Proposal(i, tokens[i], b, 0.5, 2.0, 0.25, script.score(i, b))
                     for i, b in script.revisions(tokens)
                     if i >= boundary and (i, b) not in tried
                 ][:count]
@@ -330,6 +331,39 @@ def test_ranked_proposals_do_not_lead_back_to_the_response_just_left():
 
     trace = run(Script(counting, lambda y: float(y[1]), back), ranked())
     assert [(r.position, r.to_token) for r in trace.revisions] == [(1, 9), (0, 5)]
+
+
+@pytest.mark.parametrize(
+    ("trust", "kept"),
+    [
+        (0.0, (3, "judge alone")),
+        (1.0, (9, "2 nats of score against a gain of 2 are not enough, against 6 they are")),
+        (2.0, (3, "but twice a gain of 2 is")),
+    ],
+)
+def test_an_unlikely_change_needs_more_of_the_judges_favour(trust: float, kept: tuple[int, str]):
+    """Both candidates are better to the judge, by 2 and by 6, and score -2."""
+    script = Script(
+        counting,
+        lambda y: {1: 0.0, 3: 2.0, 9: 6.0}[y[0]],
+        lambda y: [(0, 3), (0, 9)] if y[0] == 1 else [],
+        score=lambda i, b: -2.0,
+    )
+    trace = run(script, ranked(ranked=Ranked(stop=-5.0, trust=trust)))
+    assert trace.tokens[0] == kept[0], kept[1]
+
+
+def test_trust_never_accepts_what_the_judge_does_not_like_better():
+    script = Script(counting, lambda y: -y[0], lambda y: [(0, 3)], score=lambda i, b: 50.0)
+    trace = run(script, ranked(ranked=Ranked(trust=0.1)))
+    assert [r.accepted for r in trace.revisions] == [False]
+
+
+def test_trust_is_for_rankings_alone():
+    """Left to right, nothing is ranked and every score is 0."""
+    config = NablaConfig(ranked=Ranked(trust=0.001))
+    plain = run(Script(counting, total, every_position))
+    assert run(Script(counting, total, every_position), config).tokens == plain.tokens
 
 
 # With real models --------------------------------------------------------------------------

@@ -1,0 +1,191 @@
+"""A world small enough to know everything about: V = 8 tokens, T = 4 of them, 4,096 responses.
+
+The LM and the reward model are real Qwen2 models, so the product's engines, TRL and plain
+torch all run on them; and every number they can give is tabulated once, in float64: the law,
+the reward, and the gradient row of both at every position of every response. A response
+y_1..y_4 is the number with these digits in base 8, first digit first.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from torch import Tensor, nn
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2ForSequenceClassification,
+)
+
+from pipeline.duality.frontier import Target
+
+V, T = 8, 4
+STATES = V**T
+LETTERS = "abcdefgh"
+PROMPT = 0
+# Ids of tokens the models do not have: responses end by their length alone.
+PAD, STOP = 8, 9
+
+
+def digits(count: int = T) -> Tensor:
+    """All sequences of `count` tokens, int64 `[V^count, count]`, in order of their number."""
+    numbers = torch.arange(V**count)
+    return torch.stack([numbers // V ** (count - 1 - t) % V for t in range(count)], -1)
+
+
+def number(sequences: Tensor) -> Tensor:
+    """The number of each sequence `[..., T]`."""
+    weights = torch.tensor([V ** (T - 1 - t) for t in range(T)])
+    return (sequences * weights).sum(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """One LM and one reward, enumerated.
+
+    `conditionals` `[S, T, V]`: log p(. | y_<t) along each response; `reward` and `log_ref`
+    `[S]` in `target`; `likelihood_rows` and `reward_rows` `[S, T, V]`: the gradients of
+    log p(y) and r(y) with respect to the one-hot of each token. All float64; the models'
+    own norms run in float32, so a number is theirs to seven digits, and the law made of the
+    numbers adds up to 1 to sixteen.
+    """
+
+    lm: Qwen2ForCausalLM
+    rm: Qwen2ForSequenceClassification
+    target: Target
+    conditionals: Tensor
+    likelihood_rows: Tensor
+    reward_rows: Tensor
+
+    def loss_rows(self, reward_coeff: float, nll_coeff: float) -> Tensor:
+        """Gradient rows `[S, T, V]` of the product's loss -(nll log p + reward r)."""
+        return -(nll_coeff * self.likelihood_rows + reward_coeff * self.reward_rows)
+
+    def policy(self) -> Qwen2ForCausalLM:
+        """A fresh copy of the LM, to be trained."""
+        made = copy.deepcopy(self.lm)
+        made.requires_grad_(True)
+        return made
+
+
+def world(seed: int) -> World:
+    """Random models; the reward has mean 0 and standard deviation 1 under the LM."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        lm = Qwen2ForCausalLM(_config(hidden_size=32)).eval().requires_grad_(False)
+        rm = Qwen2ForSequenceClassification(_config(hidden_size=16, num_labels=1))
+        rm.eval().requires_grad_(False)
+    # A bias, so that the mean can be taken off.
+    head = nn.Linear(16, 1)
+    head.weight.data.copy_(rm.score.weight.data)
+    head.bias.data.zero_()
+    rm.score = head.requires_grad_(False)
+    log_ref = log_law(copy.deepcopy(lm).double())
+    raw, _ = _rewards(copy.deepcopy(rm).double())
+    mean = float(log_ref.exp() @ raw)
+    deviation = float((log_ref.exp() @ (raw - mean) ** 2).sqrt())
+    head.weight.data.div_(deviation)
+    head.bias.data.fill_(-mean / deviation)
+    exact_rm, exact_lm = copy.deepcopy(rm).double(), copy.deepcopy(lm).double()
+    reward, reward_rows = _rewards(exact_rm)
+    conditionals, likelihood_rows = _likelihoods(exact_lm)
+    return World(lm, rm, Target(log_ref, reward), conditionals, likelihood_rows, reward_rows)
+
+
+def prefix_logits(lm: Any) -> Tensor:
+    """Logits `[V^(T-1), T, V]` along every prefix of T-1 tokens, prompt first."""
+    prefixes = digits(T - 1)
+    ids = torch.cat([torch.full((len(prefixes), 1), PROMPT), prefixes], 1)
+    logits: Tensor = lm(input_ids=ids, use_cache=False).logits
+    return logits
+
+
+def log_law(lm: Any) -> Tensor:
+    """log p(y) `[S]` under an LM; differentiable in its weights."""
+    log_p = prefix_logits(lm).log_softmax(-1)
+    total = log_p[:, T - 1]
+    for t, column in enumerate(digits(T - 1).unbind(-1)):
+        total = total + log_p[:, t].gather(-1, column[:, None])
+    return total.flatten()
+
+
+@torch.no_grad()
+def _along(lm: Any) -> Tensor:
+    """log p(. | y_<t) `[S, T, V]`."""
+    log_p: Tensor = prefix_logits(lm).log_softmax(-1)
+    return log_p.repeat_interleave(V, 0)
+
+
+def _likelihoods(lm: Any) -> tuple[Tensor, Tensor]:
+    """Conditionals and the rows of d log p(y) / d one-hot: what a token is worth as itself
+    (its log-probability) and through the embeddings that later tokens see."""
+    table = lm.get_input_embeddings().weight
+    y = digits()
+    ids = torch.cat([torch.full((STATES, 1), PROMPT), y[:, :-1]], 1)
+    embedded = table[ids].detach().requires_grad_()
+    log_p = lm(inputs_embeds=embedded, use_cache=False).logits.log_softmax(-1)
+    total = log_p.gather(-1, y[..., None]).sum()
+    (slope,) = torch.autograd.grad(total, embedded)
+    conditionals = log_p.detach()
+    rows = conditionals.clone()
+    rows[:, :-1] += slope[:, 1:] @ table.detach().T
+    return conditionals, rows
+
+
+def _rewards(rm: Any) -> tuple[Tensor, Tensor]:
+    """Rewards `[S]` and the rows of d r(y) / d one-hot `[S, T, V]`."""
+    table = rm.get_input_embeddings().weight
+    ids = torch.cat([torch.full((STATES, 1), PROMPT), digits()], 1)
+    embedded = table[ids].detach().requires_grad_()
+    hidden = rm.model(inputs_embeds=embedded, use_cache=False).last_hidden_state[:, -1]
+    rewards = rm.score(hidden).squeeze(-1)
+    (slope,) = torch.autograd.grad(rewards.sum(), embedded)
+    return rewards.detach(), slope[:, 1:] @ table.detach().T
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One letter a token, and a pad and a stop token that the models know nothing of."""
+    vocabulary = {letter: i for i, letter in enumerate(LETTERS)} | {"<pad>": PAD, "<eos>": STOP}
+    core = Tokenizer(BPE(vocab=vocabulary, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def save_lm(lm: Any, folder: Path) -> None:
+    """The LM as a folder that transformers and TRL load."""
+    lm.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+
+
+def _config(*, hidden_size: int, **extra: Any) -> Qwen2Config:
+    config = Qwen2Config(
+        vocab_size=V,
+        hidden_size=hidden_size,
+        intermediate_size=2 * hidden_size,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=16,
+        initializer_range=0.25,
+        tie_word_embeddings=False,
+        pad_token_id=None,
+        bos_token_id=None,
+        eos_token_id=None,
+        dtype="float32",
+        **extra,
+    )
+    config._attn_implementation = "eager"
+    return config

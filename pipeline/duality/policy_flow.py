@@ -1,0 +1,141 @@
+"""One prompt of part policy: a response of either model, both likelihoods, the judge's reward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from nabla_core.config import LM, Sampling
+from nabla_core.draws import DrawKey
+from nabla_core.embedded.weights import folder
+from nabla_core.engines.base import BatchEngine, Reply, Result
+from nabla_core.engines.guide import Task, read_lm
+from nabla_core.engines.loading import device_of
+from nabla_core.engines.rollouts import RolloutEngine
+from nabla_core.errors import VocabularyError
+from nabla_core.models import LanguageModel, load_language_model
+from nabla_core.requests import (
+    Context,
+    Decode,
+    Flow,
+    Render,
+    Request,
+    Rollout,
+    Score,
+    ask,
+)
+from nabla_core.types import Prompt, Trace
+
+OWN = Sampling(temperature=1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRollout(Rollout):
+    """A rollout of the policy; a plain one is the reference's."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceLikelihood(Request[float]):
+    """log p(tokens | prompt) under the reference."""
+
+    context: Context
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyLikelihood(ReferenceLikelihood):
+    """The same under the policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured(Trace):
+    """A response with its log-probability under both models."""
+
+    log_ref: float = 0.0
+    log_policy: float = 0.0
+
+
+class PolicyRollouts(RolloutEngine):
+    """Serves `PolicyRollout`."""
+
+    kinds: tuple[type[Request[Any]], ...] = (PolicyRollout,)
+
+
+class Likelihoods(BatchEngine):
+    """Serves one kind of likelihood by one LM."""
+
+    def __init__(
+        self, lm: LanguageModel, kind: type[Request[Any]], capacity: int, most_tokens: int
+    ) -> None:
+        super().__init__(capacity, most_tokens)
+        self.kinds = (kind,)
+        self._lm = lm
+
+    def size(self, request: ReferenceLikelihood) -> int:
+        return len(request.context.lm) + len(request.tokens)
+
+    @torch.no_grad()
+    def answer(self, requests: Sequence[ReferenceLikelihood]) -> Sequence[Result]:
+        tasks = [Task(r.context, r.tokens) for r in requests]
+        reads = read_lm(self._lm, tasks, gradient=False)
+        return [
+            Reply(float(read.says.log_probability.double().sum()), task.cost)
+            for read, task in zip(reads, tasks, strict=True)
+        ]
+
+
+def measured(prompt: Prompt, *, of_policy: bool, seed: int, max_tokens: int) -> Flow:
+    """Draw at temperature 1 from one of the models and ask both what they think of it."""
+    context = yield from ask(Render(prompt))
+    key = DrawKey(seed, prompt.id, prompt.sample, "rollout 0")
+    kind = PolicyRollout if of_policy else Rollout
+    response = yield from ask(kind(context, (), max_tokens, OWN, key))
+    judged = yield from ask(Score(context, response.tokens))
+    log_ref = yield from ask(ReferenceLikelihood(context, response.tokens))
+    log_policy = yield from ask(PolicyLikelihood(context, response.tokens))
+    (text,) = yield from ask(Decode((response.tokens,)))
+    return Measured(
+        prompt_id=prompt.id,
+        sample=prompt.sample,
+        prompt_text=context.text,
+        text=text,
+        tokens=response.tokens,
+        finish_reason=response.finish,
+        base_text=text,
+        base_reward=judged.reward,
+        reward=judged.reward,
+        revisions=(),
+        seed=seed,
+        log_ref=log_ref,
+        log_policy=log_policy,
+    )
+
+
+def load_lm(lm: LM, device: str, dtype: str) -> LanguageModel:
+    """One of the two models. Raises ModelError."""
+    path = str(folder("lm")) if lm.path == "embedded" else lm.path
+    kind = torch.float32 if dtype == "float32" else torch.bfloat16
+    return load_language_model(path, revision=lm.revision, device=device_of(device), dtype=kind)
+
+
+def refuse_strangers(reference: LanguageModel, policy: LanguageModel) -> None:
+    """A KL needs one set of responses. Raises VocabularyError saying what differs."""
+    mine, theirs = reference.tokenizer, policy.tokenizer
+    pair = f"{reference.identity.name} and {policy.identity.name}"
+    here, there = mine.get_vocab(), theirs.get_vocab()
+    if here != there:
+        odd = sorted(here.keys() ^ there.keys()) or [t for t in here if here[t] != there[t]]
+        raise VocabularyError(
+            f"the tokenizers of reference and policy ({pair}) differ, first at {odd[0]!r}; "
+            "their responses cannot be compared token by token"
+        )
+    if mine.chat_template != theirs.chat_template:
+        raise VocabularyError(f"the chat templates of reference and policy ({pair}) differ")
+    if reference.stop != policy.stop:
+        raise VocabularyError(
+            f"the stop tokens of reference and policy ({pair}) differ: "
+            f"{sorted(reference.stop)} and {sorted(policy.stop)}"
+        )

@@ -1,0 +1,87 @@
+"""GRPO through TRL on the enumerable LM: what a practitioner's trainer converges to.
+
+Needs the `train` extra. TRL draws completions with its own generation loop and asks the
+reward of their ids.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.duality.enumerable import (
+    LETTERS,
+    PROMPT,
+    STATES,
+    T,
+    World,
+    number,
+    save_lm,
+    tokenizer,
+)
+from pipeline.duality.policies import law_of
+
+GROUP = 8
+
+
+def grpo(world: World, beta: float, *, steps: int, rate: float, batch: int, seed: int) -> Tensor:
+    """The law `[S]` after training. k3 penalty with TRL's bias correction, no reward scaling.
+
+    With beta > 0 TRL loads its reference from the folder the policy came from.
+    """
+    from datasets import Dataset  # noqa: PLC0415 - seconds to import, needed here alone
+    from transformers import AutoModelForCausalLM, PrinterCallback  # noqa: PLC0415
+    from transformers.utils import logging  # noqa: PLC0415
+    from trl import GRPOConfig, GRPOTrainer  # noqa: PLC0415
+
+    logging.disable_progress_bar()
+    reward = world.target.reward
+
+    def rewards(completion_ids: list[list[int]], **_: Any) -> list[float]:
+        if any(len(ids) != T for ids in completion_ids):
+            raise ValueError(f"a completion is not {T} tokens long")
+        found: list[float] = reward[number(torch.tensor(completion_ids))].tolist()
+        return found
+
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
+        save_lm(world.lm, Path(folder))
+        settings = GRPOConfig(
+            output_dir=str(Path(folder) / "out"),
+            beta=beta,
+            num_generations=GROUP,
+            per_device_train_batch_size=batch,
+            max_completion_length=T,
+            max_steps=steps,
+            learning_rate=rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=max(1, steps // 20),
+            scale_rewards="none",
+            loss_type="dr_grpo",
+            use_bias_correction_kl=True,
+            temperature=1.0,
+            top_k=0,
+            disable_dropout=True,
+            gradient_checkpointing=False,
+            bf16=False,
+            use_cpu=True,
+            use_vllm=False,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            seed=seed,
+        )
+        trainer = GRPOTrainer(
+            model=AutoModelForCausalLM.from_pretrained(folder),
+            reward_funcs=rewards,
+            args=settings,
+            train_dataset=Dataset.from_dict({"prompt": [LETTERS[PROMPT]] * STATES}),
+            processing_class=tokenizer(),
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+        return law_of(trainer.model.eval())

@@ -1,0 +1,68 @@
+"""What a run is asked to do, whom it tells how it goes, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pipeline import config_check
+from pipeline.cluster import Cluster
+from pipeline.pool import Status
+from pipeline.prompts import Item
+from pipeline.recipe import Recipe
+from pipeline.store import Store
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run needs. `read()` starts reading the input anew each time.
+
+    `settings` is the resolved config; `shaping` names the part of it that rows depend on,
+    which a resume must share.
+    """
+
+    run_dir: str
+    source: str
+    read: Callable[[], Iterable[Item]]
+    samples: int
+    recipe: Recipe
+    settings: Mapping[str, Any]
+    shaping: tuple[str, ...]
+    cluster: Cluster
+    store: Store
+    max_attempts: int
+    max_dead_fraction: float
+    allow_input_change: bool
+    retry_dead: bool
+
+    @property
+    def config_hash(self) -> str:
+        """Of the settings that shape rows."""
+        return config_check.digest(config_check.shaping(self.settings, self.shaping))
+
+
+class Watcher(Protocol):
+    """Is told how a run goes."""
+
+    def started(self, total: int, finished: int, dead: int) -> None:
+        """The folder is open: how many rows there will be, and are."""
+
+    def heard(self, status: Status) -> None:
+        """A prompt fared somehow."""
+
+    def phase(self, text: str) -> None:
+        """What is going on now."""
+
+
+@dataclass
+class Outcome:
+    """How a run ended. `totals` are the recipe's. `hopeless`: too many dead letters, so it
+    was ended early; `already`: there was nothing to do."""
+
+    total: int
+    finished: int
+    dead: int
+    totals: dict[str, Any]
+    hopeless: bool = False
+    already: bool = False

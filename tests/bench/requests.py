@@ -1,0 +1,78 @@
+"""How many objects and requests a run costs, by `store.flush_rows`.
+
+    python -m tests.bench.requests [prompts]
+
+Computed for so many prompts (a million), on a local disk and in S3. The formula is held to
+what a real S3 protocol server is asked, by tests/chaos/test_requests.py. The last line is
+one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+
+from pipeline.compact import ROW_GROUP
+
+PAGE = 1000  # objects a LIST or a bulk DELETE names
+ROWS_A_FILE = 50_000
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Of one undisturbed run, start and lease aside. In S3 `gets` counts HEADs as well (Arrow
+    asks for the size first), `lists` also the listings by which it looks for a file that
+    is not there, and a `delete` names up to a thousand objects."""
+
+    parts: int
+    files: int
+    puts: int
+    gets: int
+    lists: int
+    deletes: int
+
+
+def requests(rows: int, flush_rows: int, rows_a_file: int = ROWS_A_FILE) -> Requests:
+    """For rows that finish in about the order of the input."""
+    parts = math.ceil(rows / flush_rows)
+    files = math.ceil(rows / rows_a_file)
+    pages = math.ceil(parts / PAGE)
+    # Every part is read by the scan, then by the compaction, once for each row group of a
+    # final file that it has rows for.
+    cuts = sum(
+        cut % flush_rows != 0
+        for start in range(0, rows, rows_a_file)
+        for cut in range(start, min(start + rows_a_file, rows), ROW_GROUP)
+    )
+    reads = 2 * parts + cuts
+    return Requests(
+        parts,
+        files,
+        puts=parts + files + 2,  # _SUCCESS, and Arrow's mark of the emptied folder
+        gets=2 * reads + files + 1,
+        lists=2 * pages + files + 2,
+        deletes=pages,
+    )
+
+
+def main() -> None:
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    print(f"{rows:,} prompts in one run, final files of {ROWS_A_FILE:,} rows\n")
+    print("            at the end      while it runs")
+    print("flush_rows     objects  parts   | S3:   PUT   GET+HEAD    LIST  DELETE | disk:  fsync")
+    report = {}
+    for flush_rows in (1, 8, 64):
+        found = requests(rows, flush_rows)
+        fsyncs = 2 * (found.parts + found.files + 1)
+        print(
+            f"{flush_rows:>10}  {found.files:>10,} {found.parts:>9,} {found.puts:>10,} "
+            f"{found.gets:>10,} {found.lists:>7,} {found.deletes:>7,} {fsyncs:>13,}"
+        )
+        report[f"flush_rows_{flush_rows}"] = {**vars(found), "local_fsyncs": fsyncs}
+    print(json.dumps({"prompts": rows, **report}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""One prompt fifty times slower than the rest: who waits for it?
+
+    python -m tests.bench.stragglers [prompts]
+
+Two actors on a local Ray, an engine that does nothing for 0.1 s a batch, the slow prompt
+first. A timeline from the committed rows: a line an actor, a digit for the rows it committed
+in that stretch (9 is nine or more), `S` where the slow one was. `others_s` is when the last
+other row was committed, with the slow prompt among them and without, counted from the first
+commit. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config import GenerateConfig, load
+from pipeline.generate import generate
+from tests.bench.overhead import Unwatched
+from tests.chaos.verdict import final_rows
+
+COLUMNS = 72
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A row: seconds since the first one, by whom, and whether it is the slow one's."""
+
+    at: float
+    worker: str
+    slow: bool
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 400
+    report: dict[str, float] = {"prompts": count}
+    for name, first in (("without", "question"), ("with", "!slow")):
+        commits = run([first, *(f"question {n}" for n in range(count - 1))])
+        print(f"\n{name} a straggler")
+        timeline(commits)
+        others = [c for c in commits if not c.slow][: count - 1]
+        report[f"others_s_{name}"] = others[-1].at
+        workers = Counter(c.worker for c in others)
+        report[f"smallest_share_{name}"] = min(workers.values()) / len(others)
+        if name == "with":
+            (slow,) = (c for c in commits if c.slow)
+            report["slow_s"] = slow.at
+            report["others_before_it"] = sum(c.at <= slow.at for c in others)
+    print(json.dumps({k: round(v, 3) for k, v in report.items()}))
+
+
+def run(texts: list[str]) -> list[Commit]:
+    """Commits in the order of time."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "prompts.jsonl"
+        path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+        settings = ["lm.path=scripted?delay=0.1", "decoding.method=sample", "engine.max_batch=4"]
+        settings += ["cluster.actors.min=2", "cluster.actors.max=2", "cluster.in_flight=16"]
+        where = [f"run_dir={folder / 'run'}", f"prompts.path={path}"]
+        outcome = generate(load(GenerateConfig, [], [*where, *settings]), Unwatched())
+        assert outcome.finished == len(texts)
+        rows = sorted(final_rows(folder / "run"), key=lambda row: row["created_at"])
+    start = rows[0]["created_at"]
+    return [
+        Commit((r["created_at"] - start).total_seconds(), r["worker"], r["question"] == "!slow")
+        for r in rows
+    ]
+
+
+def timeline(commits: list[Commit]) -> None:
+    """Rows committed over time, by actor."""
+    stretch = max(commits[-1].at, 1e-9) / COLUMNS
+    for worker in sorted({c.worker for c in commits}):
+        cells: Counter[int] = Counter()
+        slow = set()
+        for commit in (c for c in commits if c.worker == worker):
+            cell = min(int(commit.at / stretch), COLUMNS - 1)
+            cells[cell] += 1
+            slow |= {cell} if commit.slow else set()
+        line = ["S" if n in slow else str(min(cells[n], 9)) for n in range(COLUMNS)]
+        print(f"{worker[-6:]} |{''.join(line).replace('0', '.')}| {sum(cells.values())} rows")
+    print(f"{'':6} 0 s{'':{COLUMNS - 4}}{commits[-1].at:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

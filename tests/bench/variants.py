@@ -1,0 +1,147 @@
+"""Ways to get more out of a gradient that were tried and are not in the product: flows of
+the same signature, so that `tests.bench.gain` can measure them beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import combinations
+from typing import Any
+
+from nabla_core import NablaConfig, Prompt, Trace
+from nabla_core.draws import DrawKey
+from nabla_core.engines.base import Engines
+from nabla_core.engines.positions import hidden_at, rows_at
+from nabla_core.requests import (
+    Asking,
+    Decode,
+    Flow,
+    Proposal,
+    Propose,
+    Render,
+    Rollout,
+    Score,
+    Sweep,
+    Swept,
+    ask,
+)
+
+Candidate = tuple[Proposal, ...]
+# From a sweep, the proposals it still has, and the last accepted candidate with the sweep it
+# came from, to candidates, best first.
+Order = Callable[[Swept, list[Proposal], tuple[Candidate, Swept] | None], list[Candidate]]
+
+MOST = 16
+
+
+def two_at_once(engines: Engines, config: NablaConfig) -> Order:
+    """Pairs of positions beside single ones, by the sum of their scores. Only proposals that
+    beat staying put (score above 0) are paired; tokens between the two are kept."""
+
+    def order(
+        sweep: Swept, found: list[Proposal], last: tuple[Candidate, Swept] | None
+    ) -> list[Candidate]:
+        ahead = sorted((p for p in found if p.score > 0), key=lambda p: p.position)
+        pairs = [(p, q) for p, q in combinations(ahead, 2) if p.position < q.position]
+        singles: list[Candidate] = [(p,) for p in found]
+        return sorted([*pairs, *singles], key=lambda c: -sum(p.score for p in c))
+
+    return order
+
+
+def second_order(engines: Engines, config: NablaConfig) -> Order:
+    """Gains scaled by what the last accepted flip turned out to be worth between two sweeps.
+
+    The trapezoid (g(y) + g(y')) / 2 along the flip is exact to second order; its ratio to the
+    first-order gain, within [1/4, 2], scales every gain of the new sweep.
+    """
+    guide: Any = engines.serving(Propose)._guide  # type: ignore[attr-defined]
+    eta = config.ranked.eta
+
+    def gain(sweep: Swept, flip: Proposal) -> float:
+        gradients = sweep.gradients
+        logits = guide.lm.logits(hidden_at(gradients, [flip.position]))
+        slopes = gradients.slopes[gradients.response.tokens]
+        (row,) = rows_at(guide, [(gradients, slopes, flip.position)], logits)
+        return float(row[flip.from_token] - row[flip.to_token])
+
+    def order(
+        sweep: Swept, found: list[Proposal], last: tuple[Candidate, Swept] | None
+    ) -> list[Candidate]:
+        ratio = 1.0
+        if last is not None:
+            (flip,), before = last
+            first = gain(before, flip)
+            if abs(first) > 1e-6:
+                ratio = min(2.0, max(0.25, (first + gain(sweep, flip)) / (2 * first)))
+        scored = [(p.score + eta * (ratio - 1) * p.predicted_gain, p) for p in found]
+        kept = [(s, p) for s, p in scored if s > config.ranked.stop]
+        return [(p,) for _, p in sorted(kept, key=lambda pair: -pair[0])]
+
+    return order
+
+
+def search(
+    prompt: Prompt, config: NablaConfig, order: Order, *, seed: int = 0, max_tokens: int = 20
+) -> Flow:
+    """The loop of `nabla` over candidates of one or more positions, ranked by `order`."""
+    context = yield from ask(Render(prompt))
+
+    def rolled(prefix: tuple[int, ...], number: int, like: Any) -> Rollout:
+        key = DrawKey(seed, prompt.id, prompt.sample, f"rollout {number}")
+        memory = like.memory if like else None
+        return Rollout(context, prefix, max_tokens, config.rollout, key, memory, keep=True)
+
+    base = response = yield from ask(rolled((), 0, None))
+    sweep = yield from ask(Sweep(context, response, 0, config))
+    first = judged = yield from ask(Score(context, response.tokens, keep=True))
+    tried: set[tuple[int, ...]] = set()
+    last: tuple[Candidate, Swept] | None = None
+    made = 0
+    while made < config.max_rollouts:
+        key = DrawKey(seed, prompt.id, prompt.sample, "resample")
+        found = yield from ask(Propose(sweep.gradients, 0, MOST, key))
+        fresh = (c for c in order(sweep, found, last) if _prefix(response.tokens, c) not in tried)
+        candidate = next(fresh, None)
+        if candidate is None:
+            break
+        made += 1
+        prefix = _prefix(response.tokens, candidate)
+        tried.add(prefix)
+        changed = yield from ask(rolled(prefix, made, response))
+        verdict = yield from ask(Score(context, changed.tokens, 2, judged.memory, keep=True))
+        if verdict.reward > judged.reward:
+            end = candidate[-1].position + 1
+            tried.add(response.tokens[:end])
+            response, judged, before = changed, verdict, sweep
+            sweep = yield from ask(Sweep(context, response, 0, config, before.gradients))
+            last = (candidate, before)
+    return (yield from _trace(prompt, context.text, base, response, first, judged, seed))
+
+
+def _prefix(tokens: tuple[int, ...], candidate: Iterable[Proposal]) -> tuple[int, ...]:
+    """The response up to the last changed position, with the changes."""
+    changed = list(tokens)
+    end = 0
+    for p in candidate:
+        changed[p.position] = p.to_token
+        end = p.position + 1
+    return tuple(changed[:end])
+
+
+def _trace(
+    prompt: Prompt, asked: str, base: Any, response: Any, first: Any, judged: Any, seed: int
+) -> Asking[Trace]:
+    text, base_text = yield from ask(Decode((response.tokens, base.tokens)))
+    return Trace(
+        prompt_id=prompt.id,
+        sample=prompt.sample,
+        prompt_text=asked,
+        text=text,
+        tokens=response.tokens,
+        finish_reason=response.finish,
+        base_text=base_text,
+        base_reward=first.reward,
+        reward=judged.reward,
+        revisions=(),
+        seed=seed,
+    )

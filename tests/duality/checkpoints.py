@@ -1,0 +1,22 @@
+"""A second checkpoint to compare the embedded LM with."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from nabla_core.embedded.weights import folder
+
+
+def tuned(path: Path, scale: float = 1.2) -> Path:
+    """The embedded LM with a sharper head."""
+    model = AutoModelForCausalLM.from_pretrained(folder("lm"))
+    with torch.no_grad():
+        model.lm_head.weight.mul_(scale)
+    model.save_pretrained(path)
+    for file in folder("lm").glob("tokenizer*"):
+        shutil.copy(file, path)
+    return path

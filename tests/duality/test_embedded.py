@@ -1,0 +1,90 @@
+"""Part embedded at reduced size."""
+
+import pytest
+import torch
+
+from nabla_core.embedded import task
+from pipeline.duality import embedded
+from pipeline.duality.embedded import Embedded, apart
+from pipeline.duality.estimators import optimum
+from pipeline.duality.findings import broken
+from pipeline.duality.lm_policies import Laboratory, Rloo, log_probability
+
+SMALL = Embedded(
+    betas=(4.0, 1.0),
+    prompts=4,
+    reference=1500,
+    draws=48,
+    steps=10,
+    rloo=Rloo(steps=2, prompts=8, group=4),
+)
+
+
+@pytest.fixture(scope="module")
+def laboratory() -> Laboratory:
+    return Laboratory(task.prompts(3, seed=1, split="validation"))
+
+
+def test_the_sampler_agrees_with_importance_sampling_and_its_controls_do_not():
+    book = embedded.run(SMALL, 0, lambda beta: embedded.train(SMALL, beta, 0))
+    assert [(f.check, f.arm, f.value) for f in broken(book.findings)] == []
+    assert [f.arm for f in book.findings if f.kind == "positive"] == ["method mh, beta 4"]
+    assert len([f for f in book.findings if f.kind == "control"]) == 2
+    here = {(f.arm, f.check): f.value for f in book.findings}
+    for arm in book.figures["arms"]:
+        assert 0 <= here[arm, "accuracy"] <= 1
+        assert here[arm, "every step right"] <= here[arm, "accuracy"]
+    assert here["reference LM", "KL to the reference"] == 0
+    for n in (4, 16, 64):
+        low, high = (
+            here[f"best of {n}", f"KL to the reference, {end}"] for end in ("at least", "at most")
+        )
+        assert low <= high
+    greedy = "nabla, ranked, greedy rollouts"
+    # A deterministic decoder's KL is its surprise.
+    assert here[greedy, "KL to the reference, at most"] == pytest.approx(
+        -here[greedy, "E[log p_ref]"]
+    )
+
+
+def test_a_sampler_of_another_law_is_caught(laboratory: Laboratory):
+    generator = torch.Generator().manual_seed(0)
+    rewards = laboratory.sample(laboratory.lm, 1500, generator).reward
+    truth = optimum(rewards, 4.0)
+    weights = torch.softmax(rewards / 4.0, 1)
+    right = rewards.gather(1, weights.multinomial(300, replacement=True, generator=generator))
+    assert apart(right, truth) < 4
+    assert apart(rewards[:, :300], truth) > 4
+
+
+def test_log_probabilities_are_those_of_the_lm_and_add_up(laboratory: Laboratory):
+    """Against token by token, pads after the stop left out."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = laboratory.sample(laboratory.lm, 4, generator)
+    prompt, response = laboratory.ids[:1], drawn.responses[0, :1]
+    total = 0.0
+    for t, token in enumerate(response[0].tolist()):
+        fed = torch.cat([prompt, response[:, :t]], 1)
+        total += float(laboratory.lm(fed).logits[0, -1].log_softmax(-1)[token])
+        if token == 1:
+            break
+    assert float(log_probability(laboratory.lm, prompt, response)) == pytest.approx(total, abs=1e-4)
+    assert float(drawn.log_ref[0, 0]) == pytest.approx(total, abs=1e-4)
+
+
+def test_training_raises_what_it_ascends(laboratory: Laboratory):
+    settings = Embedded(rloo=Rloo(steps=12, prompts=16, group=4, rate=2e-3))
+    policy = laboratory.policy(embedded.train(settings, 1.0, 0))
+    before = laboratory.sample(laboratory.lm, 600, torch.Generator().manual_seed(1))
+    after = laboratory.sample(policy, 600, torch.Generator().manual_seed(1))
+    assert after.log_q is not None
+    gained = after.reward - 1.0 * (after.log_q - after.log_ref)
+    assert float(gained.mean()) > float(before.reward.mean())
+    assert float((after.log_q - after.log_ref).mean()) > 0
+
+
+def test_settings_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match=r"embedded\.betas must be positive"):
+        Embedded(betas=(1.0, 0.0))
+    with pytest.raises(ValueError, match="group must be at least 2"):
+        Rloo(group=1)

@@ -1,0 +1,148 @@
+"""RL, best-of-N and the released dynamics on enumerated responses."""
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+from nabla_core import DTO, MH, NablaConfig, Objective, Sampling, mh, nabla
+from pipeline.duality import policies
+from pipeline.duality.dto_law import decoding_law, joint_descent, push_forward
+from pipeline.duality.enumerable import STATES, T, World, world
+from pipeline.duality.frontier import Target, total_variation
+from pipeline.duality.kernels import follow, suffix_resampling
+from pipeline.duality.product import counts
+from pipeline.duality.tokens import draws_bound, released
+
+
+@pytest.fixture(scope="module")
+def here() -> World:
+    return world(0)
+
+
+def test_best_of_n_by_enumeration_of_pairs():
+    """Rewards with a tie: the first of equals is kept, so a tie shares by the reference."""
+    mass = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    reward = torch.tensor([2.0, 0.0, 2.0, 1.0], dtype=torch.float64)
+    expected = torch.zeros(4, dtype=torch.float64)
+    for i in range(4):
+        for j in range(4):
+            winner = j if reward[j] > reward[i] else i
+            expected[winner] += mass[i] * mass[j]
+    law = policies.best_of_n(Target(mass.log(), reward), 2)
+    assert torch.allclose(law, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 4, 16])
+def test_best_of_n_stays_within_its_bound(here: World, n: int):
+    law = policies.best_of_n(here.target, n)
+    assert float(law.sum()) == pytest.approx(1, abs=1e-12)
+    assert here.target.kl(law) <= policies.best_of_n_bound(n) + 1e-12
+    assert policies.best_of_n_bound(n) == pytest.approx(math.log(n) - (n - 1) / n)
+
+
+def test_training_climbs_to_its_own_beta(here: World):
+    """At 150 steps, five times as far as at the full 600: enough to tell beta from 2 beta."""
+    exact = policies.exact_gradient(here, 1.0, steps=150, rate=1e-2)
+    sampled = policies.rloo(here, 1.0, steps=150, rate=1e-2, batch=256, seed=0)
+    for law in (exact, sampled):
+        assert here.target.gap(law) < 0.1
+        assert here.target.fitted_beta(law) == pytest.approx(1.0, rel=0.12)
+        assert here.target.value(law, 1.0) > here.target.value(here.target.reference, 1.0) + 0.6
+    gap = here.target.gap
+    assert gap(policies.exact_gradient(here, 1.0, steps=15, rate=1e-2)) > gap(exact)
+
+
+def test_rloo_without_the_kl_is_told_apart(here: World):
+    law = policies.rloo(here, 1e-6, steps=60, rate=1e-2, batch=256, seed=0)
+    assert here.target.fitted_beta(law) < 0.7
+
+
+def test_grpo_rests_where_backward_induction_says(here: World):
+    """The fixed point is stationary for what GRPO ascends, and is not pi*_beta."""
+    law = policies.grpo_fixed_point(here, 1.0, 8)
+    assert float(law.sum()) == pytest.approx(1, abs=1e-12)
+    assert here.target.gap(law) > 0.01
+    assert here.target.fitted_beta(law) > 1.05
+    # With one token nothing is myopic: only beta G / (G - 1) remains. Last tokens show it.
+    ratio = (law.log() - here.target.log_ref).reshape(-1, 8)
+    reward = here.target.reward.reshape(-1, 8) / (8 / 7)
+    assert torch.allclose(
+        ratio - ratio.mean(1, keepdim=True), reward - reward.mean(1, keepdim=True), atol=1e-10
+    )
+
+
+def test_grpo_through_trl_runs_and_climbs(here: World):
+    from pipeline.duality.trl_grpo import grpo  # noqa: PLC0415 - slow to import
+
+    law = grpo(here, 1.0, steps=12, rate=2e-2, batch=64, seed=0)
+    assert float(law.sum()) == pytest.approx(1, abs=1e-9)
+    assert here.target.value(law, 1.0) > here.target.value(here.target.reference, 1.0) + 0.05
+
+
+def test_descent_that_takes_no_step_goes_nowhere(here: World):
+    stay = joint_descent(here, DTO(learning_rate=0.0), 1.0, 1.0)
+    assert torch.equal(stay, torch.arange(STATES))
+    law = push_forward(here.target.reference, stay)
+    assert torch.equal(law, here.target.reference)
+
+
+def test_descent_lowers_the_loss_it_descends(here: World):
+    """In the mean: on tokens no single step is sure to."""
+    goes = joint_descent(here, DTO(learning_rate=0.1, max_iters=100), 2.0, 1.0)
+    loss = -(here.target.log_ref + 2 * here.target.reward)
+    weight = here.target.reference
+    assert float(weight @ loss[goes]) < float(weight @ loss)
+
+
+def test_a_decoding_law_by_hand_where_nothing_is_optimised(here: World):
+    """Learning rate 0, resampling at 1, first position only: the null arm's first step."""
+    config = NablaConfig(rollout=Sampling(1.0), resample=Sampling(1.0), dto=DTO(learning_rate=0.0))
+    law = decoding_law(here, config)
+    assert float(law.sum()) == pytest.approx(1, abs=1e-6)
+    assert here.target.mean_reward(law) > here.target.mean_reward(here.target.reference)
+    sure = decoding_law(
+        here, replace(config, select=replace(config.select, confidence_threshold=0))
+    )
+    assert torch.equal(sure, here.target.reference)
+    with pytest.raises(ValueError, match="temperature 1"):
+        decoding_law(here, NablaConfig())
+
+
+SETTINGS = {
+    "published": NablaConfig(rollout=Sampling(1.0)),
+    "many flips": NablaConfig(
+        rollout=Sampling(1.0),
+        dto=DTO(learning_rate=0.1, max_iters=30),
+        objective=Objective(nll_coeff=1.0, reward_coeff=4.0),
+    ),
+}
+
+
+def test_the_products_loop_has_the_law_computed_for_it(here: World):
+    generator = torch.Generator().manual_seed(0)
+    laws, seen = {}, {}
+    for name, config in SETTINGS.items():
+        laws[name] = decoding_law(here, config)
+        found = counts(here, partial(nabla, config=config, seed=1, max_tokens=T), 500)
+        seen[name] = found / found.sum()
+        bound = draws_bound(laws[name], 500, generator)
+        assert total_variation(seen[name], laws[name]) <= bound
+    assert total_variation(seen["many flips"], laws["published"]) > bound
+
+
+def test_the_products_sampler_has_its_kernels_law(here: World):
+    law, _ = follow(
+        suffix_resampling(here, 0.5), here.target.reference, here.target.optimum(0.5), 12
+    )
+    found = counts(here, partial(mh, config=MH(beta=0.5, steps=12), seed=1, max_tokens=T), 500)
+    bound = draws_bound(law, 500, torch.Generator().manual_seed(0))
+    assert total_variation(found / found.sum(), law) <= bound
+    assert total_variation(found / found.sum(), here.target.reference) > bound
+
+
+def test_every_released_setting_is_one_the_enumeration_covers(here: World):
+    names = [name for name, _, _ in released()]
+    assert len(set(names)) == len(names) == 6

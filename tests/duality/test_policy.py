@@ -1,0 +1,48 @@
+"""Part policy on a real Ray: sharded, resumed, refused. What its numbers are is tested
+without Ray in test_policy_rows."""
+
+import pyarrow.parquet as pq
+
+from jobs import duality
+from tests.duality.checkpoints import tuned
+from tests.jobs.conftest import cluster  # noqa: F401 - the session's Ray
+
+
+def run(run_dir, policy, *more: str) -> int:
+    return duality.main(
+        [
+            *(f"run_dir={run_dir}", "parts=[policy]", "seeds=[3]"),
+            *("policy.reference.path=embedded", f"policy.policy.path={policy}"),
+            *("policy.reward.judge=embedded", "policy.prompts.limit=3", "policy.samples=4"),
+            *("policy.reference_samples=12", "policy.max_tokens=16"),
+            *("policy.betas=[8.0,0.05]", "policy.verify.method=embedded"),
+            *("policy.store.flush_rows=200", "policy.engine.device=cpu", *more),
+        ]
+    )
+
+
+def test_two_checkpoints_from_rows_to_a_report(cluster, tmp_path, capsys):  # noqa: F811
+    policy, out = tuned(tmp_path / "tuned"), tmp_path / "run"
+    assert run(out, policy) == 0
+    rows = pq.read_table(out / "policy" / "data").to_pylist()
+    assert len(rows) == 3 * 16
+    assert {row["policy_model"] for row in rows} == {str(policy)}
+    assert {row["error"] for row in rows} == {None}
+    mine = [row for row in rows if row["arm"] == "policy"]
+    found = pq.read_table(out / "results.parquet").to_pylist()
+    here = {(f["arm"], f["check"]): f for f in found}
+    kl = sum(row["log_p_policy"] - row["log_p_ref"] for row in mine) / len(mine)
+    assert abs(here["policy", "KL to the reference"]["value"] - kl) < 1e-9
+    assert "not estimable" in (out / "report.md").read_text()
+
+    # Resumed: no row is made again; another config is refused.
+    before = (out / "policy" / "manifest.json").read_text()
+    assert run(out, policy) == 0
+    assert (out / "policy" / "manifest.json").read_text() == before
+    assert run(out, policy, "policy.max_tokens=12") == 2
+    assert "max_tokens: 16 there, 12 here" in capsys.readouterr().err
+
+
+def test_another_tokenizer_exits_2(cluster, tmp_path, grouped, capsys):  # noqa: F811
+    assert run(tmp_path / "other", grouped.lm) == 2
+    assert "the tokenizers of reference and policy" in capsys.readouterr().err
