@@ -206,8 +206,10 @@ def _exact_sampler(
         if usable * 2 < len(found.ess):
             least = float(found.ess.min())
             plane.book.not_estimable(check, arm, plane.seed, least, LEAST_ESS)
-        else:
-            plane.book.positive(check, arm, plane.seed, apart(sample.reward, found), AGREES)
+            continue
+        # A chain of so many steps is near pi* where beta is large; how near elsewhere is told.
+        enter = plane.book.positive if beta == first else plane.book.report
+        enter(check, arm, plane.seed, apart(sample.reward, found), AGREES)
     truth = plane.optima[first]
     controls = {
         f"method mh, beta {wrong:g} taken for {first:g}": samples[wrong].reward,

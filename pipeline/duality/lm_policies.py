@@ -119,7 +119,7 @@ class Rloo:
     steps: int = 80
     prompts: int = 48
     group: int = 4
-    rate: float = 1.5e-3
+    rate: float = 5e-4
 
     def __post_init__(self) -> None:
         if self.group < 2:

@@ -37,16 +37,16 @@ def _paths(book: Book) -> Any:
     for k, (panel, time) in enumerate(zip(panels, paths["times"], strict=True)):
         panel.hist(
             paths["samples"][k].numpy(),
-            90,
-            (-4.5, 4.5),
+            bins=90,
+            range=(-4.5, 4.5),
             density=True,
             color="#b9d7e4",
             label="noisy descent on samples",
         )
         panel.hist(
             paths["no noise"][k].numpy(),
-            90,
-            (-4.5, 4.5),
+            bins=90,
+            range=(-4.5, 4.5),
             density=True,
             histtype="step",
             color=COLOURS[1],

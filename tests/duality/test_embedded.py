@@ -14,8 +14,8 @@ SMALL = Embedded(
     betas=(4.0, 1.0),
     prompts=4,
     reference=1500,
-    draws=48,
-    steps=10,
+    draws=64,
+    steps=30,
     rloo=Rloo(steps=2, prompts=8, group=4),
 )
 
@@ -73,7 +73,7 @@ def test_log_probabilities_are_those_of_the_lm_and_add_up(laboratory: Laboratory
 
 
 def test_training_raises_what_it_ascends(laboratory: Laboratory):
-    settings = Embedded(rloo=Rloo(steps=12, prompts=16, group=4, rate=2e-3))
+    settings = Embedded(rloo=Rloo(steps=20, prompts=24, group=4, rate=3e-4))
     policy = laboratory.policy(embedded.train(settings, 1.0, 0))
     before = laboratory.sample(laboratory.lm, 600, torch.Generator().manual_seed(1))
     after = laboratory.sample(policy, 600, torch.Generator().manual_seed(1))

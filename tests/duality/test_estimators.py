@@ -45,7 +45,7 @@ def test_importance_sampling_meets_the_frontier(here: World, beta: float):
     # The standard error is the spread of the estimates.
     spread = float(found.reward.std())
     claimed = float(found.variance.sqrt().mean())
-    assert 0.5 < spread / claimed < 2
+    assert 0.3 < spread / claimed < 2.5
 
 
 def test_where_the_weights_are_few_nothing_is_estimated(here: World):
