@@ -83,7 +83,8 @@ def second_order(engines: Engines, config: NablaConfig) -> Order:
 def search(
     prompt: Prompt, config: NablaConfig, order: Order, *, seed: int = 0, max_tokens: int = 20
 ) -> Flow:
-    """The loop of `nabla` over candidates of one or more positions, ranked by `order`."""
+    """The loop of `nabla` over candidates of one or more positions, ranked by `order`; their
+    scores have the same say in acceptance (`config.Ranked.trust`, above 0)."""
     context = yield from ask(Render(prompt))
 
     def rolled(prefix: tuple[int, ...], number: int, like: Any) -> Rollout:
@@ -109,7 +110,9 @@ def search(
         tried.add(prefix)
         changed = yield from ask(rolled(prefix, made, response))
         verdict = yield from ask(Score(context, changed.tokens, 2, judged.memory, keep=True))
-        if verdict.reward > judged.reward:
+        gain = verdict.reward - judged.reward
+        score = sum(p.score for p in candidate)
+        if gain > 0 and score + config.ranked.trust * gain > 0:
             end = candidate[-1].position + 1
             tried.add(response.tokens[:end])
             response, judged, before = changed, verdict, sweep
