@@ -3,14 +3,16 @@
     python -m tests.bench.speed [prompts] [regime ...]
 
 Every regime asserts equal outputs, then compares per prompt: gradient passes (one sequence
-forward and backward through LM and guide; the literal side takes one at every uncertain
-position and at every flip of a hard token, not at every optimiser step), FLOPs (one formula
-for both, nabla_core.flops) and CPU seconds (process time, one thread; the product in batches
-of 32). Prompts of the regimes "accepted" and "rejected" are those, of a larger set, where
-the product accepted at least half or at most a quarter of at least two proposals. "accepted",
-"flips" and "sampled" move logits far enough for argmaxes to flip; "rejected" and "many" stay
-near the published settings, where a flip is rare, and in "rejected" every position is a
-candidate. The last line is one JSON object.
+forward and backward through LM and guide; the literal side takes one to select and one to
+optimise at every uncertain position, and one at every flip of a hard token, not one at every
+optimiser step), FLOPs (one formula for both, nabla_core.flops) and CPU seconds (process time,
+one thread; the product in batches of 32).
+
+Prompts of the regimes "accepted" and "rejected" are those, of a larger set, where the product
+accepted at least half or at most a quarter of at least two proposals. "accepted", "flips" and
+"sampled" move logits far enough for argmaxes to flip; "rejected" and "many" stay near the
+published settings, where a flip is rare, and in "rejected" every position is a candidate. The
+last line is one JSON object.
 """
 
 from __future__ import annotations

@@ -72,14 +72,16 @@ def test_log_probabilities_are_those_of_the_lm_and_add_up(laboratory: Laboratory
     assert float(drawn.log_ref[0, 0]) == pytest.approx(total, abs=1e-4)
 
 
-def test_training_raises_what_it_ascends(laboratory: Laboratory):
-    settings = Embedded(rloo=Rloo(steps=20, prompts=24, group=4, rate=3e-4))
-    policy = laboratory.policy(embedded.train(settings, 1.0, 0))
-    before = laboratory.sample(laboratory.lm, 600, torch.Generator().manual_seed(1))
-    after = laboratory.sample(policy, 600, torch.Generator().manual_seed(1))
+def test_training_raises_what_it_ascends():
+    """On other prompts than those it is trained on."""
+    many = Laboratory(task.prompts(60, seed=0, split="test"))
+    settings = Embedded(rloo=Rloo(steps=12, prompts=128, group=4, rate=3e-4))
+    policy = many.policy(embedded.train(settings, 1.0, 0))
+    before = many.sample(many.lm, 20, torch.Generator().manual_seed(1))
+    after = many.sample(policy, 20, torch.Generator().manual_seed(1))
     assert after.log_q is not None
     gained = after.reward - 1.0 * (after.log_q - after.log_ref)
-    assert float(gained.mean()) > float(before.reward.mean())
+    assert float(gained.mean()) > float(before.reward.mean()) + 0.1
     assert float((after.log_q - after.log_ref).mean()) > 0
 
 

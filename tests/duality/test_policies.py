@@ -50,7 +50,7 @@ def test_training_climbs_to_its_own_beta(here: World):
     for law in (exact, sampled):
         assert here.target.gap(law) < 0.15
         assert here.target.fitted_beta(law) == pytest.approx(1.0, rel=0.12)
-        assert here.target.value(law, 1.0) > here.target.value(here.target.reference, 1.0) + 0.6
+        assert here.target.value(law, 1.0) > here.target.value(here.target.reference, 1.0) + 0.5
     gap = here.target.gap
     assert gap(policies.exact_gradient(here, 1.0, steps=15, rate=1e-2)) > gap(exact)
 

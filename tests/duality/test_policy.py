@@ -5,7 +5,6 @@ import pyarrow.parquet as pq
 
 from jobs import duality
 from tests.duality.checkpoints import tuned
-from tests.jobs.conftest import cluster  # noqa: F401 - the session's Ray
 
 
 def run(run_dir, policy, *more: str) -> int:
@@ -21,7 +20,7 @@ def run(run_dir, policy, *more: str) -> int:
     )
 
 
-def test_two_checkpoints_from_rows_to_a_report(cluster, tmp_path, capsys):  # noqa: F811
+def test_two_checkpoints_from_rows_to_a_report(cluster, tmp_path, capsys):
     policy, out = tuned(tmp_path / "tuned"), tmp_path / "run"
     assert run(out, policy) == 0
     rows = pq.read_table(out / "policy" / "data").to_pylist()
@@ -43,6 +42,6 @@ def test_two_checkpoints_from_rows_to_a_report(cluster, tmp_path, capsys):  # no
     assert "max_tokens: 16 there, 12 here" in capsys.readouterr().err
 
 
-def test_another_tokenizer_exits_2(cluster, tmp_path, grouped, capsys):  # noqa: F811
+def test_another_tokenizer_exits_2(cluster, tmp_path, grouped, capsys):
     assert run(tmp_path / "other", grouped.lm) == 2
     assert "the tokenizers of reference and policy" in capsys.readouterr().err
