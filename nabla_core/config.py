@@ -116,8 +116,8 @@ class Ranked:
     a likely one. 0: the judge alone decides.
     """
 
-    eta: float = 4.0
-    stop: float = -2.0
+    eta: float = 1.0
+    stop: float = -3.0
     nucleus: float = 1.0
     trust: float = 0.0
 

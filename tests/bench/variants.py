@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable
 from itertools import combinations
 from typing import Any
 
-from nabla_core import NablaConfig, Prompt, Trace
+from nabla_core import NablaConfig, Prompt
 from nabla_core.draws import DrawKey
 from nabla_core.engines.base import Engines
 from nabla_core.engines.positions import hidden_at, rows_at
+from nabla_core.reasoner import trace_of
 from nabla_core.requests import (
-    Asking,
-    Decode,
     Flow,
     Proposal,
     Propose,
@@ -118,7 +117,8 @@ def search(
             response, judged, before = changed, verdict, sweep
             sweep = yield from ask(Sweep(context, response, 0, config, before.gradients))
             last = (candidate, before)
-    return (yield from _trace(prompt, context.text, base, response, first, judged, seed))
+    rewards = (first.reward, judged.reward)
+    return (yield from trace_of(prompt, context, (base, response), rewards, [], seed))
 
 
 def _prefix(tokens: tuple[int, ...], candidate: Iterable[Proposal]) -> tuple[int, ...]:
@@ -129,22 +129,3 @@ def _prefix(tokens: tuple[int, ...], candidate: Iterable[Proposal]) -> tuple[int
         changed[p.position] = p.to_token
         end = p.position + 1
     return tuple(changed[:end])
-
-
-def _trace(
-    prompt: Prompt, asked: str, base: Any, response: Any, first: Any, judged: Any, seed: int
-) -> Asking[Trace]:
-    text, base_text = yield from ask(Decode((response.tokens, base.tokens)))
-    return Trace(
-        prompt_id=prompt.id,
-        sample=prompt.sample,
-        prompt_text=asked,
-        text=text,
-        tokens=response.tokens,
-        finish_reason=response.finish,
-        base_text=base_text,
-        base_reward=first.reward,
-        reward=judged.reward,
-        revisions=(),
-        seed=seed,
-    )
