@@ -28,7 +28,7 @@ from nabla_core.models import (
     load_reward_model,
 )
 from nabla_core.types import Identity
-from nabla_core.vocab import fingerprint, map_vocabulary
+from nabla_core.vocab import VocabularyMap, fingerprint, map_vocabulary
 
 
 def load_engines(
@@ -128,26 +128,25 @@ def head_with(
     model: LanguageModel, lm: LanguageModel, min_coverage: float, engine: config.Engine
 ) -> HeadGuide:
     """A head as this LM's guide; checks that their vocabularies map."""
-    vocabulary = map_vocabulary(
-        lm.tokenizer,
-        model.tokenizer,
-        size=lm.head.out_features,
-        names=(lm.identity.name, model.identity.name),
-        least=min_coverage,
-    )
-    return HeadGuide(lm, model, vocabulary, keep=engine.reuse)
+    return HeadGuide(lm, model, _map(model, lm, min_coverage), keep=engine.reuse)
 
 
 def read_with(model: RewardModel, lm: LanguageModel, min_coverage: float) -> Reader:
     """A reward model as this LM's reader; checks that their vocabularies map."""
-    vocabulary = map_vocabulary(
+    return Reader(model, _map(model, lm, min_coverage), lm.stop)
+
+
+def _map(
+    model: LanguageModel | RewardModel, lm: LanguageModel, min_coverage: float
+) -> VocabularyMap:
+    """The LM's tokens in another model's vocabulary. Raises VocabularyError."""
+    return map_vocabulary(
         lm.tokenizer,
         model.tokenizer,
         size=lm.head.out_features,
         names=(lm.identity.name, model.identity.name),
         least=min_coverage,
     )
-    return Reader(model, vocabulary, lm.stop)
 
 
 def device_of(name: str) -> torch.device:
