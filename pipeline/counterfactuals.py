@@ -37,7 +37,8 @@ SHAPING = (
 
 @dataclass(frozen=True)
 class CounterfactualsConfig:
-    """One run of `jobs.counterfactuals`. Of `reward`, the judge scores; a guide is not used."""
+    """One run of `jobs.counterfactuals`. Of `reward`, the judge scores; the guide is used where
+    `explore.choose` is `guide`."""
 
     run_dir: str = "runs/counterfactuals"
     seed: int = 0
