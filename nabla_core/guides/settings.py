@@ -27,10 +27,10 @@ class Target:
       (a gradient guide's only).
 
     Each is the weight of its term. For the first `turn` steps `within` is taught alone: terms
-    that ask for a gradient's size keep it from turning to where it should point. Terms that are softmaxes leave gains too small where the
-    outcome is uncertain, so (`calibrate`) the output layer of the guide that is measured and
-    delivered is multiplied by the slope of true gains on predicted ones, from examples it was
-    trained on; a gradient grows with its reward.
+    that ask for a gradient's size keep it from turning to where it should point. Terms that are
+    softmaxes leave gains too small where the outcome is uncertain, so (`calibrate`) the output
+    layer of the guide that is measured and delivered is multiplied by the slope of true gains
+    on predicted ones, from examples it was trained on; a gradient grows with its reward.
     """
 
     temperature: float = 0.3
