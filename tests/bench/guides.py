@@ -2,7 +2,7 @@
 
     python -m tests.bench.guides --guide gold_free=runs/guide-embedded/guide \\
         [--guide head_judge=DIR ...] [--lm tuned=DIR ...] [--models DIR] [--prompts 2000]
-        [--tune 300] [--batch 256]
+        [--tune 300] [--rollouts 8 4 2] [--batch 256]
 
 Ranked proposals under the judge, on unseen prompts of the embedded task: no gradient (null), the
 judge's own gradient, the gold-aligned guide where `--models` has one, and every `--guide`
@@ -12,7 +12,8 @@ shipped models.
 
 Every guide is used as the shipped one is (eta 1, stop -3, trust 2), the null arm at the stop and
 trust that are best for it (tests.bench.gain). With `--tune` N eta and stop of every arm are chosen
-on N validation prompts instead. Differences are paired by prompt. The last line is one JSON
+on N validation prompts instead. `--rollouts` repeats every guide with at most so many proposals
+a prompt: what accuracy costs with it. Differences are paired by prompt. The last line is one JSON
 object; `gold_free_minus_null` and `gold_free_minus_gold` are in it where a guide of that name is
 given.
 """
@@ -57,6 +58,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=ROOT)
     parser.add_argument("--prompts", type=int, default=2000)
     parser.add_argument("--tune", type=int, default=0)
+    parser.add_argument("--rollouts", type=int, nargs="+", default=[8])
     parser.add_argument("--batch", type=int, default=256)
     options = parser.parse_args()
     quiet()
@@ -84,7 +86,10 @@ def main() -> None:
     measure(GREEDY)
     measure(NULL)
     for name in guides:
-        measure(Arm(name, ranked_arm(ETA, STOP, TRUST), guide=name), etas=ETAS)
+        for most in options.rollouts:
+            decoding = ranked_arm(ETA, STOP, TRUST, max_rollouts=most)
+            label = name if most == 8 else f"{name}, {most} rollouts"
+            measure(Arm(label, decoding, guide=name), etas=ETAS)
     for name, path in lms.items():
         for arm in (GREEDY, NULL):
             mine = replace(arm, name=f"{name}, {arm.name}")
@@ -97,8 +102,14 @@ def tuned(
 ) -> Arm:
     """The arm at the eta and stop that are best on these prompts; fewer calls break ties."""
     engines = engines_for(arm, paths, batch)
+    most = arm.decoding.nabla.max_rollouts
     tried = [
-        run(replace(arm, decoding=ranked_arm(eta, stop, TRUST)), prompts, engines, batch=batch)
+        run(
+            replace(arm, decoding=ranked_arm(eta, stop, TRUST, max_rollouts=most)),
+            prompts,
+            engines,
+            batch=batch,
+        )
         for eta in etas
         for stop in STOPS
     ]
