@@ -23,10 +23,12 @@ from ray.train.torch import TorchTrainer, get_device
 
 from nabla_core.errors import ModelError, NablaError
 from nabla_core.guides.trainees import scaled
+from nabla_core.models import identify
 from pipeline import config_check, crash, manifest
+from pipeline.adapters import adapted, merged, require
 from pipeline.cluster import Actors, Cluster, connected
 from pipeline.config import to_dict
-from pipeline.errors import InputError, PipelineError, RunError, StoreError
+from pipeline.errors import ConfigError, InputError, PipelineError, RunError, StoreError
 from pipeline.files import Folder
 from pipeline.guide_config import SHAPING, TrainGuideConfig
 from pipeline.guide_training import Course, advance, begin, calibration, measure, reference
@@ -34,7 +36,7 @@ from pipeline.guide_training import Course, advance, begin, calibration, measure
 CARD, HISTORY, FAILED = "guide/card.json", "history.json", "failed.json"
 MODEL, STATE = "model", "state.pt"
 ERRORS: dict[str, type[Exception]] = {
-    e.__name__: e for e in (ModelError, InputError, StoreError, RunError)
+    e.__name__: e for e in (ModelError, ConfigError, InputError, StoreError, RunError)
 }
 
 
@@ -51,6 +53,7 @@ def train_guide(config: TrainGuideConfig) -> Trained:
 
     Raises PipelineError, ModelError.
     """
+    require(config.optimise.lora)
     settings = to_dict(config)
     try:
         folder = Folder(config.run_dir)
@@ -173,8 +176,7 @@ def _measure_and_keep(
     course: Course, lost: float, path: Path, before: dict[str, Any]
 ) -> dict[str, Any]:
     """A checkpoint: the guide as it would be delivered, and what training needs to go on."""
-    factor = calibration(course)
-    with scaled(course.trainee, factor):
+    with merged(course.trainee), scaled(course.trainee, factor := calibration(course)):
         metrics = {**measure(course), "loss": lost, "calibration": factor}
         course.trainee.model.save_pretrained(path / MODEL)
     course.tokenizer.save_pretrained(path / MODEL)
@@ -182,7 +184,8 @@ def _measure_and_keep(
     course.history.append(metrics)
     state = {
         "step": course.step,
-        "model": course.trainee.model.state_dict(),
+        "started_as": _start(course),
+        "learned": {name: p.detach() for name, p in _learned(course)},
         "optimizer": course.optimizer.state_dict(),
         "history": course.history,
         "skipped": course.skipped,
@@ -201,7 +204,14 @@ def _measure_and_keep(
 
 def _restore(course: Course, path: Path) -> dict[str, Any]:
     state = torch.load(path / STATE, map_location=course.trainee.model.device, weights_only=True)
-    course.trainee.model.load_state_dict(state["model"])
+    if state["started_as"] != _start(course):
+        raise RunError(
+            f"start.path {state['started_as']['name']} is another model now than at step "
+            f"{state['step']}, from which training would go on"
+        )
+    with torch.no_grad():
+        for name, parameter in _learned(course):
+            parameter.copy_(state["learned"][name])
     course.optimizer.load_state_dict(state["optimizer"])
     course.step, course.history = state["step"], state["history"]
     course.skipped = state["skipped"]
@@ -209,9 +219,27 @@ def _restore(course: Course, path: Path) -> dict[str, Any]:
     return before
 
 
+def _learned(course: Course) -> list[tuple[str, Any]]:
+    """The parameters that training changes; all others are those of `start.path`."""
+    named = course.trainee.model.named_parameters()
+    return [(name, parameter) for name, parameter in named if parameter.requires_grad]
+
+
+def _start(course: Course) -> dict[str, str]:
+    """Which model training started from."""
+    config = course.trainee.model.config
+    return asdict(identify(config.name_or_path, getattr(config, "_commit_hash", None)))
+
+
 def _about(course: Course) -> dict[str, Any]:
     """What the card says of models and data."""
+    lora = course.config.optimise.lora
     return {
+        "weights": {
+            "learned": sum(p.numel() for _, p in _learned(course)),
+            "method": f"LoRA of rank {lora.rank}, merged" if lora.rank else "full",
+            "adapted_layers": len(adapted(course.trainee.model)),
+        },
         "lm": asdict(course.lm.identity),
         "judge": asdict(course.judge.rm.identity),
         "data": {
