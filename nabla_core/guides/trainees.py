@@ -130,7 +130,7 @@ def open_trainee(
         trainee = HeadTrainee(new_head(path, revision=revision), tokenizer, path)
     else:
         trainee = GradientTrainee(_classifier(path, revision, optimise.attention), tokenizer, path)
-    _freeze(trainee.model, optimise, path)
+    freeze(trainee.model, optimise, path)
     if adapt:
         adapt(trainee)
     if kind == "gradient":
@@ -167,7 +167,8 @@ def _classifier(path: str, revision: str | None, attention: str) -> Any:
     return model.eval()
 
 
-def _freeze(model: Any, optimise: Optimise, path: str) -> None:
+def freeze(model: Any, optimise: Optimise, path: str) -> None:
+    """Switch off what `optimise` says stays as it is. Raises ModelError."""
     if optimise.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
     if optimise.frozen_layers:
