@@ -118,24 +118,14 @@ def explore(
     def key(purpose: str) -> DrawKey:
         return DrawKey(seed, prompt.id, prompt.sample, f"explore {purpose}")
 
-    def score(responses: Sequence[Response], like: Judged | None) -> Asking[list[Judged]]:
-        if config.scorer == "judge":
-            memory, keep = (like.memory if like else None), like is None
-            return (
-                yield from ask_all(
-                    [Score(context, r.tokens, reuse=memory, keep=keep) for r in responses]
-                )
-            )
-        texts = yield from ask(Decode(tuple(r.tokens for r in responses)))
-        return [Judged(_verdict(prompt, text, grade)) for text in texts]
-
     context: Context = yield from ask(Render(prompt))
     temperature = config.temperatures[prompt.sample % len(config.temperatures)]
     response = yield from ask(
         Rollout(context, (), max_tokens, Sampling(temperature), key("rollout"), keep=True)
     )
     choices = yield from ask(Likeliest(context, response, config.alternatives))
-    (own,) = yield from score([response], None)
+    scorer = _Scorer(prompt, config, grade, context)
+    (own,) = yield from scorer.score([response], None)
     tried = [
         (position, token, tail)
         for position in _positions(config, choices, key("positions"))
@@ -155,10 +145,8 @@ def explore(
             for position, token, tail in tried
         ]
     )
-    verdicts = yield from score(tails, own)
-    scores: dict[tuple[int, int], float] = {}
-    for (position, token, _), verdict in zip(tried, verdicts, strict=True):
-        scores[position, token] = scores.get((position, token), 0.0) + verdict.reward / config.tails
+    verdicts = yield from scorer.score(tails, own)
+    places = _places(config, choices, tried, [verdict.reward for verdict in verdicts])
     (text,) = yield from ask(Decode((response.tokens,)))
     return Explored(
         prompt_id=prompt.id,
@@ -170,17 +158,52 @@ def explore(
         finish_reason=response.finish,
         temperature=temperature,
         score=own.reward,
-        places=tuple(
-            Place(
-                position,
-                choices[position].confidence,
-                choices[position].tokens,
-                choices[position].log_probabilities,
-                tuple(scores[position, token] for token in choices[position].tokens),
-            )
-            for position in sorted({position for position, *_ in tried})
-        ),
+        places=places,
         seed=seed,
+    )
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """The judge, or the verifier, on responses to one prompt."""
+
+    prompt: Prompt
+    config: Explore
+    grade: Grade
+    context: Context
+
+    def score(self, responses: Sequence[Response], like: Judged | None) -> Asking[list[Judged]]:
+        """`like` is the response's own score, whose memory the tails share."""
+        if self.config.scorer == "judge":
+            memory, keep = (like.memory if like else None), like is None
+            return (
+                yield from ask_all(
+                    [Score(self.context, r.tokens, reuse=memory, keep=keep) for r in responses]
+                )
+            )
+        texts = yield from ask(Decode(tuple(r.tokens for r in responses)))
+        return [Judged(_verdict(self.prompt, text, self.grade)) for text in texts]
+
+
+def _places(
+    config: Explore,
+    choices: Sequence[Choices],
+    tried: Sequence[tuple[int, int, int]],
+    rewards: Sequence[float],
+) -> tuple[Place, ...]:
+    """The positions in order, each token with the mean reward of its tails."""
+    scores: dict[tuple[int, int], float] = {}
+    for (position, token, _), reward in zip(tried, rewards, strict=True):
+        scores[position, token] = scores.get((position, token), 0.0) + reward / config.tails
+    return tuple(
+        Place(
+            position,
+            choices[position].confidence,
+            choices[position].tokens,
+            choices[position].log_probabilities,
+            tuple(scores[position, token] for token in choices[position].tokens),
+        )
+        for position in sorted({position for position, *_ in tried})
     )
 
 
