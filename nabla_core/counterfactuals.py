@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import exp
 from typing import Literal
 
-from nabla_core.config import Sampling
+from nabla_core.config import NablaConfig, Ranked, Sampling
 from nabla_core.draws import DrawKey, uniform
 from nabla_core.errors import PromptError
 from nabla_core.requests import (
@@ -22,10 +23,12 @@ from nabla_core.requests import (
     Decode,
     Judged,
     Likeliest,
+    Propose,
     Render,
     Response,
     Rollout,
     Score,
+    Sweep,
     ask,
     ask_all,
 )
@@ -37,14 +40,21 @@ class Explore:
     """What is tried.
 
     A response at each of `temperatures`; in each, `positions` positions, drawn without
-    replacement with weight (1 - the LM's top probability) + `floor`, so that confident ones
-    occur too; at each the LM's `alternatives` likeliest tokens, the one taken among them; of
-    each the mean score of `tails` tails drawn by `tail` (one is enough where it is greedy).
+    replacement, a position's weight being `floor`, so that all of them occur, plus
+
+    - (`choose: confidence`) 1 - the LM's top probability there, or
+    - (`choose: guide`) the odds that the guide gives its best replacement there, as a
+      probability: what it is sure should change and what it is not sure of, so that tails tell
+      where it errs;
+
+    at each the LM's `alternatives` likeliest tokens, the one taken among them; of each the
+    mean score of `tails` tails drawn by `tail` (one is enough where it is greedy).
     `scorer`: the judge's reward, or (`verifier`) 1 and 0 for a right and a wrong answer.
     """
 
     temperatures: tuple[float, ...] = (0.0, 0.5, 0.7, 1.0)
     positions: int = 4
+    choose: Literal["confidence", "guide"] = "confidence"
     floor: float = 0.02
     alternatives: int = 12
     tails: int = 1
@@ -124,11 +134,14 @@ def explore(
         Rollout(context, (), max_tokens, Sampling(temperature), key("rollout"), keep=True)
     )
     choices = yield from ask(Likeliest(context, response, config.alternatives))
+    doubts = [1 - choice.confidence for choice in choices]
+    if config.choose == "guide":
+        doubts = yield from _guides_doubts(context, response, key("guide"))
     scorer = _Scorer(prompt, config, grade, context)
     (own,) = yield from scorer.score([response], None)
     tried = [
         (position, token, tail)
-        for position in _positions(config, choices, key("positions"))
+        for position in _positions(config, choices, doubts, key("positions"))
         for token in choices[position].tokens
         for tail in range(config.tails)
     ]
@@ -176,11 +189,8 @@ class _Scorer:
         """`like` is the response's own score, whose memory the tails share."""
         if self.config.scorer == "judge":
             memory, keep = (like.memory if like else None), like is None
-            return (
-                yield from ask_all(
-                    [Score(self.context, r.tokens, reuse=memory, keep=keep) for r in responses]
-                )
-            )
+            asked = [Score(self.context, r.tokens, reuse=memory, keep=keep) for r in responses]
+            return (yield from ask_all(asked))
         texts = yield from ask(Decode(tuple(r.tokens for r in responses)))
         return [Judged(_verdict(self.prompt, text, self.grade)) for text in texts]
 
@@ -207,10 +217,27 @@ def _places(
     )
 
 
-def _positions(config: Explore, choices: Sequence[Choices], key: DrawKey) -> list[int]:
+def _guides_doubts(context: Context, response: Response, key: DrawKey) -> Asking[list[float]]:
+    """For each position, the probability that the guide's best replacement there should be made:
+    the logistic of its score under ranked proposals with eta 1."""
+    count = len(response.tokens)
+    ranking = NablaConfig(
+        proposals="ranked", ranked=Ranked(eta=1.0, stop=float("-inf")), max_rollouts=8 * count
+    )
+    swept = yield from ask(Sweep(context, response, 0, ranking))
+    proposals = yield from ask(Propose(swept.gradients, 0, 16 * count, key))
+    best = [float("-inf")] * count
+    for proposal in proposals:
+        best[proposal.position] = max(best[proposal.position], proposal.score)
+    return [1 / (1 + exp(-max(score, -60.0))) for score in best]
+
+
+def _positions(
+    config: Explore, choices: Sequence[Choices], doubts: Sequence[float], key: DrawKey
+) -> list[int]:
     """Weighted draws without replacement: the largest u^(1/w), each position its own u."""
     open_ = [i for i, choice in enumerate(choices) if len(choice.tokens) > 1]
-    weight = {i: 1 - choices[i].confidence + config.floor for i in open_}
+    weight = {i: doubts[i] + config.floor for i in open_}
     open_.sort(key=lambda i: -(uniform(key, i) ** (1 / weight[i])))
     return sorted(open_[: config.positions])
 

@@ -33,7 +33,8 @@ SHAPING = (
 
 @dataclass(frozen=True)
 class CounterfactualsConfig(RowsConfig):
-    """One run of `jobs.counterfactuals`. Of `reward`, the judge scores; a guide is not used."""
+    """One run of `jobs.counterfactuals`. Of `reward`, the judge scores; the guide is used where
+    `explore.choose` is `guide`."""
 
     run_dir: str = "runs/counterfactuals"
     max_tokens: int = 1024

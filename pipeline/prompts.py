@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import islice
 from typing import Any
 
 from nabla_core.embedded import task
@@ -42,14 +43,15 @@ class Prompts:
     saved by `save_to_disk`, or a dataset id on the Hugging Face hub with `name` (its
     configuration), `split` and `revision`. Files may be any URI that pyarrow or fsspec
     opens. `seed` and `split` choose the embedded task's prompts. `system` is put before
-    conversations that have no system prompt. `limit` takes the first so many (the embedded
-    task is endless and gives 64 where no limit is set).
+    conversations that have no system prompt. `skip` leaves out the first so many, `limit`
+    takes so many of the others (the embedded task is endless and gives 64 where no limit is set).
     """
 
     path: str = "embedded"
     split: str | None = None
     name: str | None = None
     revision: str | None = None
+    skip: int = 0
     limit: int | None = None
     seed: int = 0
     system: str | None = None
@@ -58,6 +60,8 @@ class Prompts:
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"prompts.limit must be at least 1, got {self.limit}")
+        if self.skip < 0:
+            raise ValueError(f"prompts.skip must be at least 0, got {self.skip}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +79,29 @@ def read(settings: Prompts) -> Iterator[Item]:
     before it: repeated prompts are kept, and inserting or appending rows changes no id.
     Raises InputError naming file and row.
     """
+    end = None if settings.limit is None else settings.skip + settings.limit
+    empty = True
+    for item in islice(_items(settings), settings.skip, end):
+        empty = False
+        yield item
+    if empty:
+        after = f" after the first {settings.skip}" if settings.skip else ""
+        raise InputError(f"{settings.path}: no prompts{after}")
+
+
+def _items(settings: Prompts) -> Iterator[Item]:
     seen: Counter[str] = Counter()
-    count = 0
     for row in _source(settings):
         if isinstance(row, Prompt):
             yield Item(row, fingerprint(row))
-        else:
-            prompt = _prompt(row, settings)
-            if not prompt.id:
-                digest = _digest(prompt.messages, prompt.system)
-                seen[digest] += 1
-                repeat = f"-{seen[digest] - 1}" if seen[digest] > 1 else ""
-                prompt = Prompt(digest + repeat, prompt.messages, prompt.system, prompt.answer)
-            yield Item(prompt, fingerprint(prompt))
-        count += 1
-        if count == settings.limit:
-            break
-    if count == 0:
-        raise InputError(f"{settings.path}: no prompts")
+            continue
+        prompt = _prompt(row, settings)
+        if not prompt.id:
+            digest = _digest(prompt.messages, prompt.system)
+            seen[digest] += 1
+            repeat = f"-{seen[digest] - 1}" if seen[digest] > 1 else ""
+            prompt = Prompt(digest + repeat, prompt.messages, prompt.system, prompt.answer)
+        yield Item(prompt, fingerprint(prompt))
 
 
 def index(items: Iterable[Item], path: str) -> dict[str, str]:
@@ -119,7 +128,7 @@ def _source(settings: Prompts) -> Iterable[Row | Prompt]:
         return rows(settings.path, settings.name, settings.split, settings.revision)
     try:
         return task.prompts(
-            settings.limit or 64,
+            settings.skip + (settings.limit or 64),
             seed=settings.seed,
             split=settings.split or "test",  # type: ignore[arg-type]
         )

@@ -33,11 +33,12 @@ class Record:
 @dataclass(frozen=True, slots=True)
 class Tried:
     """One position: where its token stands in the ids, guide ids of the tokens tried (the one
-    taken first), their scores."""
+    taken first), their scores, the LM's log-probabilities of them (all 0: not known)."""
 
     index: int
     tokens: tuple[int, ...]
     scores: tuple[float, ...]
+    log_probabilities: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +96,9 @@ class Lens:
             raise PromptError(f"{record.name}: a score at position {place.position} is not finite")
         ids: list[int] = self.vocabulary.ids[list(place.tokens)].tolist()
         tried = zip(ids, place.scores, place.log_probabilities, strict=True)
-        pairs = [
-            (token, score)
-            for n, (token, score, log_p) in enumerate(tried)
-            if token >= 0 and (n == 0 or log_p >= least)
-        ]
-        return Tried(
-            before + place.position, tuple(t for t, _ in pairs), tuple(s for _, s in pairs)
-        )
+        kept = [one for n, one in enumerate(tried) if one[0] >= 0 and (n == 0 or one[2] >= least)]
+        tokens, scores, log_probabilities = zip(*kept, strict=True) if kept else ((), (), ())
+        return Tried(before + place.position, tokens, scores, log_probabilities)
 
 
 @dataclass(eq=False)
@@ -110,8 +106,9 @@ class Batch:
     """Examples as tensors. R responses of at most L ids, N positions in all, K tokens at most.
 
     ids `[R, L]` right-padded, last `[R]` (each row's last id), score `[R]`; row, index `[N]` say
-    which response a position belongs to and where it stands; tokens, scores, tried `[N, K]`
-    (`tried` False where there is no such token), the token taken first.
+    which response a position belongs to and where it stands; tokens, scores, prior (the LM's
+    log-probabilities), tried `[N, K]` (`tried` False where there is no such token), the token
+    taken first.
     """
 
     ids: Tensor
@@ -121,6 +118,7 @@ class Batch:
     index: Tensor
     tokens: Tensor
     scores: Tensor
+    prior: Tensor
     tried: Tensor
 
     @classmethod
@@ -140,6 +138,9 @@ class Batch:
             index=torch.tensor([place.index for _, place in places]).to(device),
             tokens=torch.tensor([padded(p.tokens, most, 0) for _, p in places]).to(device),
             scores=torch.tensor([padded(p.scores, most, 0.0) for _, p in places]).to(device),
+            prior=torch.tensor([padded(p.log_probabilities, most, 0.0) for _, p in places]).to(
+                device
+            ),
             tried=torch.tensor([padded([True] * len(p.tokens), most, False) for _, p in places]).to(
                 device
             ),

@@ -20,6 +20,9 @@ class Target:
       of a response together, so that positions are ranked among each other;
     - `scale`: Huber loss (quadratic up to `huber`) of P_b - P_y against S_b - S_y, so that
       gains come in the judge's units and eta near 1 is right;
+    - `mirror`: cross-entropy of p exp(S / temperature), normalised, and softmax(log p + P): the
+      search's mirror step at eta 1 is taught the law that is best for the scores at that price
+      of leaving the LM's p;
     - `score`: squared difference between the guide's own reward of the response and its score
       (a gradient guide's only).
 
@@ -34,6 +37,7 @@ class Target:
     across: float = 1.0
     scale: float = 1.0
     huber: float = 4.0
+    mirror: float = 0.0
     score: float = 0.0
     calibrate: bool = True
 
@@ -41,7 +45,7 @@ class Target:
         for name in ("temperature", "huber"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"target.{name} must be above 0, got {getattr(self, name)}")
-        weights = (self.within, self.across, self.scale, self.score)
+        weights = (self.within, self.across, self.scale, self.mirror, self.score)
         if min(weights) < 0 or max(weights) == 0:
             raise ValueError("target: weights must be at least 0, and one of them above it")
 

@@ -34,6 +34,11 @@ def loss(
         given = _masked(values / target.temperature, batch.tried).log_softmax(-1)
         entropy = -(wanted * given.masked_fill(~batch.tried, 0.0)).sum(-1)
         total = total + target.within * entropy.sum() / positions
+    if target.mirror:
+        wanted = _masked(batch.prior + batch.scores / target.temperature, batch.tried).softmax(-1)
+        given = _masked(batch.prior + values, batch.tried).log_softmax(-1)
+        entropy = -(wanted * given.masked_fill(~batch.tried, 0.0)).sum(-1)
+        total = total + target.mirror * entropy.sum() / positions
     if target.across:
         total = total + target.across * _across(said, true, batch, target).sum() / responses
     if target.scale:

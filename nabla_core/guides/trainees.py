@@ -194,6 +194,7 @@ def _probe(trainee: Trainee, path: str, attention: str) -> None:
         index=torch.tensor([1], device=device),
         tokens=two,
         scores=two.float(),
+        prior=two.float(),
         tried=two == 0,
     )
     trained = [p for p in trainee.model.parameters() if p.requires_grad]

@@ -1,15 +1,20 @@
 """Guides side by side: what each is worth to the search, and what it costs.
 
     python -m tests.bench.guides --guide gold_free=runs/guide-embedded/guide \\
-        [--guide head_judge=DIR ...] [--lm tuned=DIR] [--prompts 2000] [--tune 300] [--batch 256]
+        [--guide head_judge=DIR ...] [--lm tuned=DIR ...] [--models DIR] [--prompts 2000]
+        [--tune 300] [--batch 256]
 
-Ranked proposals under the shipped judge, on unseen prompts of the embedded task: no gradient
-(null), the judge's own gradient, the shipped gold-aligned guide, and every `--guide` NAME=FOLDER
-of jobs.train_guide, of either kind. `--lm` NAME=FOLDER are LMs of their own, greedy and under the
-null arm. eta and stop of each guide are chosen on `--tune` validation prompts; with --tune 0 they
-are those of the config (gold: eta .25, else the calibrated 1; stop -2). Differences are paired by
-prompt. The last line is one JSON object; `gold_free_minus_null` and
-`gold_free_minus_gold` are in it where a guide of that name is given.
+Ranked proposals under the judge, on unseen prompts of the embedded task: no gradient (null), the
+judge's own gradient, the gold-aligned guide where `--models` has one, and every `--guide`
+NAME=FOLDER of jobs.train_guide, of either kind. `--lm` NAME=FOLDER are LMs of their own, greedy
+and under the null arm. `--models` is a folder of nabla_core.embedded.train; without it the
+shipped models.
+
+Every guide is used as the shipped one is (eta 1, stop -3, trust 2), the null arm at the stop and
+trust that are best for it (tests.bench.gain). With `--tune` N eta and stop of every arm are chosen
+on N validation prompts instead. Differences are paired by prompt. The last line is one JSON
+object; `gold_free_minus_null` and `gold_free_minus_gold` are in it where a guide of that name is
+given.
 """
 
 from __future__ import annotations
@@ -18,11 +23,12 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from nabla_core import Prompt
 from nabla_core.config import Decoding
 from nabla_core.embedded import task
-from nabla_core.embedded.weights import folder
+from nabla_core.embedded.weights import ROOT
 from tests.bench.arms import (
     MAX_TOKENS,
     Arm,
@@ -34,68 +40,72 @@ from tests.bench.arms import (
     ranked_arm,
     run,
 )
+from tests.bench.gain import ETA, NULL_STOP, NULL_TRUST, STOP, TRUST
 
 ETAS = (0.25, 0.5, 1.0, 2.0)
-STOPS = (-2.0, 0.0)
-NULL = Arm("null", ranked_arm(0.0, -2.0), null=True)
+STOPS = (-4.0, -3.0, -2.0)
+NULL = Arm("null", ranked_arm(0.0, NULL_STOP, NULL_TRUST), null=True)
 GREEDY = Arm("greedy", Decoding("greedy", MAX_TOKENS))
 
 Folder = Callable[[str], str]
-
-
-def tuned(arm: Arm, paths: Folder, prompts: Sequence[Prompt], batch: int) -> Arm:
-    """The arm at the eta and stop that are best on these prompts; fewer calls break ties."""
-    engines = engines_for(arm, paths, batch)
-    tried = [
-        run(replace(arm, decoding=ranked_arm(eta, stop)), prompts, engines, batch=batch)
-        for eta in ETAS
-        for stop in STOPS
-    ]
-    best = max(tried, key=lambda o: (sum(o.answer), -o.cost.paper_calls))
-    ranked = best.arm.decoding.nabla.ranked
-    print(f"{arm.name}: eta {ranked.eta:g}, stop {ranked.stop:g}", flush=True)
-    return best.arm
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.guides")
     parser.add_argument("--guide", action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--lm", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--models", type=Path, default=ROOT)
     parser.add_argument("--prompts", type=int, default=2000)
-    parser.add_argument("--tune", type=int, default=300)
+    parser.add_argument("--tune", type=int, default=0)
     parser.add_argument("--batch", type=int, default=256)
     options = parser.parse_args()
     quiet()
-    given = dict(pair.split("=", 1) for pair in options.guide)
+    guides = dict(pair.split("=", 1) for pair in options.guide)
     lms = dict(pair.split("=", 1) for pair in options.lm)
+    if (options.models / "gold").is_dir():
+        guides = {"gold": str(options.models / "gold"), **guides}
+    guides = {"judge": str(options.models / "judge"), **guides}
     unseen = task.prompts(options.prompts, seed=0, split="test")
     validation = task.prompts(options.tune, seed=0, split="validation")
-    shipped = {"lm", "judge", "guide"}
 
-    def paths(name: str) -> str:
-        return str(folder(name)) if name in shipped else given[name]  # type: ignore[arg-type]
+    def paths(role: str) -> str:
+        return guides[role] if role in guides else str(options.models / role)
 
     outcomes: dict[str, Outcome] = {}
-    for arm in (GREEDY, NULL):
-        outcomes[arm.name] = run(
-            arm, unseen, engines_for(arm, paths, options.batch), batch=options.batch
-        )
-    for name, role in {"judge": "judge", "gold": "guide", **{n: n for n in given}}.items():
-        arm = Arm(name, ranked_arm(0.25 if name == "gold" else 1.0, -2.0), guide=role)
-        if validation:
-            arm = tuned(arm, paths, validation, options.batch)
+
+    def measure(arm: Arm, paths: Folder = paths, etas: Sequence[float] = ()) -> None:
+        if validation and arm is not GREEDY:
+            arm = tuned(arm, paths, validation, etas or (0.0,), options.batch)
         engines = engines_for(arm, paths, options.batch)
-        outcomes[name] = run(arm, unseen, engines, batch=options.batch)
+        outcomes[arm.name] = run(arm, unseen, engines, batch=options.batch)
+        print_table([outcomes[arm.name]], header=len(outcomes) == 1)
+
+    print(f"\n{len(unseen)} unseen prompts, batch {options.batch}, one CPU thread, fp32")
+    measure(GREEDY)
+    measure(NULL)
+    for name in guides:
+        measure(Arm(name, ranked_arm(ETA, STOP, TRUST), guide=name), etas=ETAS)
     for name, path in lms.items():
         for arm in (GREEDY, NULL):
             mine = replace(arm, name=f"{name}, {arm.name}")
-            engines = engines_for(
-                mine, lambda role, path=path: path if role == "lm" else paths(role), options.batch
-            )
-            outcomes[mine.name] = run(mine, unseen, engines, batch=options.batch)
-    print(f"\n{len(unseen)} unseen prompts, batch {options.batch}, one CPU thread, fp32")
-    print_table(list(outcomes.values()))
+            measure(mine, lambda role, path=path: path if role == "lm" else paths(role))
     print(json.dumps(summary(outcomes)))
+
+
+def tuned(
+    arm: Arm, paths: Folder, prompts: Sequence[Prompt], etas: Sequence[float], batch: int
+) -> Arm:
+    """The arm at the eta and stop that are best on these prompts; fewer calls break ties."""
+    engines = engines_for(arm, paths, batch)
+    tried = [
+        run(replace(arm, decoding=ranked_arm(eta, stop, TRUST)), prompts, engines, batch=batch)
+        for eta in etas
+        for stop in STOPS
+    ]
+    best = max(tried, key=lambda o: (sum(o.answer), -o.cost.paper_calls))
+    ranked = best.arm.decoding.nabla.ranked
+    print(f"{arm.name}: eta {ranked.eta:g}, stop {ranked.stop:g}", flush=True)
+    return best.arm
 
 
 def summary(outcomes: dict[str, Outcome]) -> dict[str, object]:
@@ -106,7 +116,7 @@ def summary(outcomes: dict[str, Outcome]) -> dict[str, object]:
             "trace": round(sum(o.trace) / len(o.trace), 4),
             "calls": round(o.cost.paper_calls, 2),
             "mflop": round(o.cost.flops / 1e6, 1),
-            "seconds": round(o.seconds, 2),
+            "seconds_per_1000": round(o.seconds, 2),
             **_settings(o.arm),
         }
         for name, o in outcomes.items()
@@ -115,14 +125,14 @@ def summary(outcomes: dict[str, Outcome]) -> dict[str, object]:
         f"{name}_minus_{other}": paired(o, outcomes[other]).triple()
         for name, o in outcomes.items()
         for other in ("null", "gold")
-        if name not in ("greedy", other)
+        if name not in ("greedy", "null", other) and other in outcomes
     }
     return {"arms": arms, **against}
 
 
 def _settings(arm: Arm) -> dict[str, float]:
     ranked = arm.decoding.nabla.ranked
-    return {"eta": ranked.eta, "stop": ranked.stop} if arm.guide else {}
+    return {"eta": ranked.eta, "stop": ranked.stop} if arm.guide or arm.null else {}
 
 
 if __name__ == "__main__":

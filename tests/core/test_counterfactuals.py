@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -9,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from nabla_core import Engine, Prompt, Sampling, drive
+from nabla_core import Engine, NablaConfig, Prompt, Ranked, Sampling, drive
 from nabla_core.counterfactuals import Explore, Explored, explore
-from nabla_core.draws import DrawKey
+from nabla_core.draws import DrawKey, uniform
 from nabla_core.engines.base import Engines
 from nabla_core.engines.scripted import scripted
 from nabla_core.errors import PromptError
-from nabla_core.requests import Likeliest, Render, Rollout, Score
+from nabla_core.requests import Likeliest, Propose, Render, Response, Rollout, Score, Sweep
 from tests.core.reference import Literal, rolled_out, serve
 from tests.core.tiny import Family, one_hots, prompts
 
@@ -107,6 +108,32 @@ def test_confident_positions_are_drawn_by_the_floor_alone():
     count = Counter(p.position for e in drive(flows, scripted()) for p in e.places)
     assert set(count) == set(range(9))
     assert max(count.values()) < 3 * min(count.values())
+
+
+def test_positions_are_drawn_by_what_the_guide_would_change(plain: Family):
+    """Weight of a position: the logistic of its best replacement's score, plus the floor."""
+    config = replace(TRY, choose="guide", positions=2, floor=0.01)
+    engines = plain.engines()
+    differ = 0
+    for made in explored(engines, config):
+        (prompt,) = [p for p in prompts(4) if p.id == made.prompt_id]
+        (context,) = serve(engines, [Render(prompt)])
+        search = NablaConfig(proposals="ranked", ranked=Ranked(stop=-math.inf), max_rollouts=500)
+        response = Response(made.tokens, made.finish_reason)
+        (swept,) = serve(engines, [Sweep(context, response, 0, search)])
+        key = DrawKey(0, made.prompt_id, made.sample, "explore positions")
+        (found,) = serve(engines, [Propose(swept.gradients, 0, 1000, key)])
+        best: dict[int, float] = {}
+        for proposal in found:
+            best[proposal.position] = max(best.get(proposal.position, -99.0), proposal.score)
+        assert len(best) == len(made.tokens)
+        turn = {
+            i: uniform(key, i) ** (1 / (1 / (1 + math.exp(-s)) + 0.01)) for i, s in best.items()
+        }
+        expected = sorted(sorted(turn, key=lambda i: -turn[i])[:2])
+        assert [place.position for place in made.places] == expected
+        differ += expected != sorted(sorted(best, key=lambda i: -uniform(key, i))[:2])
+    assert differ > 0
 
 
 def test_a_verifier_scores_by_right_and_wrong():

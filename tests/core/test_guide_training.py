@@ -125,10 +125,13 @@ def double_loss(*arguments: Any, **counts: int) -> torch.Tensor:
     return loss(*arguments, **counts)
 
 
+PRIORS = (-0.3, -1.7, -2.5)
+
+
 def example(name: str, *places: tuple[list[float], list[float]]) -> tuple[Example, list[Any]]:
     """A response with positions of (scores, what the guide says)."""
     tried = tuple(
-        Tried(n + 1, tuple(range(len(scores))), tuple(scores))
+        Tried(n + 1, tuple(range(len(scores))), tuple(scores), PRIORS[: len(scores)])
         for n, (scores, _) in enumerate(places)
     )
     return Example(name, name, tuple(range(8)), 0.0, tried), [said for _, said in places]
@@ -168,6 +171,13 @@ def test_each_term_is_what_its_definition_says():
     assert lost(replace(only, across=1.0), FIRST) == pytest.approx(entropy(true, said, 0.5))
     both = (entropy(true, said, 0.5) + entropy([0, -1, 0.5], [0, 0, 3], 0.5)) / 2
     assert lost(replace(only, across=1.0), FIRST, SECOND) == pytest.approx(both)
+    # p exp(S / temperature) against p exp(P), p the LM's probabilities.
+    mirror = 0.0
+    for scores, said in (([0.0, 2.0], [0.5, 1.0]), ([1.0, 0.0, 1.5], [0.0, 0.2, -0.1])):
+        wanted = [p + s / 0.5 for p, s in zip(PRIORS, scores, strict=False)]
+        given = [p + s for p, s in zip(PRIORS, said, strict=False)]
+        mirror += entropy(wanted, given, 1.0) / 2
+    assert lost(replace(only, mirror=1.0), FIRST) == pytest.approx(mirror)
     huber = (1.5 - 0.5 + (1.2 - 0.5 + 0.5 * 0.6**2) / 2) / 2
     assert lost(replace(only, scale=1.0, huber=1.0), FIRST) == pytest.approx(huber)
 

@@ -103,6 +103,12 @@ def test_limit_and_blank_lines(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"prompt": "a"}\n\n{"prompt": "b"}\r\n{"prompt": "c"}')
     assert [p.text for p in prompts_of(path, limit=2)] == ["a", "b"]
+    everything = prompts_of(path)
+    assert prompts_of(path, skip=1) == everything[1:]
+    assert prompts_of(path, skip=1, limit=1) == everything[1:2]
+    with pytest.raises(InputError, match="no prompts after the first 9"):
+        prompts_of(path, skip=9)
+    assert prompts_of("embedded", skip=2, limit=2) == prompts_of("embedded", limit=4)[2:]
     assert [p.text for p in prompts_of(path)] == ["a", "b", "c"]
 
 

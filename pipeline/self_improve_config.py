@@ -1,0 +1,73 @@
+"""Settings of `jobs.self_improve`. Nothing here imports torch or ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nabla_core.config import LM, Decoding, Engine, Reward
+from nabla_core.counterfactuals import Explore
+from nabla_core.guides.settings import Kind, Optimise, Target
+from pipeline.cluster import Cluster
+from pipeline.guide_config import Start, Validation, Workers
+from pipeline.prompts import Prompts
+from pipeline.store import Store
+from pipeline.verify import Verify
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the guide of a round is trained: the settings of `jobs.train_guide` of these names.
+
+    `start` is what the first round's guide starts as; a later one goes on from the one before
+    (`anew`: from `start` again), on the counterfactuals of all rounds so far and, with
+    `revisions`, on the revisions of their traces.
+    """
+
+    kind: Kind = "gradient"
+    start: Start = field(default_factory=Start)
+    anew: bool = False
+    revisions: bool = True
+    held_out: float = 0.1
+    least_log_probability: float | None = None
+    target: Target = field(default_factory=Target)
+    optimise: Optimise = field(default_factory=Optimise)
+    validation: Validation = field(default_factory=Validation)
+    workers: Workers = field(default_factory=Workers)
+
+
+@dataclass(frozen=True)
+class SelfImproveConfig:
+    """One run of `jobs.self_improve`.
+
+    Every round takes the next `prompts.limit` of `prompts`. `measured` are the prompts that all
+    rounds are measured on; `verify` grades their answers where the input has them, which is
+    told beside the judge's reward and is not learned from.
+    """
+
+    run_dir: str = "runs/self-improve"
+    rounds: int = 3
+    seed: int = 0
+    prompts: Prompts = field(default_factory=lambda: Prompts(split="train", limit=1000))
+    measured: Prompts = field(default_factory=lambda: Prompts(split="test", limit=1000))
+    lm: LM = field(default_factory=LM)
+    reward: Reward = field(default_factory=Reward)
+    verify: Verify = field(default_factory=Verify)
+    decoding: Decoding = field(default_factory=Decoding)
+    explore: Explore = field(default_factory=Explore)
+    training: Training = field(default_factory=Training)
+    engine: Engine = field(default_factory=Engine)
+    cluster: Cluster = field(default_factory=Cluster)
+    store: Store = field(default_factory=Store)
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ValueError(f"rounds must be at least 1, got {self.rounds}")
+        if self.prompts.limit is None:
+            raise ValueError("prompts.limit must say how many prompts a round takes")
+        if "://" in self.run_dir:
+            raise ValueError(
+                f"run_dir {self.run_dir}: guides are loaded from it, so it must be a folder that "
+                "every node sees"
+            )
+        if self.decoding.method != "nabla":
+            raise ValueError(f"decoding.method={self.decoding.method} uses no guide")

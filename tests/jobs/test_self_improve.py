@@ -1,0 +1,107 @@
+"""Rounds of search and training on a real Ray, and when they end."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from jobs import self_improve
+from pipeline.self_improve import Round, choose, interval, parted
+from tests.jobs.test_generate import rows
+
+UP, DOWN, FLAT = (0.2, 0.1, 0.3), (-0.2, -0.3, -0.1), (0.0, -0.1, 0.1)
+
+
+def one(number: int, accuracy: float | None, reward: float = 0.0, **more) -> Round:
+    return Round(number, f"guide {number}", reward, accuracy, 10.0, None, 0, **more)
+
+
+def test_judge_and_truth_part_where_one_rises_and_the_other_falls():
+    assert parted(UP, DOWN)
+    assert not parted(UP, FLAT)
+    assert not parted(FLAT, DOWN)
+    assert not parted(DOWN, DOWN)
+    assert not parted(UP, None)
+
+
+def test_the_best_round_before_they_part_is_chosen():
+    rounds = [one(0, 0.5), one(1, 0.8, 1.0), one(2, 0.7, 2.0), one(3, 0.9, 3.0, parted=True)]
+    assert choose(rounds).number == 1
+    ungraded = [replace(r, accuracy=None) for r in rounds]
+    assert choose(ungraded).number == 2
+    cheaper = [one(0, 0.8), replace(one(1, 0.8), calls=5.0)]
+    assert choose(cheaper).number == 1
+
+
+def test_an_interval_is_the_normal_one():
+    mean, low, high = interval([1.0, 2.0, 3.0, 4.0])
+    assert mean == 2.5
+    assert high - mean == mean - low == pytest.approx(1.96 * (5 / 3 / 4) ** 0.5)
+
+
+@pytest.mark.timeout(600)
+def test_two_rounds_learn_from_new_prompts_and_resume(cluster, plain, tmp_path, capsys):
+    path = tmp_path / "prompts.jsonl"
+    asked = [
+        {"id": f"q{n}", "prompt": f"{n}+{n * 7 % 10}*3", "answer": str(n % 3)} for n in range(14)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in asked))
+    run = tmp_path / "run"
+    given = [
+        *(f"run_dir={run}", "rounds=2", f"lm.path={plain.lm}", f"reward.judge={plain.judge}"),
+        *(f"prompts.path={path}", "prompts.limit=5", "prompts.split=null"),
+        *(f"measured.path={path}", "measured.skip=10", "measured.split=null"),
+        *("verify.method=last_number", "decoding.max_tokens=8", "cluster.in_flight=8"),
+        *("decoding.nabla.proposals=ranked", "explore.temperatures=[1]"),
+        *("explore.positions=2", "explore.alternatives=4"),
+        *("training.kind=head", "training.held_out=0.3", "training.validation.every=2"),
+        *("training.optimise.steps=2", "training.optimise.batch=4"),
+        *(f"training.validation.prompts.path={path}", "training.validation.prompts.limit=3"),
+        *("training.validation.prompts.split=null", "training.validation.max_tokens=8"),
+    ]
+    assert self_improve.main(given) in (0, 3)
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    first, second, third = line["rounds"]
+    assert first["guide"] == str(plain.judge)
+    assert first["top1"] is not None
+    assert third["counterfactuals"] > second["counterfactuals"] > 0
+    used = [
+        {row["prompt_id"] for row in rows(run / f"round-{n}" / what)}
+        for n in (1, 2)
+        for what in ("traces", "counterfactuals")
+    ]
+    assert used[0] == used[1] == {f"q{n}" for n in range(5)}
+    assert used[2] == used[3] == {f"q{n}" for n in range(5, 10)}
+    measured = rows(run / "round-2" / "measured")
+    assert {row["prompt_id"] for row in measured} == {f"q{n}" for n in range(10, 14)}
+    assert {row["guide_model"] for row in measured} == {str(run / "round-2" / "guide" / "guide")}
+    assert {row["guide_model"] for row in rows(run / "round-2" / "traces")} == {second["guide"]}
+    reward = sum(row["reward"] for row in measured) / 4
+    assert third["reward"] == pytest.approx(reward)
+    card = json.loads((run / "round-2" / "guide" / "guide" / "card.json").read_text())
+    assert card["started_as"] == second["guide"]
+    assert [s["kind"] for s in card["data"]["sources"]] == [
+        *["counterfactuals"] * 2,
+        *["traces"] * 2,
+    ]
+    chosen = yaml.safe_load((run / "chosen.yaml").read_text())["reward"]["guide"]
+    assert chosen == line["rounds"][line["chosen"]]["guide"]
+
+    before = {p: p.stat().st_mtime_ns for p in run.glob("round-*/*/data/*")}
+    assert self_improve.main(given) in (0, 3)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == line
+    assert {p: p.stat().st_mtime_ns for p in run.glob("round-*/*/data/*")} == before
+    assert self_improve.main([*given, "decoding.max_tokens=9"]) == 2
+    assert "decoding.max_tokens: 8 there, 9 here" in capsys.readouterr().err
+
+
+def test_settings_that_make_no_sense_are_refused(capsys):
+    for wrong, told in (
+        ("rounds=0", "rounds must be at least 1"),
+        ("prompts.limit=null", "prompts.limit must say"),
+        ("run_dir=s3://bucket/run", "a folder that every node sees"),
+        ("decoding.method=greedy", "uses no guide"),
+    ):
+        assert self_improve.main([wrong]) == 2
+        assert told in capsys.readouterr().err
