@@ -178,7 +178,7 @@ def explore(
 
 @dataclass(frozen=True)
 class _Scorer:
-    """The judge, or the verifier, on responses to one prompt."""
+    """The judge or the verifier on a prompt's responses; those scored `like` one share memory."""
 
     prompt: Prompt
     config: Explore
@@ -186,7 +186,6 @@ class _Scorer:
     context: Context
 
     def score(self, responses: Sequence[Response], like: Judged | None) -> Asking[list[Judged]]:
-        """`like` is the response's own score, whose memory the tails share."""
         if self.config.scorer == "judge":
             memory, keep = (like.memory if like else None), like is None
             asked = [Score(self.context, r.tokens, reuse=memory, keep=keep) for r in responses]
