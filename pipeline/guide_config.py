@@ -21,6 +21,22 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """A head (`kind: head`, trained on the same data) whose predictions of the LM's
+    `alternatives` likeliest tokens stand for scores at every position of the responses trained
+    on; what is held out keeps its own. A gradient hardly turns on the few positions that were
+    explored, and does on all of them. Without `path`: no teacher."""
+
+    path: str | None = None
+    revision: str | None = None
+    alternatives: int = 12
+
+    def __post_init__(self) -> None:
+        if self.alternatives < 2:
+            raise ValueError(f"teacher.alternatives must be at least 2, got {self.alternatives}")
+
+
+@dataclass(frozen=True)
 class Validation:
     """The search that checkpoints are chosen by, on prompts that are neither trained on nor
     reported.
@@ -79,6 +95,7 @@ class TrainGuideConfig:
     kind: Kind = "gradient"
     seed: int = 0
     start: Start = field(default_factory=Start)
+    teacher: Teacher = field(default_factory=Teacher)
     lm: LM = field(default_factory=LM)
     reward: Reward = field(default_factory=Reward)
     target: Target = field(default_factory=Target)
@@ -89,6 +106,6 @@ class TrainGuideConfig:
 
 # What else a config says changes no weight (but for rounding, the number of workers).
 SHAPING = (
-    *("kind", "seed", "start", "lm", "reward", "data", "target"),
+    *("kind", "seed", "start", "teacher", "lm", "reward", "data", "target"),
     *("optimise", "validation"),
 )

@@ -25,9 +25,10 @@ from nabla_core.embedded.weights import Role, folder
 from nabla_core.engines.guide import Reader
 from nabla_core.engines.loading import build_engines, device_of, read_with
 from nabla_core.errors import ModelError, PromptError
-from nabla_core.guides.examples import Batch, Example
+from nabla_core.guides.examples import Batch, Example, Record
 from nabla_core.guides.measure import Agreement, agreement, at_rest, search
 from nabla_core.guides.targets import loss
+from nabla_core.guides.teacher import Teacher
 from nabla_core.guides.trainees import GradientTrainee, Trainee, lens, open_trainee
 from nabla_core.models import LanguageModel, load_language_model, load_reward_model
 from nabla_core.vocab import fingerprint
@@ -84,20 +85,23 @@ def begin(config: TrainGuideConfig, device: str = "auto") -> Course:
         encode=lambda text: [*lm.tokenizer.encode(text), lm.tokenizer.eos_token_id],
     )
     eye = lens(config.kind, trainee, tokenizer, lm, config.reward.min_coverage)
-    least = config.data.least_log_probability
+    learned = [r for r in mixture.records if not _held_out(r, config.data.held_out)]
+    kept_apart = [r for r in mixture.records if _held_out(r, config.data.held_out)]
     try:
-        made = [
-            eye.example(r, least=float("-inf") if least is None else least) for r in mixture.records
-        ]
+        if config.teacher.path is not None:
+            learned = _taught(config, learned, lm, judge)
+        train, held_out = (
+            [eye.example(r, least=_least(config)) for r in part] for part in (learned, kept_apart)
+        )
     except PromptError as error:
         raise InputError(str(error)) from error
-    examples = [e for e in made if e.places]
-    mixture.left_out["responses without a position to learn from"] += len(made) - len(examples)
-    train = [e for e in examples if not _held_out(e, config.data.held_out)]
-    held_out = [e for e in examples if _held_out(e, config.data.held_out)]
+    count = len(train) + len(held_out)
+    train, held_out = ([e for e in part if e.places] for part in (train, held_out))
+    examples = len(train) + len(held_out)
+    mixture.left_out["responses without a position to learn from"] += count - examples
     if not train or not held_out:
         raise InputError(
-            f"{len(examples)} responses with counterfactuals are too few: {len(train)} to train "
+            f"{examples} responses with counterfactuals are too few: {len(train)} to train "
             f"on, {len(held_out)} held out"
         )
     trained = [p for p in trainee.model.parameters() if p.requires_grad]
@@ -207,6 +211,17 @@ def reference(course: Course) -> Agreement | None:
         )
 
 
+def _taught(
+    config: TrainGuideConfig, records: list[Record], lm: LanguageModel, judge: Reader
+) -> list[Record]:
+    """The records with the teacher's predictions at all positions."""
+    asked, coverage = config.teacher, config.reward.min_coverage
+    assert asked.path is not None
+    teacher = Teacher.load(asked.path, lm, coverage, revision=asked.revision)
+    engines = build_engines(lm, judge, judge, Engine(max_batch=config.validation.max_batch))
+    return list(teacher.predicted(records, engines, asked.alternatives))
+
+
 def _start(config: TrainGuideConfig, lm: str, judge: str) -> tuple[str, str | None, Any]:
     path, revision = {
         "judge": (judge, config.reward.judge_revision),
@@ -252,8 +267,8 @@ def _sum_gradients(parameters: list[Any], world: int) -> None:
             parameter.grad.copy_(part.view_as(parameter))
 
 
-def _held_out(example: Example, share: float) -> bool:
-    digest = blake2b(example.prompt_id.encode(), digest_size=8).digest()
+def _held_out(record: Record, share: float) -> bool:
+    digest = blake2b(record.prompt.id.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64 < share
 
 
