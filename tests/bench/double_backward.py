@@ -156,6 +156,7 @@ def example(size: Size, tokens: int) -> Example:
             half + n * (half // POSITIONS),
             ids(1 + ALTERNATIVES),
             tuple(draw.gauss(0, 1) for _ in range(1 + ALTERNATIVES)),
+            (0.0,) * (1 + ALTERNATIVES),
         )
         for n in range(POSITIONS)
     ]
