@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ from rich.table import Table
 if TYPE_CHECKING:
     from pipeline.plan import Outcome
 
-_OUT = Console(highlight=False, soft_wrap=True, markup=False)
+# In a log a table is as wide as it needs; a terminal has a width of its own.
+_WIDTH = None if sys.stdout.isatty() else 140
+_OUT = Console(highlight=False, soft_wrap=True, markup=False, width=_WIDTH)
 _ERR = Console(highlight=False, soft_wrap=True, markup=False, stderr=True)
 
 

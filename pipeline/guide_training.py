@@ -128,7 +128,7 @@ def advance(course: Course, rank: int = 0, world: int = 1) -> float:
         tensors = Batch.of(part, device)
         with torch.autocast(device.type, torch.bfloat16) if low else nullcontext():
             values, rewards = course.trainee.worth(tensors)
-        lost = loss(values, rewards, tensors, course.config.target, **counts)
+        lost = loss(values, rewards, tensors, course.config.target.at(course.step), **counts)
         torch.autograd.backward(
             lost, inputs=[p for p in course.trainee.model.parameters() if p.requires_grad]
         )

@@ -92,7 +92,10 @@ def _fit(folder: Folder, config: TrainGuideConfig) -> Any:
             run_config=RunConfig(
                 name="train",
                 storage_path=os.path.abspath(config.run_dir) if folder.local else config.run_dir,
-                worker_runtime_env={"env_vars": crash.carried()},
+                # Ray Train would tell what workers print twice.
+                worker_runtime_env={
+                    "env_vars": {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", **crash.carried()}
+                },
                 failure_config=FailureConfig(max_failures=workers.max_failures),
                 checkpoint_config=CheckpointConfig(
                     num_to_keep=2,

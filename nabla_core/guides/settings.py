@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Kind = Literal["gradient", "head"]
@@ -26,10 +26,11 @@ class Target:
     - `score`: squared difference between the guide's own reward of the response and its score
       (a gradient guide's only).
 
-    Each is the weight of its term. Terms that are softmaxes leave gains too small where the
-    outcome is uncertain, so (`calibrate`) the output layer of the guide that is measured and
-    delivered is multiplied by the slope of true gains on predicted ones, from examples it was
-    trained on; a gradient grows with its reward.
+    Each is the weight of its term. For the first `turn` steps `within` is taught alone: terms
+    that ask for a gradient's size keep it from turning to where it should point. Terms that are
+    softmaxes leave gains too small where the outcome is uncertain, so (`calibrate`) the output
+    layer of the guide that is measured and delivered is multiplied by the slope of true gains
+    on predicted ones, from examples it was trained on; a gradient grows with its reward.
     """
 
     temperature: float = 0.3
@@ -39,6 +40,7 @@ class Target:
     huber: float = 4.0
     mirror: float = 0.0
     score: float = 0.0
+    turn: int = 0
     calibrate: bool = True
 
     def __post_init__(self) -> None:
@@ -48,6 +50,14 @@ class Target:
         weights = (self.within, self.across, self.scale, self.mirror, self.score)
         if min(weights) < 0 or max(weights) == 0:
             raise ValueError("target: weights must be at least 0, and one of them above it")
+        if self.turn < 0:
+            raise ValueError(f"target.turn must be at least 0, got {self.turn}")
+
+    def at(self, step: int) -> Target:
+        """What is taught at a step, counted from 1."""
+        if step > self.turn:
+            return self
+        return replace(self, within=1.0, across=0.0, scale=0.0, mirror=0.0, score=0.0)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """The control of the guides: the LM itself taught on the same counterfactuals.
 
-    python -m tests.bench.tuned_lm --out DIR --config configs/train_guide_embedded.yaml [key=value]
+    python -m tests.bench.tuned_lm --out DIR --config configs/train_head_embedded.yaml \
+        optimise.learning_rate=3e-4 [key=value ...]
 
-Its distribution over the tokens tried at a position is taught softmax(score / temperature), by
-cross-entropy, all weights. Of the steps that are measured, the one with the best greedy
-accuracy on validation prompts is kept. Give DIR to tests.bench.guides as --lm.
+Its distribution over the tokens tried at a position is taught p exp(score / temperature), p its
+own before (the KL-regularised optimum; without p it unlearns what it knew wherever scores say
+nothing), by cross-entropy, all weights. Of the steps that are measured, the one with the best
+greedy accuracy on validation prompts is kept. Give DIR/lm to tests.bench.guides as --lm.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from nabla_core.config import LM
 from nabla_core.embedded import task
 from nabla_core.embedded.weights import folder
 from nabla_core.engines.head import KIND_KEY
+from nabla_core.guides.examples import Tried
 from pipeline.config import load
 from pipeline.guide_config import TrainGuideConfig
 from pipeline.guide_training import Course, advance, begin
@@ -52,8 +55,8 @@ def main() -> None:
 
 
 def start(config: TrainGuideConfig) -> Course:
-    """A course whose trainee is the LM, its scores such that a target at temperature 1 is theirs
-    at the configured one."""
+    """A course whose trainee is the LM, its scores such that a target at temperature 1 is the
+    optimum at the configured one."""
     target = replace(config.target, temperature=1.0, across=0.0, scale=0.0, calibrate=False)
     optimise = replace(config.optimise, frozen_layers=0, freeze_embeddings=False)
     course = begin(
@@ -69,14 +72,16 @@ def start(config: TrainGuideConfig) -> Course:
     lm = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     course.trainee.model.load_state_dict(lm.state_dict())
     delattr(course.trainee.model.config, KIND_KEY)
-    sharp = 1 / config.target.temperature
     course.train = [
-        replace(
-            e, places=tuple(replace(p, scores=tuple(sharp * s for s in p.scores)) for p in e.places)
-        )
+        replace(e, places=tuple(_optimum(p, config.target.temperature) for p in e.places))
         for e in course.train
     ]
     return course
+
+
+def _optimum(place: Tried, temperature: float) -> Tried:
+    pairs = zip(place.log_probabilities, place.scores, strict=True)
+    return replace(place, scores=tuple(log_p + s / temperature for log_p, s in pairs))
 
 
 def accuracy(path: Path) -> float:

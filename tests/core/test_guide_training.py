@@ -314,3 +314,13 @@ def test_counterfactuals_that_cannot_be_learned_from_are_named(plain: Family, gr
     assert eye.example(good, least=1.0).places == ()
     unlikely = with_place(log_probabilities=(-9.0, -1.0, -9.0, -1.0))
     assert len(eye.example(unlikely, least=-2.0).places[0].tokens) == 3
+
+
+def test_a_gradient_turns_before_its_size_is_taught():
+    target = Target(within=0.5, across=2.0, score=1.0, turn=3)
+    assert target.at(4) is target
+    first = target.at(3)
+    assert (first.within, first.across, first.scale, first.mirror, first.score) == (1, 0, 0, 0, 0)
+    assert first.temperature == target.temperature
+    with pytest.raises(ValueError, match=r"target\.turn must be at least 0"):
+        Target(turn=-1)
