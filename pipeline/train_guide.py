@@ -9,7 +9,6 @@ Imports ray. The same command goes on from the last checkpoint.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import tempfile
 import threading
@@ -91,7 +90,7 @@ def _fit(folder: Folder, config: TrainGuideConfig) -> Any:
             ),
             run_config=RunConfig(
                 name="train",
-                storage_path=os.path.abspath(config.run_dir) if folder.local else config.run_dir,
+                storage_path=folder.root if folder.local else config.run_dir,
                 # Ray Train would tell what workers print twice.
                 worker_runtime_env={
                     "env_vars": {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", **crash.carried()}
