@@ -9,18 +9,15 @@ Exit codes as generate's.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from jobs import console
-from nabla_core.errors import ModelError
+from jobs import command, console
 from pipeline.config import load, to_yaml
 from pipeline.counterfactuals import CounterfactualsConfig
-from pipeline.errors import LoadError, PipelineError, RunError
 
 if TYPE_CHECKING:
     from pipeline.plan import Outcome
@@ -28,24 +25,17 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.counterfactuals",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", action="append", default=[], help="a YAML file; repeatable")
-    parser.add_argument("--dry-run", action="store_true", help="show what would be done")
+    parser = command.parser("counterfactuals", __doc__)
     parser.add_argument("--retry-dead", action="store_true", help="try dead letters again")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args(arguments)
-    try:
+
+    def work() -> int:
         config = load(CounterfactualsConfig, options.config, options.overrides)
         if options.dry_run:
             return _preview(config)
         return _explore(config, retry_dead=options.retry_dead)
-    except (PipelineError, ModelError) as error:
-        console.error(error)
-        return 1 if isinstance(error, RunError) and not isinstance(error, LoadError) else 2
+
+    return command.exit_code(work)
 
 
 def _preview(config: CounterfactualsConfig) -> int:

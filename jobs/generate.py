@@ -9,30 +9,30 @@ could not go on (disk full, cluster gone).
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs import console
-from nabla_core.errors import ModelError
+from jobs import command, console
 from pipeline.config import GenerateConfig, load, to_yaml
-from pipeline.errors import LoadError, PipelineError, RunError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit code."""
-    options = _options(arguments)
+    parser = command.parser("generate", __doc__)
+    parser.add_argument("--limit", type=int, help="the same as prompts.limit")
+    parser.add_argument("--retry-dead", action="store_true", help="try dead letters again")
+    options = parser.parse_intermixed_args(arguments)
     overrides = list(options.overrides)
     if options.limit is not None:
         overrides.append(f"prompts.limit={options.limit}")
-    try:
+
+    def work() -> int:
         config = load(GenerateConfig, options.config, overrides)
         if options.dry_run:
             return _preview(config)
         return _generate(config, retry_dead=options.retry_dead)
-    except (PipelineError, ModelError) as error:
-        console.error(error)
-        return 1 if isinstance(error, RunError) and not isinstance(error, LoadError) else 2
+
+    return command.exit_code(work)
 
 
 def _generate(config: GenerateConfig, *, retry_dead: bool) -> int:
@@ -64,20 +64,6 @@ def _preview(config: GenerateConfig) -> int:
         f"{found.finished} finished and {found.dead} dead in {config.run_dir}"
     )
     return 0
-
-
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.generate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", action="append", default=[], help="a YAML file; repeatable")
-    parser.add_argument("--dry-run", action="store_true", help="show what would be done")
-    parser.add_argument("--limit", type=int, help="the same as prompts.limit")
-    parser.add_argument("--retry-dead", action="store_true", help="try dead letters again")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    return parser.parse_intermixed_args(arguments)
 
 
 if __name__ == "__main__":

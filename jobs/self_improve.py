@@ -10,7 +10,6 @@ model or data, 1 it could not go on, 3 judge and truth parted, 130 interrupted.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -19,10 +18,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from jobs import console
-from nabla_core.errors import ModelError
+from jobs import command, console
 from pipeline.config import load, to_yaml
-from pipeline.errors import LoadError, PipelineError, RunError
 from pipeline.self_improve_config import SelfImproveConfig
 
 if TYPE_CHECKING:
@@ -32,27 +29,17 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.self_improve",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", action="append", default=[], help="a YAML file; repeatable")
-    parser.add_argument("--dry-run", action="store_true", help="show the config, run nothing")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser = command.parser("self_improve", __doc__, dry_run="show the config, run nothing")
     options = parser.parse_intermixed_args(arguments)
-    try:
+
+    def work() -> int:
         config = load(SelfImproveConfig, options.config, options.overrides)
         if options.dry_run:
             console.say(to_yaml(config).rstrip())
             return 0
         return _improve(config)
-    except (PipelineError, ModelError) as error:
-        console.error(error)
-        return 1 if isinstance(error, RunError) and not isinstance(error, LoadError) else 2
-    except KeyboardInterrupt:
-        console.say("interrupted; the same command goes on from there")
-        return 130
+
+    return command.exit_code(work)
 
 
 def _improve(config: SelfImproveConfig) -> int:
@@ -64,7 +51,11 @@ def _improve(config: SelfImproveConfig) -> int:
         return Progress()
 
     with console.terminable():
-        improved = self_improve(config, watch)
+        try:
+            improved = self_improve(config, watch)
+        except KeyboardInterrupt:
+            console.say("interrupted; the same command goes on from there")
+            return 130
     console.show(_table(improved))
     chosen, last = improved.chosen, improved.rounds[-1]
     if last.parted:

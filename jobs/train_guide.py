@@ -10,7 +10,6 @@ config, model or data, 1 training could not go on, 130 interrupted.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -18,10 +17,8 @@ from typing import Any
 
 from rich.table import Table
 
-from jobs import console
-from nabla_core.errors import ModelError
+from jobs import command, console
 from pipeline.config import load, to_yaml
-from pipeline.errors import PipelineError, RunError
 from pipeline.guide_config import TrainGuideConfig
 
 SHOWN = ("step", "loss", "top1", "within", "across", "slope", "reward", "accuracy", "calls")
@@ -29,34 +26,28 @@ SHOWN = ("step", "loss", "top1", "within", "across", "slope", "reward", "accurac
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.train_guide",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", action="append", default=[], help="a YAML file; repeatable")
-    parser.add_argument("--dry-run", action="store_true", help="show the config, train nothing")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser = command.parser("train_guide", __doc__, dry_run="show the config, train nothing")
     options = parser.parse_intermixed_args(arguments)
-    try:
+
+    def work() -> int:
         config = load(TrainGuideConfig, options.config, options.overrides)
         if options.dry_run:
             console.say(to_yaml(config).rstrip())
             return 0
         return _train(config)
-    except (PipelineError, ModelError) as error:
-        console.error(error)
-        return 1 if isinstance(error, RunError) else 2
-    except KeyboardInterrupt:
-        console.say("interrupted; the same command goes on from the last checkpoint")
-        return 130
+
+    return command.exit_code(work)
 
 
 def _train(config: TrainGuideConfig) -> int:
     from pipeline.train_guide import train_guide  # noqa: PLC0415 - ray: after the config is right
 
     with console.terminable():
-        trained = train_guide(config)
+        try:
+            trained = train_guide(config)
+        except KeyboardInterrupt:
+            console.say("interrupted; the same command goes on from the last checkpoint")
+            return 130
     card = trained.card
     console.say(f"{config.run_dir}/guide: {'was already there' if trained.already else 'done'}")
     console.show(_table(card))

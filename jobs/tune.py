@@ -10,7 +10,6 @@ so where the guide does not pay. The last line is one JSON object. Exit codes as
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -18,10 +17,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from jobs import console
-from nabla_core.errors import ModelError
+from jobs import command, console
 from pipeline.config import load, overrides_yaml, to_yaml
-from pipeline.errors import PipelineError
 from pipeline.tune import TuneConfig
 
 if TYPE_CHECKING:
@@ -30,21 +27,14 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.tune",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", action="append", default=[], help="a YAML file; repeatable")
-    parser.add_argument("--dry-run", action="store_true", help="show the candidates, run none")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser = command.parser("tune", __doc__, dry_run="show the candidates, run none")
     options = parser.parse_intermixed_args(arguments)
-    try:
+
+    def work() -> int:
         config = load(TuneConfig, options.config, options.overrides)
         return _preview(config) if options.dry_run else _tune(config)
-    except (PipelineError, ModelError) as error:
-        console.error(error)
-        return 2
+
+    return command.exit_code(work)
 
 
 def _preview(config: TuneConfig) -> int:

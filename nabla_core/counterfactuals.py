@@ -47,8 +47,8 @@ class Explore:
       probability: what it is sure should change and what it is not sure of, so that tails tell
       where it errs;
 
-    at each the LM's `alternatives` likeliest tokens, the one taken among them; of
-    each the mean score of `tails` tails drawn by `tail` (one is enough where it is greedy).
+    at each the LM's `alternatives` likeliest tokens, the one taken among them; of each the
+    mean score of `tails` tails drawn by `tail` (one is enough where it is greedy).
     `scorer`: the judge's reward, or (`verifier`) 1 and 0 for a right and a wrong answer.
     """
 
@@ -128,17 +128,6 @@ def explore(
     def key(purpose: str) -> DrawKey:
         return DrawKey(seed, prompt.id, prompt.sample, f"explore {purpose}")
 
-    def score(responses: Sequence[Response], like: Judged | None) -> Asking[list[Judged]]:
-        if config.scorer == "judge":
-            memory, keep = (like.memory if like else None), like is None
-            return (
-                yield from ask_all(
-                    [Score(context, r.tokens, reuse=memory, keep=keep) for r in responses]
-                )
-            )
-        texts = yield from ask(Decode(tuple(r.tokens for r in responses)))
-        return [Judged(_verdict(prompt, text, grade)) for text in texts]
-
     context: Context = yield from ask(Render(prompt))
     temperature = config.temperatures[prompt.sample % len(config.temperatures)]
     response = yield from ask(
@@ -148,7 +137,8 @@ def explore(
     doubts = [1 - choice.confidence for choice in choices]
     if config.choose == "guide":
         doubts = yield from _guides_doubts(context, response, key("guide"))
-    (own,) = yield from score([response], None)
+    scorer = _Scorer(prompt, config, grade, context)
+    (own,) = yield from scorer.score([response], None)
     tried = [
         (position, token, tail)
         for position in _positions(config, choices, doubts, key("positions"))
@@ -168,10 +158,8 @@ def explore(
             for position, token, tail in tried
         ]
     )
-    verdicts = yield from score(tails, own)
-    scores: dict[tuple[int, int], float] = {}
-    for (position, token, _), verdict in zip(tried, verdicts, strict=True):
-        scores[position, token] = scores.get((position, token), 0.0) + verdict.reward / config.tails
+    verdicts = yield from scorer.score(tails, own)
+    places = _places(config, choices, tried, [verdict.reward for verdict in verdicts])
     (text,) = yield from ask(Decode((response.tokens,)))
     return Explored(
         prompt_id=prompt.id,
@@ -183,17 +171,48 @@ def explore(
         finish_reason=response.finish,
         temperature=temperature,
         score=own.reward,
-        places=tuple(
-            Place(
-                position,
-                choices[position].confidence,
-                choices[position].tokens,
-                choices[position].log_probabilities,
-                tuple(scores[position, token] for token in choices[position].tokens),
-            )
-            for position in sorted({position for position, *_ in tried})
-        ),
+        places=places,
         seed=seed,
+    )
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """The judge or the verifier on a prompt's responses; those scored `like` one share memory."""
+
+    prompt: Prompt
+    config: Explore
+    grade: Grade
+    context: Context
+
+    def score(self, responses: Sequence[Response], like: Judged | None) -> Asking[list[Judged]]:
+        if self.config.scorer == "judge":
+            memory, keep = (like.memory if like else None), like is None
+            asked = [Score(self.context, r.tokens, reuse=memory, keep=keep) for r in responses]
+            return (yield from ask_all(asked))
+        texts = yield from ask(Decode(tuple(r.tokens for r in responses)))
+        return [Judged(_verdict(self.prompt, text, self.grade)) for text in texts]
+
+
+def _places(
+    config: Explore,
+    choices: Sequence[Choices],
+    tried: Sequence[tuple[int, int, int]],
+    rewards: Sequence[float],
+) -> tuple[Place, ...]:
+    """The positions in order, each token with the mean reward of its tails."""
+    scores: dict[tuple[int, int], float] = {}
+    for (position, token, _), reward in zip(tried, rewards, strict=True):
+        scores[position, token] = scores.get((position, token), 0.0) + reward / config.tails
+    return tuple(
+        Place(
+            position,
+            choices[position].confidence,
+            choices[position].tokens,
+            choices[position].log_probabilities,
+            tuple(scores[position, token] for token in choices[position].tokens),
+        )
+        for position in sorted({position for position, *_ in tried})
     )
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 
 from nabla_core.config import NablaConfig
 from nabla_core.draws import DrawKey
+from nabla_core.errors import ContextError, EncodingError
 from nabla_core.requests import (
+    Asking,
     Context,
     Decode,
     Flow,
@@ -28,6 +30,12 @@ from nabla_core.requests import (
     ask_all,
 )
 from nabla_core.types import Prompt, Revision, Trace
+
+# What a judge says of a response that is not for it, whatever its worth.
+UNREADABLE = (ContextError, EncodingError)
+
+# A proposal, the rewards before and after it (None: it could not be read), whether accepted.
+Outcome = tuple[Proposal, float, float | None, bool]
 
 
 @dataclass
@@ -77,7 +85,7 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
     sweep = yield from ask(Sweep(context, response, 0, config))
     first = judged = sweep.judged or (yield from ask(Score(context, response.tokens, keep=True)))
     tried = _Tried(ranked=config.proposals == "ranked")
-    revisions: list[tuple[Proposal, float, float, bool]] = []
+    revisions: list[Outcome] = []
 
     while len(revisions) < config.max_rollouts:
         count = min(config.speculate, config.max_rollouts - len(revisions))
@@ -93,17 +101,17 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
                 for k, p in enumerate(proposals, 1)
             ]
         )
-        verdicts = yield from ask_all(
-            [Score(context, c.tokens, 2, judged.memory, keep=True) for c in candidates]
-        )
+        verdicts = yield from _judge(context, candidates, judged)
         winner = _winner(config, judged, proposals, verdicts)
         last = winner if winner is not None and config.take == "first" else len(proposals) - 1
         for k in range(last + 1):
             tried.add(proposals[k])
-            revisions.append((proposals[k], judged.reward, verdicts[k].reward, k == winner))
-        if winner is not None:
+            verdict = verdicts[k]
+            after = verdict.reward if verdict else None
+            revisions.append((proposals[k], judged.reward, after, k == winner))
+        if winner is not None and (best := verdicts[winner]):
             tried.accept(proposals[winner])
-            response, judged = candidates[winner], verdicts[winner]
+            response, judged = candidates[winner], best
             if len(revisions) < config.max_rollouts:
                 sweep = yield from ask(
                     Sweep(context, response, tried.boundary, config, sweep.gradients)
@@ -113,24 +121,41 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
     return (yield from trace_of(prompt, context, (base, response), rewards, revisions, seed))
 
 
+def _judge(
+    context: Context, candidates: Sequence[Response], judged: Judged
+) -> Asking[list[Judged | None]]:
+    """The judge on every candidate; None on one that it cannot read. Where one is among
+    several, each is asked about apart, for an error is all that comes of a group with one."""
+    requests = [Score(context, c.tokens, 2, judged.memory, keep=True) for c in candidates]
+    try:
+        verdicts: list[Judged | None] = [*(yield from ask_all(requests))]
+    except UNREADABLE:
+        if len(candidates) == 1:
+            return [None]
+        verdicts = []
+        for candidate in candidates:
+            verdicts += yield from _judge(context, [candidate], judged)
+    return verdicts
+
+
 def _winner(
     config: NablaConfig,
     judged: Judged,
     proposals: Sequence[Proposal],
-    verdicts: Sequence[Judged],
+    verdicts: Sequence[Judged | None],
 ) -> int | None:
     """Which of the candidates replaces the response: the first acceptable one, or the best of
     those."""
-    acceptable = [
-        k
+    acceptable = {
+        k: verdict.reward
         for k, (proposal, verdict) in enumerate(zip(proposals, verdicts, strict=True))
-        if _acceptable(config, proposal, verdict.reward - judged.reward)
-    ]
+        if verdict and _acceptable(config, proposal, verdict.reward - judged.reward)
+    }
     if not acceptable:
         return None
-    if config.take == "first":
-        return acceptable[0]
-    return max(acceptable, key=lambda k: verdicts[k].reward)
+    return (
+        min(acceptable) if config.take == "first" else max(acceptable, key=acceptable.__getitem__)
+    )
 
 
 def _acceptable(config: NablaConfig, proposal: Proposal, gain: float) -> bool:
@@ -144,7 +169,7 @@ def trace_of(
     context: Context,
     responses: tuple[Response, Response],
     rewards: tuple[float, float],
-    revisions: list[tuple[Proposal, float, float, bool]],
+    revisions: Sequence[Outcome],
     seed: int,
 ) -> Flow:
     """The trace of a search: base and final response, their rewards, and every proposal with

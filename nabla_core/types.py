@@ -90,7 +90,8 @@ class Revision:
     `grad_norm` the L2 norm of the gradient row there (0 where no gradient was taken),
     `predicted_gain` the first-order change of `-loss` when `from_token` becomes `to_token`
     (with a head as guide: of the predicted advantages, and what the head predicts). Rewards
-    are the judge's.
+    are the judge's; `reward_after` is None where the judge cannot read what came of it (too
+    long, or a token that it does not know), which is rejected.
     """
 
     position: int
@@ -102,7 +103,7 @@ class Revision:
     grad_norm: float
     predicted_gain: float
     reward_before: float
-    reward_after: float
+    reward_after: float | None
     accepted: bool
 
 

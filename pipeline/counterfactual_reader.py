@@ -181,7 +181,7 @@ def _record(row: dict[str, Any], data: Data) -> Record:
 
 def revised(row: Mapping[str, Any], encode: Tokens, left_out: Counter[str]) -> list[Record]:
     """What a trace's revisions say about its last response and its first."""
-    revisions = row["revisions"] or []
+    revisions = [r for r in row["revisions"] or [] if r["reward_after"] is not None]
     if row["reward"] is None or not revisions:
         return []
     final = tuple(row["response_token_ids"])

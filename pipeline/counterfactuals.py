@@ -16,17 +16,13 @@ from nabla_core.config import LM, Engine, Reward
 from nabla_core.counterfactuals import Explore, Explored, Exploring, explore
 from nabla_core.engines.base import Engines
 from nabla_core.types import Prompt
-from pipeline import config_check
-from pipeline.cluster import Cluster
-from pipeline.config import to_dict
+from pipeline.config import RowsConfig
 from pipeline.counterfactual_schema import COUNTERFACTUALS, explored_columns
 from pipeline.counterfactual_summary import COLUMNS, summarise
-from pipeline.plan import Outcome, Plan, Watcher
-from pipeline.prompts import Prompts, read
+from pipeline.plan import Outcome, Plan, Watcher, planned
 from pipeline.recipe import open_engines
 from pipeline.run import execute
 from pipeline.schema import prompt_columns
-from pipeline.store import Store
 from pipeline.verify import Verify, grader
 
 SHAPING = (
@@ -36,26 +32,16 @@ SHAPING = (
 
 
 @dataclass(frozen=True)
-class CounterfactualsConfig:
+class CounterfactualsConfig(RowsConfig):
     """One run of `jobs.counterfactuals`. Of `reward`, the judge scores; the guide is used where
     `explore.choose` is `guide`."""
 
     run_dir: str = "runs/counterfactuals"
-    seed: int = 0
     max_tokens: int = 1024
-    max_attempts: int = 3
-    max_dead_fraction: float = 0.1
-    allow_input_change: bool = False
-    prompts: Prompts = field(default_factory=Prompts)
-    lm: LM = field(default_factory=LM)
-    reward: Reward = field(default_factory=Reward)
     explore: Explore = field(default_factory=Explore)
-    engine: Engine = field(default_factory=Engine)
-    verify: Verify = field(default_factory=Verify)
-    cluster: Cluster = field(default_factory=Cluster)
-    store: Store = field(default_factory=Store)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}")
         if self.explore.scorer == "verifier" and self.verify.method == "none":
@@ -130,32 +116,21 @@ class CounterfactualMaker:
 
 def plan(config: CounterfactualsConfig, *, retry_dead: bool = False) -> Plan:
     """What `counterfactuals` will do. Reads nothing yet."""
-    settings = to_dict(config)
-    recipe = CounterfactualRecipe(
-        config.lm,
-        config.reward,
-        config.explore,
-        config.engine,
-        config.verify,
-        config.max_tokens,
-        config.seed,
-        config_check.digest(config_check.shaping(settings, SHAPING)),
-    )
-    return Plan(
-        run_dir=config.run_dir,
-        source=config.prompts.path,
-        read=lambda: read(config.prompts),
-        samples=len(config.explore.temperatures),
-        recipe=recipe,
-        settings=settings,
-        shaping=SHAPING,
-        cluster=config.cluster,
-        store=config.store,
-        max_attempts=config.max_attempts,
-        max_dead_fraction=config.max_dead_fraction,
-        allow_input_change=config.allow_input_change,
-        retry_dead=retry_dead,
-    )
+
+    def recipe(config_hash: str) -> CounterfactualRecipe:
+        return CounterfactualRecipe(
+            config.lm,
+            config.reward,
+            config.explore,
+            config.engine,
+            config.verify,
+            config.max_tokens,
+            config.seed,
+            config_hash,
+        )
+
+    samples = len(config.explore.temperatures)
+    return planned(config, SHAPING, recipe, samples=samples, retry_dead=retry_dead)
 
 
 def counterfactuals(

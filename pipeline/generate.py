@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline import config_check
-from pipeline.config import GenerateConfig, to_dict
-from pipeline.plan import Outcome, Plan, Watcher
-from pipeline.prompts import read
+from pipeline.config import GenerateConfig
+from pipeline.plan import Outcome, Plan, Watcher, planned
 from pipeline.recipe import TraceRecipe
 from pipeline.run import execute
 
@@ -24,14 +22,9 @@ SHAPING = (
 
 def plan(config: GenerateConfig, *, retry_dead: bool = False) -> Plan:
     """What `generate` will do. Reads nothing yet."""
-    settings = to_dict(config)
-    config_hash = config_check.digest(config_check.shaping(settings, SHAPING))
-    return Plan(
-        run_dir=config.run_dir,
-        source=config.prompts.path,
-        read=lambda: read(config.prompts),
-        samples=config.samples_per_prompt,
-        recipe=TraceRecipe(
+
+    def recipe(config_hash: str) -> TraceRecipe:
+        return TraceRecipe(
             config.lm,
             config.reward,
             config.decoding,
@@ -39,15 +32,10 @@ def plan(config: GenerateConfig, *, retry_dead: bool = False) -> Plan:
             config.verify,
             config.seed,
             config_hash,
-        ),
-        settings=settings,
-        shaping=SHAPING,
-        cluster=config.cluster,
-        store=config.store,
-        max_attempts=config.max_attempts,
-        max_dead_fraction=config.max_dead_fraction,
-        allow_input_change=config.allow_input_change,
-        retry_dead=retry_dead,
+        )
+
+    return planned(
+        config, SHAPING, recipe, samples=config.samples_per_prompt, retry_dead=retry_dead
     )
 
 

@@ -69,17 +69,21 @@ class Validation:
 @dataclass(frozen=True)
 class Workers:
     """How many processes train, and where. `address` as in `cluster.address`; a run whose
-    worker died goes on from its last checkpoint, `max_failures` times."""
+    worker died goes on from its last checkpoint, `max_failures` times. Another driver may take
+    the run folder over once this one has been silent for `lease_seconds`."""
 
     count: int = 1
     address: str | None = None
     cpus: float = 1.0
     gpu: bool = False
     max_failures: int = 2
+    lease_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise ValueError(f"workers.count must be at least 1, got {self.count}")
+        if self.lease_seconds <= 0:
+            raise ValueError(f"workers.lease_seconds must be above 0, got {self.lease_seconds}")
 
 
 @dataclass(frozen=True)

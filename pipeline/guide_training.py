@@ -32,6 +32,7 @@ from nabla_core.guides.teacher import Teacher
 from nabla_core.guides.trainees import GradientTrainee, Trainee, lens, open_trainee
 from nabla_core.models import LanguageModel, load_language_model, load_reward_model
 from nabla_core.vocab import fingerprint
+from pipeline import adapters
 from pipeline.counterfactual_reader import Mixture, mix
 from pipeline.errors import InputError, RunError
 from pipeline.guide_config import TrainGuideConfig
@@ -68,7 +69,13 @@ def begin(config: TrainGuideConfig, device: str = "auto") -> Course:
     judge = read_with(judge_model, lm, config.reward.min_coverage)
     start, revision, tokenizer = _start(config, lm_path, judge_path)
     trainee = open_trainee(
-        config.kind, start, tokenizer, config.optimise, revision=revision, seed=config.seed
+        config.kind,
+        start,
+        tokenizer,
+        config.optimise,
+        revision=revision,
+        seed=config.seed,
+        adapt=adapters.adapt(config.optimise, config.seed),
     )
     trainee.model.to(where)
     mixture = mix(

@@ -8,13 +8,16 @@ so no two clocks are compared.
 
 from __future__ import annotations
 
+import _thread
 import json
+import logging
 import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from pipeline.errors import LeaseError
 from pipeline.files import Folder
 
 LEASE = "lease"
+LOG = logging.getLogger(__name__)
 
 
 class Lease:
@@ -58,7 +62,8 @@ class Lease:
         if self.held():
             try:
                 self._folder.write(self._name, self._content(released=True))
-            except OSError:  # a full disk, say: no claim is as good as a released one
+            except OSError as error:  # a full disk, say: no claim is as good as a released one
+                LOG.warning("%s: the lease is deleted, not released: %s", self._folder.uri, error)
                 self._folder.delete(self._name)
 
     def _keep(self) -> None:
@@ -69,12 +74,33 @@ class Lease:
                     return
                 self._beat += 1
                 self._folder.write(self._name, self._content())
-            except OSError:  # rows cannot be written either, so the run will end with that
-                continue
+            except OSError as error:  # nothing else can be written either, and ends the run
+                LOG.warning("%s: the lease was not renewed: %s", self._folder.uri, error)
 
     def _content(self, released: bool = False) -> bytes:
         holder = {**_holder(), "beat": self._beat, "ttl": self._ttl, "released": released}
         return json.dumps(holder).encode()
+
+
+@contextmanager
+def held(folder: Folder, ttl: float) -> Iterator[Lease]:
+    """A lease for the duration of the block, in the main thread: where another driver takes
+    over, what runs there is interrupted. Raises LeaseError, then and where the folder is held."""
+    taken = threading.Event()
+
+    def lose() -> None:
+        taken.set()
+        _thread.interrupt_main()
+
+    lease = Lease(folder, ttl, lose)
+    try:
+        yield lease
+    except KeyboardInterrupt as interrupt:
+        if taken.is_set():
+            raise LeaseError(f"{folder.uri} was taken over by another driver") from interrupt
+        raise
+    finally:
+        lease.release()
 
 
 def holder(folder: Folder) -> str | None:

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 from pipeline import config_check
 from pipeline.cluster import Cluster
+from pipeline.config import RowsConfig, to_dict
 from pipeline.pool import Status
-from pipeline.prompts import Item
+from pipeline.prompts import Item, read
 from pipeline.recipe import Recipe
 from pipeline.store import Store
 
@@ -40,6 +41,34 @@ class Plan:
     def config_hash(self) -> str:
         """Of the settings that shape rows."""
         return config_check.digest(config_check.shaping(self.settings, self.shaping))
+
+
+def planned(
+    config: RowsConfig,
+    shaping: tuple[str, ...],
+    recipe: Callable[[str], Recipe],
+    *,
+    samples: int,
+    retry_dead: bool = False,
+) -> Plan:
+    """The plan of a job. `recipe` is given the hash of the settings that shape rows. Reads
+    nothing yet."""
+    settings = to_dict(config)
+    return Plan(
+        run_dir=config.run_dir,
+        source=config.prompts.path,
+        read=lambda: read(config.prompts),
+        samples=samples,
+        recipe=recipe(config_check.digest(config_check.shaping(settings, shaping))),
+        settings=settings,
+        shaping=shaping,
+        cluster=config.cluster,
+        store=config.store,
+        max_attempts=config.max_attempts,
+        max_dead_fraction=config.max_dead_fraction,
+        allow_input_change=config.allow_input_change,
+        retry_dead=retry_dead,
+    )
 
 
 class Watcher(Protocol):

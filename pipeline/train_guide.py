@@ -9,32 +9,33 @@ Imports ray. The same command goes on from the last checkpoint.
 from __future__ import annotations
 
 import json
-import os
+import signal
 import tempfile
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import ray.train
-import torch
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
 from nabla_core.errors import ModelError, NablaError
-from nabla_core.guides.trainees import scaled
 from pipeline import config_check, crash, manifest
+from pipeline.adapters import require
 from pipeline.cluster import Actors, Cluster, connected
 from pipeline.config import to_dict
-from pipeline.errors import InputError, PipelineError, RunError, StoreError
-from pipeline.files import Folder
+from pipeline.errors import ConfigError, InputError, PipelineError, RunError, StoreError
+from pipeline.files import FULL, Folder
+from pipeline.guide_checkpoints import HISTORY, MODEL, keep, restore
 from pipeline.guide_config import SHAPING, TrainGuideConfig
-from pipeline.guide_training import Course, advance, begin, calibration, measure, reference
+from pipeline.guide_training import Course, advance, begin, reference
+from pipeline.lease import held
 
-CARD, HISTORY, FAILED = "guide/card.json", "history.json", "failed.json"
-MODEL, STATE = "model", "state.pt"
+CARD, FAILED = "guide/card.json", "failed.json"
 ERRORS: dict[str, type[Exception]] = {
-    e.__name__: e for e in (ModelError, InputError, StoreError, RunError)
+    e.__name__: e for e in (ModelError, ConfigError, InputError, StoreError, RunError)
 }
 
 
@@ -49,25 +50,35 @@ class Trained:
 def train_guide(config: TrainGuideConfig) -> Trained:
     """Train a guide, or go on training it, and leave it in `<run_dir>/guide`.
 
-    Raises PipelineError, ModelError.
+    One driver a run folder (LeaseError). Raises PipelineError, ModelError; KeyboardInterrupt
+    leaves a folder to resume.
     """
-    settings = to_dict(config)
+    require(config.optimise.lora)
     try:
         folder = Folder(config.run_dir)
-        config_check.enter(folder, settings, SHAPING)
-        if folder.exists(CARD):
-            return Trained(json.loads(folder.read(CARD)), True)
-        if folder.exists(FAILED):
-            folder.delete(FAILED)
     except (OSError, ValueError, ImportError) as error:
         raise StoreError(f"run folder {config.run_dir}: {error}") from error
+    try:
+        with held(folder, config.workers.lease_seconds):
+            config_check.enter(folder, to_dict(config), SHAPING)
+            if folder.exists(CARD):
+                return Trained(json.loads(folder.read(CARD)), True)
+            if folder.exists(FAILED):
+                folder.delete(FAILED)
+            return Trained(_deliver(folder, config, _fit(folder, config)), False)
+    except OSError as error:
+        kind = RunError if error.errno in FULL else StoreError
+        raise kind(f"run folder {config.run_dir}: {error}") from error
+
+
+def _fit(folder: Folder, config: TrainGuideConfig) -> Any:
+    """What Ray Train makes of it. Raises what its workers have failed with."""
     workers = config.workers
     place = Cluster(
         address=workers.address,
         actors=Actors(workers.count, workers.count),
         cpus_per_actor=workers.cpus,
     )
-    local = "://" not in config.run_dir
     with connected(place):
         trainer = TorchTrainer(
             _work,
@@ -79,7 +90,7 @@ def train_guide(config: TrainGuideConfig) -> Trained:
             ),
             run_config=RunConfig(
                 name="train",
-                storage_path=os.path.abspath(config.run_dir) if local else config.run_dir,
+                storage_path=folder.root if folder.local else config.run_dir,
                 # Ray Train would tell what workers print twice.
                 worker_runtime_env={
                     "env_vars": {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", **crash.carried()}
@@ -92,14 +103,20 @@ def train_guide(config: TrainGuideConfig) -> Trained:
                 ),
             ),
         )
+        interrupt = signal.getsignal(signal.SIGINT)
         try:
             result = trainer.fit()
         except ray.train.TrainingFailedError as error:
             raise RunError(f"training failed: {error}") from error
+        except SystemExit as ended:  # Ray Train's answer to an interrupt
+            raise KeyboardInterrupt from ended
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, interrupt)
     if folder.exists(FAILED):
         told = json.loads(folder.read(FAILED))
         raise ERRORS.get(told["kind"], RunError)(told["message"])
-    return Trained(_deliver(folder, config, result), False)
+    return result
 
 
 def _deliver(folder: Folder, config: TrainGuideConfig, result: Any) -> dict[str, Any]:
@@ -152,7 +169,7 @@ def _train(course: Course, rank: int, world: int) -> None:
     checkpoint = ray.train.get_checkpoint()
     if checkpoint:
         with checkpoint.as_directory() as path:
-            before = _restore(course, Path(path))
+            before = restore(course, Path(path))
     elif rank == 0:
         judge = reference(course)
         before["judge_gradient"] = judge.as_dict() if judge else None
@@ -166,64 +183,7 @@ def _train(course: Course, rank: int, world: int) -> None:
         with tempfile.TemporaryDirectory() as path:
             mine = None
             if rank == 0:
-                metrics = _measure_and_keep(course, lost, Path(path), before)
+                metrics = keep(course, lost, Path(path), before)
                 mine = Checkpoint.from_directory(path)
             ray.train.report(metrics, checkpoint=mine)
         crash.point(f"guide step {course.step}.")
-
-
-def _measure_and_keep(
-    course: Course, lost: float, path: Path, before: dict[str, Any]
-) -> dict[str, Any]:
-    """A checkpoint: the guide as it would be delivered, and what training needs to go on."""
-    factor = calibration(course)
-    with scaled(course.trainee, factor):
-        metrics = {**measure(course), "loss": lost, "calibration": factor}
-        course.trainee.model.save_pretrained(path / MODEL)
-    course.tokenizer.save_pretrained(path / MODEL)
-    print(f"guide {metrics}", flush=True)
-    course.history.append(metrics)
-    state = {
-        "step": course.step,
-        "model": course.trainee.model.state_dict(),
-        "optimizer": course.optimizer.state_dict(),
-        "history": course.history,
-        "skipped": course.skipped,
-        "before": before,
-    }
-    torch.save(state, path / STATE)
-    told = {
-        "about": _about(course),
-        "measured": course.history,
-        "skipped": course.skipped,
-        **before,
-    }
-    Folder(course.config.run_dir).write(HISTORY, json.dumps(told, indent=2).encode())
-    return metrics
-
-
-def _restore(course: Course, path: Path) -> dict[str, Any]:
-    state = torch.load(path / STATE, map_location=course.trainee.model.device, weights_only=True)
-    course.trainee.model.load_state_dict(state["model"])
-    course.optimizer.load_state_dict(state["optimizer"])
-    course.step, course.history = state["step"], state["history"]
-    course.skipped = state["skipped"]
-    before: dict[str, Any] = state["before"]
-    return before
-
-
-def _about(course: Course) -> dict[str, Any]:
-    """What the card says of models and data."""
-    return {
-        "lm": asdict(course.lm.identity),
-        "judge": asdict(course.judge.rm.identity),
-        "data": {
-            "sources": course.mixture.sources,
-            "left_out": dict(course.mixture.left_out),
-            "responses": len(course.train),
-            "held_out": len(course.held_out),
-            "counterfactuals": sum(
-                len(place.tokens) - 1 for e in course.train for place in e.places
-            ),
-        },
-    }

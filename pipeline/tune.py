@@ -6,25 +6,22 @@ those of sample 0 throughout, so candidates differ in nothing but their settings
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
-from nabla_core.config import LM, Decoding, Engine, Reward
+from nabla_core.config import Decoding
 from nabla_core.engines.base import Engines
 from nabla_core.methods import flow
 from nabla_core.requests import Flow
 from nabla_core.types import Prompt
-from pipeline import config_check
-from pipeline.cluster import Cluster
-from pipeline.config import to_dict
+from pipeline.config import RowsConfig
 from pipeline.parts import with_config
-from pipeline.plan import Outcome, Plan, Watcher
-from pipeline.prompts import Prompts, read
+from pipeline.plan import Outcome, Plan, Watcher, planned
 from pipeline.recipe import TraceMaker, TraceRecipe, open_engines
 from pipeline.run import execute
-from pipeline.store import RunStore, Store
-from pipeline.verify import Verify
+from pipeline.store import RunStore
+
+SHAPING = ("seed", "lm", "reward", "decoding", "engine.device", "engine.dtype", "grid")
 
 
 @dataclass(frozen=True)
@@ -43,24 +40,15 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class TuneConfig:
+class TuneConfig(RowsConfig):
     """One run of `jobs.tune`: a generate config whose `decoding` is varied over `grid`."""
 
     run_dir: str = "runs/tune"
-    seed: int = 0
-    max_attempts: int = 3
-    max_dead_fraction: float = 0.1
-    prompts: Prompts = field(default_factory=Prompts)
-    lm: LM = field(default_factory=LM)
-    reward: Reward = field(default_factory=Reward)
     decoding: Decoding = field(default_factory=Decoding)
-    engine: Engine = field(default_factory=Engine)
-    verify: Verify = field(default_factory=Verify)
-    cluster: Cluster = field(default_factory=Cluster)
-    store: Store = field(default_factory=Store)
     grid: Grid = field(default_factory=Grid)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.decoding.method != "nabla":
             raise ValueError(f"jobs.tune tunes nabla, not decoding.method={self.decoding.method}")
         if self.decoding.nabla.proposals not in ("ranked", "left_to_right"):
@@ -141,31 +129,18 @@ def open_store(config: TuneConfig) -> RunStore:
 
 def plan(config: TuneConfig) -> Plan:
     """What `tune` will do. Reads nothing yet."""
-    settings = to_dict(config)
-    shaping = ("seed", "lm", "reward", "decoding", "engine.device", "engine.dtype", "grid")
-    tried: Sequence[Candidate] = candidates(config.decoding, config.grid)
-    recipe = TuneRecipe(
-        config.lm,
-        config.reward,
-        config.decoding,
-        config.engine,
-        config.verify,
-        config.seed,
-        config_check.digest(config_check.shaping(settings, shaping)),
-        tuple(c.decoding for c in tried),
-    )
-    return Plan(
-        run_dir=config.run_dir,
-        source=config.prompts.path,
-        read=lambda: read(config.prompts),
-        samples=len(tried),
-        recipe=recipe,
-        settings=settings,
-        shaping=shaping,
-        cluster=config.cluster,
-        store=config.store,
-        max_attempts=config.max_attempts,
-        max_dead_fraction=config.max_dead_fraction,
-        allow_input_change=False,
-        retry_dead=False,
-    )
+    tried = candidates(config.decoding, config.grid)
+
+    def recipe(config_hash: str) -> TuneRecipe:
+        return TuneRecipe(
+            config.lm,
+            config.reward,
+            config.decoding,
+            config.engine,
+            config.verify,
+            config.seed,
+            config_hash,
+            tuple(c.decoding for c in tried),
+        )
+
+    return planned(config, SHAPING, recipe, samples=len(tried))

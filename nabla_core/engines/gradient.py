@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from nabla_core.config import NablaConfig, Objective
-from nabla_core.engines.guide import LMRead, Reader, RMRead, Task, gradient_rows, read_lm
+from nabla_core.engines.guide import LMRead, Reader, RMRead, Task, check_finite, read_lm
 from nabla_core.engines.memory import Memory
+from nabla_core.engines.passes import BLOCK
 from nabla_core.engines.sweeps import Look
 from nabla_core.models import LanguageModel
 from nabla_core.requests import Judged
@@ -98,3 +99,31 @@ class GradientGuide:
         """A product with each table that has a say."""
         likelihood = self.lm.table.numel() if objective.nll_coeff else 0
         return 2.0 * (self.reader.rm.table.numel() + likelihood)
+
+
+def gradient_rows(
+    lm: LanguageModel,
+    reader: Reader,
+    objective: Objective,
+    rm_slopes: Tensor,
+    lm_slopes: Tensor | None,
+    logits: Tensor,
+) -> Tensor:
+    """Rows g_j, fp32 `[n, V]`.
+
+    rm_slopes `[n, D_rm]`, lm_slopes `[n, D]` or None, logits `[n, V]` that predicted the
+    tokens. Tables are multiplied a block of the vocabulary at a time, in fp32. Entries of
+    ids that are no LM token carry no likelihood term; they are never proposed.
+    """
+    rows = objective.reward_coeff * _products(reader.rm.table, rm_slopes)[:, reader.ids]
+    if objective.nll_coeff:
+        assert lm_slopes is not None
+        direct = logits.log_softmax(-1).masked_fill(logits == float("-inf"), 0.0)
+        rows = rows + objective.nll_coeff * (_products(lm.table, lm_slopes) + direct)
+    check_finite("gradient row", [rows])
+    return -rows
+
+
+def _products(table: Tensor, slopes: Tensor) -> Tensor:
+    rows = max(1, BLOCK // table.size(1))
+    return torch.cat([slopes @ part.float().T for part in table.split(rows)], -1)

@@ -18,9 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nabla_core.config import Objective
 from nabla_core.engines.memory import Memory
-from nabla_core.engines.passes import BLOCK, Likelihood, Reading, likelihood, read
+from nabla_core.engines.passes import Likelihood, Reading, likelihood, read
 from nabla_core.errors import ContextError, NonFiniteError
 from nabla_core.flops import Shape
 from nabla_core.models import LanguageModel, RewardModel
@@ -227,34 +226,6 @@ def _body_flops(shape: Shape, reading: Reading, gradient: bool, checkpoint: bool
     if not gradient:
         return forward
     return forward * (2 if checkpoint else 1) + shape.backward(reading.fed, reading.held)
-
-
-def gradient_rows(
-    lm: LanguageModel,
-    reader: Reader,
-    objective: Objective,
-    rm_slopes: Tensor,
-    lm_slopes: Tensor | None,
-    logits: Tensor,
-) -> Tensor:
-    """Rows g_j, fp32 `[n, V]`.
-
-    rm_slopes `[n, D_rm]`, lm_slopes `[n, D]` or None, logits `[n, V]` that predicted the
-    tokens. Tables are multiplied a block of the vocabulary at a time, in fp32. Entries of
-    ids that are no LM token carry no likelihood term; they are never proposed.
-    """
-    rows = objective.reward_coeff * _products(reader.rm.table, rm_slopes)[:, reader.ids]
-    if objective.nll_coeff:
-        assert lm_slopes is not None
-        direct = logits.log_softmax(-1).masked_fill(logits == float("-inf"), 0.0)
-        rows = rows + objective.nll_coeff * (_products(lm.table, lm_slopes) + direct)
-    check_finite("gradient row", [rows])
-    return -rows
-
-
-def _products(table: Tensor, slopes: Tensor) -> Tensor:
-    rows = max(1, BLOCK // table.size(1))
-    return torch.cat([slopes @ part.float().T for part in table.split(rows)], -1)
 
 
 def check_finite(what: str, values: Sequence[float | Tensor]) -> None:

@@ -11,7 +11,7 @@ may never.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from nabla_core.config import NablaConfig
 from nabla_core.draws import DrawKey, uniform
 from nabla_core.dto import Rows, optimise
 from nabla_core.engines.base import Reply, Result
+from nabla_core.engines.candidates import Candidate, Plan, hard_sequence, plan_of
 from nabla_core.engines.guide import Task
 from nabla_core.engines.passes import BLOCK
 from nabla_core.engines.positions import (
@@ -28,47 +29,15 @@ from nabla_core.engines.positions import (
     norms,
     row_flops,
     rows_at,
-    uncertain,
 )
 from nabla_core.engines.sweeps import Gradients, Guide
 from nabla_core.requests import Proposal, Propose
 from nabla_core.sampling import draw
 from nabla_core.types import Cost
 
-
-@dataclass(eq=False)
-class _Candidate:
-    """One position. `needs` is the hard sequence whose gradient it waits for; `selected` turns
-    False where the gradient is too small; `proposal` is the outcome. `earlier` counts the
-    candidates before it."""
-
-    position: int
-    needs: tuple[int, ...]
-    earlier: int
-    grad_norm: float = 0.0
-    selected: bool = True
-    proposal: Proposal | None = None
-
-    @property
-    def done(self) -> bool:
-        return self.proposal is not None or not self.selected
-
-    @property
-    def changes(self) -> bool:
-        return self.proposal is not None and self.proposal.to_token != self.proposal.from_token
-
-
-@dataclass(eq=False)
-class _Plan:
-    """The candidates of one response, in order, and what their extra sweeps cost so far."""
-
-    candidates: list[_Candidate]
-    cost: Cost = field(default_factory=Cost)
-
-
 # A candidate and the response it belongs to. Not a field of the candidate: a cycle would
 # keep the response's tensors until a garbage collection.
-_Due = tuple[Gradients, _Candidate]
+_Due = tuple[Gradients, Candidate]
 
 
 class LeftToRight:
@@ -81,7 +50,7 @@ class LeftToRight:
 
     def propose(self, requests: Sequence[Propose]) -> list[Result]:
         """The next proposals of each request, in order of position."""
-        plans = [self._plan(r.gradients) for r in requests]
+        plans = [plan_of(r.gradients) for r in requests]
         keys = {id(r.gradients): r.key for r in requests}
         while True:
             due = [
@@ -101,18 +70,7 @@ class LeftToRight:
             plan.cost = Cost()
         return results
 
-    def _plan(self, gradients: Gradients) -> _Plan:
-        if gradients.plan is None:
-            gradients.plan = _Plan(
-                [
-                    _Candidate(i, _hard_sequence(gradients, i, None), n)
-                    for n, i in enumerate(uncertain(gradients))
-                ]
-            )
-        plan: _Plan = gradients.plan
-        return plan
-
-    def _due(self, request: Propose, plan: _Plan) -> list[_Candidate]:
+    def _due(self, request: Propose, plan: Plan) -> list[Candidate]:
         """What must be resolved before the request can be answered: the first unresolved
         position, and with it every later one that needs no further sweep."""
         found = 0
@@ -165,7 +123,7 @@ class LeftToRight:
         states = torch.cat([hidden_at(g, [c.position]) for g, c in block])
         logits = self._guide.lm.logits(states)
         self._book(block, self._guide.lm.shape.head(1))
-        first = self._rows(block, [_hard_sequence(g, c.position, None) for g, c in block], logits)
+        first = self._rows(block, [hard_sequence(g, c.position, None) for g, c in block], logits)
         sizes = norms(first, self._banned, config.select).tolist()
         for (_, candidate), size in zip(block, sizes, strict=True):
             candidate.grad_norm = size
@@ -197,7 +155,7 @@ class LeftToRight:
         """Give rows whose hard token moved the gradient of the sequence they are at now;
         drop those for which it is not known."""
         hard = rows.hard.tolist()
-        sequences = {k: _hard_sequence(block[k][0], block[k][1].position, hard[k]) for k in moved}
+        sequences = {k: hard_sequence(block[k][0], block[k][1].position, hard[k]) for k in moved}
         for k, sequence in sequences.items():
             if sequence not in block[k][0].slopes:
                 block[k][1].needs = sequence
@@ -255,18 +213,6 @@ class LeftToRight:
         for (g, c), (y, b, won) in zip(block, results, strict=True):
             confidence = float(g.lm.says.confidence[c.position - g.start])
             c.proposal = Proposal(c.position, y, b, confidence, c.grad_norm, won)
-
-
-def _hard_sequence(gradients: Gradients, position: int, hard: int | None) -> tuple[int, ...]:
-    """The tokens gradients are taken at when `position` is optimised and `hard` stands there
-    (None: where the optimisation starts). Anchored on the rollout, the rest is the response;
-    anchored on the argmax, what is ahead is the argmax of every position."""
-    y = gradients.response.tokens
-    if gradients.config.anchor == "rollout":
-        return y if hard is None else (*y[:position], hard, *y[position + 1 :])
-    top = gradients.lm.says.top[position - gradients.start :].tolist()
-    first = top[0] if hard is None else hard
-    return (*y[:position], first, *top[1:])
 
 
 def _noise_seed(key: DrawKey, position: int) -> int:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from nabla_core.config import Sampling
 from nabla_core.draws import uniform
@@ -30,60 +28,12 @@ from nabla_core.engines.memory import (
     stack,
     to_cache,
 )
+from nabla_core.engines.responses import Row, read_histories
 from nabla_core.errors import ContextError
 from nabla_core.models import LanguageModel
 from nabla_core.requests import Request, Response, Rollout
 from nabla_core.sampling import draw
-from nabla_core.types import Cost, FinishReason
-
-
-@dataclass(eq=False)
-class _Row:
-    """A response under way: `tokens` so far, at most `limit` in all, and the next to be read."""
-
-    ticket: int
-    request: Rollout
-    tokens: list[int]
-    limit: int
-    given: int = 0
-    prefilled: int = 0
-    flops: float = 0.0
-    seconds: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.given = len(self.tokens)
-
-    @property
-    def prompt(self) -> tuple[int, ...]:
-        return self.request.context.lm
-
-    @property
-    def pending(self) -> int:
-        return self.tokens[-1] if self.tokens else self.prompt[-1]
-
-    @property
-    def history(self) -> int:
-        """How many tokens come before the pending one."""
-        return len(self.prompt) + len(self.tokens) - 1
-
-    @property
-    def read(self) -> tuple[int, ...]:
-        """The tokens before the pending one: those a memory must hold."""
-        return (*self.prompt, *self.tokens)[:-1]
-
-    @property
-    def cost(self) -> Cost:
-        """A forward pass is the reading of the prompt; the tokens after it are counted apart."""
-        generated = len(self.tokens) - self.given
-        return Cost(
-            rollouts=1,
-            generated_tokens=generated,
-            lm_forward=int(self.prefilled > 0),
-            token_passes=self.prefilled + generated,
-            flops=self.flops,
-            paper_calls=generated,
-            seconds=self.seconds,
-        )
+from nabla_core.types import FinishReason
 
 
 class RolloutEngine:
@@ -105,7 +55,7 @@ class RolloutEngine:
         self._most_tokens = max_batch_tokens
         self._queue: deque[tuple[int, Rollout]] = deque()
         self._suspects: deque[tuple[int, Rollout]] = deque()
-        self._rows: list[_Row] = []
+        self._rows: list[Row] = []
         self._kv: KeyValues = []
         self._lengths = torch.empty(0, dtype=torch.int64, device=lm.device)
 
@@ -125,7 +75,7 @@ class RolloutEngine:
     @torch.inference_mode()
     def step(self) -> list[tuple[int, Result]]:
         """Admit what fits, then decode until some row ends."""
-        admitted: list[_Row] = []
+        admitted: list[Row] = []
         finished: list[tuple[int, Result]] = []
         try:
             self._admit(admitted, finished)
@@ -135,7 +85,7 @@ class RolloutEngine:
             finished += self._take_apart(admitted, error)
         return finished
 
-    def _take_apart(self, admitted: list[_Row], error: Exception) -> list[tuple[int, Result]]:
+    def _take_apart(self, admitted: list[Row], error: Exception) -> list[tuple[int, Result]]:
         rows = list({id(row): row for row in [*self._rows, *admitted]}.values())
         self._drop_rows()
         if len(rows) == 1:
@@ -148,7 +98,7 @@ class RolloutEngine:
 
     # Admission ------------------------------------------------------------------------
 
-    def _admit(self, admitted: list[_Row], finished: list[tuple[int, Result]]) -> None:
+    def _admit(self, admitted: list[Row], finished: list[tuple[int, Result]]) -> None:
         """Move requests from the queue into the batch; answer at once those with nothing to do."""
         if self._suspects:
             source, room = self._suspects, 0 if self._rows else 1
@@ -174,11 +124,11 @@ class RolloutEngine:
         if admitted:
             self._enter(admitted)
 
-    def _row(self, ticket: int, request: Rollout) -> _Row:
+    def _row(self, ticket: int, request: Rollout) -> Row:
         limit = min(request.max_tokens, self._lm.context - len(request.context.lm))
-        return _Row(ticket, request, list(request.prefix), limit)
+        return Row(ticket, request, list(request.prefix), limit)
 
-    def _enter(self, rows: list[_Row]) -> None:
+    def _enter(self, rows: list[Row]) -> None:
         started = time.perf_counter()
         memories = self._memories(rows)
         kv, lengths = stack(memories)
@@ -189,10 +139,10 @@ class RolloutEngine:
         for row in rows:
             row.seconds += seconds
 
-    def _memories(self, rows: list[_Row]) -> list[Memory]:
+    def _memories(self, rows: list[Row]) -> list[Memory]:
         """What each row continues from: the memory it brings, or its prompt freshly read."""
         known: dict[tuple[int, ...], Memory] = {}
-        unread: dict[tuple[int, ...], _Row] = {}
+        unread: dict[tuple[int, ...], Row] = {}
         reused: list[Memory | None] = []
         for row in rows:
             memory: Memory | None = row.request.reuse
@@ -203,37 +153,13 @@ class RolloutEngine:
                 reused.append(None)
                 unread.setdefault(row.read, row)
         if unread:
-            known = dict(zip(unread, self._read(list(unread)), strict=True))
+            known = dict(zip(unread, read_histories(self._lm, list(unread)), strict=True))
             for tokens, row in unread.items():
                 row.prefilled = len(tokens)
                 row.flops += self._lm.shape.forward(len(tokens))
         return [
             known[row.read] if memory is None else memory
             for row, memory in zip(rows, reused, strict=True)
-        ]
-
-    def _read(self, sequences: list[tuple[int, ...]]) -> list[Memory]:
-        """Keys and values of whole sequences, read as one left-padded batch."""
-        width = max(1, *(len(s) for s in sequences))
-        # A one-token prompt has nothing before its pending token: a padding column stands
-        # in for its empty history and is masked like any other.
-        ids = torch.tensor([[0] * (width - len(s)) + list(s) for s in sequences])
-        lengths = torch.tensor([len(s) for s in sequences])
-        mask = left_mask(lengths, width)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        device = self._lm.device
-        cache = DynamicCache()
-        self._lm.body(
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device),
-            position_ids=positions.to(device),
-            past_key_values=cache,
-            use_cache=True,
-        )
-        kv = from_cache(cache)
-        return [
-            Memory([t[i : i + 1, :, width - len(s) :] for t in kv], s)
-            for i, s in enumerate(sequences)
         ]
 
     # Decoding -------------------------------------------------------------------------
@@ -302,11 +228,11 @@ class RolloutEngine:
         self._kv = select(self._kv, index, max(row.history for row in self._rows))
         return finished
 
-    def _ended(self, row: _Row) -> bool:
+    def _ended(self, row: Row) -> bool:
         return len(row.tokens) >= row.limit or (
             bool(row.tokens) and row.tokens[-1] in self._lm.stop
         )
 
-    def _reply(self, row: _Row, memory: Memory | None) -> Reply[Response]:
+    def _reply(self, row: Row, memory: Memory | None) -> Reply[Response]:
         finish: FinishReason = "stop" if row.tokens[-1] in self._lm.stop else "length"
         return Reply(Response(tuple(row.tokens), finish, memory), row.cost)

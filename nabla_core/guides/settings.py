@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Kind = Literal["gradient", "head"]
@@ -61,11 +61,32 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Lora:
+    """Low-rank adapters (Hu et al., arXiv 2106.09685) in place of full weights; rank 0: none.
+
+    Each adapted `W` becomes `W + alpha / rank * B A`, and A and B alone are learned, with the
+    output layer, which is always learned whole. `targets` are names of linear layers of the
+    backbone (`q_proj`); none named: all of them. Frozen layers get no adapters.
+    """
+
+    rank: int = 0
+    alpha: float = 32.0
+    targets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.rank < 0:
+            raise ValueError(f"optimise.lora.rank must be at least 0, got {self.rank}")
+        if self.alpha <= 0:
+            raise ValueError(f"optimise.lora.alpha must be above 0, got {self.alpha}")
+
+
+@dataclass(frozen=True)
 class Optimise:
     """AdamW: `batch` responses a step, `micro_batch` of them at a time and worker; the learning
     rate rises over `warmup` steps and falls to a tenth of itself at the last.
 
-    `frozen_layers` first layers and (`freeze_embeddings`) the embeddings stay as they are.
+    `frozen_layers` first layers and (`freeze_embeddings`) the embeddings stay as they are; of
+    the rest `lora` learns adapters alone, where its rank is above 0.
     `on_nonfinite`: what to do where a gradient is not finite: `stop`, or `skip` the step; both
     name the responses. `attention` is transformers' name; a gradient guide needs one that can
     be differentiated twice (`eager`).
@@ -83,6 +104,7 @@ class Optimise:
     dtype: Literal["float32", "bfloat16"] = "float32"
     attention: str = "eager"
     on_nonfinite: Literal["stop", "skip"] = "stop"
+    lora: Lora = field(default_factory=Lora)
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "micro_batch"):
@@ -91,6 +113,11 @@ class Optimise:
         for name in ("warmup", "frozen_layers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"optimise.{name} must be at least 0, got {getattr(self, name)}")
+        if self.lora.rank and not self.freeze_embeddings:
+            raise ValueError(
+                "optimise.lora learns adapters and the output layer alone: "
+                "freeze_embeddings: false contradicts it"
+            )
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 1."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -112,17 +112,27 @@ class HeadTrainee:
 
 
 def open_trainee(
-    kind: Kind, path: str, tokenizer: Any, optimise: Optimise, *, revision: str | None, seed: int
+    kind: Kind,
+    path: str,
+    tokenizer: Any,
+    optimise: Optimise,
+    *,
+    revision: str | None,
+    seed: int,
+    adapt: Callable[[Trainee], None] | None = None,
 ) -> Trainee:
     """A guide of `kind` that starts as `path`: a reward model or an LM (whose missing score
-    layer is drawn from `seed`), with what is to stay frozen. Raises ModelError."""
+    layer is drawn from `seed`), with what is to stay frozen. `adapt` may put adapters into it.
+    Raises ModelError."""
     torch.manual_seed(seed)
     trainee: Trainee
     if kind == "head":
         trainee = HeadTrainee(new_head(path, revision=revision), tokenizer, path)
     else:
         trainee = GradientTrainee(_classifier(path, revision, optimise.attention), tokenizer, path)
-    _freeze(trainee.model, optimise, path)
+    freeze(trainee.model, optimise, path)
+    if adapt:
+        adapt(trainee)
     if kind == "gradient":
         _probe(trainee, path, optimise.attention)
     return trainee
@@ -157,7 +167,8 @@ def _classifier(path: str, revision: str | None, attention: str) -> Any:
     return model.eval()
 
 
-def _freeze(model: Any, optimise: Optimise, path: str) -> None:
+def freeze(model: Any, optimise: Optimise, path: str) -> None:
+    """Switch off what `optimise` says stays as it is. Raises ModelError."""
     if optimise.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
     if optimise.frozen_layers:

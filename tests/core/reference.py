@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nabla_core.config import Objective, Sampling
+from nabla_core.config import NablaConfig, Objective, Sampling
 from nabla_core.draws import DrawKey
 from nabla_core.engines.base import Engines
 from nabla_core.engines.gradient import GradientGuide
 from nabla_core.engines.sweeps import SweepEngine
-from nabla_core.requests import Context, Render, Response, Rollout, Sweep
+from nabla_core.requests import Context, Proposal, Propose, Render, Response, Rollout, Sweep
 from tests.core.tiny import Family, one_hots, prompts
+
+KEY = DrawKey(0, "p", 0, "resample")
 
 
 def serve(engines: Engines, requests: Sequence[Any]) -> list[Any]:
@@ -83,3 +85,24 @@ class Literal:
         loss = loss - objective.nll_coeff * (hot * self.log_p(context, hot)).sum()
         (gradient,) = torch.autograd.grad(loss, hot)
         return gradient
+
+
+def proposed(
+    engines: Engines,
+    contexts: list[Context],
+    responses: list[Response],
+    config: NablaConfig,
+    *,
+    boundary: int = 0,
+    count: int = 1000,
+) -> list[list[Proposal]]:
+    """What sweeps of the responses propose, each at most `count` proposals."""
+    swept = serve(
+        engines, [Sweep(c, r, 0, config) for c, r in zip(contexts, responses, strict=True)]
+    )
+    return serve(engines, [Propose(s.gradients, boundary, count, KEY) for s in swept])
+
+
+def changes(proposals: list[Proposal]) -> list[tuple[int, int, int]]:
+    """Position, token taken, token proposed."""
+    return [(p.position, p.from_token, p.to_token) for p in proposals]

@@ -11,7 +11,7 @@ import torch
 
 from nabla_core import Engine, NablaConfig, Prompt, Ranked, Sampling, Trace, drive, nabla
 from nabla_core.engines.base import BatchEngine, Engines, Reply, Result
-from nabla_core.errors import NonFiniteError
+from nabla_core.errors import ContextError, EncodingError, NonFiniteError
 from nabla_core.requests import (
     Context,
     Decode,
@@ -394,6 +394,42 @@ def test_revisions_at_the_length_limit_go_well(plain: Family, proposals: str, li
         assert len(trace.tokens) <= limit
         at_the_end += any(r.position == limit - 1 and r.accepted for r in trace.revisions)
     assert at_the_end > 0
+
+
+@pytest.mark.parametrize("speculate", [1, 3, 4])
+@pytest.mark.parametrize("error", [ContextError("65 tokens"), EncodingError("token 12")])
+def test_a_candidate_that_the_judge_cannot_read_is_rejected(speculate: int, error: Exception):
+    def reward(tokens: Tokens) -> float:
+        if 12 in tokens or 14 in tokens:
+            raise error
+        return total(tokens)
+
+    script = Script(counting, reward, every_position)
+    trace = run(script, NablaConfig(speculate=speculate))
+    assert trace.tokens == (11, 2, 13, 4, STOP)
+    assert [(r.position, r.reward_before, r.reward_after, r.accepted) for r in trace.revisions] == [
+        (0, 10, 20, True),
+        (1, 20, None, False),
+        (2, 20, 30, True),
+        (3, 30, None, False),
+    ]
+    assert trace.reward == 30
+
+
+def test_other_errors_of_the_judge_and_an_unreadable_first_response_end_the_trace():
+    def reward(tokens: Tokens) -> float:
+        if 12 in tokens:
+            raise NonFiniteError("reward of nan")
+        return total(tokens)
+
+    with pytest.raises(NonFiniteError):
+        run(Script(counting, reward, every_position))
+
+    def unread(tokens: Tokens) -> float:
+        raise ContextError("65 tokens")
+
+    with pytest.raises(ContextError):
+        run(Script(counting, unread, every_position))
 
 
 @pytest.mark.parametrize("role", ["judge", "guide"])

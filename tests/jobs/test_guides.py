@@ -1,6 +1,11 @@
 """Counterfactuals, a guide trained on them, and a run with that guide, on a real Ray."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -8,17 +13,22 @@ import torch
 from safetensors.torch import load_file
 
 from jobs import counterfactuals, generate, train_guide
+from nabla_core import Prompt, drive, load_engines, nabla
 from nabla_core.config import DTO, LM, Decoding, Engine, NablaConfig, Reward
 from nabla_core.errors import ModelError
 from pipeline.config import load
 from pipeline.errors import InputError, RunError
+from pipeline.files import Folder
+from pipeline.guide_checkpoints import keep, restore
 from pipeline.guide_config import TrainGuideConfig
 from pipeline.guide_training import advance, begin, calibration, measure
+from pipeline.lease import holder
 from pipeline.recipe import TraceRecipe
 from pipeline.verify import Verify
 from tests.jobs.test_generate import rows
 from tests.pipeline.rows import keys
 
+ROOT = Path(__file__).parents[2]
 PROMPTS = [f"{n}+{n * 7 % 10}*3-{n % 4}" for n in range(16)]
 
 
@@ -122,8 +132,10 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     last = max((run / "train").glob("checkpoint_*/state.pt"))
     state = torch.load(last, weights_only=True)
     assert state["step"] == 6
-    for name, weight in alone.trainee.model.state_dict().items():
-        torch.testing.assert_close(state["model"][name], weight, rtol=1e-3, atol=1e-4)
+    learned = {n: p for n, p in alone.trainee.model.named_parameters() if p.requires_grad}
+    assert state["learned"].keys() == learned.keys()
+    for name, weight in learned.items():
+        torch.testing.assert_close(state["learned"][name], weight, rtol=1e-3, atol=1e-4)
     assert card["lm"]["revision"] == rows(explored)[0]["generation_revision"]
     assert card["data"]["sources"][0]["rows"] == 32
     best = max(m["chosen_by"] for m in history)
@@ -153,6 +165,95 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     )
     with pytest.raises(ModelError, match="is a head"):
         recipe.open()
+
+
+@pytest.mark.timeout(600)
+def test_lora_goes_on_after_a_death_and_leaves_a_plain_model(
+    plain, explored, tmp_path, cluster, monkeypatch
+):
+    asked = ["kind=gradient", "optimise.lora.rank=4", "optimise.steps=4"]
+    alone = course(plain, explored, *asked)
+    started = alone.trainee.model.score.weight.detach().clone()
+    for _ in range(4):
+        advance(alone)
+    run, token = tmp_path / "guide run", tmp_path / "token"
+    token.touch()
+    monkeypatch.setenv("NABLA_CRASH_AT", f"guide step 2.|{token}")
+    assert train_guide.main(settings(plain, explored, run, *asked)) == 0
+    assert not token.exists()
+    last = max((run / "train").glob("checkpoint_*/state.pt"))
+    state = torch.load(last, weights_only=True)
+    learned = {n: p for n, p in alone.trainee.model.named_parameters() if p.requires_grad}
+    assert state["step"] == 4
+    assert state["learned"].keys() == learned.keys()
+    for name, weight in learned.items():
+        torch.testing.assert_close(state["learned"][name], weight, rtol=1e-3, atol=1e-4)
+    assert not torch.equal(learned["score.weight"], started)
+
+    card = json.loads((run / "guide" / "card.json").read_text())
+    assert card["weights"] == {
+        "learned": sum(p.numel() for p in learned.values()),
+        "method": "LoRA of rank 4, merged",
+        "adapted_layers": 14,
+    }
+    assert card["optimise"]["lora"] == {"rank": 4, "alpha": 32.0, "targets": []}
+    weights = load_file(run / "guide" / "model.safetensors")
+    assert weights.keys() == plain.raw("guide").state_dict().keys()
+    before = plain.raw("guide").state_dict()
+    changed = {name for name in weights if not torch.equal(weights[name], before[name])}
+    assert changed == {"score.weight", *(n for n in before if "_proj.weight" in n)}
+    reward = Reward(str(plain.judge), guide=str(run / "guide"), min_coverage=0.9)
+    engines = load_engines(LM(str(plain.lm)), reward, Engine(device="cpu"))
+    flow = nabla(Prompt.of("1+2*3", id="p"), NablaConfig(proposals="ranked"), max_tokens=8)
+    (trace,) = drive([flow], engines)
+    assert trace.cost.rm_backward > 0
+
+
+@pytest.mark.timeout(600)
+def test_a_second_training_in_the_folder_is_refused_while_the_first_lives(
+    plain, explored, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    asked = settings(plain, explored, run, "optimise.steps=100000", "validation.every=1")
+    output = tmp_path / "output"
+    with output.open("w") as sink:
+        first = subprocess.Popen(
+            [sys.executable, "-m", "jobs.train_guide", *asked],
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        try:
+            while not (run / "history.json").exists():  # Ray Train is at work
+                assert first.poll() is None, output.read_text()
+                time.sleep(0.2)
+            before = (run / "config.yaml").read_bytes()
+            assert train_guide.main([*asked, "seed=1"]) == 2
+            assert f"is held by process {first.pid} on " in capsys.readouterr().err
+            assert (run / "config.yaml").read_bytes() == before
+            assert first.poll() is None
+            first.send_signal(signal.SIGINT)
+            assert first.wait(timeout=60) == 130, output.read_text()
+        finally:
+            first.kill()
+            first.wait()
+    assert "the same command goes on from the last checkpoint" in output.read_text()
+    assert holder(Folder(str(run))) is None
+    assert not (run / "guide").exists()
+
+
+def test_another_start_than_the_checkpoints_is_refused(plain, explored, tmp_path):
+    """Adapters belong to the weights they were learned on."""
+    asked = ["optimise.lora.rank=4", f"run_dir={tmp_path}"]
+    first = course(plain, explored, *asked)
+    advance(first)
+    keep(first, 0.0, tmp_path, {"judge_gradient": None})
+    second = course(plain, explored, *asked)
+    restore(second, tmp_path)
+    assert second.step == 1
+    other = course(plain, explored, *asked, f"start.path={plain.judge}")
+    with pytest.raises(RunError, match=r"start.path .*guide is another model now than at step 1"):
+        restore(other, tmp_path)
 
 
 def test_a_gradient_guide_learns_in_bfloat16_too(plain, explored):

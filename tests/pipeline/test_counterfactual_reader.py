@@ -101,9 +101,10 @@ def test_other_folders_are_named(tmp_path: Path):
         Data()
 
 
-def revision(position: int, old: int, new: int, rewards: tuple[float, float]) -> Revision:
+def revision(position: int, old: int, new: int, rewards: tuple[float, float | None]) -> Revision:
     before, after = rewards
-    return Revision(position, old, new, "?", "?", 0.5, 0.1, 0.2, before, after, after > before)
+    accepted = after is not None and after > before
+    return Revision(position, old, new, "?", "?", 0.5, 0.1, 0.2, before, after, accepted)
 
 
 def trace_row(*revisions: Revision, tokens: tuple[int, ...], base: str = "?") -> dict[str, Any]:
@@ -122,6 +123,7 @@ def test_rejected_revisions_are_counterfactuals_of_the_response(tmp_path: Path):
         revision(1, 5, 6, (1.0, 0.5)),
         revision(1, 5, 7, (1.0, 1.0)),
         revision(0, 4, 9, (1.0, -1.0)),
+        revision(0, 4, 8, (1.0, None)),  # the judge could not read it
         tokens=(4, 5, 0),
     )
     left = Counter[str]()

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import pytest
 from pipeline import lease as leases
 from pipeline.errors import LeaseError
 from pipeline.files import Folder
-from pipeline.lease import Lease, holder
+from pipeline.lease import Lease, held, holder
 
 HOLD = """
 import sys, time
@@ -89,6 +90,43 @@ def test_a_holder_that_stood_still_learns_that_it_lost(tmp_path, monkeypatch):
     assert not first.held()
     first.release()
     assert json.loads(folder.read("lease/00000002.json")) == taken
+
+
+def test_what_runs_under_a_lease_is_interrupted_when_another_takes_over(tmp_path):
+    folder = Folder(str(tmp_path))
+    reached = []
+
+    def work():
+        with held(folder, 0.4):
+            reached.append("start")
+            folder.write("lease/00000002.json", folder.read("lease/00000001.json"))
+            time.sleep(20)
+            reached.append("end")
+
+    with pytest.raises(LeaseError, match="was taken over by another driver"):
+        work()
+    assert reached == ["start"]
+    with pytest.raises(KeyboardInterrupt), held(Folder(str(tmp_path / "other")), 60):
+        raise KeyboardInterrupt
+    assert holder(Folder(str(tmp_path / "other"))) is None
+
+
+def test_a_lease_that_cannot_be_written_leaves_a_word_in_the_log(tmp_path, monkeypatch, caplog):
+    folder = Folder(str(tmp_path))
+    lease = Lease(folder, 0.2, lambda: None)
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def write(self, name, data):
+        raise full
+
+    monkeypatch.setattr(Folder, "write", write)
+    deadline = time.monotonic() + 10
+    while not caplog.records and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert f"{tmp_path}: the lease was not renewed: [Errno 28] No space" in caplog.text
+    lease.release()
+    assert f"{tmp_path}: the lease is deleted, not released: [Errno 28] No space" in caplog.text
+    assert holder(folder) is None
 
 
 def test_of_two_who_claim_at_once_at_most_one_holds(tmp_path):

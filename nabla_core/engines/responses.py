@@ -1,0 +1,86 @@
+"""A response under way, and the reading of what comes before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from transformers import DynamicCache
+
+from nabla_core.engines.memory import Memory, from_cache, left_mask
+from nabla_core.models import LanguageModel
+from nabla_core.requests import Rollout
+from nabla_core.types import Cost
+
+
+@dataclass(eq=False)
+class Row:
+    """A response under way: `tokens` so far, at most `limit` in all, and the next to be read."""
+
+    ticket: int
+    request: Rollout
+    tokens: list[int]
+    limit: int
+    given: int = 0
+    prefilled: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.given = len(self.tokens)
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        return self.request.context.lm
+
+    @property
+    def pending(self) -> int:
+        return self.tokens[-1] if self.tokens else self.prompt[-1]
+
+    @property
+    def history(self) -> int:
+        """How many tokens come before the pending one."""
+        return len(self.prompt) + len(self.tokens) - 1
+
+    @property
+    def read(self) -> tuple[int, ...]:
+        """The tokens before the pending one: those a memory must hold."""
+        return (*self.prompt, *self.tokens)[:-1]
+
+    @property
+    def cost(self) -> Cost:
+        """A forward pass is the reading of the prompt; the tokens after it are counted apart."""
+        generated = len(self.tokens) - self.given
+        return Cost(
+            rollouts=1,
+            generated_tokens=generated,
+            lm_forward=int(self.prefilled > 0),
+            token_passes=self.prefilled + generated,
+            flops=self.flops,
+            paper_calls=generated,
+            seconds=self.seconds,
+        )
+
+
+def read_histories(lm: LanguageModel, sequences: list[tuple[int, ...]]) -> list[Memory]:
+    """Keys and values of whole sequences, read as one left-padded batch."""
+    width = max(1, *(len(s) for s in sequences))
+    # A one-token prompt has nothing before its pending token: a padding column stands
+    # in for its empty history and is masked like any other.
+    ids = torch.tensor([[0] * (width - len(s)) + list(s) for s in sequences])
+    lengths = torch.tensor([len(s) for s in sequences])
+    mask = left_mask(lengths, width)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    device = lm.device
+    cache = DynamicCache()
+    lm.body(
+        input_ids=ids.to(device),
+        attention_mask=mask.to(device),
+        position_ids=positions.to(device),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    kv = from_cache(cache)
+    return [
+        Memory([t[i : i + 1, :, width - len(s) :] for t in kv], s) for i, s in enumerate(sequences)
+    ]

@@ -1,0 +1,127 @@
+"""LoRA for guides in training, through peft: adapters go in, plain weights come out.
+
+The only file that imports peft, and only where `optimise.lora` asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import nn
+
+from nabla_core.errors import ModelError
+from nabla_core.guides.settings import Lora, Optimise
+from nabla_core.guides.trainees import Trainee
+from pipeline.errors import ConfigError
+
+ADAPTER = "default"
+
+
+def require(lora: Lora) -> None:
+    """Raises ConfigError where adapters are asked for and peft is not installed."""
+    if lora.rank and find_spec("peft") is None:
+        raise ConfigError(
+            f"optimise.lora.rank={lora.rank} needs peft, which is not installed here: "
+            "pip install 'nabla-pipeline[train]', or optimise.lora.rank=0 for full weights"
+        )
+
+
+def adapt(optimise: Optimise, seed: int) -> Callable[[Trainee], None] | None:
+    """What puts the adapters of `optimise.lora` into a trainee; None where there are none.
+
+    It raises ConfigError where peft is missing, ModelError naming a target that fits nothing.
+    """
+    require(optimise.lora)
+    if not optimise.lora.rank:
+        return None
+
+    def put(trainee: Trainee) -> None:
+        from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415 - extra `train`
+
+        lora = optimise.lora
+        config = LoraConfig(
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=0.0,
+            target_modules=_targets(trainee, optimise),
+        )
+        torch.manual_seed(seed)  # every worker draws the same A
+        inject_adapter_in_model(config, trainee.model, ADAPTER)
+        trainee.output.requires_grad_(True)
+        trainee.model.eval()
+
+    return put
+
+
+@contextmanager
+def merged(trainee: Trainee) -> Iterator[None]:
+    """The trainee as a plain model meanwhile: adapters added to the weights and out of sight.
+
+    What is measured, saved and delivered is this. Afterwards the weights are bit for bit what
+    they were (subtracting would leave rounding errors behind), for which a copy of those
+    adapted is kept on the CPU.
+    """
+    with ExitStack() as stack:
+        for parent, name, layer in adapted(trainee.model):
+            stack.enter_context(_plain(parent, name, layer))
+        yield
+
+
+def adapted(model: nn.Module) -> list[tuple[nn.Module, str, Any]]:
+    """Every layer with an adapter: where it hangs, its name there, itself."""
+    return [
+        (parent, name, layer)
+        for parent in model.modules()
+        for name, layer in parent.named_children()
+        if ADAPTER in getattr(layer, "lora_A", ())
+    ]
+
+
+@contextmanager
+def _plain(parent: nn.Module, name: str, layer: Any) -> Iterator[None]:
+    base = layer.get_base_layer()
+    kept = base.weight.detach().to("cpu", copy=True)
+    with torch.no_grad():
+        base.weight.add_(layer.get_delta_weight(ADAPTER))
+    setattr(parent, name, base)
+    try:
+        yield
+    finally:
+        setattr(parent, name, layer)
+        with torch.no_grad():
+            base.weight.copy_(kept)
+
+
+def _targets(trainee: Trainee, optimise: Optimise) -> list[str]:
+    """Full names of the linear layers to adapt."""
+    body, output = trainee.model.base_model, trainee.output
+    frozen = {id(m) for layer in _frozen(body, optimise) for m in layer.modules()}
+    linear = {
+        name: module
+        for name, module in trainee.model.named_modules()
+        if isinstance(module, nn.Linear) and module is not output
+    }
+    wanted = optimise.lora.targets
+    kinds = {name.rpartition(".")[2] for name in linear}
+    for target in wanted:
+        if target not in kinds:
+            raise ModelError(
+                f"optimise.lora.targets: no linear layer is named {target!r}; there are "
+                + (", ".join(sorted(kinds)) or "none")
+            )
+    found = [
+        name
+        for name, module in linear.items()
+        if id(module) not in frozen and (not wanted or name.rpartition(".")[2] in wanted)
+    ]
+    if not found:
+        raise ModelError("optimise.lora: every layer that could have an adapter is frozen")
+    return found
+
+
+def _frozen(body: Any, optimise: Optimise) -> list[nn.Module]:
+    return list(body.layers[: optimise.frozen_layers]) if optimise.frozen_layers else []

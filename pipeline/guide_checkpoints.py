@@ -1,0 +1,106 @@
+"""Checkpoints of guide training: the guide as it would be delivered, and what training needs
+to go on. Knows nothing of Ray.
+
+    model/     a plain model: adapters merged, calibrated     state.pt   what was learned, AdamW
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nabla_core.guides.trainees import scaled
+from nabla_core.models import identify
+from pipeline.adapters import adapted, merged
+from pipeline.errors import RunError
+from pipeline.files import Folder
+from pipeline.guide_training import Course, calibration, measure
+
+MODEL, STATE, HISTORY = "model", "state.pt", "history.json"
+
+
+def keep(course: Course, lost: float, path: Path, before: dict[str, Any]) -> dict[str, Any]:
+    """Measure the course and leave a checkpoint of it in the folder `path`; returns what was
+    measured. The run folder's history grows with it; `before` is what was measured first."""
+    with merged(course.trainee), scaled(course.trainee, factor := calibration(course)):
+        metrics = {**measure(course), "loss": lost, "calibration": factor}
+        course.trainee.model.save_pretrained(path / MODEL)
+    course.tokenizer.save_pretrained(path / MODEL)
+    print(f"guide {metrics}", flush=True)
+    course.history.append(metrics)
+    state = {
+        "step": course.step,
+        "started_as": _start(course),
+        "learned": {name: p.detach() for name, p in _learned(course)},
+        "optimizer": course.optimizer.state_dict(),
+        "history": course.history,
+        "skipped": course.skipped,
+        "before": before,
+    }
+    torch.save(state, path / STATE)
+    told = {
+        "about": _about(course),
+        "measured": course.history,
+        "skipped": course.skipped,
+        **before,
+    }
+    Folder(course.config.run_dir).write(HISTORY, json.dumps(told, indent=2).encode())
+    return metrics
+
+
+def restore(course: Course, path: Path) -> dict[str, Any]:
+    """Set a fresh course to where a checkpoint left off; returns its `before`. Raises RunError
+    where the model that training starts from has changed since."""
+    state = torch.load(path / STATE, map_location=course.trainee.model.device, weights_only=True)
+    if state["started_as"] != _start(course):
+        raise RunError(
+            f"start.path {state['started_as']['name']} is another model now than at step "
+            f"{state['step']}, from which training would go on"
+        )
+    with torch.no_grad():
+        for name, parameter in _learned(course):
+            parameter.copy_(state["learned"][name])
+    course.optimizer.load_state_dict(state["optimizer"])
+    course.step, course.history = state["step"], state["history"]
+    course.skipped = state["skipped"]
+    before: dict[str, Any] = state["before"]
+    return before
+
+
+def _learned(course: Course) -> list[tuple[str, Any]]:
+    """The parameters that training changes; all others are those of `start.path`."""
+    named = course.trainee.model.named_parameters()
+    return [(name, parameter) for name, parameter in named if parameter.requires_grad]
+
+
+def _start(course: Course) -> dict[str, str]:
+    """Which model training started from."""
+    config = course.trainee.model.config
+    return asdict(identify(config.name_or_path, getattr(config, "_commit_hash", None)))
+
+
+def _about(course: Course) -> dict[str, Any]:
+    """What the card says of models and data."""
+    lora = course.config.optimise.lora
+    return {
+        "weights": {
+            "learned": sum(p.numel() for _, p in _learned(course)),
+            "method": f"LoRA of rank {lora.rank}, merged" if lora.rank else "full",
+            "adapted_layers": len(adapted(course.trainee.model)),
+        },
+        "lm": asdict(course.lm.identity),
+        "judge": asdict(course.judge.rm.identity),
+        "data": {
+            "sources": course.mixture.sources,
+            "left_out": dict(course.mixture.left_out),
+            "responses": len(course.train),
+            "held_out": len(course.held_out),
+            "counterfactuals": sum(
+                len(place.tokens) - 1 for e in course.train for place in e.places
+            ),
+        },
+    }

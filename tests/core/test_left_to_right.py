@@ -1,0 +1,361 @@
+"""What left to right proposes, against literal code for one position at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PhiConfig, PhiForCausalLM
+
+from nabla_core.config import DTO, Engine, NablaConfig, Objective, Sampling, Select
+from nabla_core.draws import uniform
+from nabla_core.engines import left_to_right
+from nabla_core.engines.base import Engines
+from nabla_core.requests import Context, Proposal, Propose, Sweep
+from tests.core.reference import KEY, Literal, changes, guide_of, proposed, rolled_out, serve
+from tests.core.tiny import Family, characters, greedy_search, one_hots, qwen2, reward_folder, save
+from tests.oracle.literal import rate, sample_token
+
+
+class OnePosition:
+    """Selection, optimisation and resampling of one position, a fresh gradient at every step."""
+
+    def __init__(self, literal: Literal, config: NablaConfig, banned: Tensor) -> None:
+        self.literal, self.config, self.banned = literal, config, banned
+
+    def states(self, context: Context, y: tuple[int, ...]) -> Tensor:
+        """The last hidden states `[T, D]` that predicted each token."""
+        ids = torch.tensor([[*context.lm, *y]])
+        with torch.no_grad():
+            hidden = self.literal.lm.base_model(input_ids=ids).last_hidden_state[0]
+        return hidden[len(context.lm) - 1 : -1]
+
+    def gradient(self, context: Context, y: tuple[int, ...], i: int, token: int) -> Tensor:
+        ahead = y[i + 1 :]
+        if self.config.anchor == "argmax":
+            head = self.literal.lm.get_output_embeddings()
+            logits = head(self.states(context, y)).masked_fill(self.banned, float("-inf"))
+            ahead = tuple(logits[i + 1 :].argmax(-1).tolist())
+        hard = (*y[:i], token, *ahead)
+        return self.literal.gradient(context, hard, self.config.objective)[i]
+
+    def propose(self, context: Context, y: tuple[int, ...], i: int) -> int | None:
+        """The token drawn for position i, None where it is not selected."""
+        select, dto = self.config.select, self.config.dto
+        head = self.literal.lm.get_output_embeddings()
+        state = self.states(context, y)[i]
+        latents = dto.variable == "latents"
+        x = (state if latents else head(state)).clone().requires_grad_()
+
+        def logits() -> Tensor:
+            return (head(x) if latents else x).masked_fill(self.banned, float("-inf"))
+
+        if logits().softmax(-1).max() > select.confidence_threshold:
+            return None
+        top = int(logits().argmax())
+        anchored = self.config.anchor == "rollout"
+        start = y[i] if anchored else top
+        g = self.gradient(context, y, i, start)[~self.banned]
+        g = g - g.mean() if select.norm == "centred" else g
+        if g.norm() < select.grad_threshold:
+            return None
+        adam = torch.optim.Adam([x], lr=dto.learning_rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda t: rate(dto, t))
+        for _ in range(dto.max_iters):
+            token = int(logits().argmax())
+            token = y[i] if anchored and token == top else token
+            g = self.gradient(context, y, i, token).masked_fill(self.banned, 0.0)
+            soft = logits().softmax(-1)
+            (x.grad,) = torch.autograd.grad((soft * g).sum(), x)
+            adam.step()
+            schedule.step()
+        return sample_token(logits().detach(), self.config.resample, uniform(KEY, i))
+
+
+def literal_changes(
+    family: Family, engines: Engines, contexts: Any, responses: Any, config: NablaConfig
+) -> list[list[tuple[int, int, int]]]:
+    literal = Literal(family, engines)
+    banned = torch.arange(len(literal.ids)) >= literal.vocabulary
+    one = OnePosition(literal, config, banned)
+    found = []
+    for context, response in zip(contexts, responses, strict=True):
+        y = response.tokens
+        drawn = [(i, y[i], one.propose(context, y, i)) for i in range(len(y))]
+        found.append([(i, a, b) for i, a, b in drawn if b not in (None, a)])
+    return found
+
+
+def dto(rate: float, **more: Any) -> DTO:
+    return DTO(learning_rate=rate, max_iters=6, **more)
+
+
+SETTINGS = {
+    "logits": greedy_search(dto=dto(0.5)),
+    "latents": greedy_search(dto=dto(0.3, variable="latents")),
+    "latents, argmax": greedy_search(
+        dto=dto(0.3, variable="latents", warmup_steps=2), anchor="argmax"
+    ),
+    "resampled": greedy_search(dto=dto(0.5), resample=Sampling(0.5, 0.9)),
+    "norm": greedy_search(select=Select(0.98, 0.0, 3.0), dto=dto(0.2)),
+    "centred norm": greedy_search(select=Select(0.98, 0.0, 3.0, norm="centred"), dto=dto(0.2)),
+    "likelihood": greedy_search(dto=dto(0.5), objective=Objective(0.5, 0.5), anchor="argmax"),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_left_to_right_proposals_equal_the_literal_ones(family: Family, name: str):
+    """On sampled rollouts, so that hard tokens are often not the argmax."""
+    config = SETTINGS[name]
+    engines = family.engines()
+    contexts, responses = rolled_out(engines, 3)
+    found = proposed(engines, contexts, responses, config)
+    expected = literal_changes(family, engines, contexts, responses, config)
+    assert [changes(p) for p in found] == expected
+    assert sum(map(len, expected)) > 3
+
+
+def test_latents_pass_through_a_head_with_a_bias(tmp_path: Path):
+    tokenizer = characters("0123456789+-*")
+    torch.manual_seed(0)
+    config = PhiConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        initializer_range=0.25,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+    )
+    model = PhiForCausalLM(config)
+    torch.nn.init.normal_(model.lm_head.bias, std=2.0)
+    lm = save(tmp_path / "lm", model, tokenizer)
+    rm = reward_folder(tmp_path / "rm", qwen2(len(tokenizer), num_labels=1), tokenizer, seed=1)
+    family = Family(lm, rm, rm)
+    engines = family.engines()
+    contexts, responses = rolled_out(engines, 4)
+    for name in ("logits", "latents"):
+        found = proposed(engines, contexts, responses, SETTINGS[name])
+        expected = literal_changes(family, engines, contexts, responses, SETTINGS[name])
+        assert [changes(p) for p in found] == expected, name
+
+
+def test_mirror_proposals_are_the_closed_form(family: Family):
+    eta = 0.8
+    config = greedy_search(dto=DTO(optimizer="mirror", eta=eta), resample=Sampling(0.7))
+    engines = family.engines()
+    literal = Literal(family, engines)
+    contexts, responses = rolled_out(engines, 4)
+    found = proposed(engines, contexts, responses, config)
+    for context, response, proposals in zip(contexts, responses, found, strict=True):
+        y = response.tokens
+        g = literal.gradient(context, y, config.objective)
+        with torch.no_grad():
+            log_p = literal.log_p(context, one_hots(y, len(literal.ids)))
+        expected = []
+        for i in range(len(y)):
+            if log_p[i].exp().max() > config.select.confidence_threshold:
+                continue
+            row = log_p[i].double() - eta * g[i]
+            row[literal.vocabulary :] = float("-inf")
+            b = sample_token(row, config.resample, uniform(KEY, i))
+            if b != y[i]:
+                expected.append((i, y[i], b))
+        assert changes(proposals) == expected
+
+
+def test_update_postfix_runs_a_candidate_once_for_each_before_it(plain: Family):
+    """In closed form: the n-th candidate's logits have moved n mirror steps."""
+    config = greedy_search(
+        dto=DTO(optimizer="mirror", eta=0.3, update_postfix=True),
+        resample=Sampling(0.7),
+        exact=False,
+    )
+    engines = plain.engines()
+    literal = Literal(plain, engines)
+    contexts, responses = rolled_out(engines, 4)
+    found = proposed(engines, contexts, responses, config)
+    moved = 0
+    for context, response, proposals in zip(contexts, responses, found, strict=True):
+        y = response.tokens
+        g = literal.gradient(context, y, config.objective)
+        with torch.no_grad():
+            log_p = literal.log_p(context, one_hots(y, len(literal.ids)))
+        expected, runs = [], 0
+        for i in range(len(y)):
+            if log_p[i].exp().max() > config.select.confidence_threshold:
+                continue
+            runs += 1
+            row = log_p[i].double() - 0.3 * runs * g[i]
+            row[literal.vocabulary :] = float("-inf")
+            b = sample_token(row, config.resample, uniform(KEY, i))
+            if b != y[i]:
+                expected.append((i, y[i], b))
+        assert changes(proposals) == expected
+        moved += len(expected) * (runs > 1)
+    assert moved
+
+
+def test_noise_changes_proposals_and_repeats(plain: Family):
+    """Gumbel noise is keyed by prompt and position: another key, other proposals."""
+    engines = plain.engines()
+    contexts, responses = rolled_out(engines, 4)
+    noisy = greedy_search(dto=dto(0.3, gumbel_noise=2.0), exact=False)
+    once, twice = (proposed(engines, contexts, responses, noisy) for _ in range(2))
+    plainly = proposed(engines, contexts, responses, greedy_search(dto=dto(0.3)))
+    assert once == twice
+    assert [changes(p) for p in once] != [changes(p) for p in plainly]
+
+
+def test_the_numbers_of_a_proposal(plain: Family):
+    engines = plain.engines()
+    literal = Literal(plain, engines)
+    contexts, responses = rolled_out(engines, 3)
+    config = greedy_search()
+    for context, response, proposals in zip(
+        contexts, responses, proposed(engines, contexts, responses, config), strict=True
+    ):
+        g = literal.gradient(context, response.tokens, config.objective)
+        with torch.no_grad():
+            p = literal.log_p(context, one_hots(response.tokens, 24)).exp()
+        assert proposals
+        for q in proposals:
+            row = g[q.position]
+            assert q.from_token == response.tokens[q.position]
+            assert q.confidence == pytest.approx(float(p[q.position].max()), rel=1e-4)
+            assert q.grad_norm == pytest.approx(float(row.norm()), rel=1e-3)
+            gain = float(row[q.from_token] - row[q.to_token])
+            assert q.predicted_gain == pytest.approx(gain, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("anchor", ["rollout", "argmax"])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_proposals_do_not_depend_on_how_many_are_asked_for(plain: Family, count: int, anchor: str):
+    engines = plain.engines()
+    contexts, responses = rolled_out(engines, 2)
+    config = greedy_search(anchor=anchor, dto=dto(0.5))
+    whole = proposed(engines, contexts, responses, config)
+    swept = serve(
+        engines, [Sweep(c, r, 0, config) for c, r in zip(contexts, responses, strict=True)]
+    )
+    for s, expected in zip(swept, whole, strict=True):
+        found: list[Proposal] = []
+        boundary = 0
+        while True:
+            (block,) = serve(engines, [Propose(s.gradients, boundary, count, KEY)])
+            found += block
+            if len(block) < count:
+                break
+            boundary = block[-1].position + 1
+        assert changes(found) == changes(expected)
+
+
+def test_without_flips_no_sweep_follows_the_first(plain: Family):
+    engines = plain.engines()
+    contexts, responses = rolled_out(engines, 1)
+    config = greedy_search(dto=DTO(learning_rate=1e-4), resample=Sampling(2.0))
+    (swept,) = serve(engines, [Sweep(contexts[0], responses[0], 0, config)])
+    engine = engines.serving(Propose)
+    engine.submit(0, Propose(swept.gradients, 0, 100, KEY))
+    ((_, reply),) = engine.step()
+    assert not isinstance(reply, Exception)
+    assert len(reply.value) > 1
+    assert (reply.cost.rm_backward, reply.cost.lm_forward, reply.cost.paper_calls) == (0, 0, 0)
+
+
+def test_flips_are_swept_once_lazily_and_booked(plain: Family):
+    engines = plain.engines()
+    engine = engines.serving(Propose)
+    contexts, responses = rolled_out(engines, 3)
+    config = greedy_search()
+
+    def ask(gradients: Any, count: int) -> Any:
+        engine.submit(0, Propose(gradients, 0, count, KEY))
+        ((_, reply),) = engine.step()
+        return reply
+
+    for context, response in zip(contexts, responses, strict=True):
+        (swept,) = serve(engines, [Sweep(context, response, 0, config)])
+        first = ask(swept.gradients, 1)
+        known = len(swept.gradients.slopes)
+        assert first.cost.rm_backward == first.cost.lm_backward == known - 1
+        assert first.cost.paper_calls == 4 * (known - 1)
+        again = ask(swept.gradients, 1)
+        assert again.value == first.value
+        assert again.cost.rm_backward == 0
+        rest = ask(swept.gradients, 1000)
+        assert len(swept.gradients.slopes) - known == rest.cost.rm_backward > 0
+
+
+@pytest.mark.parametrize("anchor", ["rollout", "argmax"])
+def test_extra_sweeps_do_not_depend_on_what_shares_the_batch(plain: Family, anchor: str):
+    """Rows that move at their last step need no gradient where they arrive."""
+    engines = plain.engines()
+    engine = engines.serving(Propose)
+    contexts, responses = rolled_out(engines, 6)
+    config = greedy_search(anchor=anchor, dto=DTO(learning_rate=1.0, min_lr_ratio=1.0, max_iters=2))
+    requests = [Sweep(c, r, 0, config) for c, r in zip(contexts, responses, strict=True)]
+
+    def costs(swept: list[Any]) -> list[tuple[int, int]]:
+        for n, s in enumerate(swept):
+            engine.submit(n, Propose(s.gradients, 0, 3, KEY))
+        replies = dict(engine.step())
+        return [(replies[n].cost.rm_backward, replies[n].cost.paper_calls) for n in replies]
+
+    together = costs(serve(engines, requests))
+    alone = [costs([s])[0] for s in serve(engines, requests)]
+    assert together == alone
+    assert sum(backward for backward, _ in alone) > 6
+
+
+def test_sweeps_of_flips_are_bounded_by_tokens(plain: Family, monkeypatch: pytest.MonkeyPatch):
+    engines = plain.engines(Engine(device="cpu", max_batch_tokens=40))
+    contexts, responses = rolled_out(engines, 6)
+    config = greedy_search(dto=dto(0.5))
+    swept = serve(
+        engines, [Sweep(c, r, 0, config) for c, r in zip(contexts, responses, strict=True)]
+    )
+    guide = guide_of(engines)
+    slopes = guide.slopes
+    batches: list[int] = []
+
+    def watched(tasks: Any, *others: Any) -> Any:
+        longest = max(len(t.context.lm) + len(t.tokens) for t in tasks)
+        batches.append(longest * len(tasks))
+        return slopes(tasks, *others)
+
+    monkeypatch.setattr(guide, "slopes", watched)
+    serve(engines, [Propose(s.gradients, 0, 3, KEY) for s in swept])
+    assert len(batches) > 3
+    assert max(batches) <= 40
+
+
+def test_states_of_bf16_models_are_fp32_and_small_steps_count(
+    plain: Family, monkeypatch: pytest.MonkeyPatch
+):
+    """In bf16 a step at the published rate is below the spacing of numbers."""
+    engines = plain.engines(Engine(device="cpu", dtype="bfloat16"))
+    assert guide_of(engines).lm.table.dtype == torch.bfloat16
+    moved: list[float] = []
+
+    def watched(rows: Any, g: Tensor, config: DTO, *, anchored: bool) -> Tensor:
+        before = rows.x.clone()
+        done = optimise(rows, g, config, anchored=anchored)
+        assert {t.dtype for t in (rows.x, rows.m, rows.v, g, rows.logits())} == {torch.float32}
+        moved.append(float((rows.x - before).abs().max()))
+        return done
+
+    optimise = left_to_right.optimise
+    monkeypatch.setattr(left_to_right, "optimise", watched)
+    for variable in ("logits", "latents"):
+        moved.clear()
+        contexts, responses = rolled_out(engines, 3)
+        proposed(engines, contexts, responses, greedy_search(dto=DTO(variable=variable)))
+        # Twenty steps at .01 falling to .001: Adam moves at most about their sum.
+        assert 0.05 < moved[0] < 0.13
