@@ -249,7 +249,8 @@ class Reward:
 
     The judge decides acceptance and is what traces store; the guide gives gradients, or is
     a folder of `jobs.train_guide` whose head predicts what tokens are worth.
-    Without a guide the judge plays both roles. `min_coverage` is the share of the LM's
+    Of embedded guides there is one of each kind: "embedded" has a gradient, "embedded-head" is a
+    head. Without a guide the judge plays both roles. `min_coverage` is the share of the LM's
     vocabulary that a reward model must know for its gradients to be used.
     """
 

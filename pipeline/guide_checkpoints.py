@@ -92,8 +92,10 @@ def _about(course: Course) -> dict[str, Any]:
             "method": f"LoRA of rank {lora.rank}, merged" if lora.rank else "full",
             "adapted_layers": len(adapted(course.trainee.model)),
         },
-        "lm": asdict(course.lm.identity),
-        "judge": asdict(course.judge.rm.identity),
+        # Embedded models are named so, not by where they lie on this machine.
+        "lm": {**asdict(course.lm.identity), "name": course.config.lm.path},
+        "judge": {**asdict(course.judge.rm.identity), "name": course.config.reward.judge},
+        "teacher": course.config.teacher.path,
         "data": {
             "sources": course.mixture.sources,
             "left_out": dict(course.mixture.left_out),

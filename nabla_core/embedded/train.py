@@ -1,9 +1,10 @@
-"""Make the embedded models again: converged LM, LM, judge; and gold-aligned guides.
+"""Make the embedded models again: converged LM, LM, judge, aligned guide, guide.
 
     python -m nabla_core.embedded.train --out DIR
 
-The shipped guide owes nothing to gold: jobs.counterfactuals and jobs.train_guide make it from
-the LM and the judge. `aligned` and `gold` are what it is compared with.
+`guide` is gold-aligned: what a gradient can be that was taught the task itself. The default
+search is guided by `head`, which owes nothing to answers; jobs.counterfactuals and
+jobs.train_guide make it from the LM and the judge (configs/train_head_embedded.yaml).
 
 A stage whose folder in `--out` is finished is not repeated, so an interrupted run goes on
 where it stopped; give a new folder to start over. Seeded, and repeatable on one machine for
@@ -59,7 +60,7 @@ class Recipe:
         reward = Qwen2ForSequenceClassification
         judge = self.stage("judge", reward, lambda: self.judge(lm, converged))
         aligned = self.stage("aligned", reward, lambda: self.aligned(lm, judge))
-        self.stage("gold", reward, lambda: self.gold(lm, aligned))
+        self.stage("guide", reward, lambda: self.guide(lm, aligned))
 
     def stage(
         self, name: str, kind: Any, make: Callable[[], tuple[PreTrainedModel, dict[str, Any]]]
@@ -154,7 +155,7 @@ class Recipe:
             **self.figures("aligned", guide, lm),
         }
 
-    def gold(
+    def guide(
         self, lm: Qwen2ForCausalLM, aligned: Qwen2ForSequenceClassification
     ) -> tuple[PreTrainedModel, dict[str, Any]]:
         """The gold-aligned guide."""
@@ -164,7 +165,7 @@ class Recipe:
             seed=self.seed,
             steps=CALIBRATE_STEPS,
             device=self.device,
-            say=lambda text: self.say("gold", text),
+            say=lambda text: self.say("guide", text),
         )
         return guide, {
             "taught": (
@@ -173,7 +174,7 @@ class Recipe:
                 "right token by the task's arithmetic; its score is held to nothing"
             ),
             "steps": ALIGN_STEPS + CALIBRATE_STEPS,
-            **self.figures("gold", guide, lm),
+            **self.figures("guide", guide, lm),
         }
 
     def figures(

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from nabla_core.embedded import tokenizer
 
-Role = Literal["lm", "judge", "guide"]
+Role = Literal["lm", "judge", "guide", "head"]
 ROOT = Path(__file__).parent / "weights"
 
 

@@ -38,10 +38,10 @@ def load_engines(
 ) -> Engines:
     """Load the models named and build the engines of one process.
 
-    Without `reward` the embedded pair is used: the plain reward model judges, the aligned
-    one guides. A guide that is a head (`engines.head`) is known by its folder. Raises
-    ModelError (naming the folder or hub id) where a model cannot be used, VocabularyError
-    where a reward model knows too few of the LM's tokens.
+    Without `reward` the embedded pair is used: the plain reward model judges, the one whose
+    gradient was trained guides. A guide that is a head (`engines.head`) is known by its folder;
+    the embedded one is "embedded-head". Raises ModelError (naming the folder or hub id) where a
+    model cannot be used, VocabularyError where a reward model knows too few of the LM's tokens.
     """
     lm = LM(lm) if isinstance(lm, str) else lm
     reward = reward or Reward(judge="embedded", guide="embedded")
@@ -62,7 +62,8 @@ def load_engines(
         reward.judge_revision,
     ):
         return build_engines(language, judge, judge, engine)
-    path = _path(reward.guide, "guide")
+    embedded_head = reward.guide == "embedded-head"
+    path = str(folder("head")) if embedded_head else _path(reward.guide, "guide")
     if kind_of(path, reward.guide_revision) == "gradient":
         guide = reader(reward.guide, "guide", reward.guide_revision)
         return build_engines(language, judge, guide, engine)

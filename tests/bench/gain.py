@@ -7,8 +7,8 @@ Accuracy is the last digit, trace every step right, with 95 % intervals over pro
 arms run under three seeds (best of 32 and 64 under one); differences are paired by prompt.
 Settings were chosen on validation prompts of the shipped models, for every arm that has any,
 and hold for all models. `--models` are folders with lm, judge, guide and aligned each (one a
-training seed: `python -m nabla_core.embedded.train --seed 1 --out DIR`); without it the
-shipped ones.
+training seed: `python -m nabla_core.embedded.train --seed 1 --out DIR`) and head (the guide of
+configs/train_head_embedded.yaml for those models); without it the shipped ones.
 The last line is one JSON object: figures of the default method with the first models, and
 the same by models where there are several.
 """
@@ -43,7 +43,7 @@ from tests.bench.variants import second_order, two_at_once
 ETA, STOP, TRUST = 1.0, -3.0, 2.0
 NULL_STOP, NULL_TRUST = -4.0, 2.0
 ADAM_RATE = 1.0
-DEFAULT = "ranked, guide + judge (default)"
+DEFAULT = "ranked, gold-free head + judge (default)"
 SEEDS = (0, 1, 2)
 
 
@@ -82,7 +82,8 @@ def arms() -> list[Arm]:
         Arm("ranked, nucleus .99", narrow, guide="guide"),
         Arm("ranked, two positions at once", default, guide="guide", order=two_at_once),
         Arm("ranked, second-order gains", default, guide="guide", order=second_order),
-        Arm(DEFAULT, default, guide="guide"),
+        Arm("ranked, gold-aligned gradient + judge", default, guide="guide"),
+        Arm(DEFAULT, default, guide="head"),
     ]
 
 

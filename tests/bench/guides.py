@@ -1,12 +1,12 @@
 """Guides side by side: what each is worth to the search, and what it costs.
 
-    python -m tests.bench.guides --guide gold_free=runs/guide-embedded/guide \\
+    python -m tests.bench.guides --guide gold_free=runs/head-embedded/guide \\
         [--guide head_judge=DIR ...] [--lm tuned=DIR ...] [--models DIR] [--prompts 2000]
         [--tune 300] [--rollouts 8 4 2] [--batch 256]
 
 Ranked proposals under the judge, on unseen prompts of the embedded task: no gradient (null), the
-judge's own gradient, the gold-aligned guide where `--models` has one, and every `--guide`
-NAME=FOLDER of jobs.train_guide, of either kind. `--lm` NAME=FOLDER are LMs of their own, greedy
+judge's own gradient, the gold-aligned guide, and every `--guide` NAME=FOLDER of
+jobs.train_guide, of either kind. `--lm` NAME=FOLDER are LMs of their own, greedy
 and under the null arm. `--models` is a folder of nabla_core.embedded.train; without it the
 shipped models.
 
@@ -64,8 +64,7 @@ def main() -> None:
     quiet()
     guides = dict(pair.split("=", 1) for pair in options.guide)
     lms = dict(pair.split("=", 1) for pair in options.lm)
-    if (options.models / "gold").is_dir():
-        guides = {"gold": str(options.models / "gold"), **guides}
+    guides = {"gold": str(options.models / "guide"), **guides}
     guides = {"judge": str(options.models / "judge"), **guides}
     unseen = task.prompts(options.prompts, seed=0, split="test")
     validation = task.prompts(options.tune, seed=0, split="validation")

@@ -13,6 +13,16 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from nabla_core import (
+    Engine,
+    NablaConfig,
+    Ranked,
+    Reward,
+    Sampling,
+    drive,
+    load_engines,
+    nabla,
+)
 from nabla_core.embedded import (
     corpus,
     measure,
@@ -54,13 +64,39 @@ def test_reward_models_load(role: Role):
 @pytest.mark.parametrize("role", get_args(Role))
 def test_cards_say_what_was_taught(role: Role):
     card = json.loads((folder(role) / "card.json").read_text())
-    assert card["taught"]
-    assert card["steps"] > 0
     assert "seed" in card
+    if role != "head":
+        assert card["taught"]
+        assert card["steps"] > 0
+    else:  # made by jobs.train_guide, from what the judge says alone
+        assert card["data"]["counterfactuals"] > 0
+        assert [s["scorers"] for s in card["data"]["sources"]] == [["judge"]]
+        assert (card["lm"]["name"], card["judge"]["name"]) == ("embedded", "embedded")
+
+
+def test_the_head_was_trained_for_the_lm_and_the_judge_that_lie_beside_it():
+    card = json.loads((folder("head") / "card.json").read_text())
+    found = load_engines("embedded", Reward("embedded", guide="embedded-head")).identities
+    assert card["lm"]["revision"] == found["lm"].revision
+    assert card["judge"]["revision"] == found["judge"].revision
+
+
+def test_the_head_finds_more_right_answers_than_the_same_search_without_it():
+    asked = prompts(200, seed=0, split="validation")
+
+    def right(eta: float, stop: float, guide: str | None) -> int:
+        engines = load_engines("embedded", Reward("embedded", guide=guide), Engine(max_batch=128))
+        ranked = Ranked(eta=eta, stop=stop, trust=2.0)
+        config = NablaConfig(proposals="ranked", ranked=ranked, rollout=Sampling(temperature=0))
+        flows = (nabla(p, config, max_tokens=20) for p in asked)
+        made = drive(flows, engines, in_flight=400)
+        return sum(task.grade(t.prompt_text, t.text).answer for t in made)
+
+    assert right(1.0, -3.0, "embedded-head") > right(0.0, -4.0, None) + 8
 
 
 def test_unknown_role_is_refused():
-    with pytest.raises(ValueError, match="lm, judge, guide"):
+    with pytest.raises(ValueError, match="lm, judge, guide, head"):
         folder("policy")  # type: ignore[arg-type]
 
 
