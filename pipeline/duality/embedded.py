@@ -8,7 +8,7 @@ reward, an interval for their KL, and accuracy, because a reward can be hacked.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -29,9 +29,11 @@ from nabla_core import (
     mh,
     nabla,
 )
+from nabla_core.dto import learning_rate
 from nabla_core.embedded import task
 from nabla_core.engines.base import Engines
 from nabla_core.requests import Flow
+from nabla_core.types import Trace
 from pipeline.duality.estimators import (
     LEAST_ESS,
     Bounds,
@@ -49,18 +51,20 @@ from pipeline.duality.policies import best_of_n_bound
 
 OWN = Sampling(temperature=1.0)
 ENGINE_BATCH = 256
-AGREES = 4.0
+AGREES, SETTLED = 4.0, 3.0
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """`prompts` test prompts; `reference` samples of the LM to each; `draws` responses of
-    every other arm; `steps` of method mh."""
+    """`prompts` test prompts a seed; `reference` samples of the LM to each; `draws` responses of
+    searches; `chains` of method mh, `steps` each. RL policies are trained once, with the first
+    of the seeds, and measured on every seed's prompts."""
 
     betas: tuple[float, ...] = (4.0, 2.0, 1.0)
     prompts: int = 12
     reference: int = 4096
     draws: int = 32
+    chains: int = 64
     steps: int = 40
     rloo: Rloo = field(default_factory=Rloo)
 
@@ -71,17 +75,17 @@ class Embedded:
             )
 
 
-Trained = Callable[[float], Mapping[str, Tensor]]
+Weights = Mapping[str, Tensor]
 
 
-def train(settings: Embedded, beta: float, seed: int) -> Mapping[str, Tensor]:
+def train(settings: Rloo, beta: float, seed: int) -> Weights:
     """The weights of an RL policy."""
     laboratory = Laboratory([])
-    return rloo(laboratory.lm, laboratory.judge, beta, settings.rloo, seed=seed).state_dict()
+    return rloo(laboratory.lm, laboratory.judge, beta, settings, seed=seed).state_dict()
 
 
-def run(settings: Embedded, seed: int, trained: Trained) -> Book:
-    """Every arm on the same prompts; `trained(beta)` gives the weights of RL policies."""
+def run(settings: Embedded, seed: int, trained: Sequence[Weights]) -> Book:
+    """Every arm on the prompts of a seed; `trained` are RL policies, one a beta."""
     book = Book("embedded")
     laboratory = Laboratory(task.prompts(settings.prompts, seed=seed, split="test"))
     generator = torch.Generator().manual_seed(seed)
@@ -91,16 +95,19 @@ def run(settings: Embedded, seed: int, trained: Trained) -> Book:
     plane = Plane(book, reference.reward, optima, seed)
     plane.frontier()
     _density(plane, "reference LM", reference)
-    for beta in settings.betas:
-        policy = laboratory.policy(trained(beta))
-        _density(plane, f"RLOO, beta {beta:g}", laboratory.sample(policy, 512, generator))
+    _reach(plane, laboratory, reference)
+    for beta, weights in zip(settings.betas, trained, strict=True):
+        policy = laboratory.policy(weights)
+        arm = f"RLOO, {settings.rloo.steps} steps, beta {beta:g}"
+        _density(plane, arm, laboratory.sample(policy, 512, generator))
     for n in (4, 16, 64):
         _best_of_n(plane, reference, n)
     engines = load_engines("embedded", engine=Engine(max_batch=ENGINE_BATCH))
     for name, config in searches().items():
         draws = 1 if config.rollout.temperature == 0 else settings.draws
         method = partial(nabla, config=config, seed=seed, max_tokens=MAX_TOKENS)
-        _sampler(plane, name, reference, _drawn(laboratory, engines, method, draws))
+        sample, _ = _drawn(laboratory, engines, method, draws)
+        _sampler(plane, name, reference, sample)
     _exact_sampler(plane, laboratory, engines, settings, reference)
     return book
 
@@ -168,17 +175,28 @@ def _best_of_n(plane: Plane, reference: Sample, n: int) -> None:
     plane.between(f"best of {n}", Bounds(low, best_of_n_bound(n)), numbers)
 
 
+def _reach(plane: Plane, laboratory: Laboratory, reference: Sample) -> None:
+    """How many tokens DTO at the published settings can change at all: Adam moves a logit by
+    about the sum of its rates, so two logits must be within twice that."""
+    config = DTO()
+    reach = 2 * float(learning_rate(config, torch.arange(config.max_iters)).sum())
+    margins = laboratory.margins(reference.responses[:, :64])
+    share = float((margins <= reach).double().mean())
+    plane.book.report("share of tokens within reach", "DTO published", plane.seed, share)
+
+
 def _drawn(
     laboratory: Laboratory, engines: Engines, method: Callable[[Prompt], Flow], count: int
-) -> Sample:
-    """`count` responses of a method of the product to every prompt."""
+) -> tuple[Sample, list[list[Trace]]]:
+    """`count` responses of a method of the product to every prompt, and their traces."""
     index = {p.id: i for i, p in enumerate(laboratory.prompts)}
     flows = (method(replace(p, sample=s)) for p in laboratory.prompts for s in range(count))
-    found: dict[tuple[int, int], tuple[int, ...]] = {}
+    found: dict[tuple[int, int], Trace] = {}
     for trace in drive(flows, engines, in_flight=3 * ENGINE_BATCH):
-        found[index[trace.prompt_id], trace.sample] = trace.tokens
-    ordered = [found[i, s] for i in range(len(index)) for s in range(count)]
-    return laboratory.measured(padded(ordered).reshape(len(index), count, MAX_TOKENS))
+        found[index[trace.prompt_id], trace.sample] = trace
+    traces = [[found[i, s] for s in range(count)] for i in range(len(index))]
+    tokens = padded([trace.tokens for row in traces for trace in row])
+    return laboratory.measured(tokens.reshape(len(index), count, MAX_TOKENS)), traces
 
 
 def _exact_sampler(
@@ -188,35 +206,57 @@ def _exact_sampler(
     settings: Embedded,
     reference: Sample,
 ) -> None:
-    """`decoding.method: mh` against importance sampling, on the prompts where that may speak."""
+    """`decoding.method: mh` against importance sampling, on the prompts where that may speak.
+
+    A positive check where the chains have settled, by a rule that does not look at importance
+    sampling: E[r] after half of the steps and after all, of the same chains, are within
+    `SETTLED` standard errors. At the largest beta they must have.
+    """
+    check = "E[r] against importance sampling, standard errors apart"
+    first, wrong = settings.betas[:2]
     samples: dict[float, Sample] = {}
     for beta in settings.betas:
         method = partial(
             mh, config=MH(beta=beta, steps=settings.steps), seed=plane.seed, max_tokens=MAX_TOKENS
         )
-        samples[beta] = _drawn(laboratory, engines, method, settings.draws)
-        _sampler(plane, f"method mh, beta {beta:g}", reference, samples[beta])
-    check = "E[r] against importance sampling, standard errors apart"
-    first, wrong = settings.betas[:2]
-    for beta, sample in samples.items():
+        samples[beta], traces = _drawn(laboratory, engines, method, settings.chains)
         arm = f"method mh, beta {beta:g}"
+        _sampler(plane, arm, reference, samples[beta])
         found = plane.optima[beta]
         usable = int(found.estimable.sum())
         plane.book.report("prompts compared with importance sampling", arm, plane.seed, usable)
+        drift = drifted(traces)
+        name = "E[r] after half of the steps and after all, standard errors apart"
+        enter = plane.book.positive if beta == first else plane.book.report
+        enter(name, arm, plane.seed, drift, SETTLED)
         if usable * 2 < len(found.ess):
             least = float(found.ess.min())
             plane.book.not_estimable(check, arm, plane.seed, least, LEAST_ESS)
             continue
-        # A chain of so many steps is near pi* where beta is large; how near elsewhere is told.
-        enter = plane.book.positive if beta == first else plane.book.report
-        enter(check, arm, plane.seed, apart(sample.reward, found), AGREES)
+        judged = beta == first or drift <= SETTLED
+        enter = plane.book.positive if judged else plane.book.report
+        enter(check, arm, plane.seed, apart(samples[beta].reward, found), AGREES)
     truth = plane.optima[first]
     controls = {
         f"method mh, beta {wrong:g} taken for {first:g}": samples[wrong].reward,
-        f"reference LM taken for pi*, beta {first:g}": reference.reward[:, : settings.draws],
+        f"reference LM taken for pi*, beta {first:g}": reference.reward[:, : settings.chains],
     }
     for arm, rewards in controls.items():
         plane.book.control(check, arm, plane.seed, apart(rewards, truth), AGREES)
+
+
+def drifted(traces: list[list[Trace]]) -> float:
+    """How far E[r] of chains moved in the second half of their steps, in standard errors of
+    the paired difference, prompt by prompt."""
+    moved = torch.tensor([[second_half(t) for t in row] for row in traces], dtype=torch.float64)
+    change = mean_over_prompts(moved)
+    return abs(change.value) / change.error if change.error else 0.0
+
+
+def second_half(chain: Trace) -> float:
+    """The reward of a chain's end minus that after half of its steps."""
+    path = [r.reward_after if r.accepted else r.reward_before for r in chain.revisions]
+    return path[-1] - path[(len(path) - 1) // 2]
 
 
 def apart(rewards: Tensor, found: Optimum) -> float:
