@@ -135,7 +135,7 @@ class Rloo:
     three prompts at rate 3e-4), with 256 x 4 it rose at the same rate (.25 to .77 on sixty).
     """
 
-    steps: int = 80
+    steps: int = 40
     prompts: int = 128
     group: int = 4
     rate: float = 3e-4

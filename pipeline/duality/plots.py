@@ -29,38 +29,42 @@ Plot = tuple[str, Callable[[Book], Any]]
 _PLOTS: dict[str, dict[str, Plot]] = {
     "continuous": {
         "density-paths": (
-            "Laws in 1-D. Noisy descent on samples (filled) follows the policy's flow (line) at "
-            "every time; without noise (outline) the law collapses onto the modes.",
+            "Laws in 1-D, first seed. Noisy descent on samples (filled) follows the policy's flow "
+            "(line) at every time; without noise (outline, peaks cut off) the law collapses onto "
+            "the modes.",
             plots_continuous.paths,
         ),
         "continuous-plane": (
             "Reward against KL in 1-D. Natural gradient moves along the frontier; the Wasserstein "
-            "flow, which noisy descent follows, reaches it only at its end.",
+            "flow, which noisy descent follows, lies below it until its end.",
             plots_continuous.plane,
         ),
         "convergence-rates": (
-            "How fast the errors fall, with the expected orders.",
+            "How fast the errors fall at t = 1; dashed, the expected order.",
             plots_continuous.rates,
         ),
     },
     "tokens": {
         "token-plane": (
-            "Reward against KL on enumerated responses, first seed. Exact chains and RL lie on "
-            "the frontier; best-of-N, DTO and nabla decoding below it.",
+            "Reward against KL on enumerated responses, first seed. Chains with Metropolis and RL "
+            "lie on the frontier; best-of-N, DTO and nabla decoding below it.",
             plots_tokens.plane,
         ),
-        "chains": (
-            "Distance to pi* by steps, first seed. Dashed: controls, which must not arrive.",
-            plots_tokens.chains,
+        "token-strips": (
+            "Every arm in every seed, one dot each: how far below the frontier, and how far from "
+            "the nearest pi*_beta.",
+            plots_tokens.strips,
         ),
-        "total-variation": (
-            "How far each law is from the nearest pi*_beta.",
-            plots_tokens.variation,
+        "chains": (
+            "Distance to pi* by steps, first seed. Dashed: controls, which must not arrive and "
+            "are followed for a quarter of the steps.",
+            plots_tokens.chains,
         ),
     },
     "embedded": {
         "language-plane": (
-            "The embedded LM: reward against KL, and against accuracy (95 % intervals).",
+            "The embedded LM: reward against KL, and against accuracy; means over seeds with "
+            "95 % intervals. RLOO has not converged.",
             plots_language.plane,
         ),
     },

@@ -9,7 +9,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from pipeline.duality.findings import Book
 
@@ -17,6 +17,7 @@ COLOURS = ("#0b6e99", "#c44e31", "#4a8f3c", "#8a5fb0", "#b58900", "#444444", "#d
 
 
 def paths(book: Book) -> Any:
+    """Densities on the line at four times, the first seed's particles."""
     drawn = book.figures["paths"]
     axis, cell = drawn["axis"].numpy(), drawn["cell"]
     figure, panels = plt.subplots(1, 4, figsize=(13, 3.1), sharey=True)
@@ -55,22 +56,27 @@ def paths(book: Book) -> Any:
 
 
 def plane(book: Book) -> Any:
+    """Paths of two flows of the policy, the same J and start."""
     found = book.figures["plane"]
     figure, panel = plt.subplots(figsize=(6, 4))
     panel.plot(*zip(*found["frontier"], strict=True), color="black", label="frontier (all pi*)")
+    times = book.figures["paths"]["times"]
     for name, colour, mark in (
-        ("natural gradient", COLOURS[2], "o-"),
+        ("natural gradient", COLOURS[2], "o"),
         ("Wasserstein flow", COLOURS[0], "s-"),
     ):
-        panel.plot(
-            *zip(*found[name], strict=True), mark, color=colour, label=f"{name}, t = .1 to 3"
-        )
-    panel.set(xlabel="KL to the reference (nats)", ylabel="E[r]", xlim=(-0.02, 1.0))
+        panel.plot(*zip(*found[name], strict=True), mark, color=colour, label=name)
+        for time, point in zip(times, found[name], strict=True):
+            panel.annotate(
+                f"t={time:g}", point, xytext=(6, -11), textcoords="offset points", fontsize=7
+            )
+    panel.set(xlabel="KL to the reference, nats", ylabel="E[r]", xlim=(-0.02, 1.0))
     panel.legend(frameon=False)
     return figure
 
 
 def rates(book: Book) -> Any:
+    """Errors in the step, in N and of the quantile policy, with guides of the expected order."""
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.4))
     steps, orders = book.figures["step rate"]
     for colour, (name, errors) in zip(COLOURS, orders.items(), strict=False):
@@ -86,10 +92,12 @@ def rates(book: Book) -> Any:
     right.loglog(counts, errors, "o-", color=COLOURS[2], label="quantile policy")
     _guide(right, counts, errors, -1, "order -1")
     right.set(xlabel="quantiles", ylabel="W1 to Fokker-Planck", title="error of the policy")
-    for panel in (left, middle, right):
+    for panel, ticks in ((left, steps), (middle, sizes), (right, counts)):
+        panel.set_xticks(ticks, [f"{v:g}" for v in ticks])
         panel.legend(frameon=False, fontsize=8)
-        for axis in (panel.xaxis, panel.yaxis):
-            axis.set_minor_formatter(NullFormatter())
+        panel.minorticks_off()
+        panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     figure.tight_layout()
     return figure
 
