@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.duality.estimators import LEAST_ESS, Bounds, Estimate, Optimum, kl_bounds
 from pipeline.duality.findings import Book
+from pipeline.duality.placement import GAP
 
 # Betas that bound the KL of samplers from below, beside those asked for.
 LADDER = (16.0, 8.0, 6.0, 4.0, 3.0)
@@ -86,7 +87,7 @@ class Plane:
             if left <= divergence.value <= right:
                 share = (divergence.value - left) / (right - left)
                 gap = low + share * (high - low) - reward.value
-                self._report("gap to the frontier", arm, gap)
+                self.book.report("gap to the frontier", arm, self.seed, gap, GAP)
                 self._report("gap to the frontier, half of the 95 % interval", arm, reward.half)
                 return
         worst = min(self.optima.values(), key=lambda o: float(o.ess.min()))

@@ -55,14 +55,14 @@ def released_laws(book: Book, here: World, seed: int) -> None:
         moved = float(target.reference[descent.goes != torch.arange(STATES)].sum())
         book.report("share of responses changed", arm, seed, moved)
         if config.optimizer == "adam":
-            _reach(book, here, arm, seed, descent)
+            reach(book, here, arm, seed, descent)
         describe(book, target, arm, seed, law, beta)
     for name, nabla_config, beta in released():
         law = decoding_law(here, nabla_config)
         describe(book, target, f"nabla decoding, {name}", seed, law, beta)
 
 
-def _reach(book: Book, here: World, arm: str, seed: int, descent: Descent) -> None:
+def reach(book: Book, here: World, arm: str, seed: int, descent: Descent) -> None:
     """Adam moves a logit by about the sum of its rates, however small the gradient. So the
     argmax can leave where two logits are within twice that, and nowhere else."""
     mass = here.target.reference[:, None] / descent.margin.size(1)

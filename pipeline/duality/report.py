@@ -114,20 +114,20 @@ def _arms(part: str, findings: list[Finding], columns: dict[str, tuple[str, ...]
     for arm in dict.fromkeys(f.arm for f in findings):
         cells = []
         for checks in columns.values():
+            found = _cell([groups[arm, c] for c in checks if (arm, c) in groups])
             if any((arm, check) in refused for check in checks):
-                cells.append("not estimable")
-                continue
-            cells.append(_cell([groups[arm, c] for c in checks if (arm, c) in groups]))
+                found = f"{found} (elsewhere not estimable)" if found else "not estimable"
+            cells.append(found)
         if any(cells):
             rows.append([arm, *cells])
     return Table(f"Part {part}: where every arm falls", ["arm", *columns], rows)
 
 
 def _cell(values: list[list[float]]) -> str:
-    """One check: its spread over seeds. Two of one seed: value ± half."""
+    """A check: its spread over seeds. Of one seed with a half beside it: value ± half."""
     if not values:
         return ""
-    if len(values) == 1:
+    if len(values) == 1 or len(values[0]) > 1:
         return str(Spread.of(values[0]))
     return f"{values[0][0]:.3f} ± {values[1][0]:.3f}"
 
