@@ -61,17 +61,17 @@ def plane(book: Book) -> Any:
     figure, panel = plt.subplots(figsize=(6, 4))
     panel.plot(*zip(*found["frontier"], strict=True), color="black", label="frontier (all pi*)")
     times = book.figures["paths"]["times"]
-    for name, colour, mark in (
-        ("natural gradient", COLOURS[2], "o"),
-        ("Wasserstein flow", COLOURS[0], "s-"),
+    for name, colour, mark, beside in (
+        ("natural gradient", COLOURS[2], "o", (-28, 6)),
+        ("Wasserstein flow", COLOURS[0], "s-", (6, -11)),
     ):
         panel.plot(*zip(*found[name], strict=True), mark, color=colour, label=name)
-        for time, point in zip(times, found[name], strict=True):
+        for time, point in list(zip(times, found[name], strict=True))[1:]:
             panel.annotate(
-                f"t={time:g}", point, xytext=(6, -11), textcoords="offset points", fontsize=7
+                f"t={time:g}", point, xytext=beside, textcoords="offset points", fontsize=7
             )
     panel.set(xlabel="KL to the reference, nats", ylabel="E[r]", xlim=(-0.02, 1.0))
-    panel.legend(frameon=False)
+    panel.legend(frameon=False, loc="lower right")
     return figure
 
 

@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from pipeline.duality.findings import Book, Spread
+from pipeline.duality.plane import above
 from pipeline.duality.plots_continuous import COLOURS
 
 KL, LOW, HIGH = (
@@ -20,14 +21,18 @@ KL, LOW, HIGH = (
 
 
 def plane(book: Book) -> Any:
-    """Reward against KL, and against accuracy; means over seeds with 95 % intervals."""
+    """Reward against KL, and against accuracy, both above the reference's on the same prompts;
+    means over seeds with 95 % intervals."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6), sharey=True)
     left.set_xscale("function", functions=(_root, _square))
     _frontier(left, book)
     arms = [a for a in dict.fromkeys(f.arm for f in book.findings) if not a.startswith("pi*")]
-    drawn = [arm for arm in arms if _number(book, arm, "E[r]") is not None]
+    drawn = [arm for arm in arms if _number(book, arm, "E[r]", over=True) is not None]
     for k, arm in enumerate(drawn):
-        reward, accuracy = _number(book, arm, "E[r]"), _number(book, arm, "accuracy")
+        reward, accuracy = (
+            _number(book, arm, "E[r]", over=True),
+            _number(book, arm, "accuracy", over=True),
+        )
         assert reward is not None
         look = {
             "color": COLOURS[k % len(COLOURS)],
@@ -56,11 +61,11 @@ def plane(book: Book) -> Any:
     left.set_xlim(left=0)
     left.set(
         xlabel="KL to the reference, nats (square-root scale)",
-        ylabel="E[r], judge",
+        ylabel="E[r] (judge) above the reference's",
         xticks=[0, 0.1, 0.5, 1, 2, 3, 4],
         title="filled: KL known; hollow: it lies on the bar",
     )
-    right.set(xlabel="accuracy of the final answer")
+    right.set(xlabel="accuracy of the final answer above the reference's")
     for panel in (left, right):
         panel.grid(alpha=0.3)
     figure.legend(loc="center left", bbox_to_anchor=(0.91, 0.5), frameon=False, fontsize=8)
@@ -72,7 +77,7 @@ def _frontier(panel: Any, book: Book) -> None:
     refused = {f.arm for f in book.findings if f.verdict == "not estimable"}
     points = []
     for arm in dict.fromkeys(f.arm for f in book.findings if f.arm.startswith("pi*")):
-        divergence, reward = _number(book, arm, KL), _number(book, arm, "E[r]")
+        divergence, reward = _number(book, arm, KL), _number(book, arm, "E[r]", over=True)
         if arm not in refused and divergence and reward:
             points.append((divergence, reward))
     if points:
@@ -89,9 +94,11 @@ def _frontier(panel: Any, book: Book) -> None:
         )
 
 
-def _number(book: Book, arm: str, check: str) -> Spread | None:
-    """A mean over seeds and its interval; of one seed, the interval its findings give."""
-    here = [f.value for f in book.findings if f.arm == arm and f.check == check]
+def _number(book: Book, arm: str, check: str, *, over: bool = False) -> Spread | None:
+    """A mean over seeds and its interval; of one seed, the interval its findings give. `over`:
+    what it is above the reference's."""
+    name = above(check) if over else check
+    here = [f.value for f in book.findings if f.arm == arm and f.check == name]
     if not here:
         return None
     if len(here) > 1:

@@ -86,9 +86,7 @@ def strips(book: Book) -> Any:
     for panel, (check, (label, threshold)) in zip(panels, checks.items(), strict=True):
         here = [(f.value, rows[f.arm]) for f in book.findings if f.check == check and f.arm in rows]
         panel.plot(*zip(*here, strict=True), "o", color=COLOURS[0], alpha=0.5, markersize=5)
-        panel.axvline(
-            threshold, linestyle="--", color="grey", label=f"what RL must meet: {threshold:g}"
-        )
+        panel.axvline(threshold, linestyle="--", color="grey", label=f"threshold {threshold:g}")
         panel.set(yticks=list(rows.values()), yticklabels=list(rows), xlabel=label)
         panel.tick_params(axis="y", labelsize=8)
         panel.grid(alpha=0.3)

@@ -12,6 +12,7 @@ import jinja2
 from pipeline.duality import plots
 from pipeline.duality.claims import tell
 from pipeline.duality.findings import Book, Finding, Spread, broken
+from pipeline.duality.plane import above
 from pipeline.duality.words import what_we_measured
 from pipeline.files import Folder
 
@@ -141,6 +142,7 @@ _LANGUAGE: dict[str, tuple[str, ...]] = {
     "KL at least": ("KL to the reference, at least",),
     "KL at most": ("KL to the reference, at most",),
     "E[r]": _with_half("E[r]"),
+    "E[r] above the reference's": (above("E[r]"),),
     "gap": ("gap to the frontier",),
     "E[log p_ref]": _with_half("E[log p_ref]"),
     "KL of answers": ("KL of the answers",),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.duality.findings import Finding, Spread
+from pipeline.duality.plane import above
 
 
 class _Unsaid(Exception):
@@ -202,10 +203,10 @@ def _language(n: _Numbers) -> str:
     told = []
     for arm in arms:
         beta = arm.rsplit(" ", 1)[1]
-        reward, kl = n("embedded", "E[r]", arm), n("embedded", "KL to the reference", arm)
+        reward, kl = n("embedded", above("E[r]"), arm), n("embedded", "KL to the reference", arm)
         told.append(f"{reward} at KL {kl} (beta {beta})")
     return (
-        "RLOO on the embedded LM earns "
+        "RLOO on the embedded LM gains in E[r] over the reference "
         + ", ".join(told)
         + ". It was trained once, for few steps, and has not converged: it lies below the "
         "frontier where that can be told, and is no measure of what RL can reach."
@@ -214,12 +215,15 @@ def _language(n: _Numbers) -> str:
 
 def _hacked(n: _Numbers) -> str:
     def both(arm: str) -> str:
-        reward, accuracy = n("embedded", "E[r]", arm), n("embedded", "accuracy", arm)
-        return f"E[r] {reward}, accuracy {accuracy}"
+        reward = n("embedded", above("E[r]"), arm)
+        return f"{reward} and {n('embedded', above('accuracy'), arm, digits=3)}"
 
     return (
-        f"Reward is not accuracy: best of 64 has {both('best of 64')}; nabla decoding (ranked, "
-        f"sampled rollouts) {both('nabla, ranked, sampled')}; its arm without a gradient "
-        f"{both('null arm')}; mh at the smallest beta {both('method mh, beta 1')}; the reference "
-        f"{both('reference LM')}."
+        "Reward is not accuracy. What arms gain over the reference in E[r] and in accuracy: best "
+        f"of 64 {both('best of 64')}; nabla decoding (ranked, sampled rollouts) "
+        f"{both('nabla, ranked, sampled')}; its arm without a gradient {both('null arm')}; at the "
+        f"published settings {both('nabla, published')}; mh at beta 1 "
+        f"{both('method mh, beta 1')}. The reference has E[r] "
+        f"{n('embedded', 'E[r]', 'reference LM')} and accuracy "
+        f"{n('embedded', 'accuracy', 'reference LM')}; intervals are over sets of prompts."
     )
