@@ -5,8 +5,9 @@ import torch
 
 from nabla_core.embedded import task
 from nabla_core.types import Revision, Trace
-from pipeline.duality import embedded
-from pipeline.duality.embedded import Embedded, apart
+from pipeline.duality import agreement, embedded
+from pipeline.duality.agreement import apart
+from pipeline.duality.embedded import Embedded
 from pipeline.duality.estimators import optimum
 from pipeline.duality.findings import broken
 from pipeline.duality.lm_policies import Laboratory, Rloo, log_probability
@@ -110,14 +111,14 @@ def test_chains_that_still_climb_have_not_settled():
         [chain([0.0, 1.0, 2.0, 3.0 + s / 10], [True, True, True]) for s in range(9)]
         for _ in range(3)
     ]
-    assert embedded.second_half(climbing[0][0]) == 1.0
-    assert embedded.second_half(chain([0.0, 1.0, 5.0, 7.0], [True, False, False])) == 0.0
-    assert embedded.drifted(climbing) > embedded.SETTLED
+    assert agreement.second_half(climbing[0][0]) == 1.0
+    assert agreement.second_half(chain([0.0, 1.0, 5.0, 7.0], [True, False, False])) == 0.0
+    assert agreement.drifted(climbing) > agreement.SETTLED
     resting = [
         [chain([0.0, 1.0, 1.0 + (-1) ** s, 9.0], [True, True, False]) for s in range(10)]
         for _ in range(3)
     ]
-    assert embedded.drifted(resting) < embedded.SETTLED
+    assert agreement.drifted(resting) < agreement.SETTLED
 
 
 def test_settings_that_make_no_sense_are_refused():
