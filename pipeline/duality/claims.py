@@ -239,9 +239,10 @@ def _told(claim: Claim, deciding: list[Finding], controls: list[Finding]) -> Tol
     number = " to ".join(dict.fromkeys((str(spreads[0]), str(spreads[-1]))))
     if len(estimable) > len(groups):
         number += f" (at most {max(f.value for f in estimable):.3g})"
-    bounds = sorted({f"{f.threshold:.3g}" for f in estimable if f.threshold is not None})
+    bounds = [f.threshold for f in estimable if f.threshold is not None]
+    threshold = " to ".join(dict.fromkeys(f"{b:.3g}" for b in (min(bounds), max(bounds))))
     shown = ""
     if controls:
         closest = min(controls, key=lambda f: f.value)
         shown = f"{closest.arm}: {closest.value:.3g}"
-    return Told(claim, verdict, number, " / ".join(bounds), shown)
+    return Told(claim, verdict, number, threshold, shown)

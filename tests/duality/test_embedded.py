@@ -5,6 +5,7 @@ import torch
 
 from nabla_core.embedded import task
 from nabla_core.types import Revision, Trace
+from pipeline.config import GenerateConfig, load
 from pipeline.duality import agreement, embedded
 from pipeline.duality.agreement import apart
 from pipeline.duality.embedded import Embedded
@@ -119,6 +120,11 @@ def test_chains_that_still_climb_have_not_settled():
         for _ in range(3)
     ]
     assert agreement.drifted(resting) < agreement.SETTLED
+
+
+def test_the_search_is_that_of_the_config_file():
+    asked = load(GenerateConfig, ["configs/embedded.yaml"]).decoding.nabla
+    assert embedded.searches()["nabla, ranked, greedy rollouts"] == asked
 
 
 def test_settings_that_make_no_sense_are_refused():
