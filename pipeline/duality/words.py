@@ -125,8 +125,8 @@ def _published(n: _Numbers) -> str:
     return (
         "DTO at the published settings changes "
         f"{n('tokens', 'share of responses changed', arm)} of the responses (their share), "
-        f"{n('tokens', 'share of tokens changed', arm, digits=3)} of the tokens. The reward has "
-        "no part in how many: Adam moves a logit by about the sum of its rates, "
+        f"{n('tokens', 'share of tokens changed', arm, digits=3)} of the tokens. The reward's "
+        "size has no part in it: Adam moves a logit by about the sum of its rates, "
         f"{n('tokens', 'largest move of a logit', arm, digits=3)} here, whatever the gradient's "
         "size, so a token can change only where the LM's two best logits are within twice that. "
         f"That is {n('tokens', 'share of tokens within reach', arm)} of the tokens of these flat "
