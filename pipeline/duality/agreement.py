@@ -31,9 +31,12 @@ def exact_sampler(
 ) -> None:
     """`decoding.method: mh` against importance sampling, on the prompts where that may speak.
 
-    A positive check where the chains have settled, by a rule that does not look at importance
-    sampling: E[r] after half of the steps and after all, of the same chains, are within
-    `SETTLED` standard errors. At the largest beta they must have.
+    A positive check at the largest beta, where so many steps are enough: there the chains must
+    have settled (E[r] after half of the steps and after all, of the same chains, within
+    `SETTLED` standard errors) and agree. Smaller betas take more steps; how far their chains
+    still move, and how far from pi* they are, is reported. The movement is told and not used
+    to choose what is judged: it has too little power for that. At beta 2 chains of 40 steps
+    passed it (2.3 standard errors) and were 5.6 from importance sampling.
     """
     check = "E[r] against importance sampling, standard errors apart"
     first, wrong = betas[:2]
@@ -56,8 +59,6 @@ def exact_sampler(
             least = float(found.ess.min())
             plane.book.not_estimable(check, arm, plane.seed, least, LEAST_ESS)
             continue
-        judged = beta == first or drift <= SETTLED
-        enter = plane.book.positive if judged else plane.book.report
         enter(check, arm, plane.seed, apart(samples[beta].reward, found), AGREES)
     truth = plane.optima[first]
     controls = {

@@ -33,10 +33,7 @@ def test_the_sampler_agrees_with_importance_sampling_and_its_controls_do_not():
     trained = [embedded.train(SMALL.rloo, beta, 0) for beta in SMALL.betas]
     book = embedded.run(SMALL, 0, trained)
     assert [(f.check, f.arm, f.value) for f in broken(book.findings)] == []
-    # At the largest beta always; at the other where its chains have settled.
-    positive = [f.arm for f in book.findings if f.kind == "positive"]
-    assert positive[:2] == ["method mh, beta 4"] * 2
-    assert set(positive) <= {"method mh, beta 4", "method mh, beta 1"}
+    assert [f.arm for f in book.findings if f.kind == "positive"] == ["method mh, beta 4"] * 2
     assert len([f for f in book.findings if f.kind == "control"]) == 2
     here = {(f.arm, f.check): f.value for f in book.findings}
     arms = {f.arm for f in book.findings if f.check == "accuracy"}
