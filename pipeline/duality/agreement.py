@@ -35,8 +35,8 @@ def exact_sampler(
     have settled (E[r] after half of the steps and after all, of the same chains, within
     `SETTLED` standard errors) and agree. Smaller betas take more steps; how far their chains
     still move, and how far from pi* they are, is reported. The movement is told and not used
-    to choose what is judged: it has too little power for that. At beta 2 chains of 40 steps
-    passed it (2.3 standard errors) and were 5.6 from importance sampling.
+    to choose what is judged: it has too little power for that. Chains of 40 steps at
+    beta 2 passed it (2.3 standard errors) and were 5.6 from importance sampling.
     """
     check = "E[r] against importance sampling, standard errors apart"
     first, wrong = betas[:2]

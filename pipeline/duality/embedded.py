@@ -31,14 +31,19 @@ OWN = Sampling(temperature=1.0)
 class Embedded:
     """`prompts` test prompts a seed; `reference` samples of the LM to each; `draws` responses of
     searches; `chains` of method mh, `steps` each. RL policies are trained once, with the first
-    of the seeds, and measured on every seed's prompts."""
+    of the seeds, and measured on every seed's prompts.
+
+    40 steps of mh were too few even at beta 4: on the prompts of seed 4 E[r] rose from .10
+    after 40 steps to .29 after 80 and .45 after 160, and stayed at .50 in the mean of steps
+    160 to 320, where importance sampling says .49.
+    """
 
     betas: tuple[float, ...] = (4.0, 2.0, 1.0)
-    prompts: int = 12
+    prompts: int = 10
     reference: int = 4096
     draws: int = 32
-    chains: int = 64
-    steps: int = 40
+    chains: int = 32
+    steps: int = 160
     rloo: Rloo = field(default_factory=Rloo)
 
     def __post_init__(self) -> None:
