@@ -175,10 +175,10 @@ _MOVES = "E[r] after half of the steps and after all, standard errors apart"
 
 def _sampler(n: _Numbers) -> str:
     return (
-        "At LM scale `decoding.method: mh` agrees with importance sampling of pi* at the largest "
-        f"beta: its E[r] is {n.groups('embedded', _AGREES, 'method mh', 'positive')} standard "
-        "errors away (mean over seeds), where chains at half the beta, and the reference itself, "
-        f"are {n.groups('embedded', _AGREES, '', 'control', digits=1)} away."
+        "At LM scale the E[r] of method mh at the largest beta is "
+        f"{n.groups('embedded', _AGREES, 'method mh', 'positive')} standard errors from "
+        "importance sampling of pi* (mean over seeds); chains at half the beta, and the "
+        f"reference itself, are {n.groups('embedded', _AGREES, '', 'control', digits=1)} away."
     )
 
 
