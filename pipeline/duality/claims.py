@@ -24,8 +24,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class Told:
-    """A claim with its verdict. `number` is over seeds and arms: mean and interval, then the
-    worst; `control` the smallest number among the controls."""
+    """A claim with its verdict. `number`: mean over seeds and its interval, of the check and
+    arm with the smallest and with the largest mean, then the largest single number; `control`
+    the smallest single number among the controls."""
 
     claim: Claim
     verdict: Verdict
@@ -114,7 +115,9 @@ CLAIMS = (
         "RL with the KL in the reward reaches the frontier (gap; exact gradient and RLOO)",
         "tokens",
         "RL: gap",
-        source="T1",
+        "",
+        "",
+        "T1",
     ),
     Claim(
         "... at its own beta (relative error of the fitted beta)",
@@ -124,8 +127,19 @@ CLAIMS = (
         "",
         "T1",
     ),
-    Claim("GRPO (TRL) reaches the frontier (gap)", "tokens", "gap", "GRPO (TRL)"),
+    Claim(
+        "GRPO's fixed point, where it would come to rest, lies on the frontier (gap)",
+        "tokens",
+        "gap",
+        "GRPO's fixed point",
+    ),
     Claim("Best of N lies on the frontier (gap)", "tokens", "gap", "best of"),
+    Claim(
+        "DTO at the published settings changes no token beyond Adam's reach (their share)",
+        "tokens",
+        "share of tokens changed beyond reach",
+        "DTO published",
+    ),
     Claim(
         "DTO at the published settings has a law of the form pi*_beta, any beta (TV)",
         "tokens",
@@ -156,19 +170,32 @@ CLAIMS = (
         source="paper, Thm 4.1",
     ),
     Claim(
-        "These laws are those of the product's own loops (TV of its runs)",
+        "Nabla decoding without a gradient (null arm) lies on the frontier (gap)",
+        "tokens",
+        "gap",
+        "nabla decoding, null",
+    ),
+    Claim(
+        "These laws are those of Monte-Carlo runs and of the product's own loops (TV)",
         "tokens",
         "TV of",
         "",
         "",
     ),
     Claim(
-        "decoding.method: mh draws from pi* at LM scale (standard errors from importance sampling)",
+        "decoding.method: mh draws from pi* at LM scale (E[r], standard errors from importance "
+        "sampling)",
         "embedded",
         "E[r] against importance sampling",
         "",
         "",
         "T5",
+    ),
+    Claim(
+        "RL on the embedded LM, as far as it was trained, lies on the frontier (gap)",
+        "embedded",
+        "gap to the frontier",
+        "RLOO",
     ),
     Claim("The named policy lies on the frontier (gap)", "policy", "gap to the frontier", "policy"),
 )
@@ -199,17 +226,23 @@ def _asks_of_controls(claim: Claim) -> bool:
 
 def _told(claim: Claim, deciding: list[Finding], controls: list[Finding]) -> Told:
     estimable = [f for f in deciding if f.verdict != "not estimable"]
+    # Where there are checks, what is only reported beside them does not decide.
+    estimable = [f for f in estimable if f.kind == "positive"] or estimable
     if not estimable:
         least = min(f.value for f in deciding)
         return Told(claim, "not estimable", f"ESS {least:.0f}", f"{deciding[0].threshold:g}", "")
     verdict: Verdict = "fails" if any(f.verdict == "fails" for f in estimable) else "holds"
-    values = [f.value for f in estimable]
-    number = str(Spread.of(values))
-    if len(values) > 1:
-        number += f"; {min(values):.3g} to {max(values):.3g}"
-    bounds = sorted({f"{f.threshold:.3g}" for f in estimable if f.threshold is not None})
+    groups: dict[tuple[str, str], list[float]] = {}
+    for f in estimable:
+        groups.setdefault((f.check, f.arm), []).append(f.value)
+    spreads = sorted((Spread.of(values) for values in groups.values()), key=lambda s: s.mean)
+    number = " to ".join(dict.fromkeys((str(spreads[0]), str(spreads[-1]))))
+    if len(estimable) > len(groups):
+        number += f" (at most {max(f.value for f in estimable):.3g})"
+    bounds = [f.threshold for f in estimable if f.threshold is not None]
+    threshold = " to ".join(dict.fromkeys(f"{b:.3g}" for b in (min(bounds), max(bounds))))
     shown = ""
     if controls:
         closest = min(controls, key=lambda f: f.value)
         shown = f"{closest.arm}: {closest.value:.3g}"
-    return Told(claim, verdict, number, " / ".join(bounds), shown)
+    return Told(claim, verdict, number, threshold, shown)

@@ -7,6 +7,8 @@ are the product's own (`nabla_core.dto`); gradients come from the tables of the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -18,8 +20,20 @@ from pipeline.duality.enumerable import STATES, T, V, World, digits, number
 _FREE = torch.zeros(V, dtype=torch.bool)
 
 
-def joint_descent(world: World, config: DTO, reward_coeff: float, nll_coeff: float) -> Tensor:
-    """Where gradient descent on whole samples takes each response, int64 `[S]`.
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """Where each response goes, int64 `[S]`; `changed` bool `[S, T]` which of its tokens;
+    `margin` `[S, T]` how far the best logit was ahead of the second before; `travel` the
+    largest move of any logit."""
+
+    goes: Tensor
+    changed: Tensor
+    margin: Tensor
+    travel: float
+
+
+def joint_descent(world: World, config: DTO, reward_coeff: float, nll_coeff: float) -> Descent:
+    """Where gradient descent on whole samples takes each response.
 
     Logits of all tokens at once, straight-through at the hard response, from the logits that
     produced it: the literal descent of the claim. `config.optimizer` adam or mirror.
@@ -36,7 +50,13 @@ def joint_descent(world: World, config: DTO, reward_coeff: float, nll_coeff: flo
             here = number(rows.hard.reshape(STATES, T))
             adam_step(rows, loss_rows[here].reshape(-1, V), everywhere, config)
             rows.hard = hard_tokens(rows, anchored=True)
-    return number(rows.hard.reshape(STATES, T))
+    best = start.topk(2, -1).values
+    return Descent(
+        goes=number(rows.hard.reshape(STATES, T)),
+        changed=(rows.hard != digits().flatten()).reshape(STATES, T),
+        margin=(best[:, 0] - best[:, 1]).reshape(STATES, T),
+        travel=float((rows.x - start).abs().max()),
+    )
 
 
 def push_forward(law: Tensor, destination: Tensor) -> Tensor:

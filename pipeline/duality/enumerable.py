@@ -87,40 +87,42 @@ def world(seed: int) -> World:
     head.weight.data.copy_(rm.score.weight.data)
     head.bias.data.zero_()
     rm.score = head.requires_grad_(False)
-    log_ref = log_law(copy.deepcopy(lm).double())
+    conditionals, likelihood_rows = _likelihoods(copy.deepcopy(lm).double())
+    log_ref = conditionals.gather(-1, digits()[..., None]).sum((1, 2))
     raw, _ = _rewards(copy.deepcopy(rm).double())
     mean = float(log_ref.exp() @ raw)
     deviation = float((log_ref.exp() @ (raw - mean) ** 2).sqrt())
     head.weight.data.div_(deviation)
     head.bias.data.fill_(-mean / deviation)
-    exact_rm, exact_lm = copy.deepcopy(rm).double(), copy.deepcopy(lm).double()
-    reward, reward_rows = _rewards(exact_rm)
-    conditionals, likelihood_rows = _likelihoods(exact_lm)
+    reward, reward_rows = _rewards(copy.deepcopy(rm).double())
     return World(lm, rm, Target(log_ref, reward), conditionals, likelihood_rows, reward_rows)
 
 
-def prefix_logits(lm: Any) -> Tensor:
-    """Logits `[V^(T-1), T, V]` along every prefix of T-1 tokens, prompt first."""
-    prefixes = digits(T - 1)
-    ids = torch.cat([torch.full((len(prefixes), 1), PROMPT), prefixes], 1)
-    logits: Tensor = lm(input_ids=ids, use_cache=False).logits
-    return logits
-
-
 def log_law(lm: Any) -> Tensor:
-    """log p(y) `[S]` under an LM; differentiable in its weights."""
-    log_p = prefix_logits(lm).log_softmax(-1)
-    total = log_p[:, T - 1]
-    for t, column in enumerate(digits(T - 1).unbind(-1)):
-        total = total + log_p[:, t].gather(-1, column[:, None])
-    return total.flatten()
+    """log p(y) `[S]` under an LM; differentiable in its weights.
 
-
-@torch.no_grad()
-def _along(lm: Any) -> Tensor:
-    """log p(. | y_<t) `[S, T, V]`."""
-    log_p: Tensor = prefix_logits(lm).log_softmax(-1)
-    return log_p.repeat_interleave(V, 0)
+    A row of the batch is the prompt, T - 2 tokens, and all V tokens that can follow, each
+    seeing what comes before them and itself: a third of the tokens of one row a prefix.
+    """
+    heads = digits(T - 2)
+    ends = torch.arange(V).expand(len(heads), V)
+    ids = torch.cat([torch.full((len(heads), 1), PROMPT), heads, ends], 1)
+    places = torch.arange(T - 1 + V).clamp(max=T - 1)
+    seen = places[None, :] < places[:, None]
+    seen.fill_diagonal_(True)
+    dtype = lm.get_input_embeddings().weight.dtype
+    mask = torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)
+    output = lm(
+        input_ids=ids,
+        attention_mask=mask[None, None].expand(len(heads), 1, -1, -1),
+        position_ids=places[None].expand(len(heads), -1),
+        use_cache=False,
+    )
+    log_p = output.logits.log_softmax(-1)
+    total = log_p[:, T - 1 :]
+    for t in range(T - 2):
+        total = total + log_p[:, t].gather(-1, heads[:, t, None])[..., None]
+    return (total + log_p[:, T - 2, :, None]).flatten()
 
 
 def _likelihoods(lm: Any) -> tuple[Tensor, Tensor]:

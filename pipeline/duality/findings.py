@@ -146,9 +146,15 @@ class Spread:
         return cls(mean, t * math.sqrt(variance / n), n)
 
     def __str__(self) -> str:
-        plain = f"{self.mean:.4g}"
-        return plain if self.half == 0 else f"{plain} ± {self.half:.2g}"
+        if self.half == 0:
+            return f"{self.mean:.3g}"
+        if self.half < SMALL:
+            return f"{self.mean:.3g} ± {self.half:.2g}"
+        decimals = max(0, 1 - math.floor(math.log10(self.half)))
+        return f"{self.mean:.{decimals}f} ± {self.half:.{decimals}f}"
 
 
+# Below, numbers are told by their exponent.
+SMALL = 1e-4
 # Student's t at .975 for 1, 2... degrees of freedom.
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179)

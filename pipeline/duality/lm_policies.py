@@ -87,6 +87,16 @@ class Laboratory:
         return Sample(responses, reward, log_ref, None, answer, right, traces)
 
     @torch.no_grad()
+    def margins(self, responses: Tensor) -> Tensor:
+        """How far the LM's best logit is ahead of its second, at every token of responses
+        `[P, S, 16]` up to their stops; float32 `[N]`."""
+        p, s, _ = responses.shape
+        rows = responses.reshape(p * s, -1)
+        logits = response_logits(self.lm, self.ids.repeat_interleave(s, 0), rows).float()
+        best = logits.topk(2, -1).values
+        return (best[..., 0] - best[..., 1])[_said(rows)]
+
+    @torch.no_grad()
     def _each(
         self, responses: Tensor, model: Qwen2ForCausalLM | Qwen2ForSequenceClassification
     ) -> Tensor:
@@ -108,8 +118,13 @@ def log_probability(lm: Qwen2ForCausalLM, prompts: Tensor, responses: Tensor) ->
     """log p(response | prompt) `[B]`, the stop token included, pads after it not."""
     log_p = response_logits(lm, prompts, responses).float().log_softmax(-1)
     chosen = log_p.gather(-1, responses[..., None]).squeeze(-1)
-    stopped = (responses == STOP_ID).cumsum(1) - (responses == STOP_ID).long()
-    return (chosen * (stopped == 0)).sum(1)
+    return (chosen * _said(responses)).sum(1)
+
+
+def _said(responses: Tensor) -> Tensor:
+    """bool, where `[B, 16]` holds tokens: up to the stop and with it."""
+    stop = responses == STOP_ID
+    return stop.cumsum(1) - stop.long() == 0
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from pipeline.duality.estimators import LEAST_ESS, Bounds, Estimate, Optimum, kl_bounds
 from pipeline.duality.findings import Book
+from pipeline.duality.placement import GAP
 
 # Betas that bound the KL of samplers from below, beside those asked for.
 LADDER = (16.0, 8.0, 6.0, 4.0, 3.0)
@@ -18,12 +19,14 @@ LADDER = (16.0, 8.0, 6.0, 4.0, 3.0)
 @dataclass(eq=False)
 class Plane:
     """`reference` are the rewards `[P, M]` of the reference's responses, `optima` what they
-    say of pi*_beta by importance sampling, by falling beta."""
+    say of pi*_beta by importance sampling, by falling beta. `base` are the reference's own
+    numbers, from when it is entered: what arms gain over it varies less with the prompts."""
 
     book: Book
     reference: Tensor
     optima: Mapping[float, Optimum]
     seed: int
+    base: dict[str, float] = field(default_factory=dict)
 
     def frontier(self) -> None:
         """The points of the frontier that can be estimated; of the others, why not."""
@@ -38,6 +41,7 @@ class Plane:
             divergence, reward = found.point()
             self._estimate("KL to the reference", arm, divergence)
             self._estimate("E[r]", arm, reward)
+            self._report(above("E[r]"), arm, reward.value - float(self.reference.mean()))
             points.append((beta, divergence, reward))
         self.book.figures["frontier"] = points
 
@@ -46,8 +50,7 @@ class Plane:
     ) -> None:
         """An arm that knows its own log-probabilities, and so its KL."""
         self._estimate("KL to the reference", arm, divergence)
-        low, high = divergence.value - divergence.half, divergence.value + divergence.half
-        self._enter(arm, Bounds(low, high), numbers)
+        self._enter(arm, numbers)
         if gap:
             self._gap(arm, divergence, numbers["E[r]"])
 
@@ -61,7 +64,7 @@ class Plane:
         """An arm whose KL is known to lie between two numbers."""
         self._report("KL to the reference, at least", arm, bounds.low)
         self._report("KL to the reference, at most", arm, bounds.high)
-        self._enter(arm, bounds, numbers)
+        self._enter(arm, numbers)
 
     def variational_bound(self, reward: Estimate) -> float:
         """sup_beta (E[r] - J*_beta) / beta, over betas estimable on all prompts; at least 0."""
@@ -71,11 +74,13 @@ class Plane:
     def _usable(self) -> list[Optimum]:
         return [o for o in self.optima.values() if o.estimable.all()]
 
-    def _enter(self, arm: str, bounds: Bounds, numbers: Mapping[str, Estimate]) -> None:
+    def _enter(self, arm: str, numbers: Mapping[str, Estimate]) -> None:
+        if arm.startswith("reference"):
+            self.base = {check: estimate.value for check, estimate in numbers.items()}
         for check, estimate in numbers.items():
             self._estimate(check, arm, estimate)
-        arms = self.book.figures.setdefault("arms", {})
-        arms[arm] = (bounds, numbers["E[r]"], numbers.get("accuracy"))
+            if check in ("E[r]", "accuracy") and check in self.base:
+                self._report(above(check), arm, estimate.value - self.base[check])
 
     def _gap(self, arm: str, divergence: Estimate, reward: Estimate) -> None:
         """Frontier E[r] at the arm's KL minus its E[r], between frontier points on both sides."""
@@ -86,7 +91,7 @@ class Plane:
             if left <= divergence.value <= right:
                 share = (divergence.value - left) / (right - left)
                 gap = low + share * (high - low) - reward.value
-                self._report("gap to the frontier", arm, gap)
+                self.book.report("gap to the frontier", arm, self.seed, gap, GAP)
                 self._report("gap to the frontier, half of the 95 % interval", arm, reward.half)
                 return
         worst = min(self.optima.values(), key=lambda o: float(o.ess.min()))
@@ -101,3 +106,8 @@ class Plane:
 
     def _not_estimable(self, check: str, arm: str, found: Optimum) -> None:
         self.book.not_estimable(check, arm, self.seed, float(found.ess.min()), LEAST_ESS)
+
+
+def above(check: str) -> str:
+    """The name of the check that takes the reference's number off."""
+    return f"{check} above the reference's"

@@ -19,39 +19,50 @@ from pipeline.duality.enumerable import STATES, T, V, World, log_law
 from pipeline.duality.frontier import Target
 
 WARM = 0.05
+# Training starts at this beta (or at the one asked for, if larger) and cools down to the one
+# asked for over the first half; the second half is RL at that beta and nothing else.
+HOT = 4.0
 
 
 def exact_gradient(world: World, beta: float, *, steps: int, rate: float) -> Tensor:
-    """The law `[S]` after ascending J itself: the whole sum, no samples."""
+    """The law `[S]` after ascending J itself: the whole sum, no samples.
+
+    Cooled (see `HOT`): at a small beta pi* has modes that the reference hardly visits, and
+    ascent from there can rest between them. In world 2 at beta .25 the gap was .33 after 600
+    steps at a fixed beta, and .004 after 1,200 with cooling.
+    """
     reward, log_ref = world.target.reward.float(), world.target.log_ref.float()
 
-    def loss(log_p: Tensor) -> Tensor:
+    def loss(log_p: Tensor, beta: float) -> Tensor:
         return -(log_p.exp() * (reward - beta * (log_p - log_ref))).sum()
 
-    return _train(world, loss, steps, rate)
+    return _train(world, loss, beta, steps, rate)
 
 
 def rloo(world: World, beta: float, *, steps: int, rate: float, batch: int, seed: int) -> Tensor:
-    """The law after REINFORCE with a leave-one-out baseline on r - beta log(p / p_ref)."""
+    """The law after REINFORCE with a leave-one-out baseline on r - beta log(p / p_ref), cooled
+    as `exact_gradient` is."""
     reward, log_ref = world.target.reward.float(), world.target.log_ref.float()
     generator = torch.Generator().manual_seed(seed)
 
-    def loss(log_p: Tensor) -> Tensor:
+    def loss(log_p: Tensor, beta: float) -> Tensor:
         drawn = log_p.detach().exp().multinomial(batch, replacement=True, generator=generator)
         regularised = reward[drawn] - beta * (log_p.detach() - log_ref)[drawn]
         others = (regularised.sum() - regularised) / (batch - 1)
         return -((regularised - others) * log_p[drawn]).mean()
 
-    return _train(world, loss, steps, rate)
+    return _train(world, loss, beta, steps, rate)
 
 
-def _train(world: World, loss: Callable[[Tensor], Tensor], steps: int, rate: float) -> Tensor:
+def _train(
+    world: World, loss: Callable[[Tensor, float], Tensor], beta: float, steps: int, rate: float
+) -> Tensor:
     policy = world.policy()
     optimizer = torch.optim.Adam(policy.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: _shape(k / steps))
-    for _ in range(steps):
+    for step in range(steps):
         optimizer.zero_grad()
-        loss(log_law(policy)).backward()
+        loss(log_law(policy), _cooled(step / steps, beta)).backward()
         optimizer.step()
         schedule.step()
     return law_of(policy)
@@ -60,6 +71,10 @@ def _train(world: World, loss: Callable[[Tensor], Tensor], steps: int, rate: flo
 def _shape(progress: float) -> float:
     """A short rise, then a cosine to nothing."""
     return min(progress / WARM, 0.5 * (1 + math.cos(math.pi * progress))) if progress else 0.1
+
+
+def _cooled(progress: float, beta: float) -> float:
+    return beta * max(1.0, HOT / beta) ** max(0.0, 1 - 2 * progress)
 
 
 @torch.no_grad()

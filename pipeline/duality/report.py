@@ -12,6 +12,7 @@ import jinja2
 from pipeline.duality import plots
 from pipeline.duality.claims import tell
 from pipeline.duality.findings import Book, Finding, Spread, broken
+from pipeline.duality.plane import above
 from pipeline.duality.words import what_we_measured
 from pipeline.files import Folder
 
@@ -114,20 +115,20 @@ def _arms(part: str, findings: list[Finding], columns: dict[str, tuple[str, ...]
     for arm in dict.fromkeys(f.arm for f in findings):
         cells = []
         for checks in columns.values():
+            found = _cell([groups[arm, c] for c in checks if (arm, c) in groups])
             if any((arm, check) in refused for check in checks):
-                cells.append("not estimable")
-                continue
-            cells.append(_cell([groups[arm, c] for c in checks if (arm, c) in groups]))
+                found = f"{found} (elsewhere not estimable)" if found else "not estimable"
+            cells.append(found)
         if any(cells):
             rows.append([arm, *cells])
     return Table(f"Part {part}: where every arm falls", ["arm", *columns], rows)
 
 
 def _cell(values: list[list[float]]) -> str:
-    """One check: its spread over seeds. Two of one seed: value ± half."""
+    """A check: its spread over seeds. Of one seed with a half beside it: value ± half."""
     if not values:
         return ""
-    if len(values) == 1:
+    if len(values) == 1 or len(values[0]) > 1:
         return str(Spread.of(values[0]))
     return f"{values[0][0]:.3f} ± {values[1][0]:.3f}"
 
@@ -141,6 +142,7 @@ _LANGUAGE: dict[str, tuple[str, ...]] = {
     "KL at least": ("KL to the reference, at least",),
     "KL at most": ("KL to the reference, at most",),
     "E[r]": _with_half("E[r]"),
+    "E[r] above the reference's": (above("E[r]"),),
     "gap": ("gap to the frontier",),
     "E[log p_ref]": _with_half("E[log p_ref]"),
     "KL of answers": ("KL of the answers",),

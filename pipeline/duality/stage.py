@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import importlib.util
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from pipeline.config import to_yaml
 from pipeline.duality.continuous import Continuous
 from pipeline.duality.embedded import Embedded
 from pipeline.duality.findings import Book, Finding, broken, merged, to_parquet
+from pipeline.duality.pieces import Kept, Piece
 from pipeline.duality.policy import Policy
 from pipeline.duality.tokens import Tokens
 from pipeline.errors import ConfigError
 from pipeline.files import Folder
 from pipeline.plan import Watcher
 
-T = TypeVar("T")
-# Of the pieces in a run folder: raise it where their meaning changes.
-VERSION = 1
 PARTS = ("continuous", "tokens", "embedded", "policy")
 
 
 @dataclass(frozen=True)
 class DualityConfig:
     """One run of `jobs.duality`. `parts` are any of continuous, tokens, embedded, policy;
-    `seeds` are for continuous and tokens, the first of them for embedded."""
+    RL on the embedded LM and part policy
+    use the first of the seeds. `processes` work on pieces side by side."""
 
     run_dir: str = "runs/duality"
     parts: tuple[str, ...] = PARTS[:3]
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    processes: int = 2
     continuous: Continuous = field(default_factory=Continuous)
     tokens: Tokens = field(default_factory=Tokens)
     embedded: Embedded = field(default_factory=Embedded)
@@ -45,6 +44,10 @@ class DualityConfig:
             raise ValueError(f"parts: {', '.join(unknown) or 'none'}; known: {', '.join(PARTS)}")
         if not self.seeds:
             raise ValueError("seeds: at least one is needed")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: {list(self.seeds)} has one twice")
+        if self.processes < 1:
+            raise ValueError(f"processes must be at least 1, got {self.processes}")
         if "policy" in self.parts:
             self.policy.check()
 
@@ -67,7 +70,7 @@ def run(config: DualityConfig, watcher: Watcher, say: Callable[[str], None]) -> 
 
     _need(config)
     folder = Folder(config.run_dir)
-    kept = Kept(folder, say)
+    kept = Kept(folder, config.processes, say)
     books: list[Book] = []
     seconds: dict[str, float] = {}
     for part in config.parts:
@@ -84,63 +87,65 @@ def run(config: DualityConfig, watcher: Watcher, say: Callable[[str], None]) -> 
 
 
 def _part(part: str, config: DualityConfig, kept: Kept, watcher: Watcher) -> Book:
-    from pipeline.duality import continuous, embedded, policy, tokens  # noqa: PLC0415
+    from pipeline.duality import policy  # noqa: PLC0415
 
-    seeds, first = config.seeds, config.seeds[0]
-    if part == "continuous":
-        shape = (config.continuous, seeds)
-        books = [kept.get("continuous", shape, lambda: continuous.exact(config.continuous))]
-        for seed in seeds:
-            make = partial(continuous.sampled, config.continuous, seed, seeds)
-            books.append(kept.get(f"continuous-{seed}", shape, make))
-        return merged(books)
-    if part == "tokens":
-        shapes = (config.tokens, seeds)
-        worlds = [
-            kept.get(f"tokens-{seed}", shapes, partial(tokens.in_world, config.tokens, seed, seeds))
-            for seed in seeds
-        ]
-        return merged(worlds)
+    if part == "policy":
+        return policy.run(config.policy, config.run_dir, config.seeds[0], watcher)
     if part == "embedded":
-        asked = config.embedded
-
-        def trained(beta: float) -> Any:
-            shape = (asked.rloo, first, beta)
-            return kept.get(f"rloo-{beta:g}", shape, lambda: embedded.train(asked, beta, first))
-
-        make = partial(embedded.run, asked, first, trained)
-        return kept.get("embedded", (asked, first), make)
-    return policy.run(config.policy, config.run_dir, first, watcher)
+        return merged(kept.all(measurements(config, kept.all(trainings(config)))))
+    return merged(kept.all(pieces(part, config)))
 
 
-@dataclass(frozen=True)
-class Kept:
-    """Pieces of the stage, kept in the run folder as they are finished: the same command goes
-    on from there, and parts run one by one add up to one report. A piece made with other
-    settings is made anew."""
+def pieces(part: str, config: DualityConfig) -> list[Piece]:
+    """What parts continuous and tokens are made of; each gives a Book."""
+    from pipeline.duality import continuous, tokens  # noqa: PLC0415
 
-    folder: Folder
-    say: Callable[[str], None]
+    seeds = config.seeds
+    if part == "continuous":
+        line = config.continuous
+        found = [Piece("continuous", line, partial(continuous.exact, line))]
+        for seed in seeds:
+            make = partial(continuous.sampled, line, seed, len(seeds))
+            found.append(Piece(f"continuous-{seed}", (line, len(seeds)), make))
+        return found
+    asked = config.tokens
+    return [
+        Piece(f"tokens-{name}-{seed}", asked, partial(make, asked, seed))
+        for name, make in tokens.PIECES.items()
+        for seed in seeds
+        if name != "grpo" or asked.grpo
+    ]
 
-    def get(self, name: str, shape: Any, make: Callable[[], T]) -> T:
-        """The piece of that name, made now if need be. `shape`: what it depends on."""
-        file, mark = f"pieces/{name}.pickle", repr((shape, VERSION))
-        if self.folder.exists(file):
-            found_mark, piece, seconds = pickle.loads(self.folder.read(file))
-            if found_mark == mark:
-                self.say(f"  {name}: kept from before ({seconds:.0f} s)")
-                return piece
-        started = time.process_time()
-        made = make()
-        seconds = time.process_time() - started
-        self.folder.write(file, pickle.dumps((mark, made, seconds)))
-        self.say(f"  {name}: {seconds:.0f} s of CPU")
-        return made
+
+def trainings(config: DualityConfig) -> list[Piece]:
+    """RL policies from the embedded LM, one a beta; each gives weights."""
+    from pipeline.duality import embedded  # noqa: PLC0415
+
+    asked, first = config.embedded.rloo, config.seeds[0]
+    return [
+        Piece(f"rloo-{beta:g}", (asked, first), partial(embedded.train, asked, beta, first))
+        for beta in config.embedded.betas
+    ]
+
+
+def measurements(config: DualityConfig, trained: list[Any]) -> list[Piece]:
+    """Part embedded on each seed's prompts; each gives a Book."""
+    from pipeline.duality import embedded  # noqa: PLC0415
+
+    asked, first = config.embedded, config.seeds[0]
+    return [
+        Piece(
+            f"embedded-{seed}",
+            (asked, first),
+            partial(embedded.run, asked, seed, trained),
+        )
+        for seed in config.seeds
+    ]
 
 
 def _need(config: DualityConfig) -> None:
-    trains = "tokens" in config.parts and config.tokens.grpo_seeds > 0
+    trains = "tokens" in config.parts and config.tokens.grpo
     if trains and importlib.util.find_spec("trl") is None:
         raise ConfigError(
-            "GRPO needs TRL: pip install 'nabla-pipeline[train]', or set tokens.grpo_seeds=0"
+            "GRPO needs TRL: pip install 'nabla-pipeline[train]', or set tokens.grpo=false"
         )

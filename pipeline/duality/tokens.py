@@ -1,127 +1,128 @@
 """Part tokens: T1 and T5 where every law is known exactly, and the released dynamics beside.
 
-Nothing here is estimated that can be summed: the laws of DTO, nabla decoding, best-of-N, the
+Nothing is estimated that can be summed: the laws of DTO, nabla decoding, best-of-N, the
 Markov chains and the trained policies are vectors of 4,096 numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import Tensor
 
-from nabla_core import DTO, MH, NablaConfig, Objective, Sampling, mh, nabla
-from pipeline.duality import kernels, policies
-from pipeline.duality.dto_law import decoding_law, joint_descent, push_forward
-from pipeline.duality.enumerable import STATES, T, World, world
-from pipeline.duality.findings import Book, merged
-from pipeline.duality.frontier import Target, total_variation
-from pipeline.duality.gumbel import GumbelChains
-from pipeline.duality.product import counts
+from pipeline.duality import draws, kernels, policies
+from pipeline.duality.enumerable import World, world
+from pipeline.duality.findings import Book
+from pipeline.duality.frontier import total_variation
+from pipeline.duality.placement import BETA_OFF, GAP, describe
+from pipeline.duality.released import released_laws
 
-OWN = Sampling(temperature=1.0)
-GAP, TV, BETA_OFF = 0.03, 0.1, 0.05
+# Of a KL summed over 4,096 float64 numbers: near 0 it flickers by as much.
+ROUNDING = 1e-13
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """`rl_steps` steps of `batch` responses; `grpo_steps` of TRL for the first `grpo_seeds`
-    seeds (0: none); `chain_steps` of Markov chains; `chains` Gumbel chains of `gumbel_steps`
-    and `product_runs` runs of the product's loops, for the first `sampled_seeds` seeds."""
+    """RL: `rl_steps` steps of `batch` responses; TRL's GRPO, if `grpo`: `grpo_steps`. Markov
+    chains: `chain_steps`. Draws: `chains` Gumbel chains of `gumbel_steps`, `decoded` runs of
+    nabla decoding on the tables, `product_runs` of the product's loops."""
 
     betas: tuple[float, ...] = (1.0, 0.5, 0.25)
-    rl_steps: int = 600
+    rl_steps: int = 1_200
     rl_rate: float = 6e-3
     batch: int = 512
+    grpo: bool = True
     grpo_steps: int = 300
     grpo_rate: float = 6e-3
     grpo_batch: int = 256
-    grpo_seeds: int = 1
-    chain_steps: int = 200
+    chain_steps: int = 400
     chains: int = 100_000
     gumbel_steps: int = 40
-    sampled_seeds: int = 1
-    product_runs: int = 2_000
+    decoded: int = 100_000
+    product_runs: int = 1_000
 
     def __post_init__(self) -> None:
-        if not self.betas or min(self.betas) <= 0:
-            raise ValueError(f"tokens.betas must be positive, got {list(self.betas)}")
+        if len(self.betas) < 2 or min(self.betas) <= 0:
+            raise ValueError(f"tokens.betas must be positive, two at least, got {list(self.betas)}")
 
 
-def run(settings: Tokens, seeds: tuple[int, ...]) -> Book:
-    """Every arm in one world a seed."""
-    return merged([in_world(settings, seed, seeds) for seed in seeds])
-
-
-def in_world(settings: Tokens, seed: int, seeds: tuple[int, ...]) -> Book:
-    """Every arm in the world of one seed; the costly ones in the first seeds' alone."""
-    book = Book("tokens")
-    here = world(seed)
-    index = seeds.index(seed)
+def laws(settings: Tokens, seed: int) -> Book:
+    """The arms whose laws are exact, and RL, in the world of a seed."""
+    book, here = Book("tokens"), world(seed)
     _chains(book, here, settings, seed)
     _best_of_n(book, here, seed)
     _policies(book, here, settings, seed)
-    _released(book, here, seed)
-    if index < settings.grpo_seeds:
-        _grpo(book, here, settings, seed)
-    if index < settings.sampled_seeds:
-        _gumbel(book, here, settings, seed)
-        _product(book, here, settings, seed)
-    curve = [here.target.point(10 ** (k / 10)) for k in range(-9, 16)]
-    book.figures["frontier"] = curve
+    released_laws(book, here, seed)
+    book.figures["frontier"] = [here.target.point(10 ** (k / 10)) for k in range(-9, 16)]
     return book
 
 
-def describe(book: Book, target: Target, arm: str, seed: int, law: Tensor, beta: float) -> None:
-    """Where a law falls, judged by what RLOO is held to."""
-    book.report("E[r]", arm, seed, target.mean_reward(law))
-    book.report("KL to the reference", arm, seed, target.kl(law))
-    book.report("gap to the frontier", arm, seed, target.gap(law), GAP)
-    book.report("TV to pi*", arm, seed, total_variation(law, target.optimum(beta)), TV)
-    fitted = target.fitted_beta(law)
-    book.report("fitted beta", arm, seed, fitted)
-    nearest = total_variation(law, target.optimum(fitted))
-    book.report("TV to pi* at the fitted beta", arm, seed, nearest, TV)
+def grpo(settings: Tokens, seed: int) -> Book:
+    """GRPO through TRL, and the fixed point it would come to rest at."""
+    book = Book("tokens")
+    _grpo(book, world(seed), settings, seed)
+    return book
+
+
+def drawn(settings: Tokens, seed: int) -> Book:
+    """What takes draws: Gumbel-MALA, and runs of the released dynamics against their laws."""
+    book, here, beta = Book("tokens"), world(seed), settings.betas[0]
+    draws.gumbel(book, here, seed, beta, settings.chains, settings.gumbel_steps)
+    draws.decoded(book, here, seed, settings.decoded)
+    draws.product(book, here, seed, beta, settings.product_runs)
+    return book
+
+
+# Longest first.
+PIECES: dict[str, Callable[[Tokens, int], Book]] = {"laws": laws, "grpo": grpo, "drawn": drawn}
+
+
+def run(settings: Tokens, seed: int) -> list[Book]:
+    """Every arm in the world of a seed."""
+    return [make(settings, seed) for make in PIECES.values()]
 
 
 def _chains(book: Book, here: World, settings: Tokens, seed: int) -> None:
     target, beta = here.target, settings.betas[0]
     goal = target.optimum(beta)
-    made = {
-        "suffix resampling + Metropolis": partial(kernels.suffix_resampling, here, beta),
-        "discrete Langevin + Metropolis": partial(kernels.discrete_langevin, here, beta),
-    }
-    for arm, make in made.items():
-        kernel = make()
-        still = kernels.stationarity(kernel, goal)
-        book.positive("||pi* P - pi*||_1", arm, seed, still, 1e-12)
-        law, distances = kernels.follow(kernel, target.reference, goal, settings.chain_steps)
-        book.positive("KL to pi* rises in a step by", arm, seed, kernels.largest_rise(distances), 0)
-        check = f"TV to pi* after {settings.chain_steps} steps"
-        book.positive(check, arm, seed, total_variation(law, goal), 0.02)
-        describe(book, target, arm, seed, law, beta)
-        book.figures.setdefault("chains", {}).setdefault(arm, distances)
-    wrong = {
-        "suffix resampling, accepts all": partial(
-            kernels.suffix_resampling, here, beta, metropolis=False
+    made: dict[str, tuple[str, Callable[[], Tensor]]] = {
+        "suffix resampling + Metropolis": (
+            "positive",
+            partial(kernels.suffix_resampling, here, beta),
         ),
-        "suffix resampling, beta doubled": partial(kernels.suffix_resampling, here, 2 * beta),
-        "discrete Langevin, no Metropolis": partial(
-            kernels.discrete_langevin, here, beta, metropolis=False
+        "discrete Langevin + Metropolis": (
+            "positive",
+            partial(kernels.discrete_langevin, here, beta),
+        ),
+        "suffix resampling, accepts all": (
+            "control",
+            partial(kernels.suffix_resampling, here, beta, metropolis=False),
+        ),
+        "suffix resampling, beta doubled": (
+            "control",
+            partial(kernels.suffix_resampling, here, 2 * beta),
+        ),
+        "discrete Langevin, no Metropolis": (
+            "control",
+            partial(kernels.discrete_langevin, here, beta, metropolis=False),
         ),
     }
-    for arm, make in wrong.items():
+    for arm, (kind, make) in made.items():
+        right = kind == "positive"
+        enter = book.positive if right else book.control
         kernel = make()
-        still = kernels.stationarity(kernel, goal)
-        book.control("||pi* P - pi*||_1", arm, seed, still, 1e-12)
-        law, distances = kernels.follow(kernel, target.reference, goal, settings.chain_steps)
-        check = f"TV to pi* after {settings.chain_steps} steps"
-        book.control(check, arm, seed, total_variation(law, goal), 0.02)
+        enter("||pi* P - pi*||_1", arm, seed, kernels.stationarity(kernel, goal), 1e-12)
+        steps = settings.chain_steps if right else settings.chain_steps // 4
+        law, distances = kernels.follow(kernel, target.reference, goal, steps)
+        if right:
+            rise = kernels.largest_rise(distances)
+            book.positive("KL to pi* rises in a step by", arm, seed, rise, ROUNDING)
+        check = f"TV to pi* after {steps} steps"
+        enter(check, arm, seed, total_variation(law, goal), 0.02)
         describe(book, target, arm, seed, law, beta)
-        book.figures["chains"].setdefault(arm, distances)
+        book.figures.setdefault("chains", {})[arm] = distances
 
 
 def _best_of_n(book: Book, here: World, seed: int) -> None:
@@ -133,151 +134,54 @@ def _best_of_n(book: Book, here: World, seed: int) -> None:
 
 
 def _policies(book: Book, here: World, settings: Tokens, seed: int) -> None:
-    target = here.target
     for beta in settings.betas:
-        steps, rate = settings.rl_steps, settings.rl_rate
-        law = policies.exact_gradient(here, beta, steps=steps, rate=rate)
+        law = policies.exact_gradient(here, beta, steps=settings.rl_steps, rate=settings.rl_rate)
         arm = f"exact-gradient RL, beta {beta:g}"
-        book.positive("RL: gap to the frontier", arm, seed, target.gap(law), GAP)
-        off = abs(target.fitted_beta(law) / beta - 1)
-        book.positive("RL: fitted beta off by", arm, seed, off, BETA_OFF)
-        wrong = abs(target.fitted_beta(law) / (2 * beta) - 1)
-        book.control("RL: fitted beta off by", f"{arm} taken for {2 * beta:g}", seed, wrong, 0.05)
-        describe(book, target, arm, seed, law, beta)
+        _trained(book, here, arm, seed, law, beta)
+        wrong = abs(here.target.fitted_beta(law) / (2 * beta) - 1)
+        arm = f"{arm} taken for {2 * beta:g}"
+        book.control("RL: fitted beta off by", arm, seed, wrong, BETA_OFF)
     for beta in settings.betas[:2]:
-        law = policies.rloo(here, beta, steps=steps, rate=rate, batch=settings.batch, seed=seed)
-        arm = f"sampled RLOO, beta {beta:g}"
-        book.positive("RL: gap to the frontier", arm, seed, target.gap(law), GAP)
-        off = abs(target.fitted_beta(law) / beta - 1)
-        book.positive("RL: fitted beta off by", arm, seed, off, BETA_OFF)
-        describe(book, target, arm, seed, law, beta)
+        law = policies.rloo(
+            here,
+            beta,
+            steps=settings.rl_steps,
+            rate=settings.rl_rate,
+            batch=settings.batch,
+            seed=seed,
+        )
+        _trained(book, here, f"sampled RLOO, beta {beta:g}", seed, law, beta)
+    # RL that is cut short must be told from RL that has arrived.
+    beta = settings.betas[-1]
+    steps = settings.rl_steps // 40
+    law = policies.exact_gradient(here, beta, steps=steps, rate=settings.rl_rate)
+    arm = f"exact-gradient RL, beta {beta:g}, cut short"
+    book.control("RL: gap to the frontier", arm, seed, here.target.gap(law), GAP)
+
+
+def _trained(book: Book, here: World, arm: str, seed: int, law: Tensor, beta: float) -> None:
+    target = here.target
+    book.positive("RL: gap to the frontier", arm, seed, target.gap(law), GAP)
+    off = abs(target.fitted_beta(law) / beta - 1)
+    book.positive("RL: fitted beta off by", arm, seed, off, BETA_OFF)
+    describe(book, target, arm, seed, law, beta)
 
 
 def _grpo(book: Book, here: World, settings: Tokens, seed: int) -> None:
-    from pipeline.duality.trl_grpo import GROUP, grpo  # noqa: PLC0415 - the `train` extra
+    from pipeline.duality import trl_grpo  # noqa: PLC0415 - the `train` extra
 
+    steps = settings.grpo_steps
     for beta in settings.betas[:2]:
-        rest = policies.grpo_fixed_point(here, beta, GROUP)
+        rest = policies.grpo_fixed_point(here, beta, trl_grpo.GROUP)
         describe(book, here.target, f"GRPO's fixed point, beta {beta:g}", seed, rest, beta)
-        law = grpo(
+        law = trl_grpo.grpo(
             here,
             beta,
-            steps=settings.grpo_steps,
+            steps=steps,
             rate=settings.grpo_rate,
             batch=settings.grpo_batch,
             seed=seed,
         )
-        arm = f"GRPO (TRL), beta {beta:g}"
+        arm = f"GRPO (TRL) after {steps} steps, beta {beta:g}"
         describe(book, here.target, arm, seed, law, beta)
         book.report("TV to GRPO's own fixed point", arm, seed, total_variation(law, rest))
-
-
-def released(lambdas: tuple[float, ...] = (1.0, 4.0)) -> Iterator[tuple[str, NablaConfig, float]]:
-    """Nabla decoding's settings: a name, the config, the beta its objective means."""
-    base = NablaConfig(rollout=OWN)
-    larger = DTO(learning_rate=0.1, max_iters=50)
-    mirror = DTO(optimizer="mirror", eta=1.0)
-    yield "null arm (learning rate 0)", replace(base, dto=DTO(learning_rate=0)), 1.0
-    yield "published (lr .01, 20 steps)", base, 1e-3
-    yield "lr .1, 50 steps, lambda 1000", replace(base, dto=larger), 1e-3
-    for weight in lambdas:
-        objective = Objective(nll_coeff=1.0, reward_coeff=weight)
-        config = replace(base, dto=larger, objective=objective)
-        yield f"lr .1, 50 steps, lambda {weight:g}", config, 1 / weight
-    # A row of the mirror step is the optimum of the linearised problem at this beta.
-    reward_only = Objective(nll_coeff=0.0)
-    yield (
-        "mirror, eta 1, resample at 1",
-        replace(base, dto=mirror, objective=reward_only, resample=OWN),
-        1.0,
-    )
-
-
-def _released(book: Book, here: World, seed: int) -> None:
-    target = here.target
-    descents = {
-        "DTO published (lr .01, 20 steps)": (DTO(), 1.0, 1e-3, 1e-3),
-        "DTO lr .1, 200 steps, lambda 1": (_long(), 1.0, 1.0, 1.0),
-        "DTO lr .1, 200 steps, lambda 2": (_long(), 2.0, 1.0, 0.5),
-        "DTO mirror, eta 1": (DTO(optimizer="mirror", eta=1.0), 1.0, 0.0, 1.0),
-    }
-    for arm, (config, reward, nll, beta) in descents.items():
-        goes = joint_descent(here, config, reward, nll)
-        law = push_forward(target.reference, goes)
-        moved = float(target.reference[goes != torch.arange(STATES)].sum())
-        book.report("share of responses changed", arm, seed, moved)
-        describe(book, target, arm, seed, law, beta)
-    for name, nabla_config, beta in released():
-        law = decoding_law(here, nabla_config)
-        describe(book, target, f"nabla decoding, {name}", seed, law, beta)
-
-
-def _long() -> DTO:
-    return DTO(learning_rate=0.1, max_iters=200)
-
-
-def _gumbel(book: Book, here: World, settings: Tokens, seed: int) -> None:
-    """Chains that start at pi* must stay there; and how far they come from the reference."""
-    target, beta = here.target, settings.betas[0]
-    goal = target.optimum(beta)
-    generator = torch.Generator().manual_seed(seed)
-    bound = draws_bound(goal, settings.chains, generator)
-    arms = {"with gradient": (True, True), "without gradient": (False, True)}
-    for name, (gradient, metropolis) in (arms | {"no Metropolis": (True, False)}).items():
-        arm = f"Gumbel-MALA {name}"
-        chains = GumbelChains(here, beta, step=0.5, gradient=gradient, metropolis=metropolis)
-        found, accepted = chains.run(goal, settings.chains, settings.gumbel_steps, generator)
-        off = total_variation(found / found.sum(), goal)
-        check = f"started at pi*, TV after {settings.gumbel_steps} steps"
-        enter = book.positive if metropolis else book.control
-        enter(check, arm, seed, off, bound)
-        book.report("acceptance rate", arm, seed, accepted)
-        if metropolis:
-            found, _ = chains.run(
-                target.reference, settings.chains, settings.gumbel_steps, generator
-            )
-            gained = float(found @ target.reward / found.sum())
-            share = gained / target.mean_reward(goal)
-            check = f"share of pi*'s E[r] reached in {settings.gumbel_steps} steps"
-            book.report(check, arm, seed, share)
-
-
-def _product(book: Book, here: World, settings: Tokens, seed: int) -> None:
-    """The exact laws above are of the product's loops: its runs look like draws of them."""
-    generator = torch.Generator().manual_seed(seed)
-    check = f"TV of {settings.product_runs} runs of the product and the exact law"
-    configs = {name: config for name, config, _ in released()}
-    for name in ("published (lr .01, 20 steps)", "lr .1, 50 steps, lambda 4"):
-        config = configs[name]
-        law = decoding_law(here, config)
-        bound = draws_bound(law, settings.product_runs, generator)
-        found = counts(
-            here, partial(nabla, config=config, seed=seed, max_tokens=T), settings.product_runs
-        )
-        off = total_variation(found / found.sum(), law)
-        book.positive(check, f"nabla decoding, {name}", seed, off, bound)
-    wrong = decoding_law(here, configs["null arm (learning rate 0)"])
-    off = total_variation(found / found.sum(), wrong)
-    bound = draws_bound(wrong, settings.product_runs, generator)
-    book.control(check, f"nabla decoding, {name}, taken for the null arm", seed, off, bound)
-
-    beta, steps = settings.betas[0], 24
-    kernel = kernels.suffix_resampling(here, beta)
-    law, _ = kernels.follow(kernel, here.target.reference, here.target.optimum(beta), steps)
-    sampler = partial(mh, config=MH(beta=beta, steps=steps), seed=seed, max_tokens=T)
-    found = counts(here, sampler, settings.product_runs)
-    off = total_variation(found / found.sum(), law)
-    bound = draws_bound(law, settings.product_runs, generator)
-    book.positive(check, f"method mh, {steps} steps", seed, off, bound)
-
-
-def draws_bound(law: Tensor, count: int, generator: torch.Generator) -> float:
-    """The TV to a law that `count` exact draws of it stay under: mean and four standard
-    deviations over 40 repetitions."""
-    repeats = []
-    for _ in range(40):
-        drawn = law.multinomial(count, replacement=True, generator=generator)
-        seen = torch.bincount(drawn, minlength=len(law)).double() / count
-        repeats.append(total_variation(seen, law))
-    values = torch.tensor(repeats, dtype=torch.float64)
-    return float(values.mean() + 4 * values.std())

@@ -4,8 +4,11 @@ import pytest
 import torch
 
 from nabla_core.embedded import task
-from pipeline.duality import embedded
-from pipeline.duality.embedded import Embedded, apart
+from nabla_core.types import Revision, Trace
+from pipeline.config import GenerateConfig, load
+from pipeline.duality import agreement, embedded
+from pipeline.duality.agreement import apart
+from pipeline.duality.embedded import Embedded
 from pipeline.duality.estimators import optimum
 from pipeline.duality.findings import broken
 from pipeline.duality.lm_policies import Laboratory, Rloo, log_probability
@@ -14,7 +17,8 @@ SMALL = Embedded(
     betas=(4.0, 1.0),
     prompts=4,
     reference=1500,
-    draws=64,
+    draws=8,
+    chains=96,
     steps=30,
     rloo=Rloo(steps=2, prompts=8, group=4),
 )
@@ -26,15 +30,20 @@ def laboratory() -> Laboratory:
 
 
 def test_the_sampler_agrees_with_importance_sampling_and_its_controls_do_not():
-    book = embedded.run(SMALL, 0, lambda beta: embedded.train(SMALL, beta, 0))
+    trained = [embedded.train(SMALL.rloo, beta, 0) for beta in SMALL.betas]
+    book = embedded.run(SMALL, 0, trained)
     assert [(f.check, f.arm, f.value) for f in broken(book.findings)] == []
-    assert [f.arm for f in book.findings if f.kind == "positive"] == ["method mh, beta 4"]
+    assert [f.arm for f in book.findings if f.kind == "positive"] == ["method mh, beta 4"] * 2
     assert len([f for f in book.findings if f.kind == "control"]) == 2
     here = {(f.arm, f.check): f.value for f in book.findings}
-    for arm in book.figures["arms"]:
+    arms = {f.arm for f in book.findings if f.check == "accuracy"}
+    assert len(arms) == 1 + 2 + 3 + 4 + 2
+    for arm in arms:
         assert 0 <= here[arm, "accuracy"] <= 1
         assert here[arm, "every step right"] <= here[arm, "accuracy"]
     assert here["reference LM", "KL to the reference"] == 0
+    # Two logits of a trained LM are seldom within reach of twenty small steps.
+    assert 0 <= here["DTO published", "share of tokens within reach"] < 0.02
     for n in (4, 16, 64):
         low, high = (
             here[f"best of {n}", f"KL to the reference, {end}"] for end in ("at least", "at most")
@@ -76,13 +85,43 @@ def test_training_raises_what_it_ascends():
     """On other prompts than those it is trained on."""
     many = Laboratory(task.prompts(60, seed=0, split="test"))
     settings = Embedded(rloo=Rloo(steps=12, prompts=128, group=4, rate=3e-4))
-    policy = many.policy(embedded.train(settings, 1.0, 0))
+    policy = many.policy(embedded.train(settings.rloo, 1.0, 0))
     before = many.sample(many.lm, 20, torch.Generator().manual_seed(1))
     after = many.sample(policy, 20, torch.Generator().manual_seed(1))
     assert after.log_q is not None
     gained = after.reward - 1.0 * (after.log_q - after.log_ref)
     assert float(gained.mean()) > float(before.reward.mean()) + 0.1
     assert float((after.log_q - after.log_ref).mean()) > 0
+
+
+def chain(rewards: list[float], accepted: list[bool]) -> Trace:
+    """A trace of which only its rewards matter: its first, then one a proposal."""
+    steps, now = [], rewards[0]
+    for reward, take in zip(rewards[1:], accepted, strict=True):
+        steps.append(Revision(0, 0, 0, "", "", None, 0.0, 0.0, now, reward, take))
+        now = reward if take else now
+    text = ("p", 0, "", "", (1,), "stop", "")
+    return Trace(*text, rewards[0], now, tuple(steps), 0)
+
+
+def test_chains_that_still_climb_have_not_settled():
+    climbing = [
+        [chain([0.0, 1.0, 2.0, 3.0 + s / 10], [True, True, True]) for s in range(9)]
+        for _ in range(3)
+    ]
+    assert agreement.second_half(climbing[0][0]) == 1.0
+    assert agreement.second_half(chain([0.0, 1.0, 5.0, 7.0], [True, False, False])) == 0.0
+    assert agreement.drifted(climbing) > agreement.SETTLED
+    resting = [
+        [chain([0.0, 1.0, 1.0 + (-1) ** s, 9.0], [True, True, False]) for s in range(10)]
+        for _ in range(3)
+    ]
+    assert agreement.drifted(resting) < agreement.SETTLED
+
+
+def test_the_search_is_that_of_the_config_file():
+    asked = load(GenerateConfig, ["configs/embedded.yaml"]).decoding.nabla
+    assert embedded.searches()["nabla, ranked, greedy rollouts"] == asked
 
 
 def test_settings_that_make_no_sense_are_refused():

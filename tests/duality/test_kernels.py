@@ -8,6 +8,7 @@ from pipeline.duality.enumerable import STATES, T, V, World, digits, number, wor
 from pipeline.duality.findings import Book, broken
 from pipeline.duality.frontier import total_variation
 from pipeline.duality.gumbel import GumbelChains
+from pipeline.duality.placement import draws_bound
 from pipeline.duality.tokens import Tokens
 
 
@@ -108,7 +109,7 @@ def test_gumbel_noise_given_a_response_gives_that_response(here: World):
 def test_gumbel_mala_keeps_pi_star_and_uncorrected_it_does_not(here: World, gradient: bool):
     goal = here.target.optimum(1.0)
     generator = torch.Generator().manual_seed(0)
-    bound = tokens.draws_bound(goal, 20_000, generator)
+    bound = draws_bound(goal, 20_000, generator)
     off = {}
     for metropolis in (True, False):
         chains = GumbelChains(here, 1.0, step=0.5, gradient=gradient, metropolis=metropolis)

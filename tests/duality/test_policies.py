@@ -9,12 +9,15 @@ import torch
 
 from nabla_core import DTO, MH, NablaConfig, Objective, Sampling, mh, nabla
 from pipeline.duality import policies
+from pipeline.duality.draws import decode
 from pipeline.duality.dto_law import decoding_law, joint_descent, push_forward
-from pipeline.duality.enumerable import STATES, T, World, world
+from pipeline.duality.enumerable import STATES, T, World, log_law, world
+from pipeline.duality.findings import Book, broken
 from pipeline.duality.frontier import Target, total_variation
 from pipeline.duality.kernels import follow, suffix_resampling
+from pipeline.duality.placement import draws_bound
 from pipeline.duality.product import counts
-from pipeline.duality.tokens import draws_bound, released
+from pipeline.duality.released import NULL, reach, released
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +47,9 @@ def test_best_of_n_stays_within_its_bound(here: World, n: int):
 
 
 def test_training_climbs_to_its_own_beta(here: World):
-    """At 150 steps, five times as far as at the full 600: enough to tell beta from 2 beta."""
-    exact = policies.exact_gradient(here, 1.0, steps=150, rate=1e-2)
-    sampled = policies.rloo(here, 1.0, steps=150, rate=1e-2, batch=256, seed=0)
+    """At 300 steps, half of them at beta: enough to tell beta from 2 beta."""
+    exact = policies.exact_gradient(here, 1.0, steps=300, rate=1e-2)
+    sampled = policies.rloo(here, 1.0, steps=300, rate=1e-2, batch=256, seed=0)
     for law in (exact, sampled):
         assert here.target.gap(law) < 0.15
         assert here.target.fitted_beta(law) == pytest.approx(1.0, rel=0.12)
@@ -55,8 +58,21 @@ def test_training_climbs_to_its_own_beta(here: World):
     assert gap(policies.exact_gradient(here, 1.0, steps=15, rate=1e-2)) > gap(exact)
 
 
+def test_the_law_of_an_lm_is_that_of_its_table(here: World):
+    found = log_law(here.policy().double())
+    assert torch.allclose(found, here.target.log_ref, atol=1e-5)
+    assert float(found.exp().sum().detach()) == pytest.approx(1, abs=1e-12)
+
+
+def test_training_cools_down_to_its_own_beta():
+    assert policies._cooled(0.0, 0.25) == policies.HOT
+    assert policies._cooled(0.25, 0.25) == pytest.approx(1.0)
+    assert policies._cooled(0.5, 0.25) == policies._cooled(0.9, 0.25) == 0.25
+    assert policies._cooled(0.0, 8.0) == 8.0
+
+
 def test_rloo_without_the_kl_is_told_apart(here: World):
-    law = policies.rloo(here, 1e-6, steps=60, rate=1e-2, batch=256, seed=0)
+    law = policies.rloo(here, 1e-6, steps=120, rate=1e-2, batch=256, seed=0)
     assert here.target.fitted_beta(law) < 0.7
 
 
@@ -84,14 +100,16 @@ def test_grpo_through_trl_runs_and_climbs(here: World):
 
 def test_descent_that_takes_no_step_goes_nowhere(here: World):
     stay = joint_descent(here, DTO(learning_rate=0.0), 1.0, 1.0)
-    assert torch.equal(stay, torch.arange(STATES))
-    law = push_forward(here.target.reference, stay)
+    assert torch.equal(stay.goes, torch.arange(STATES))
+    assert stay.travel == 0
+    assert not stay.changed.any()
+    law = push_forward(here.target.reference, stay.goes)
     assert torch.equal(law, here.target.reference)
 
 
 def test_descent_lowers_the_loss_it_descends(here: World):
     """In the mean: on tokens no single step is sure to."""
-    goes = joint_descent(here, DTO(learning_rate=0.1, max_iters=100), 2.0, 1.0)
+    goes = joint_descent(here, DTO(learning_rate=0.1, max_iters=100), 2.0, 1.0).goes
     loss = -(here.target.log_ref + 2 * here.target.reward)
     weight = here.target.reference
     assert float(weight @ loss[goes]) < float(weight @ loss)
@@ -119,6 +137,31 @@ SETTINGS = {
         objective=Objective(nll_coeff=1.0, reward_coeff=4.0),
     ),
 }
+
+
+def test_monte_carlo_runs_have_the_law_computed_for_them(here: World):
+    generator = torch.Generator().manual_seed(0)
+    configs = {name: config for name, config, _ in released()}
+    null = decoding_law(here, configs[NULL])
+    for name in ("lr .1, 50 steps, lambda 4", "mirror, eta 1, resample at 1"):
+        law = decoding_law(here, configs[name])
+        seen = decode(here, configs[name], 20_000, generator)
+        seen = seen / seen.sum()
+        bound = draws_bound(law, 20_000, generator)
+        assert total_variation(seen, law) <= bound < total_variation(seen, null)
+
+
+def test_the_published_descent_changes_no_token_out_of_its_reach(here: World):
+    descent = joint_descent(here, DTO(), 1.0, 1e-3)
+    book = Book("tokens")
+    reach(book, here, "DTO published", 0, descent)
+    found = {f.check: f.value for f in book.findings}
+    assert broken(book.findings) == []
+    assert found["largest move of a logit"] == pytest.approx(0.1145, abs=0.005)
+    assert 0 < found["share of tokens changed"] < found["share of tokens within reach"]
+    # A reach that is understated is noticed.
+    reach(book, here, "DTO published", 0, replace(descent, travel=descent.travel / 4))
+    assert [f.check for f in broken(book.findings)] == ["share of tokens changed beyond reach"]
 
 
 def test_the_products_loop_has_the_law_computed_for_it(here: World):

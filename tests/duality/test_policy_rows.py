@@ -12,8 +12,9 @@ from nabla_core.embedded import task
 from nabla_core.embedded.tokenizer import encode
 from nabla_core.embedded.weights import folder
 from nabla_core.errors import NonFiniteError, VocabularyError
-from pipeline.duality.policy import Policy, PolicyRecipe
+from pipeline.duality.policy import Policy
 from pipeline.duality.policy_report import measure
+from pipeline.duality.policy_rows import PolicyRecipe
 from pipeline.prompts import Prompts
 from pipeline.verify import Verify
 from tests.duality.checkpoints import tuned

@@ -16,7 +16,7 @@ from pipeline.duality.stage import DualityConfig
 QUICK = (
     *("parts=[continuous]", "seeds=[0]", "continuous.particles=10000", "continuous.step=0.01"),
     *("continuous.cells=300", "continuous.plane_cells=40", "continuous.quantiles=[20,40]"),
-    *("continuous.ensemble=32000",),
+    *("continuous.ensemble=32000", "processes=1"),
 )
 
 
@@ -66,8 +66,11 @@ def test_a_broken_sampler_exits_4_and_says_which_check(tmp_path, capsys, monkeyp
         ("parts=[continuos]", "parts: continuos; known: continuous, tokens, embedded, policy"),
         ("parts=[]", "parts: none"),
         ("seeds=[]", "seeds: at least one"),
+        ("seeds=[1,1]", "seeds: [1, 1] has one twice"),
+        ("processes=0", "processes must be at least 1, got 0"),
         ("continuous.beta=0", "continuous.beta must be positive, got 0"),
         ("tokens.betas=[1,-1]", "tokens.betas must be positive"),
+        ("tokens.betas=[1]", "tokens.betas must be positive, two at least"),
         ("embedded.betas=[]", "embedded.betas must be positive, two at least"),
         ("policy.betas=[0]", "policy.betas must be positive"),
         ("parts=[policy]", "policy.reference.path"),
@@ -118,6 +121,17 @@ def test_a_claim_is_decided_by_its_findings_and_no_others():
     told = {t.claim.text: t for t in tell(book.findings)}
     descent = next(t for text, t in told.items() if text.startswith("DTO with larger steps"))
     assert (descent.verdict, descent.threshold) == ("fails", "0.1")
-    assert "0.05 to 0.3" in descent.number
+    assert "(at most 0.3)" in descent.number
     assert told["Best of N lies on the frontier (gap)"].verdict == "holds"
     assert not any(text.startswith("Nabla decoding") for text in told)
+
+
+def test_what_is_only_reported_decides_no_claim_that_has_checks():
+    book = Book("embedded")
+    check = "E[r] against importance sampling, standard errors apart"
+    book.positive(check, "method mh, beta 4", 0, 1.0, 4.0)
+    book.report(check, "method mh, beta 1", 0, 9.0, 4.0)
+    book.control(check, "reference LM taken for pi*, beta 4", 0, 8.0, 4.0)
+    (told,) = tell(book.findings)
+    assert (told.verdict, told.number) == ("holds", "1")
+    assert told.control == "reference LM taken for pi*, beta 4: 8"

@@ -1,0 +1,95 @@
+"""Plots of part tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from pipeline.duality.findings import Book
+from pipeline.duality.placement import GAP, TV
+from pipeline.duality.plots_continuous import COLOURS
+
+
+def chains(book: Book) -> Any:
+    """KL to pi* by steps of the first seed's chains; controls, which run shorter, dashed."""
+    figure, panel = plt.subplots(figsize=(7.5, 4))
+    for k, (arm, distances) in enumerate(book.figures["chains"].items()):
+        style = "-" if arm.endswith("+ Metropolis") else "--"
+        panel.semilogy([max(d, 1e-16) for d in distances], style, color=COLOURS[k], label=arm)
+    panel.set(xlabel="steps of the chain", ylabel="KL(law || pi*), nats", ylim=(1e-16, 30))
+    panel.legend(frameon=False, fontsize=8)
+    return figure
+
+
+_FAMILIES: tuple[tuple[str, str, str, str], ...] = (
+    ("suffix resampling + M", "P", COLOURS[0], "chains with Metropolis"),
+    ("discrete Langevin + M", "P", COLOURS[0], "chains with Metropolis"),
+    ("exact-gradient RL", "o", COLOURS[2], "RL, exact gradient"),
+    ("sampled RLOO", "s", COLOURS[3], "RL, sampled RLOO"),
+    ("GRPO's fixed point", "d", COLOURS[4], "GRPO, its fixed point"),
+    ("GRPO (TRL)", "D", COLOURS[4], "GRPO (TRL), not converged"),
+    ("best of", "^", COLOURS[5], "best of 4, of 16"),
+    ("nabla decoding, null", "v", "none", "nabla decoding, null arm"),
+    ("nabla decoding, published", "v", COLOURS[1], "nabla decoding, published"),
+    ("nabla decoding", "v", COLOURS[6], "nabla decoding, other settings"),
+    ("DTO published", "X", COLOURS[1], "DTO, published"),
+    ("DTO", "X", COLOURS[6], "DTO, other settings"),
+    ("discrete Langevin, no", "x", "black", "Langevin without Metropolis"),
+)
+
+
+def plane(book: Book) -> Any:
+    """Reward and KL of the first seed's arms. Other seeds have frontiers of their own."""
+    figure, panel = plt.subplots(figsize=(8.5, 5.5))
+    panel.plot(*zip(*book.figures["frontier"], strict=True), color="black", label="frontier (pi*)")
+    first = min(f.seed for f in book.findings)
+    here = {(f.arm, f.check): f.value for f in book.findings if f.seed == first}
+    shown = set()
+    for arm in dict.fromkeys(f.arm for f in book.findings):
+        family = next((f for f in _FAMILIES if arm.startswith(f[0])), None)
+        if family is None or (arm, "E[r]") not in here:
+            continue
+        _, mark, colour, name = family
+        panel.plot(
+            here[arm, "KL to the reference"],
+            here[arm, "E[r]"],
+            mark,
+            color=COLOURS[1] if colour == "none" else colour,
+            markerfacecolor=colour,
+            markersize=7,
+            alpha=0.85,
+            label=None if name in shown else name,
+        )
+        shown.add(name)
+    panel.set(xlabel="KL to the reference, nats", ylabel="E[r]", xlim=(-0.1, 6))
+    panel.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+def strips(book: Book) -> Any:
+    """Every arm in every seed: below the frontier by how much, and how far from any pi*."""
+    checks = {
+        "gap to the frontier": ("E[r] below the frontier at equal KL", GAP),
+        "TV to pi* at the fitted beta": ("TV to the nearest pi*", TV),
+    }
+    names = [
+        arm
+        for arm in dict.fromkeys(f.arm for f in book.findings if f.check in checks)
+        if "accepts all" not in arm and "doubled" not in arm
+    ]
+    rows = {arm: y for y, arm in enumerate(reversed(names))}
+    figure, panels = plt.subplots(1, 2, figsize=(12, 0.29 * len(names) + 1), sharey=True)
+    for panel, (check, (label, threshold)) in zip(panels, checks.items(), strict=True):
+        here = [(f.value, rows[f.arm]) for f in book.findings if f.check == check and f.arm in rows]
+        panel.plot(*zip(*here, strict=True), "o", color=COLOURS[0], alpha=0.5, markersize=5)
+        panel.axvline(threshold, linestyle="--", color="grey", label=f"threshold {threshold:g}")
+        panel.set(yticks=list(rows.values()), yticklabels=list(rows), xlabel=label)
+        panel.tick_params(axis="y", labelsize=8)
+        panel.grid(alpha=0.3)
+        panel.legend(frameon=False, fontsize=8, loc="lower right")
+    figure.tight_layout()
+    return figure

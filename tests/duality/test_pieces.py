@@ -1,0 +1,46 @@
+"""Pieces: made side by side or in a row they are the same; what is finished is kept."""
+
+from functools import partial
+
+import pytest
+
+from pipeline.duality.pieces import Kept, Piece
+from pipeline.files import Folder
+
+
+def double(number: int) -> int:
+    if number < 0:
+        raise ValueError(f"{number} is negative")
+    return 2 * number
+
+
+def pieces(*numbers: int) -> list[Piece]:
+    return [Piece(f"piece-{n}", n, partial(double, n)) for n in numbers]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_pieces_come_in_order_and_are_made_once(tmp_path, processes: int):
+    said: list[str] = []
+    kept = Kept(Folder(str(tmp_path)), processes, said.append)
+    assert kept.all(pieces(3, 1)) == [6, 2]
+    assert kept.all(pieces(1, 2, 3)) == [2, 4, 6]
+    assert [line.split(":")[0].strip() for line in said if "kept" in line] == ["piece-1", "piece-3"]
+
+
+def test_a_piece_of_other_settings_is_made_anew(tmp_path):
+    said: list[str] = []
+    kept = Kept(Folder(str(tmp_path)), 1, said.append)
+    kept.all([Piece("piece", "mine", partial(double, 1))])
+    assert kept.all([Piece("piece", "other", partial(double, 5))]) == [10]
+    assert not any("kept" in line for line in said)
+
+
+def test_the_error_of_a_piece_is_raised_and_what_was_made_stays(tmp_path):
+    kept = Kept(Folder(str(tmp_path)), 1, lambda _: None)
+    with pytest.raises(ValueError, match="-1 is negative"):
+        kept.all(pieces(4, -1))
+    said: list[str] = []
+    again = Kept(Folder(str(tmp_path)), 2, said.append)
+    with pytest.raises(ValueError, match="-1 is negative"):
+        again.all(pieces(4, -1, -1))
+    assert said == ["  piece-4: kept from before (0 s)"]
