@@ -79,7 +79,10 @@ def drifted(traces: list[list[Trace]]) -> float:
 
 def second_half(chain: Trace) -> float:
     """The reward of a chain's end minus that after half of its steps."""
-    path = [r.reward_after if r.accepted else r.reward_before for r in chain.revisions]
+    path = [
+        r.reward_before if r.reward_after is None or not r.accepted else r.reward_after
+        for r in chain.revisions
+    ]
     return path[-1] - path[(len(path) - 1) // 2]
 
 

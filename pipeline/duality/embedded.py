@@ -99,8 +99,9 @@ def run(settings: Embedded, seed: int, trained: Sequence[Weights]) -> Book:
 
 
 def searches() -> dict[str, NablaConfig]:
-    """Nabla decoding: as configs/embedded.yaml has it; from sampled rollouts, so that it
-    starts from the reference law; its null arm; and the published settings."""
+    """Nabla decoding: with the settings of configs/embedded.yaml, and a guide that has a
+    gradient; from sampled rollouts, so that it starts from the reference law; its null arm;
+    and the published settings."""
     greedy = Sampling(temperature=0)
     ranked = NablaConfig(
         proposals="ranked",
