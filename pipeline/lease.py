@@ -8,10 +8,10 @@ so no two clocks are compared.
 
 from __future__ import annotations
 
-import _thread
 import json
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -26,6 +26,7 @@ from pipeline.errors import LeaseError
 from pipeline.files import Folder
 
 LEASE = "lease"
+TAKEN = signal.SIGUSR2
 LOG = logging.getLogger(__name__)
 
 
@@ -87,20 +88,30 @@ def held(folder: Folder, ttl: float) -> Iterator[Lease]:
     """A lease for the duration of the block, in the main thread: where another driver takes
     over, what runs there is interrupted. Raises LeaseError, then and where the folder is held."""
     taken = threading.Event()
+    main = threading.main_thread().ident
+    assert main is not None
 
     def lose() -> None:
         taken.set()
-        _thread.interrupt_main()
+        signal.pthread_kill(main, TAKEN)
 
-    lease = Lease(folder, ttl, lose)
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    # A signal of its own: what a shell starts in the background ignores SIGINT.
+    before = signal.signal(TAKEN, interrupt)
     try:
-        yield lease
-    except KeyboardInterrupt as interrupt:
-        if taken.is_set():
-            raise LeaseError(f"{folder.uri} was taken over by another driver") from interrupt
-        raise
+        lease = Lease(folder, ttl, lose)
+        try:
+            yield lease
+        except KeyboardInterrupt as interrupted:
+            if taken.is_set():
+                raise LeaseError(f"{folder.uri} was taken over by another driver") from interrupted
+            raise
+        finally:
+            lease.release()
     finally:
-        lease.release()
+        signal.signal(TAKEN, before)
 
 
 def holder(folder: Folder) -> str | None:

@@ -10,6 +10,7 @@ from pipeline.counterfactuals import CounterfactualsConfig
 from pipeline.duality.stage import DualityConfig
 from pipeline.errors import ConfigError
 from pipeline.guide_config import TrainGuideConfig
+from pipeline.self_improve_config import SelfImproveConfig
 from pipeline.tune import TuneConfig
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +20,7 @@ JOBS = {
     "tune": TuneConfig,
     "counterfactuals": CounterfactualsConfig,
     "train_guide": TrainGuideConfig,
+    "self_improve": SelfImproveConfig,
     "duality": DualityConfig,
 }
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
