@@ -63,7 +63,8 @@ def _improve(config: SelfImproveConfig) -> int:
             f"round {last.number}: the judge's reward rose and accuracy fell: judge and truth "
             "part here, so the rounds end"
         )
-    console.say(f"chosen: {chosen.guide} (round {chosen.number}), in {config.run_dir}/chosen.yaml")
+    guide = chosen.guide or "the judge"
+    console.say(f"chosen: {guide} (round {chosen.number}), in {config.run_dir}/chosen.yaml")
     rounds = [asdict(one) for one in improved.rounds]
     console.say(json.dumps({"rounds": rounds, "chosen": chosen.number, "parted": last.parted}))
     return 3 if last.parted else 0

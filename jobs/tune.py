@@ -48,7 +48,8 @@ def _preview(config: TuneConfig) -> int:
 
 def _tune(config: TuneConfig) -> int:
     from jobs.progress import Progress  # noqa: PLC0415 - ray: not before the config is right
-    from pipeline.tune import candidates, open_store, tune  # noqa: PLC0415
+    from pipeline.plan import open_store  # noqa: PLC0415
+    from pipeline.tune import candidates, plan, tune  # noqa: PLC0415
     from pipeline.tune_report import report  # noqa: PLC0415
 
     with console.terminable(), Progress() as progress:
@@ -58,7 +59,7 @@ def _tune(config: TuneConfig) -> int:
             progress.close()
             console.say(f"interrupted; the same command goes on from {config.run_dir}")
             return 130
-    store = open_store(config)
+    store = open_store(plan(config))
     finding = report(store, candidates(config.decoding, config.grid))
     chosen = dict(finding.chosen.candidate.overrides)
     console.show(_table(finding))

@@ -105,7 +105,10 @@ def to_yaml(config: Any) -> str:
 
 def overrides_yaml(overrides: Mapping[str, Any]) -> str:
     """Dotted keys and values as the YAML of a config file."""
-    return OmegaConf.to_yaml(OmegaConf.from_dotlist([f"{k}={v}" for k, v in overrides.items()]))
+    made = OmegaConf.create()
+    for key, value in overrides.items():
+        OmegaConf.update(made, key, value)
+    return OmegaConf.to_yaml(made)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

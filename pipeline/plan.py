@@ -9,10 +9,11 @@ from typing import Any, Protocol
 from pipeline import config_check
 from pipeline.cluster import Cluster
 from pipeline.config import RowsConfig, to_dict
+from pipeline.parts import with_config
 from pipeline.pool import Status
 from pipeline.prompts import Item, read
 from pipeline.recipe import Recipe
-from pipeline.store import Store
+from pipeline.store import RunStore, Store
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,11 @@ def planned(
         allow_input_change=config.allow_input_change,
         retry_dead=retry_dead,
     )
+
+
+def open_store(plan: Plan) -> RunStore:
+    """The run folder of a plan that was carried out, for reading."""
+    return RunStore(plan.run_dir, with_config(plan.recipe.schema, plan.config_hash), plan.store)
 
 
 class Watcher(Protocol):

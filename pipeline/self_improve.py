@@ -15,7 +15,6 @@ where it was interrupted. Rounds end early where judge and truth part (see `part
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -31,10 +30,9 @@ from pipeline.files import Folder
 from pipeline.generate import generate
 from pipeline.generate import plan as generate_plan
 from pipeline.guide_config import Start, TrainGuideConfig
-from pipeline.parts import with_config
-from pipeline.plan import Outcome, Watcher
+from pipeline.plan import Outcome, Watcher, open_store
+from pipeline.rounds import Measured, Round, choose, parted
 from pipeline.self_improve_config import SelfImproveConfig
-from pipeline.store import RunStore
 from pipeline.train_guide import train_guide
 
 ROUNDS, CHOSEN = "rounds.json", "chosen.yaml"
@@ -46,28 +44,6 @@ SHAPING = (
 )
 
 Watch = Callable[[str], AbstractContextManager[Watcher]]
-
-
-@dataclass(frozen=True)
-class Round:
-    """What a guide is worth on the prompts measured.
-
-    `reward` (the judge's), `accuracy` (None without answers) and `calls` are means;
-    `reward_gain` and `accuracy_gain` are over the round before, paired by prompt, as
-    [mean, low, high] of a 95 % normal interval. `top1` is its agreement with held-out scores,
-    `counterfactuals` what it was trained on. `parted`: here judge and truth part.
-    """
-
-    number: int
-    guide: str
-    reward: float
-    accuracy: float | None
-    calls: float
-    top1: float | None
-    counterfactuals: int
-    reward_gain: tuple[float, float, float] | None = None
-    accuracy_gain: tuple[float, float, float] | None = None
-    parted: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,13 +64,11 @@ def self_improve(config: SelfImproveConfig, watch: Watch) -> Improved:
         config_check.enter(folder, to_dict(config), SHAPING)
     except (OSError, ValueError, ImportError) as error:
         raise StoreError(f"run folder {config.run_dir}: {error}") from error
-    loop = _Loop(config, watch)
     with connected(config.cluster):
-        rounds = [loop.first()]
+        loop = _Loop(config, watch)
+        rounds = loop.rounds
         while len(rounds) <= config.rounds and not rounds[-1].parted:
-            rounds.append(loop.next(rounds[-1]))
-            if len(rounds) == 2:
-                rounds[0] = replace(rounds[0], top1=loop.judges_top1)
+            loop.go_on()
             told = {"rounds": [asdict(one) for one in rounds], "chosen": choose(rounds).number}
             folder.write(ROUNDS, json.dumps(told, indent=2).encode())
     chosen = choose(rounds)
@@ -102,64 +76,38 @@ def self_improve(config: SelfImproveConfig, watch: Watch) -> Improved:
     return Improved(rounds, chosen)
 
 
-def parted(
-    reward_gain: tuple[float, float, float], accuracy_gain: tuple[float, float, float] | None
-) -> bool:
-    """Whether the judge liked a round better while its answers got worse, both clear of 0: its
-    reward is no longer what it stands for."""
-    return accuracy_gain is not None and reward_gain[1] > 0 and accuracy_gain[2] < 0
-
-
-def choose(rounds: Sequence[Round]) -> Round:
-    """The round with the most right answers (without answers, the most reward) of those before
-    judge and truth parted; fewer calls break ties."""
-    sound = [one for one in rounds if not one.parted]
-    return max(
-        sound,
-        key=lambda one: (one.reward if one.accuracy is None else one.accuracy, -one.calls),
-    )
-
-
 class _Loop:
     def __init__(self, config: SelfImproveConfig, watch: Watch) -> None:
         self._config = config
         self._watch = watch
-        self._scores: dict[str, tuple[float, float | None]] = {}
         self._sources: dict[str, list[str]] = {"counterfactuals": [], "traces": []}
-        self.judges_top1: float | None = None
+        self._last = self._measure(0, None)
+        one = self._last
+        self.rounds = [Round(0, None, one.reward, one.accuracy, one.calls, None, 0)]
 
-    def first(self) -> Round:
-        """The judge as its own guide."""
-        reward, accuracy, calls = self._measure(0, None)
-        return Round(0, self._config.reward.judge, reward, accuracy, calls, None, 0)
-
-    def next(self, last: Round) -> Round:
-        number = last.number + 1
-        guide = last.guide if last.number else None
+    def go_on(self) -> None:
+        """One more round."""
+        number, guide = len(self.rounds), self.rounds[-1].guide
         self._collect(number, guide)
         card = self._train(number, guide)
+        if number == 1 and card["judge_gradient"]:
+            self.rounds[0] = replace(self.rounds[0], top1=card["judge_gradient"]["top1"])
         path = f"{self._path(number, 'guide')}/guide"
-        judge = card["judge_gradient"]
-        if number == 1 and judge:
-            self.judges_top1 = judge["top1"]
-        before = self._scores
-        reward, accuracy, calls = self._measure(number, path)
-        shared = sorted(before.keys() & self._scores.keys())
-        pairs = [(before[p], self._scores[p]) for p in shared]
-        reward_gain = interval([new[0] - old[0] for old, new in pairs])
-        graded = [(o[1], n[1]) for o, n in pairs if o[1] is not None and n[1] is not None]
-        accuracy_gain = interval([new - old for old, new in graded]) if graded else None
-        return Round(
-            number,
-            path,
-            reward,
-            accuracy,
-            calls,
-            card["metrics"]["top1"],
-            card["data"]["counterfactuals"],
-            reward_gain,
-            accuracy_gain,
-            parted(reward_gain, accuracy_gain),
+        before, self._last = self._last, self._measure(number, path)
+        reward_gain, accuracy_gain = self._last.gains(before)
+        self.rounds.append(
+            Round(
+                number,
+                path,
+                self._last.reward,
+                self._last.accuracy,
+                self._last.calls,
+                card["metrics"]["top1"],
+                card["data"]["counterfactuals"],
+                reward_gain,
+                accuracy_gain,
+                parted(reward_gain, accuracy_gain),
+            )
         )
 
     def _collect(self, number: int, guide: str | None) -> None:
@@ -220,33 +168,20 @@ class _Loop:
             )
         return trained.card
 
-    def _measure(self, number: int, guide: str | None) -> tuple[float, float | None, float]:
-        """Mean reward, accuracy and calls on the prompts measured."""
+    def _measure(self, number: int, guide: str | None) -> Measured:
         run_dir = self._path(number, "measured")
         settings = replace(self._searching(run_dir, guide), prompts=self._config.measured)
         self._generate(run_dir, settings)
-        described = generate_plan(settings)
-        schema = with_config(described.recipe.schema, described.config_hash)
-        store = RunStore(run_dir, schema, settings.store)
-        rows = [
-            row
-            for table in store.rows(("prompt_id", "reward", "correct", "cost", "error"))
-            for row in table.to_pylist()
-            if row["error"] is None
-        ]
-        self._scores = {
-            row["prompt_id"]: (
-                row["reward"],
-                None if row["correct"] is None else float(row["correct"]),
-            )
-            for row in rows
-        }
-        right = [correct for _, correct in self._scores.values() if correct is not None]
-        return (
-            sum(reward for reward, _ in self._scores.values()) / len(rows),
-            sum(right) / len(right) if right else None,
-            sum(row["cost"]["paper_calls"] for row in rows) / len(rows),
-        )
+        scores: dict[str, tuple[float, float | None]] = {}
+        calls = 0
+        store = open_store(generate_plan(settings))
+        for table in store.rows(("prompt_id", "reward", "correct", "cost", "error")):
+            for row in table.to_pylist():
+                if row["error"] is None:
+                    right = None if row["correct"] is None else float(row["correct"])
+                    scores[row["prompt_id"]] = row["reward"], right
+                    calls += row["cost"]["paper_calls"]
+        return Measured(scores, calls / len(scores))
 
     def _searching(self, run_dir: str, guide: str | None) -> GenerateConfig:
         config = self._config
@@ -268,15 +203,6 @@ class _Loop:
 
     def _path(self, number: int, what: str) -> str:
         return f"{self._config.run_dir}/round-{number}/{what}"
-
-
-def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean, low and high of a 95 % normal interval over prompts."""
-    n = len(values)
-    mean = sum(values) / n
-    variance = sum((v - mean) ** 2 for v in values) / max(1, n - 1)
-    half = 1.96 * math.sqrt(variance / n)
-    return mean, mean - half, mean + half
 
 
 def _insist(outcome: Outcome, run_dir: str) -> None:

@@ -15,11 +15,9 @@ from nabla_core.methods import flow
 from nabla_core.requests import Flow
 from nabla_core.types import Prompt
 from pipeline.config import RowsConfig
-from pipeline.parts import with_config
 from pipeline.plan import Outcome, Plan, Watcher, planned
 from pipeline.recipe import TraceMaker, TraceRecipe, open_engines
 from pipeline.run import execute
-from pipeline.store import RunStore
 
 SHAPING = ("seed", "lm", "reward", "decoding", "engine.device", "engine.dtype", "grid")
 
@@ -118,13 +116,6 @@ class TuneMaker(TraceMaker):
 def tune(config: TuneConfig, watcher: Watcher) -> Outcome:
     """Try every candidate on every prompt; resumes. Raises PipelineError."""
     return execute(plan(config), watcher)
-
-
-def open_store(config: TuneConfig) -> RunStore:
-    """The run folder, for reading."""
-    described = plan(config)
-    schema = with_config(described.recipe.schema, described.config_hash)
-    return RunStore(config.run_dir, schema, config.store)
 
 
 def plan(config: TuneConfig) -> Plan:

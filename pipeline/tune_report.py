@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pipeline.intervals import normal
 from pipeline.store import RunStore
 from pipeline.tune import Candidate
 
@@ -68,18 +68,10 @@ def report(store: RunStore, tried: Sequence[Candidate]) -> Finding:
     complete = [one for one in found if one.scores]
     best = max(complete, key=_rank)
     null = max((one for one in complete if not one.candidate.gradient), key=_rank)
-    difference, half = _paired(best, null)
+    shared = best.scores.keys() & null.scores.keys()
+    difference, half = normal([best.scores[p] - null.scores[p] for p in shared])
     return Finding(complete, "accuracy" if graded else "reward", best, null, difference, half)
 
 
 def _rank(one: Tried) -> tuple[float, float]:
     return one.mean, -one.calls
-
-
-def _paired(a: Tried, b: Tried) -> tuple[float, float]:
-    shared = a.scores.keys() & b.scores.keys()
-    differences = [a.scores[p] - b.scores[p] for p in shared]
-    n = len(differences)
-    mean = sum(differences) / n
-    variance = sum((d - mean) ** 2 for d in differences) / max(1, n - 1)
-    return mean, 1.96 * math.sqrt(variance / n)

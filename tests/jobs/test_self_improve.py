@@ -7,14 +7,17 @@ import pytest
 import yaml
 
 from jobs import self_improve
-from pipeline.self_improve import Round, choose, interval, parted
+from pipeline.config import GenerateConfig, load, overrides_yaml
+from pipeline.intervals import bounds
+from pipeline.rounds import Round, choose, parted
 from tests.jobs.test_generate import rows
 
 UP, DOWN, FLAT = (0.2, 0.1, 0.3), (-0.2, -0.3, -0.1), (0.0, -0.1, 0.1)
 
 
 def one(number: int, accuracy: float | None, reward: float = 0.0, **more) -> Round:
-    return Round(number, f"guide {number}", reward, accuracy, 10.0, None, 0, **more)
+    guide = f"guide {number}" if number else None
+    return Round(number, guide, reward, accuracy, 10.0, None, 0, **more)
 
 
 def test_judge_and_truth_part_where_one_rises_and_the_other_falls():
@@ -34,8 +37,16 @@ def test_the_best_round_before_they_part_is_chosen():
     assert choose(cheaper).number == 1
 
 
+def test_the_judge_is_chosen_as_no_guide_at_all(tmp_path):
+    chosen = tmp_path / "chosen.yaml"
+    chosen.write_text(overrides_yaml({"reward.guide": choose([one(0, 0.5)]).guide}))
+    with_head = load(GenerateConfig, ["configs/embedded.yaml"])
+    assert with_head.reward.guide == "embedded-head"
+    assert load(GenerateConfig, ["configs/embedded.yaml", str(chosen)]).reward.guide is None
+
+
 def test_an_interval_is_the_normal_one():
-    mean, low, high = interval([1.0, 2.0, 3.0, 4.0])
+    mean, low, high = bounds([1.0, 2.0, 3.0, 4.0])
     assert mean == 2.5
     assert high - mean == mean - low == pytest.approx(1.96 * (5 / 3 / 4) ** 0.5)
 
@@ -63,7 +74,7 @@ def test_two_rounds_learn_from_new_prompts_and_resume(cluster, plain, tmp_path, 
     assert self_improve.main(given) in (0, 3)
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     first, second, third = line["rounds"]
-    assert first["guide"] == str(plain.judge)
+    assert first["guide"] is None
     assert first["top1"] is not None
     assert third["counterfactuals"] > second["counterfactuals"] > 0
     used = [
