@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field, replace
@@ -27,10 +26,12 @@ from nabla_core import (
     load_engines,
 )
 from nabla_core.config import LM
-from nabla_core.embedded.task import grade
+from nabla_core.embedded import task
+from nabla_core.embedded.task import Grade
 from nabla_core.engines.base import Engines
 from nabla_core.requests import Flow
 from nabla_core.types import Cost
+from pipeline.intervals import normal
 from tests.bench.variants import Order, search
 
 # Response of eight steps is 16 tokens; a little more lets a derailed one run into the limit.
@@ -77,10 +78,7 @@ class Interval:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Interval:
-        n = len(values)
-        mean = sum(values) / n
-        variance = sum((v - mean) ** 2 for v in values) / (n - 1)
-        return cls(mean, 1.96 * math.sqrt(variance / n))
+        return cls(*normal(values))
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} ± {self.half:.3f}"
@@ -102,7 +100,14 @@ def engines_for(arm: Arm, folder: Callable[[str], str], batch: int) -> Engines:
     return load_engines(LM(folder("lm")), Reward(judge, guide=guide), Engine(max_batch=batch))
 
 
-def run(arm: Arm, prompts: Sequence[Prompt], engines: Engines, *, batch: int) -> Outcome:
+def run(
+    arm: Arm,
+    prompts: Sequence[Prompt],
+    engines: Engines,
+    *,
+    batch: int,
+    grade: Callable[[str, str], Grade] = task.grade,
+) -> Outcome:
     """Run every prompt under every seed of the arm, all in one stream."""
     answer, trace = [0.0] * len(prompts), [0.0] * len(prompts)
     index = {p.id: i for i, p in enumerate(prompts)}

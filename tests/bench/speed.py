@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -215,7 +215,7 @@ def many_candidates(count: int) -> Bench:
     return Bench(engines, models, pair.tokenizer, prompts, config, 64)
 
 
-REGIMES = {
+REGIMES: dict[str, Callable[[int], Bench]] = {
     "accepted": lambda n: embedded(n, BASE, kept=(0.5, 1.0)),
     "rejected": lambda n: embedded(n, REJECTED, kept=(0.0, 0.25)),
     "many": many_candidates,

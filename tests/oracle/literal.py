@@ -8,7 +8,9 @@ meant to be read: this file is the specification that the product is held to.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -83,7 +85,7 @@ class Literal:
         """Refine one prompt given as ids."""
         out = Outcome()
         self.out = out
-        self.key = lambda purpose: DrawKey(self.seed, prompt_id, sample, purpose)
+        self.key: Callable[[str], DrawKey] = partial(DrawKey, self.seed, prompt_id, sample)
         y = self.rollout(x, [], 0)
         out.base = list(y)
         reward = out.base_reward = self.judge(x, y)
@@ -201,7 +203,8 @@ class Literal:
                 onehots = self.hard(y, z, i, token)
                 straight = (onehots[i] + soft - soft.detach()).detach().requires_grad_()
                 loss = self.loss(x, torch.cat([onehots[:i], straight[None], onehots[i + 1 :]]))
-                known = (token, *torch.autograd.grad(loss, straight))
+                (gradient,) = torch.autograd.grad(loss, straight)
+                known = token, gradient
             (row.grad,) = torch.autograd.grad(soft, row, known[1])
             adam.step()
             schedule.step()
