@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from jobs import console
 from nabla_core.errors import ModelError
+from pipeline.config import load, to_yaml
 from pipeline.errors import LoadError, PipelineError, RunError
+
+C = TypeVar("C")
 
 
 def parser(
@@ -24,6 +28,27 @@ def parser(
     made.add_argument("--dry-run", action="store_true", help=dry_run)
     made.add_argument("overrides", nargs="*", metavar="key=value")
     return made
+
+
+def run(
+    job: str,
+    doc: str | None,
+    config: type[C],
+    work: Callable[[C], int],
+    arguments: Sequence[str] | None,
+    dry_run: str,
+) -> int:
+    """A job that is all in its config: what `work` returns, or the config shown."""
+    options = parser(job, doc, dry_run).parse_intermixed_args(arguments)
+
+    def told() -> int:
+        loaded = load(config, options.config, options.overrides)
+        if options.dry_run:
+            console.say(to_yaml(loaded).rstrip())
+            return 0
+        return work(loaded)
+
+    return exit_code(told)
 
 
 def exit_code(work: Callable[[], int]) -> int:

@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from jobs import console
-from nabla_core.errors import ModelError
-from pipeline.errors import LoadError, PipelineError, RunError
+from jobs import command, console
 
 if TYPE_CHECKING:
     from pipeline.duality.stage import Outcome
@@ -30,27 +28,21 @@ BROKEN = 4
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.duality",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", action="append", default=[], help="a YAML file; repeatable")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    options = parser.parse_intermixed_args(arguments)
-    try:
-        return _run(options.config, options.overrides)
-    except (PipelineError, ModelError) as error:
-        console.error(error)
-        return 1 if isinstance(error, RunError) and not isinstance(error, LoadError) else 2
+    options = command.parser(
+        "duality", __doc__, dry_run="show the config, check nothing"
+    ).parse_intermixed_args(arguments)
+    return command.exit_code(lambda: _run(options))
 
 
-def _run(files: Sequence[str], overrides: Sequence[str]) -> int:
+def _run(options: argparse.Namespace) -> int:
     from jobs.progress import Progress  # noqa: PLC0415 - ray and torch: not for --help
-    from pipeline.config import load  # noqa: PLC0415
+    from pipeline.config import load, to_yaml  # noqa: PLC0415
     from pipeline.duality.stage import DualityConfig, run  # noqa: PLC0415
 
-    config = load(DualityConfig, files, overrides)
+    config = load(DualityConfig, options.config, options.overrides)
+    if options.dry_run:
+        console.say(to_yaml(config).rstrip())
+        return 0
     with console.terminable(), Progress() as progress:
         try:
             outcome = run(config, progress, console.say)

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from jobs import command, console
-from pipeline.config import load, to_yaml
 from pipeline.self_improve_config import SelfImproveConfig
 
 if TYPE_CHECKING:
@@ -29,17 +28,14 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit code."""
-    parser = command.parser("self_improve", __doc__, dry_run="show the config, run nothing")
-    options = parser.parse_intermixed_args(arguments)
-
-    def work() -> int:
-        config = load(SelfImproveConfig, options.config, options.overrides)
-        if options.dry_run:
-            console.say(to_yaml(config).rstrip())
-            return 0
-        return _improve(config)
-
-    return command.exit_code(work)
+    return command.run(
+        "self_improve",
+        __doc__,
+        SelfImproveConfig,
+        _improve,
+        arguments,
+        "show the config, run nothing",
+    )
 
 
 def _improve(config: SelfImproveConfig) -> int:

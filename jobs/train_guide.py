@@ -18,7 +18,6 @@ from typing import Any
 from rich.table import Table
 
 from jobs import command, console
-from pipeline.config import load, to_yaml
 from pipeline.guide_config import TrainGuideConfig
 
 SHOWN = ("step", "loss", "top1", "within", "across", "slope", "reward", "accuracy", "calls")
@@ -26,17 +25,14 @@ SHOWN = ("step", "loss", "top1", "within", "across", "slope", "reward", "accurac
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit code."""
-    parser = command.parser("train_guide", __doc__, dry_run="show the config, train nothing")
-    options = parser.parse_intermixed_args(arguments)
-
-    def work() -> int:
-        config = load(TrainGuideConfig, options.config, options.overrides)
-        if options.dry_run:
-            console.say(to_yaml(config).rstrip())
-            return 0
-        return _train(config)
-
-    return command.exit_code(work)
+    return command.run(
+        "train_guide",
+        __doc__,
+        TrainGuideConfig,
+        _train,
+        arguments,
+        "show the config, train nothing",
+    )
 
 
 def _train(config: TrainGuideConfig) -> int:

@@ -1,0 +1,46 @@
+"""Tuning on a real Ray: every candidate on every prompt, and a choice that can be used."""
+
+import json
+from itertools import product
+
+from jobs import tune
+from pipeline.config import GenerateConfig, load
+from tests.pipeline.rows import keys
+
+
+def test_every_candidate_meets_every_prompt_and_the_choice_is_a_config(
+    cluster, prompts, tmp_path, capsys
+):
+    run, log = tmp_path / "run", tmp_path / "log"
+    given = [
+        *(f"run_dir={run}", f"prompts.path={prompts('one', 'two', 'three')}"),
+        *(f"lm.path=scripted?log={log}", "decoding.nabla.proposals=ranked"),
+        *("grid.eta=[1]", "grid.stop=[-3]", "grid.trust=[0,2]"),
+    ]
+    assert tune.main(given) == 0
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert keys(run) == sorted(product(("p0", "p1", "p2"), range(4)))
+    assert list(line["tried"]) == [
+        f"eta={eta} stop=-3 trust={trust}" for eta in (0, 1) for trust in (0, 2)
+    ]
+    assert line["prompts"] == 3
+    assert line["measure"] == "reward"
+    chosen = load(GenerateConfig, [str(run / "chosen.yaml")]).decoding.nabla.ranked
+    assert line["chosen"] == {
+        f"decoding.nabla.ranked.{name}": getattr(chosen, name) for name in ("eta", "stop", "trust")
+    }
+    assert line["pays"] == (line["best_minus_null"][1] > 0)
+
+    made = log.read_text()
+    assert tune.main(given) == 0
+    assert log.read_text() == made
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == line
+    assert tune.main([*given, "grid.trust=[0]"]) == 2
+    assert "grid.trust" in capsys.readouterr().err
+
+
+def test_what_has_nothing_to_tune_is_refused(capsys):
+    assert tune.main(["decoding.method=greedy"]) == 2
+    assert "not decoding.method=greedy" in capsys.readouterr().err
+    assert tune.main(["decoding.nabla.proposals=random"]) == 2
+    assert "has nothing to tune" in capsys.readouterr().err
