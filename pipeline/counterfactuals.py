@@ -22,7 +22,7 @@ from pipeline.counterfactual_summary import COLUMNS, summarise
 from pipeline.plan import Outcome, Plan, Watcher, planned
 from pipeline.recipe import open_engines
 from pipeline.run import execute
-from pipeline.schema import prompt_columns
+from pipeline.schema import model_columns, prompt_columns
 from pipeline.verify import Verify, grader
 
 SHAPING = (
@@ -83,16 +83,12 @@ class CounterfactualMaker:
         self.engines = engines
         self._recipe = recipe
         self._grade = grader(recipe.verify)
-        identities = engines.identities
         self._constant = {
             "seed": recipe.seed,
             "config_hash": recipe.config_hash,
             "scorer": recipe.explore.scorer,
-            "generation_model": identities["lm"].name,
-            "generation_revision": identities["lm"].revision,
-            "judge_model": identities["judge"].name,
-            "judge_revision": identities["judge"].revision,
-            "tokenizer_fingerprint": identities["tokenizer"].revision,
+            **model_columns(engines.identities, generation="lm", judge="judge"),
+            "tokenizer_fingerprint": engines.identities["tokenizer"].revision,
         }
 
     def flow(self, prompt: Prompt) -> Exploring:

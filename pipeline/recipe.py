@@ -16,7 +16,7 @@ from nabla_core.methods import flow
 from nabla_core.requests import Asking, Flow
 from nabla_core.templates import render_for_lm
 from nabla_core.types import Prompt, Trace
-from pipeline.schema import TRACES, prompt_columns, trace_columns
+from pipeline.schema import TRACES, model_columns, prompt_columns, trace_columns
 from pipeline.summary import COLUMNS, Summary
 from pipeline.verify import Grader, Verify, grader
 
@@ -135,11 +135,7 @@ class TraceMaker:
             "method": recipe.decoding.method,
             "seed": recipe.seed,
             "config_hash": recipe.config_hash,
-            **{
-                f"{column}_{field}": getattr(engines.identities[role], attribute)
-                for column, role in (("generation", "lm"), ("judge", "judge"), ("guide", "guide"))
-                for field, attribute in (("model", "name"), ("revision", "revision"))
-            },
+            **model_columns(engines.identities, generation="lm", judge="judge", guide="guide"),
         }
 
     def flow(self, prompt: Prompt) -> Flow:

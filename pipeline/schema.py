@@ -7,13 +7,14 @@ do: TRL 1.16 takes a row for conversational by whichever of these columns it see
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
-from nabla_core.types import Message, Prompt, Trace
+from nabla_core.types import Identity, Message, Prompt, Trace
 from pipeline.prompts import Item
 
 VERSION = "1"
@@ -108,6 +109,18 @@ def key_columns(item: Item, worker: str, attempt: int, error: str | None) -> dic
         "worker": worker,
         "created_at": datetime.now(UTC),
         "error": error,
+    }
+
+
+def model_columns(identities: Mapping[str, Identity], **roles: str) -> dict[str, str]:
+    """`<column>_model` and `<column>_revision` of each role, given as column=role."""
+    return {
+        f"{column}_{name}": value
+        for column, role in roles.items()
+        for name, value in (
+            ("model", identities[role].name),
+            ("revision", identities[role].revision),
+        )
     }
 
 

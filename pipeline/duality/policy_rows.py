@@ -11,7 +11,7 @@ import pyarrow as pa
 from nabla_core.requests import Flow
 from nabla_core.types import Prompt
 from pipeline.recipe import Maker
-from pipeline.schema import KEYS, TRACES
+from pipeline.schema import KEYS, TRACES, model_columns
 from pipeline.verify import grader
 
 if TYPE_CHECKING:
@@ -125,11 +125,9 @@ class PolicyMaker:
         self._constant = {
             "seed": recipe.seed,
             "config_hash": recipe.config_hash,
-            **{
-                f"{role}_{column}": getattr(engines.identities[role], attribute)
-                for role in ("reference", "policy", "judge")
-                for column, attribute in (("model", "name"), ("revision", "revision"))
-            },
+            **model_columns(
+                engines.identities, reference="reference", policy="policy", judge="judge"
+            ),
         }
 
     def flow(self, prompt: Prompt) -> Flow:
