@@ -59,6 +59,12 @@ class Data:
         if not 0 < self.doubt < 0.5:
             raise ValueError(f"data.doubt must be above 0 and below 0.5, got {self.doubt}")
 
+    @property
+    def least(self) -> float:
+        """`least_log_probability`, -inf where nothing is left out."""
+        least = self.least_log_probability
+        return float("-inf") if least is None else least
+
 
 @dataclass
 class Mixture:

@@ -18,7 +18,8 @@ from nabla_core.models import identify
 from pipeline.adapters import adapted, merged
 from pipeline.errors import RunError
 from pipeline.files import Folder
-from pipeline.guide_training import Course, calibration, measure
+from pipeline.guide_measuring import calibration, measure
+from pipeline.guide_training import Course
 
 MODEL, STATE, HISTORY = "model", "state.pt", "history.json"
 

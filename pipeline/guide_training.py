@@ -21,23 +21,20 @@ import torch.distributed
 from transformers import AutoTokenizer
 
 from nabla_core.config import Engine
-from nabla_core.embedded.weights import Role, folder
+from nabla_core.embedded.weights import located
 from nabla_core.engines.guide import Reader
 from nabla_core.engines.loading import build_engines, device_of, read_with
 from nabla_core.errors import ModelError, PromptError
 from nabla_core.guides.examples import Batch, Example, Record
-from nabla_core.guides.measure import Agreement, agreement, at_rest, search
 from nabla_core.guides.targets import loss
 from nabla_core.guides.teacher import Teacher
-from nabla_core.guides.trainees import GradientTrainee, Trainee, lens, open_trainee
+from nabla_core.guides.trainees import Trainee, lens, open_trainee
 from nabla_core.models import LanguageModel, load_language_model, load_reward_model
 from nabla_core.vocab import fingerprint
 from pipeline import adapters
 from pipeline.counterfactual_reader import Mixture, mix
 from pipeline.errors import InputError, RunError
 from pipeline.guide_config import TrainGuideConfig
-from pipeline.prompts import read as read_prompts
-from pipeline.verify import grader
 
 
 @dataclass
@@ -61,8 +58,8 @@ class Course:
 def begin(config: TrainGuideConfig, device: str = "auto") -> Course:
     """Load models and data. Raises ModelError, VocabularyError, InputError."""
     where = device_of(device)
-    lm_path = _path(config.lm.path, "lm")
-    judge_path = _path(config.reward.judge, "judge")
+    lm_path = located(config.lm.path, "lm")
+    judge_path = located(config.reward.judge, "judge")
     options: dict[str, Any] = {"device": where, "dtype": torch.float32}
     lm = load_language_model(lm_path, revision=config.lm.revision, **options)
     judge_model = load_reward_model(judge_path, revision=config.reward.judge_revision, **options)
@@ -91,7 +88,8 @@ def begin(config: TrainGuideConfig, device: str = "auto") -> Course:
         if config.teacher.path is not None:
             learned = _taught(config, learned, lm, judge)
         train, held_out = (
-            [eye.example(r, least=_least(config)) for r in part] for part in (learned, kept_apart)
+            [eye.example(r, least=config.data.least) for r in part]
+            for part in (learned, kept_apart)
         )
     except PromptError as error:
         raise InputError(str(error)) from error
@@ -151,66 +149,6 @@ def _not_finite(course: Course, batch: list[Example]) -> None:
     course.skipped.append(told)
 
 
-def calibration(course: Course) -> float:
-    """What the output layer is multiplied by; 1 where that makes no sense."""
-    if not course.config.target.calibrate:
-        return 1.0
-    some = course.train[: course.config.validation.held_out]
-    with at_rest(course.trainee.model):
-        slope = agreement(course.trainee, some, margin=0.0).slope
-    return slope if slope > 0 else 1.0
-
-
-def measure(course: Course) -> dict[str, Any]:
-    """Agreement with held-out scores, and the search on validation prompts, of the guide as it
-    stands (calibrate it first)."""
-    config = course.config.validation
-    margin = course.config.target.temperature
-    found: dict[str, Any] = {"step": course.step}
-    with at_rest(course.trainee.model):
-        found |= agreement(course.trainee, course.held_out, margin=margin).as_dict()
-        engine = Engine(max_batch=config.max_batch)
-        guide = course.trainee.guide(course.lm, course.config.reward.min_coverage, engine)
-        engines = build_engines(course.lm, course.judge, guide, engine)
-        grade = grader(config.verify)
-        searched = search(
-            engines,
-            [item.prompt for item in read_prompts(config.prompts)],
-            config.nabla,
-            lambda prompt, text: grade(prompt, text).correct,
-            max_tokens=config.max_tokens,
-            in_flight=3 * config.max_batch,
-        )
-    found |= {"reward": searched.reward, "accuracy": searched.accuracy, "calls": searched.calls}
-    chosen = found[config.measure]
-    if chosen is None:
-        raise RunError("validation.measure=accuracy: no validation prompt has an answer")
-    return found | {"chosen_by": chosen}
-
-
-def reference(course: Course) -> Agreement | None:
-    """The agreement of the judge's own gradient, where it reads as the guide does."""
-    judge = _path(course.config.reward.judge, "judge")
-    revision = course.config.reward.judge_revision
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(judge, revision=revision)
-        plain = open_trainee(
-            "gradient", judge, tokenizer, course.config.optimise, revision=revision, seed=0
-        )
-    except ModelError:
-        return None
-    assert isinstance(plain, GradientTrainee)
-    plain.model.to(course.trainee.model.device)
-    eye = lens("gradient", plain, tokenizer, course.lm, course.config.reward.min_coverage)
-    names = {e.name for e in course.held_out}
-    least = _least(course.config)
-    made = [eye.example(r, least=least) for r in course.mixture.records if r.name in names]
-    with at_rest(plain.model):
-        return agreement(
-            plain, [e for e in made if e.places], margin=course.config.target.temperature
-        )
-
-
 def _taught(
     config: TrainGuideConfig, records: list[Record], lm: LanguageModel, judge: Reader
 ) -> list[Record]:
@@ -245,11 +183,6 @@ def _batch(course: Course) -> list[Example]:
     return [course.train[orders[n // count][n % count]] for n in wanted]
 
 
-def _least(config: TrainGuideConfig) -> float:
-    least = config.data.least_log_probability
-    return float("-inf") if least is None else least
-
-
 def _parts(examples: list[Example], size: int) -> Iterator[list[Example]]:
     for start in range(0, len(examples), size):
         yield examples[start : start + size]
@@ -270,7 +203,3 @@ def _sum_gradients(parameters: list[Any], world: int) -> None:
 def _held_out(record: Record, share: float) -> bool:
     digest = blake2b(record.prompt.id.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64 < share
-
-
-def _path(path: str, role: Role) -> str:
-    return str(folder(role)) if path == "embedded" else path

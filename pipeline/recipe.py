@@ -108,9 +108,9 @@ def render(prompt: Prompt, lm: LM) -> str:
         return prompt.text
     from transformers import AutoTokenizer  # noqa: PLC0415 - as above
 
-    from nabla_core.embedded.weights import folder  # noqa: PLC0415 - as above
+    from nabla_core.embedded.weights import located  # noqa: PLC0415 - as above
 
-    path = str(folder("lm")) if lm.path == "embedded" else lm.path
+    path = located(lm.path, "lm")
     if Path(path).is_dir() and not any(Path(path).glob("tokenizer*")):
         raise ModelError(f"{lm.path}: no tokenizer files in this folder")
     try:

@@ -30,7 +30,8 @@ from pipeline.errors import ConfigError, InputError, PipelineError, RunError, St
 from pipeline.files import FULL, Folder
 from pipeline.guide_checkpoints import HISTORY, MODEL, keep, restore
 from pipeline.guide_config import SHAPING, TrainGuideConfig
-from pipeline.guide_training import Course, advance, begin, reference
+from pipeline.guide_measuring import reference
+from pipeline.guide_training import Course, advance, begin
 from pipeline.lease import held
 
 CARD, FAILED = "guide/card.json", "failed.json"

@@ -21,6 +21,11 @@ def folder(role: Role) -> Path:
     return ROOT / role
 
 
+def located(path: str, role: Role) -> str:
+    """Where to load a model from: "embedded" is the shipped one of that role, all else itself."""
+    return str(folder(role)) if path == "embedded" else path
+
+
 def save(model: PreTrainedModel, path: Path, card: dict[str, Any]) -> None:
     """Write a model, the tokenizer and `card.json`, which comes last and marks it finished."""
     model.save_pretrained(path)

@@ -9,7 +9,7 @@ from transformers import AutoConfig
 
 from nabla_core import config
 from nabla_core.config import LM, Reward
-from nabla_core.embedded.weights import Role, folder
+from nabla_core.embedded.weights import Role, folder, located
 from nabla_core.engines.base import Engines
 from nabla_core.engines.choices import ChoicesEngine
 from nabla_core.engines.gradient import GradientGuide
@@ -49,11 +49,11 @@ def load_engines(
     where = device_of(engine.device)
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[engine.dtype]
     language = load_language_model(
-        _path(lm.path, "lm"), revision=lm.revision, device=where, dtype=dtype
+        located(lm.path, "lm"), revision=lm.revision, device=where, dtype=dtype
     )
 
     def reader(path: str, role: Role, revision: str | None) -> Reader:
-        model = load_reward_model(_path(path, role), revision=revision, device=where, dtype=dtype)
+        model = load_reward_model(located(path, role), revision=revision, device=where, dtype=dtype)
         return read_with(model, language, reward.min_coverage)
 
     judge = reader(reward.judge, "judge", reward.judge_revision)
@@ -63,7 +63,7 @@ def load_engines(
     ):
         return build_engines(language, judge, judge, engine)
     embedded_head = reward.guide == "embedded-head"
-    path = str(folder("head")) if embedded_head else _path(reward.guide, "guide")
+    path = str(folder("head")) if embedded_head else located(reward.guide, "guide")
     if kind_of(path, reward.guide_revision) == "gradient":
         guide = reader(reward.guide, "guide", reward.guide_revision)
         return build_engines(language, judge, guide, engine)
@@ -159,7 +159,3 @@ def device_of(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"engine.device: {name} cannot be used here: {error}") from error
     return torch.device(name)
-
-
-def _path(path: str, role: Role) -> str:
-    return str(folder(role)) if path == "embedded" else path

@@ -10,7 +10,7 @@ import torch
 
 from nabla_core.config import LM, Sampling
 from nabla_core.draws import DrawKey
-from nabla_core.embedded.weights import folder
+from nabla_core.embedded.weights import located
 from nabla_core.engines.base import BatchEngine, Reply, Result
 from nabla_core.engines.guide import Task, read_lm
 from nabla_core.engines.loading import device_of
@@ -116,7 +116,7 @@ def measured(prompt: Prompt, *, of_policy: bool, seed: int, max_tokens: int) -> 
 
 def load_lm(lm: LM, device: str, dtype: str) -> LanguageModel:
     """One of the two models. Raises ModelError."""
-    path = str(folder("lm")) if lm.path == "embedded" else lm.path
+    path = located(lm.path, "lm")
     kind = torch.float32 if dtype == "float32" else torch.bfloat16
     return load_language_model(path, revision=lm.revision, device=device_of(device), dtype=kind)
 

@@ -70,7 +70,7 @@ class PolicyRecipe:
         return {"rows_by_arm": counts}
 
     def open(self) -> Maker:
-        from nabla_core.embedded.weights import folder  # noqa: PLC0415
+        from nabla_core.embedded.weights import located  # noqa: PLC0415
         from nabla_core.engines.base import Engines  # noqa: PLC0415 - torch: workers only
         from nabla_core.engines.loading import read_with  # noqa: PLC0415
         from nabla_core.engines.rollouts import RolloutEngine  # noqa: PLC0415
@@ -92,7 +92,7 @@ class PolicyRecipe:
         refuse_strangers(reference, policy)
         judge_path = asked.reward.judge
         judge = load_reward_model(
-            str(folder("judge")) if judge_path == "embedded" else judge_path,
+            located(judge_path, "judge"),
             revision=asked.reward.judge_revision,
             device=reference.device,
             dtype=reference.table.dtype,

@@ -21,7 +21,8 @@ from pipeline.errors import InputError, RunError
 from pipeline.files import Folder
 from pipeline.guide_checkpoints import keep, restore
 from pipeline.guide_config import TrainGuideConfig
-from pipeline.guide_training import advance, begin, calibration, measure
+from pipeline.guide_measuring import calibration, measure
+from pipeline.guide_training import advance, begin
 from pipeline.lease import holder
 from pipeline.recipe import TraceRecipe
 from pipeline.verify import Verify

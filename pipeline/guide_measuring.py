@@ -1,0 +1,80 @@
+"""What a guide in training is worth: agreement with held-out scores, the search it guides, and
+the judge's own gradient beside it. Knows nothing of Ray.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from nabla_core.config import Engine
+from nabla_core.embedded.weights import located
+from nabla_core.engines.loading import build_engines
+from nabla_core.errors import ModelError
+from nabla_core.guides.measure import Agreement, agreement, at_rest, search
+from nabla_core.guides.trainees import GradientTrainee, lens, open_trainee
+from pipeline.errors import RunError
+from pipeline.guide_training import Course
+from pipeline.prompts import read as read_prompts
+from pipeline.verify import grader
+
+
+def calibration(course: Course) -> float:
+    """What the output layer is multiplied by; 1 where that makes no sense."""
+    if not course.config.target.calibrate:
+        return 1.0
+    some = course.train[: course.config.validation.held_out]
+    with at_rest(course.trainee.model):
+        slope = agreement(course.trainee, some, margin=0.0).slope
+    return slope if slope > 0 else 1.0
+
+
+def measure(course: Course) -> dict[str, Any]:
+    """Agreement with held-out scores, and the search on validation prompts, of the guide as it
+    stands (calibrate it first)."""
+    config = course.config.validation
+    margin = course.config.target.temperature
+    found: dict[str, Any] = {"step": course.step}
+    with at_rest(course.trainee.model):
+        found |= agreement(course.trainee, course.held_out, margin=margin).as_dict()
+        engine = Engine(max_batch=config.max_batch)
+        guide = course.trainee.guide(course.lm, course.config.reward.min_coverage, engine)
+        engines = build_engines(course.lm, course.judge, guide, engine)
+        grade = grader(config.verify)
+        searched = search(
+            engines,
+            [item.prompt for item in read_prompts(config.prompts)],
+            config.nabla,
+            lambda prompt, text: grade(prompt, text).correct,
+            max_tokens=config.max_tokens,
+            in_flight=3 * config.max_batch,
+        )
+    found |= {"reward": searched.reward, "accuracy": searched.accuracy, "calls": searched.calls}
+    chosen = found[config.measure]
+    if chosen is None:
+        raise RunError("validation.measure=accuracy: no validation prompt has an answer")
+    return found | {"chosen_by": chosen}
+
+
+def reference(course: Course) -> Agreement | None:
+    """The agreement of the judge's own gradient, where it reads as the guide does."""
+    judge = located(course.config.reward.judge, "judge")
+    revision = course.config.reward.judge_revision
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(judge, revision=revision)
+        plain = open_trainee(
+            "gradient", judge, tokenizer, course.config.optimise, revision=revision, seed=0
+        )
+    except ModelError:
+        return None
+    assert isinstance(plain, GradientTrainee)
+    plain.model.to(course.trainee.model.device)
+    eye = lens("gradient", plain, tokenizer, course.lm, course.config.reward.min_coverage)
+    names = {e.name for e in course.held_out}
+    least = course.config.data.least
+    made = [eye.example(r, least=least) for r in course.mixture.records if r.name in names]
+    with at_rest(plain.model):
+        return agreement(
+            plain, [e for e in made if e.places], margin=course.config.target.temperature
+        )
