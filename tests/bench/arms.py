@@ -8,6 +8,7 @@ from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
 import torch
+import transformers
 
 from nabla_core import (
     DTO,
@@ -179,8 +180,9 @@ def print_table(outcomes: Sequence[Outcome], *, header: bool = True) -> None:
 
 
 def quiet() -> None:
-    """One thread: batches of models this small gain nothing from two."""
+    """One thread: batches of models this small gain nothing from two. No bars for loading."""
     torch.set_num_threads(1)
+    transformers.utils.logging.disable_progress_bar()
 
 
 def _per(cost: Cost, runs: int) -> Cost:

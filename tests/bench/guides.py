@@ -2,13 +2,13 @@
 
     python -m tests.bench.guides --guide gold_free=runs/head-embedded/guide \\
         [--guide head_judge=DIR ...] [--lm tuned=DIR ...] [--models DIR] [--prompts 2000]
-        [--tune 300] [--rollouts 8 4 2] [--batch 256]
+        [--task digits] [--tune 300] [--rollouts 8 4 2] [--best-of 8] [--batch 256]
 
-Ranked proposals under the judge, on unseen prompts of the embedded task: no gradient (null), the
-judge's own gradient, the gold-aligned guide, and every `--guide` NAME=FOLDER of
-jobs.train_guide, of either kind. `--lm` NAME=FOLDER are LMs of their own, greedy
-and under the null arm. `--models` is a folder of nabla_core.embedded.train; without it the
-shipped models.
+Ranked proposals under the judge, on unseen prompts of the embedded task (or of `--task stories`):
+no gradient (null), the judge's own gradient, the gold-aligned guide (where `--models` has one), and
+every `--guide` NAME=FOLDER of jobs.train_guide, of either kind. `--lm` NAME=FOLDER are LMs of their
+own, greedy and under the null arm. `--models` is a folder of nabla_core.embedded.train, or of
+tests.bench.stories.train; without it the shipped models.
 
 Every guide is used as the shipped one is (eta 1, stop -3, trust 2), the null arm at the stop and
 trust that are best for it (tests.bench.gain). With `--tune` N eta and stop of every arm are chosen
@@ -24,16 +24,18 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from nabla_core import Prompt
 from nabla_core.config import Decoding
-from nabla_core.embedded import task
 from nabla_core.embedded.weights import ROOT
+from nabla_core.engines.base import Engines
 from tests.bench.arms import (
     MAX_TOKENS,
     Arm,
     Outcome,
+    best_of,
     engines_for,
     paired,
     print_table,
@@ -42,6 +44,7 @@ from tests.bench.arms import (
     run,
 )
 from tests.bench.gain import ETA, NULL_STOP, NULL_TRUST, STOP, TRUST
+from tests.bench.tasks import TASKS, Task
 
 ETAS = (0.25, 0.5, 1.0, 2.0)
 STOPS = (-4.0, -3.0, -2.0)
@@ -56,18 +59,21 @@ def main() -> None:
     parser.add_argument("--guide", action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--lm", action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--models", type=Path, default=ROOT)
+    parser.add_argument("--task", choices=TASKS, default="digits")
     parser.add_argument("--prompts", type=int, default=2000)
     parser.add_argument("--tune", type=int, default=0)
     parser.add_argument("--rollouts", type=int, nargs="+", default=[8])
+    parser.add_argument("--best-of", type=int, nargs="+", default=[])
     parser.add_argument("--batch", type=int, default=256)
     options = parser.parse_args()
     quiet()
     guides = dict(pair.split("=", 1) for pair in options.guide)
     lms = dict(pair.split("=", 1) for pair in options.lm)
-    guides = {"gold": str(options.models / "guide"), **guides}
-    guides = {"judge": str(options.models / "judge"), **guides}
-    unseen = task.prompts(options.prompts, seed=0, split="test")
-    validation = task.prompts(options.tune, seed=0, split="validation")
+    known = {"judge": options.models / "judge", "gold": options.models / "guide"}
+    guides = {**{name: str(path) for name, path in known.items() if path.is_dir()}, **guides}
+    task = TASKS[options.task]
+    unseen = task.prompts(options.prompts, "test")
+    validation = task.prompts(options.tune, "validation")
 
     def paths(role: str) -> str:
         return guides[role] if role in guides else str(options.models / role)
@@ -75,14 +81,17 @@ def main() -> None:
     outcomes: dict[str, Outcome] = {}
 
     def measure(arm: Arm, paths: Folder = paths, etas: Sequence[float] = ()) -> None:
-        if validation and arm is not GREEDY:
-            arm = tuned(arm, paths, validation, etas or (0.0,), options.batch)
+        arm = replace(arm, decoding=replace(arm.decoding, max_tokens=task.max_tokens))
         engines = engines_for(arm, paths, options.batch)
-        outcomes[arm.name] = run(arm, unseen, engines, batch=options.batch)
+        if validation and (arm.guide or arm.null):
+            arm = tuned(arm, engines, task, validation, etas or (0.0,), options.batch)
+        outcomes[arm.name] = run(arm, unseen, engines, batch=options.batch, grade=task.grade)
         print_table([outcomes[arm.name]], header=len(outcomes) == 1)
 
     print(f"\n{len(unseen)} unseen prompts, batch {options.batch}, one CPU thread, fp32")
     measure(GREEDY)
+    for n in options.best_of:
+        measure(Arm(f"best of {n}", best_of(n)))
     measure(NULL)
     for name in guides:
         for most in options.rollouts:
@@ -92,22 +101,30 @@ def main() -> None:
     for name, path in lms.items():
         for arm in (GREEDY, NULL):
             mine = replace(arm, name=f"{name}, {arm.name}")
-            measure(mine, lambda role, path=path: path if role == "lm" else paths(role))
+            measure(mine, partial(_instead, path, paths))
     print(json.dumps(summary(outcomes)))
 
 
+def _instead(lm: str, paths: Folder, role: str) -> str:
+    return lm if role == "lm" else paths(role)
+
+
 def tuned(
-    arm: Arm, paths: Folder, prompts: Sequence[Prompt], etas: Sequence[float], batch: int
+    arm: Arm,
+    engines: Engines,
+    task: Task,
+    prompts: Sequence[Prompt],
+    etas: Sequence[float],
+    batch: int,
 ) -> Arm:
     """The arm at the eta and stop that are best on these prompts; fewer calls break ties."""
-    engines = engines_for(arm, paths, batch)
-    most = arm.decoding.nabla.max_rollouts
     tried = [
         run(
-            replace(arm, decoding=ranked_arm(eta, stop, TRUST, max_rollouts=most)),
+            replace(arm, decoding=_ranked(arm.decoding, eta, stop)),
             prompts,
             engines,
             batch=batch,
+            grade=task.grade,
         )
         for eta in etas
         for stop in STOPS
@@ -116,6 +133,11 @@ def tuned(
     ranked = best.arm.decoding.nabla.ranked
     print(f"{arm.name}: eta {ranked.eta:g}, stop {ranked.stop:g}", flush=True)
     return best.arm
+
+
+def _ranked(decoding: Decoding, eta: float, stop: float) -> Decoding:
+    ranked = replace(decoding.nabla.ranked, eta=eta, stop=stop)
+    return replace(decoding, nabla=replace(decoding.nabla, ranked=ranked))
 
 
 def summary(outcomes: dict[str, Outcome]) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """The control of the guides: the LM itself taught on the same counterfactuals.
 
     python -m tests.bench.tuned_lm --out DIR --config configs/train_head_embedded.yaml \
-        optimise.learning_rate=3e-4 [key=value ...]
+        optimise.learning_rate=3e-4 [--task digits] [key=value ...]
 
 Its distribution over the tokens tried at a position is taught p exp(score / temperature), p its
 own before (the KL-regularised optimum; without p it unlearns what it knew wherever scores say
@@ -19,25 +19,27 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM
 
-from nabla_core import Engine, Reward, drive, greedy, load_engines
+from nabla_core import Engine, drive, greedy, load_engines
 from nabla_core.config import LM
-from nabla_core.embedded import task
-from nabla_core.embedded.weights import folder
+from nabla_core.embedded.weights import located
 from nabla_core.engines.head import KIND_KEY
 from nabla_core.guides.examples import Tried
 from pipeline.config import load
 from pipeline.guide_config import TrainGuideConfig
 from pipeline.guide_training import Course, advance, begin
-from tests.bench.arms import MAX_TOKENS, quiet
+from tests.bench.arms import quiet
+from tests.bench.tasks import TASKS, Task
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.tuned_lm")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--config", action="append", default=[])
+    parser.add_argument("--task", choices=TASKS, default="digits")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args()
     quiet()
+    task = TASKS[options.task]
     course = start(load(TrainGuideConfig, options.config, options.overrides))
     measured = []
     while course.step < course.config.optimise.steps:
@@ -45,7 +47,11 @@ def main() -> None:
         if course.step % course.config.validation.every == 0:
             course.trainee.model.save_pretrained(options.out / "last")
             course.tokenizer.save_pretrained(options.out / "last")
-            found = {"step": course.step, "loss": lost, "greedy": accuracy(options.out / "last")}
+            found = {
+                "step": course.step,
+                "loss": lost,
+                "greedy": accuracy(options.out / "last", task, course),
+            }
             print(found, flush=True)
             measured.append(found)
             if found["greedy"] == max(m["greedy"] for m in measured):
@@ -68,7 +74,7 @@ def start(config: TrainGuideConfig) -> Course:
             optimise=optimise,
         )
     )
-    path = folder("lm") if config.lm.path == "embedded" else config.lm.path
+    path = located(config.lm.path, "lm")
     lm = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     course.trainee.model.load_state_dict(lm.state_dict())
     delattr(course.trainee.model.config, KIND_KEY)
@@ -84,11 +90,11 @@ def _optimum(place: Tried, temperature: float) -> Tried:
     return replace(place, scores=tuple(log_p + s / temperature for log_p, s in pairs))
 
 
-def accuracy(path: Path) -> float:
+def accuracy(path: Path, task: Task, course: Course) -> float:
     """Greedy, on 500 validation prompts."""
-    engines = load_engines(LM(str(path)), Reward("embedded"), Engine(max_batch=256))
-    asked = task.prompts(500, seed=0, split="validation")
-    traces = drive((greedy(p, max_tokens=MAX_TOKENS) for p in asked), engines, in_flight=768)
+    engines = load_engines(LM(str(path)), course.config.reward, Engine(max_batch=256))
+    asked = task.prompts(500, "validation")
+    traces = drive((greedy(p, max_tokens=task.max_tokens) for p in asked), engines, in_flight=768)
     return sum(task.grade(t.prompt_text, t.text).answer for t in traces) / len(asked)
 
 

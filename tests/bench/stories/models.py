@@ -1,0 +1,104 @@
+"""The stories' tokenizer and models: a word is a token, Llama with hidden size 64, fp32."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import WordLevel
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
+
+from tests.bench.stories import task
+
+LM_LAYERS = 4
+RM_LAYERS = 7
+PAD, STOP, UNKNOWN = "<pad>", "<eos>", "<unk>"
+PAD_ID, STOP_ID = 0, 1
+
+
+def _words() -> list[str]:
+    """Every word of the task, numbers first so that a number's id is itself and an offset."""
+    sentences = [t for templates in task.TEMPLATES.values() for t in templates]
+    plain = re.sub(
+        r"{\w+}", " ", " ".join([*sentences, task.QUESTION, "has", "+ - * /", task.SEPARATOR])
+    )
+    drawn = (*task.DAYS, *task.OTHERS, *task.THINGS, *(w for pair in task.PRONOUNS for w in pair))
+    return list(dict.fromkeys([*(str(n) for n in range(LARGEST_WORD + 1)), *plain.split(), *drawn]))
+
+
+LARGEST_WORD = 2 * task.LARGEST
+TOKENS: tuple[str, ...] = (PAD, STOP, UNKNOWN, *_words())
+IDS: dict[str, int] = {word: index for index, word in enumerate(TOKENS)}
+
+
+def encode(text: str) -> list[int]:
+    """Ids of a text of known words; KeyError on another."""
+    return [IDS[word] for word in text.split()]
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Words between spaces; pad and eos distinct, no bos, no chat template."""
+    core = Tokenizer(WordLevel(IDS, unk_token=UNKNOWN))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    core.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token=PAD,
+        eos_token=STOP,
+        unk_token=UNKNOWN,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _config(layers: int, **extra: Any) -> LlamaConfig:
+    config = LlamaConfig(
+        vocab_size=len(TOKENS),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=256,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        tie_word_embeddings=False,
+        initializer_range=0.1,
+        pad_token_id=PAD_ID,
+        bos_token_id=None,
+        eos_token_id=STOP_ID,
+        dtype="float32",
+        **extra,
+    )
+    config._attn_implementation = "sdpa"
+    return config
+
+
+def new_foundation() -> LlamaForCausalLM:
+    """An LM of random weights; embeddings large enough to stay readable above its layers (see
+    nabla_core.embedded.models.new_foundation)."""
+    lm = LlamaForCausalLM(_config(LM_LAYERS))
+    torch.nn.init.normal_(lm.model.embed_tokens.weight, std=0.5)
+    return lm
+
+
+def new_rm(lm: LlamaForCausalLM) -> LlamaForSequenceClassification:
+    """A reward model over a frozen LM: its embeddings and layers, then three new ones that
+    start as the identity (see nabla_core.embedded.models.new_rm)."""
+    rm = LlamaForSequenceClassification(_config(RM_LAYERS, num_labels=1))
+    rm.model.embed_tokens.load_state_dict(lm.model.embed_tokens.state_dict())
+    rm.model.embed_tokens.requires_grad_(False)
+    for index, layer in enumerate(rm.model.layers):
+        layer.load_state_dict(lm.model.layers[index % LM_LAYERS].state_dict())
+        if index < LM_LAYERS:
+            layer.requires_grad_(False)
+            continue
+        with torch.no_grad():
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+    return rm
