@@ -27,5 +27,5 @@ class Task:
 
 TASKS = {
     "digits": Task(digits.prompts, digits.grade, 20),
-    "stories": Task(stories.prompts, stories.grade, 32),
+    "stories": Task(stories.prompts, stories.grade, 26),
 }

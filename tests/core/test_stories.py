@@ -31,7 +31,7 @@ def test_right_responses_are_right_and_others_are_not(some):
         assert marks.predicted == str(story.counts[-1])
         words = right.split()
         assert task.sound_steps(story, words) == [True] * STEPS
-        other = [*words[:3], str(story.counts[0] + 1), *words[4:]]
+        other = [*words[:2], str(story.counts[0] + 1), *words[3:]]
         assert task.sound_steps(story, other)[0] is False
         assert task.grade(story.text, " ".join(other)).trace is False
         assert task.grade(story.text, " ".join(words[:-1])).answer is False
@@ -40,8 +40,8 @@ def test_right_responses_are_right_and_others_are_not(some):
 def test_a_wrong_count_that_is_gone_on_from_is_one_error(some):
     story = next(s for s in some if s.changes[1][0] == "take" and s.counts[0] < task.LARGEST)
     words = story.response(story.counts).split()
-    words[3] = str(story.counts[0] + 1)
-    words[WORDS + 3] = str(story.counts[1] + 1)
+    words[2] = str(story.counts[0] + 1)
+    words[WORDS + 2] = str(story.counts[1] + 1)
     assert task.sound_steps(story, words)[:2] == [False, True]
 
 
@@ -74,7 +74,7 @@ def test_labels_are_what_should_stand_at_each_place(some):
         asked = labels[places]
         agree = [bool(a == b) for a, b in zip(asked, ids[places], strict=True)]
         assert agree == told.sound
-        outside = labels[: int(places[0]) - 3]
+        outside = labels[: int(places[0]) - 2]
         assert outside.eq(IGNORED).all()
     assert any(not all(told.sound) for told, _ in pairs)
 

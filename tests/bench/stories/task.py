@@ -1,9 +1,9 @@
 """Stories: six days of gaining and losing things, in sentences that come in any order.
 
-    on Sunday he has 7 shells . he loses 3 of them on Tuesday . Eva gives him 5 shells on
-    Monday . Gus finds 4 shells on Wednesday . ... how many each day ?
+    on Sunday he has 7 shells . he loses 3 on Tuesday . Eva gives him 5 on Monday . Gus finds 4
+    on Wednesday . ... how many each day ?
 
-Response: `Monday + 5 12 ; Tuesday - 3 9 ; Wednesday + 0 9 ; ...`: each day what changes, and the
+Response: `Monday +5 12 ; Tuesday -3 9 ; Wednesday +0 9 ; ...`: each day what changes, and the
 count then. What somebody else finds or sells changes nothing. The last count is the answer, all
 six days are the trace. Written in the manner of
 GSM-Symbolic (Mirzadeh et al., arXiv 2410.05229): templates with names, things and numbers drawn.
@@ -24,7 +24,7 @@ Operation = Literal["add", "take", "double", "halve", "nothing"]
 STEPS = 6
 LARGEST = 20
 SEPARATOR = ";"
-WORDS = 5  # of a day, its separator among them
+WORDS = 4  # of a day, its separator among them
 SIGNS: dict[str, str] = {"add": "+", "take": "-", "double": "*", "halve": "/", "nothing": "+"}
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 OTHERS = ("Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gus", "Hana")
@@ -32,24 +32,18 @@ THINGS = ("apples", "books", "shells", "stamps", "marbles", "cards")
 PRONOUNS = (("he", "him"), ("she", "her"))
 TEMPLATES: dict[Operation, tuple[str, ...]] = {
     "add": (
-        "{who} finds {n} more {things} on {day} .",
-        "{other} gives {whom} {n} {things} on {day} .",
-        "{who} buys {n} from {other} on {day} .",
+        "{who} finds {n} on {day} .",
+        "{who} buys another {n} on {day} .",
+        "{other} gives {whom} {n} on {day} .",
     ),
     "take": (
-        "{who} gives {other} {n} {things} on {day} .",
-        "{who} loses {n} of them on {day} .",
-        "{who} sells {n} {things} to {other} on {day} .",
+        "{who} loses {n} on {day} .",
+        "{who} gives {other} {n} on {day} .",
+        "{who} sells {other} {n} on {day} .",
     ),
-    "double": (
-        "{other} doubles what {who} has on {day} .",
-        "{who} gets as many again on {day} .",
-    ),
-    "halve": ("{who} gives half of them to {other} on {day} .", "{who} loses half on {day} ."),
-    "nothing": (
-        "{other} finds {n} more {things} on {day} .",
-        "{other} sells {n} {things} on {day} .",
-    ),
+    "double": ("{who} gets as many again on {day} .", "{other} doubles them on {day} ."),
+    "halve": ("{who} loses half on {day} .", "{who} gives {other} half on {day} ."),
+    "nothing": ("{other} finds {n} on {day} .", "{other} sells {n} on {day} ."),
 }
 NUMBERS: dict[Operation, int] = {"double": 2, "halve": 2, "nothing": 0}
 WEIGHTS: dict[Operation, int] = {"add": 4, "take": 4, "double": 1, "halve": 1, "nothing": 1}
@@ -83,7 +77,7 @@ class Story:
         """The response that tells the right changes and these counts."""
         days = zip(self.days, self.changes, counts, strict=True)
         return f" {SEPARATOR} ".join(
-            f"{day} {SIGNS[operation]} {number} {count}" for day, (operation, number), count in days
+            f"{day} {SIGNS[operation]}{number} {count}" for day, (operation, number), count in days
         )
 
 
@@ -122,7 +116,7 @@ def story(rng: random.Random, steps: int = STEPS) -> Story:
     sentences = []
     for index, (operation, number) in enumerate(changes, start=1):
         day = DAYS[(eve + index) % len(DAYS)]
-        words = {"who": who, "whom": whom, "other": rng.choice(OTHERS), "things": things}
+        words = {"who": who, "whom": whom, "other": rng.choice(OTHERS)}
         seen = number if operation != "nothing" else rng.randint(1, 9)
         sentences.append(rng.choice(TEMPLATES[operation]).format(n=seen, day=day, **words))
     rng.shuffle(sentences)
@@ -191,11 +185,12 @@ def sound_steps(told: Story, response: list[str]) -> list[bool]:
     sound, before = [], told.start
     for index, (day, (operation, number)) in enumerate(zip(told.days, told.changes, strict=True)):
         words = response[WORDS * index : WORDS * (index + 1)]
-        wanted = [day, SIGNS[operation], str(number), str(changed(before, operation, number))]
+        count = changed(before, operation, number)
+        wanted = [day, f"{SIGNS[operation]}{number}", str(count)]
         if index < STEPS - 1:
             wanted.append(SEPARATOR)
         sound.append(words == wanted)
-        before = int(words[3]) if len(words) > 3 and words[3].isdigit() else -100
+        before = int(words[2]) if len(words) > 2 and words[2].isdigit() else -100
     return sound
 
 

@@ -75,7 +75,7 @@ class Batch:
     @property
     def counts(self) -> Tensor:
         """Places `[B, 6]` of the counts of whole responses."""
-        return self.starts[:, None] + 3 + WORDS * torch.arange(STEPS)
+        return self.starts[:, None] + 2 + WORDS * torch.arange(STEPS)
 
 
 def _ids(words: Sequence[str | None]) -> list[int]:
@@ -99,13 +99,13 @@ def scrambled(story: Story, rate: float, rng: random.Random) -> tuple[Told, list
         zip([story.start, *counts], story.changes, strict=False)
     ):
         possible = task.possible(before, *change)
-        wanted[WORDS * index + 3] = str(task.changed(before, *change)) if possible else None
+        wanted[WORDS * index + 2] = str(task.changed(before, *change)) if possible else None
     return told, wanted
 
 
 def corrupted(told: Told, rng: random.Random) -> Told:
     """With another count on one day; the days after it go stale."""
-    words, place = list(told.words), WORDS * rng.randrange(STEPS) + 3
+    words, place = list(told.words), WORDS * rng.randrange(STEPS) + 2
     others = [n for n in range(task.LARGEST + 1) if str(n) != words[place]]
     words[place] = str(rng.choice(others))
     return Told(told.story, tuple(words))
