@@ -36,7 +36,7 @@ MAX_TOKENS = 26
 BATCH = 64
 # Steps by days of a story: which sentence tells of a day is found sooner among few.
 LESSONS = {1: 100, 2: 150, 3: 150, STEPS: 500}
-CONVERGED_STEPS, LM_STEPS, JUDGE_STEPS = sum(LESSONS.values()), 500, 2500
+CONVERGED_STEPS, LM_STEPS, JUDGE_STEPS = sum(LESSONS.values()), 500, 800
 LEARNING_RATE = 3e-3
 SCRAMBLED = 0.3
 SAMPLES, TEMPERATURES = 6000, (0.0, 0.7, 1.0, 1.3)
