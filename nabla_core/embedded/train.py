@@ -1,10 +1,10 @@
-"""Make the embedded models again: converged LM, LM, judge, aligned guide, guide.
+"""Make the embedded models again: converged LM, LM, judge; and gold-aligned guides to compare.
 
     python -m nabla_core.embedded.train --out DIR
 
-`guide` is gold-aligned: what a gradient can be that was taught the task itself. The default
-search is guided by `head`, which owes nothing to answers; jobs.counterfactuals and
-jobs.train_guide make it from the LM and the judge (configs/train_head_embedded.yaml).
+`aligned` and `gold` are gradients that were taught the task itself, for comparison; they are not
+shipped. The guides that are, `head` and `guide`, owe nothing to answers: jobs of the pipeline
+make them from the LM and the judge (configs/train_head_embedded.yaml, train_guide_embedded.yaml).
 
 A stage whose folder in `--out` is finished is not repeated, so an interrupted run goes on
 where it stopped; give a new folder to start over. Seeded, and repeatable on one machine for
@@ -60,7 +60,7 @@ class Recipe:
         reward = Qwen2ForSequenceClassification
         judge = self.stage("judge", reward, lambda: self.judge(lm, converged))
         aligned = self.stage("aligned", reward, lambda: self.aligned(lm, judge))
-        self.stage("guide", reward, lambda: self.guide(lm, aligned))
+        self.stage("gold", reward, lambda: self.gold(lm, aligned))
 
     def stage(
         self, name: str, kind: Any, make: Callable[[], tuple[PreTrainedModel, dict[str, Any]]]
@@ -155,7 +155,7 @@ class Recipe:
             **self.figures("aligned", guide, lm),
         }
 
-    def guide(
+    def gold(
         self, lm: Qwen2ForCausalLM, aligned: Qwen2ForSequenceClassification
     ) -> tuple[PreTrainedModel, dict[str, Any]]:
         """The gold-aligned guide."""
@@ -165,7 +165,7 @@ class Recipe:
             seed=self.seed,
             steps=CALIBRATE_STEPS,
             device=self.device,
-            say=lambda text: self.say("guide", text),
+            say=lambda text: self.say("gold", text),
         )
         return guide, {
             "taught": (
@@ -174,7 +174,7 @@ class Recipe:
                 "right token by the task's arithmetic; its score is held to nothing"
             ),
             "steps": ALIGN_STEPS + CALIBRATE_STEPS,
-            **self.figures("guide", guide, lm),
+            **self.figures("gold", guide, lm),
         }
 
     def figures(

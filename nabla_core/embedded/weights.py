@@ -22,8 +22,10 @@ def folder(role: Role) -> Path:
 
 
 def located(path: str, role: Role) -> str:
-    """Where to load a model from: "embedded" is the shipped one of that role, all else itself."""
-    return str(folder(role)) if path == "embedded" else path
+    """Where to load a model from: "embedded" is the shipped one of that role, "embedded-head" the
+    head whatever the role, all else itself."""
+    shipped: dict[str, Role] = {"embedded": role, "embedded-head": "head"}
+    return str(folder(shipped[path])) if path in shipped else path
 
 
 def save(model: PreTrainedModel, path: Path, card: dict[str, Any]) -> None:

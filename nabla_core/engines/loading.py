@@ -9,7 +9,7 @@ from transformers import AutoConfig
 
 from nabla_core import config
 from nabla_core.config import LM, Reward
-from nabla_core.embedded.weights import Role, folder, located
+from nabla_core.embedded.weights import Role, located
 from nabla_core.engines.base import Engines
 from nabla_core.engines.choices import ChoicesEngine
 from nabla_core.engines.gradient import GradientGuide
@@ -62,8 +62,7 @@ def load_engines(
         reward.judge_revision,
     ):
         return build_engines(language, judge, judge, engine)
-    embedded_head = reward.guide == "embedded-head"
-    path = str(folder("head")) if embedded_head else located(reward.guide, "guide")
+    path = located(reward.guide, "guide")
     if kind_of(path, reward.guide_revision) == "gradient":
         guide = reader(reward.guide, "guide", reward.guide_revision)
         return build_engines(language, judge, guide, engine)

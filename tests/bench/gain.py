@@ -1,14 +1,16 @@
 """What each gradient buys: accuracy against calls, FLOPs and seconds, all methods, one run.
 
     python -m tests.bench.gain [--prompts 2000] [--batch 256] [--plot gain.png]
-                               [--models DIR ...] [--only TEXT ...]
+                               [--models DIR ...] [--guide gold] [--only TEXT ...]
 
 Accuracy is the last digit, trace every step right, with 95 % intervals over prompts; sampling
 arms run under three seeds (best of 32 and 64 under one); differences are paired by prompt.
 Settings were chosen on validation prompts of the shipped models, for every arm that has any,
-and hold for all models. `--models` are folders with lm, judge, guide and aligned each (one a
-training seed: `python -m nabla_core.embedded.train --seed 1 --out DIR`) and head (the guide of
-configs/train_head_embedded.yaml for those models); without it the shipped ones.
+and hold for all models. `--models` are folders with lm and judge each (one a training
+seed: `python -m nabla_core.embedded.train --seed 1 --out DIR`, which makes aligned and gold too),
+head and guide (what configs/train_head_embedded.yaml and configs/train_guide_embedded.yaml make for
+those models); without it the shipped ones. Arms whose models are not there are left out.
+`--guide gold`: the gradient guide of every arm is the gold-aligned one.
 The last line is one JSON object: figures of the default method with the first models, and
 the same by models where there are several.
 """
@@ -47,8 +49,8 @@ DEFAULT = "ranked, gold-free head + judge (default)"
 SEEDS = (0, 1, 2)
 
 
-def arms() -> list[Arm]:
-    """Every method of the comparison."""
+def arms(guide: str) -> list[Arm]:
+    """Every method of the comparison; `guide` is the role of the gradient guide."""
     warm = Sampling(temperature=0.5)
     published = nabla_arm(dto=DTO(learning_rate=0.01), resample=warm)
     unmoved = nabla_arm(dto=DTO(learning_rate=0.0), resample=warm)
@@ -66,23 +68,23 @@ def arms() -> list[Arm]:
         *(Arm(f"best of {n}", best_of(n)) for n in (32, 64)),
         Arm("null: second choice", nabla_arm(proposals="second"), null=True),
         Arm("null: random flip", nabla_arm(proposals="random"), seeds=SEEDS, null=True),
-        Arm("null: learning rate 0, tau .5", unmoved, guide="guide", seeds=SEEDS, null=True),
+        Arm("null: learning rate 0, tau .5", unmoved, guide=guide, seeds=SEEDS, null=True),
         Arm("null: ranked, no gradient", ranked_arm(0.0, NULL_STOP, NULL_TRUST), null=True),
         Arm("null: ranked, judge alone accepts", ranked_arm(0.0, -2.0, 0.0), null=True),
-        Arm("Adam .01 tau .5, guide + judge", published, guide="guide", seeds=SEEDS),
-        Arm(f"Adam {ADAM_RATE:g}, guide + judge", adam, guide="guide"),
-        Arm("mirror left to right, guide + judge", mirror, guide="guide"),
+        Arm("Adam .01 tau .5, guide + judge", published, guide=guide, seeds=SEEDS),
+        Arm(f"Adam {ADAM_RATE:g}, guide + judge", adam, guide=guide),
+        Arm("mirror left to right, guide + judge", mirror, guide=guide),
         Arm("ranked, judge in both roles", default, guide="judge"),
-        Arm("ranked, guide in both roles", default, judge="guide", guide="guide"),
-        Arm("ranked, judge alone accepts", ranked_arm(ETA, -2.0, 0.0), guide="guide"),
+        Arm("ranked, guide in both roles", default, judge=guide, guide=guide),
+        Arm("ranked, judge alone accepts", ranked_arm(ETA, -2.0, 0.0), guide=guide),
         Arm("ranked, guide before calibration", ranked_arm(0.25, -2.0, 0.0), guide="aligned"),
-        Arm("ranked, 4 rollouts", few, guide="guide"),
-        Arm("ranked, batches of 4, first", first, guide="guide"),
-        Arm("ranked, batches of 4, best", best, guide="guide"),
-        Arm("ranked, nucleus .99", narrow, guide="guide"),
-        Arm("ranked, two positions at once", default, guide="guide", order=two_at_once),
-        Arm("ranked, second-order gains", default, guide="guide", order=second_order),
-        Arm("ranked, gold-aligned gradient + judge", default, guide="guide"),
+        Arm("ranked, 4 rollouts", few, guide=guide),
+        Arm("ranked, batches of 4, first", first, guide=guide),
+        Arm("ranked, batches of 4, best", best, guide=guide),
+        Arm("ranked, nucleus .99", narrow, guide=guide),
+        Arm("ranked, two positions at once", default, guide=guide, order=two_at_once),
+        Arm("ranked, second-order gains", default, guide=guide, order=second_order),
+        Arm("ranked, guide + judge", default, guide=guide),
         Arm(DEFAULT, default, guide="head"),
     ]
 
@@ -93,6 +95,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--models", type=Path, nargs="+", default=[ROOT])
+    parser.add_argument("--guide", choices=("guide", "gold"), default="guide")
     parser.add_argument("--only", nargs="+", help="arms whose names hold one of these texts")
     options = parser.parse_args()
     quiet()
@@ -118,7 +121,7 @@ def main() -> None:
 def measure(models: Path, prompts: list[Prompt], options: argparse.Namespace) -> dict[str, Outcome]:
     """Run every arm with one set of models."""
     outcomes: dict[str, Outcome] = {}
-    for arm in arms():
+    for arm in arms(options.guide):
         roles = {arm.judge, arm.guide or arm.judge}
         if not all((models / role).is_dir() for role in roles):
             print(f"left out, no such models: {arm.name}")

@@ -1,21 +1,21 @@
 """Guides side by side: what each is worth to the search, and what it costs.
 
-    python -m tests.bench.guides --guide gold_free=runs/head-embedded/guide \\
-        [--guide head_judge=DIR ...] [--lm tuned=DIR ...] [--models DIR] [--prompts 2000]
+    python -m tests.bench.guides [--guide head_lm=DIR ...] [--lm tuned=DIR ...] [--models DIR]
+        [--prompts 2000]
         [--task digits] [--tune 300] [--rollouts 8 4 2] [--best-of 8] [--batch 256]
 
 Ranked proposals under the judge, on unseen prompts of the embedded task (or of `--task stories`):
-no gradient (null), the judge's own gradient, the gold-aligned guide (where `--models` has one), and
-every `--guide` NAME=FOLDER of jobs.train_guide, of either kind. `--lm` NAME=FOLDER are LMs of their
-own, greedy and under the null arm. `--models` is a folder of nabla_core.embedded.train, or of
+no gradient (null), the judge's own gradient, what else `--models` holds (gold: the gold-aligned
+gradient; gradient: one that is not; gold_free: the head of the default), and every `--guide`
+NAME=FOLDER of jobs.train_guide, of either kind. `--lm` NAME=FOLDER are LMs of their own, greedy
+and under the null arm. `--models` is a folder of nabla_core.embedded.train, or of
 tests.bench.stories.train; without it the shipped models.
 
 Every guide is used as the shipped one is (eta 1, stop -3, trust 2), the null arm at the stop and
 trust that are best for it (tests.bench.gain). With `--tune` N eta and stop of every arm are chosen
 on N validation prompts instead. `--rollouts` repeats every guide with at most so many proposals
 a prompt: what accuracy costs with it. Differences are paired by prompt. The last line is one JSON
-object; `gold_free_minus_null` and `gold_free_minus_gold` are in it where a guide of that name is
-given.
+object, differences from null and gold in it, `gold_free_minus_null` among them.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from tests.bench.tasks import TASKS, Task
 
 ETAS = (0.25, 0.5, 1.0, 2.0)
 STOPS = (-4.0, -3.0, -2.0)
+ROLES = {"judge": "judge", "gold": "gold", "gradient": "guide", "gold_free": "head"}
 NULL = Arm("null", ranked_arm(0.0, NULL_STOP, NULL_TRUST), null=True)
 GREEDY = Arm("greedy", Decoding("greedy", MAX_TOKENS))
 
@@ -69,7 +70,7 @@ def main() -> None:
     quiet()
     guides = dict(pair.split("=", 1) for pair in options.guide)
     lms = dict(pair.split("=", 1) for pair in options.lm)
-    known = {"judge": options.models / "judge", "gold": options.models / "guide"}
+    known = {name: options.models / role for name, role in ROLES.items()}
     guides = {**{name: str(path) for name, path in known.items() if path.is_dir()}, **guides}
     task = TASKS[options.task]
     unseen = task.prompts(options.prompts, "test")

@@ -65,7 +65,7 @@ def test_reward_models_load(role: Role):
 def test_cards_say_what_was_taught(role: Role):
     card = json.loads((folder(role) / "card.json").read_text())
     assert "seed" in card
-    if role != "head":
+    if role in ("lm", "judge"):
         assert card["taught"]
         assert card["steps"] > 0
     else:  # made by jobs.train_guide, from what the judge says alone
@@ -74,14 +74,16 @@ def test_cards_say_what_was_taught(role: Role):
         assert (card["lm"]["name"], card["judge"]["name"]) == ("embedded", "embedded")
 
 
-def test_the_head_was_trained_for_the_lm_and_the_judge_that_lie_beside_it():
-    card = json.loads((folder("head") / "card.json").read_text())
+@pytest.mark.parametrize("role", ["head", "guide"])
+def test_guides_were_trained_for_the_lm_and_the_judge_that_lie_beside_them(role: Role):
+    card = json.loads((folder(role) / "card.json").read_text())
     found = load_engines("embedded", Reward("embedded", guide="embedded-head")).identities
     assert card["lm"]["revision"] == found["lm"].revision
     assert card["judge"]["revision"] == found["judge"].revision
 
 
-def test_the_head_finds_more_right_answers_than_the_same_search_without_it():
+@pytest.mark.parametrize("guide", ["embedded-head", "embedded"])
+def test_a_guide_finds_more_right_answers_than_the_same_search_without_it(guide: str):
     asked = prompts(200, seed=0, split="validation")
 
     def right(eta: float, stop: float, guide: str | None) -> int:
@@ -92,7 +94,7 @@ def test_the_head_finds_more_right_answers_than_the_same_search_without_it():
         made = drive(flows, engines, in_flight=400)
         return sum(task.grade(t.prompt_text, t.text).answer for t in made)
 
-    assert right(1.0, -3.0, "embedded-head") > right(0.0, -4.0, None) + 8
+    assert right(1.0, -3.0, guide) > right(0.0, -4.0, None) + 8
 
 
 def test_unknown_role_is_refused():

@@ -23,7 +23,9 @@ JOBS = {
     "self_improve": SelfImproveConfig,
     "duality": DualityConfig,
 }
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+CONFIGS = sorted(
+    path for folder in ("configs", "tests/bench") for path in (ROOT / folder).rglob("*.yaml")
+)
 
 
 def write(folder: Path, text: str) -> Path:
