@@ -9,6 +9,7 @@ Imports ray. The same command goes on from the last checkpoint.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import tempfile
 import threading
@@ -75,6 +76,8 @@ def train_guide(config: TrainGuideConfig) -> Trained:
 def _fit(folder: Folder, config: TrainGuideConfig) -> Any:
     """What Ray Train makes of it. Raises what its workers have failed with."""
     workers = config.workers
+    # Ray Train would move its workers to a folder of its own, where relative paths lead nowhere.
+    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     place = Cluster(
         address=workers.address,
         actors=Actors(workers.count, workers.count),

@@ -217,12 +217,15 @@ def test_a_second_training_in_the_folder_is_refused_while_the_first_lives(
     run = tmp_path / "run"
     asked = settings(plain, explored, run, "optimise.steps=100000", "validation.every=1")
     output = tmp_path / "output"
+    here = os.path.relpath(run, explored.parent)
+    relative = (f"run_dir={here}", f"data.counterfactuals=[{explored.name}]")
     with output.open("w") as sink:
         first = subprocess.Popen(
-            [sys.executable, "-m", "jobs.train_guide", *asked],
+            [sys.executable, "-m", "jobs.train_guide", *asked, *relative],
             stdout=sink,
             stderr=subprocess.STDOUT,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
+            cwd=explored.parent,
         )
         try:
             while not (run / "history.json").exists():  # Ray Train is at work
