@@ -5,7 +5,7 @@ import random
 import pytest
 from transformers import AutoTokenizer
 
-from tests.bench.stories import models, task, texts
+from tests.bench.stories import models, task, texts, train_judge, train_lm
 from tests.bench.stories.task import STEPS, WORDS
 from tests.bench.stories.texts import IGNORED, Batch, Told
 
@@ -89,3 +89,24 @@ def test_what_is_sound_ends_at_the_first_error_and_where_it_breaks_off(some):
         assert changed.sound_fraction == place // WORDS / STEPS
         short = texts.cut_off(whole, rng)
         assert short.sound_fraction == len(short.words) // WORDS / STEPS
+
+
+def test_the_recipe_runs(monkeypatch):
+    monkeypatch.setattr(train_lm, "LESSONS", {1: 2, STEPS: 2})
+    monkeypatch.setattr(train_lm, "LM_STEPS", 2)
+    monkeypatch.setattr(train_lm, "MEASURED", 8)
+    monkeypatch.setattr(train_judge, "JUDGE_STEPS", 2)
+    monkeypatch.setattr(train_judge, "SAMPLES", 64)
+    monkeypatch.setattr(train_judge, "HELD_OUT", 8)
+    said: list[str] = []
+    converged, card = train_lm.train_converged(0, said.append)
+    assert card["steps"] == 4
+    assert 0 <= card["greedy trace"] <= card["greedy accuracy"] <= 1
+    lm, _ = train_lm.train_flawed(converged, 0, said.append)
+    judge, card = train_judge.train_judge(converged, lm, 0, said.append)
+    assert card["steps"] == 2
+    frozen = judge.model.layers[0].mlp.up_proj.weight
+    assert frozen.equal(converged.model.layers[0].mlp.up_proj.weight)
+    assert not lm.lm_head.weight.equal(converged.lm_head.weight)
+    assert judge.model.layers[-1].mlp.down_proj.weight.any()
+    assert len(said) == 3
