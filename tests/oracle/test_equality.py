@@ -58,7 +58,7 @@ SETTINGS: dict[str, tuple[int, NablaConfig]] = {
     "anchor argmax, sampled": (8, replace(short, rollout=Sampling(1.0), anchor="argmax")),
     "speculate": (12, replace(short, speculate=3)),
     "warm-up": (8, replace(short, dto=warm)),
-    "thresholds": (16, replace(short, select=Select(0.98, 0.7, 0.5))),
+    "thresholds": (16, replace(short, select=Select(0.98, 1.0, 4.0))),
     "likelihood": (8, replace(short, objective=Objective(nll_coeff=0.3, reward_coeff=0.5))),
     "few rollouts": (12, replace(short, max_rollouts=1)),
     "one reward model": (12, short),
