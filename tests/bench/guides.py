@@ -71,7 +71,9 @@ def main() -> None:
     guides = dict(pair.split("=", 1) for pair in options.guide)
     lms = dict(pair.split("=", 1) for pair in options.lm)
     known = {name: options.models / role for name, role in ROLES.items()}
-    guides = {**{name: str(path) for name, path in known.items() if path.is_dir()}, **guides}
+    # A run folder of that name beside the models is none of them.
+    found = {n: str(path) for n, path in known.items() if (path / "config.json").is_file()}
+    guides = {**found, **guides}
     task = TASKS[options.task]
     unseen = task.prompts(options.prompts, "test")
     validation = task.prompts(options.tune, "validation")

@@ -12,11 +12,11 @@ from torch import nn
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
-from nabla_core.embedded.flawed import Flaws
+from nabla_core.embedded.flawed import Fact, Flaws
 from tests.bench.stories import models, task, texts
 from tests.bench.stories.models import STOP
 from tests.bench.stories.rollouts import sampled
-from tests.bench.stories.task import STEPS, Story
+from tests.bench.stories.task import STEPS, Operation, Story
 from tests.bench.stories.texts import IGNORED, Batch, Told
 
 BATCH = 64
@@ -69,12 +69,13 @@ def train_flawed(
     return lm, fit(lm, batch, LM_STEPS, say)
 
 
-def facts() -> list[list[tuple[tuple[Any, int, int], int, list[int]]]]:
+def facts() -> list[list[Fact]]:
     """By operation: (operation, count, number), the right count, and nine others near it."""
-    found = []
-    for operation in ("add", "take", "double", "halve"):
+    found: list[list[Fact]] = []
+    operations: tuple[Operation, ...] = ("add", "take", "double", "halve")
+    for operation in operations:
         numbers = [2] if operation in ("double", "halve") else range(1, 10)
-        group = []
+        group: list[Fact] = []
         for count in range(task.LARGEST + 1):
             for number in numbers:
                 if task.possible(count, operation, number):
