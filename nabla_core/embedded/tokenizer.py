@@ -29,6 +29,11 @@ def build() -> PreTrainedTokenizerFast:
     core = Tokenizer(BPE(vocab=IDS, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
+    return wrapped(core)
+
+
+def wrapped(core: Tokenizer) -> PreTrainedTokenizerFast:
+    """A tokenizer with these special tokens, as transformers saves and loads it."""
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token=PAD,

@@ -15,12 +15,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from nabla_core.embedded.tokenizer import PAD, PAD_ID, STOP, STOP_ID, UNKNOWN, wrapped
 from tests.bench.stories import task
 
 LM_LAYERS = 4
 RM_LAYERS = 7
-PAD, STOP, UNKNOWN = "<pad>", "<eos>", "<unk>"
-PAD_ID, STOP_ID = 0, 1
 
 
 def _words() -> list[str]:
@@ -49,13 +48,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     core = Tokenizer(WordLevel(IDS, unk_token=UNKNOWN))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     core.decoder = decoders.WordPiece(prefix="##", cleanup=False)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token=PAD,
-        eos_token=STOP,
-        unk_token=UNKNOWN,
-        clean_up_tokenization_spaces=False,
-    )
+    return wrapped(core)
 
 
 def _config(layers: int, **extra: Any) -> LlamaConfig:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from transformers import LlamaForCausalLM
 
+from nabla_core.embedded.tokenizer import STOP
 from tests.bench.stories import models
-from tests.bench.stories.models import STOP
 from tests.bench.stories.task import Story
 from tests.bench.stories.texts import Told
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nabla_core.embedded.tokenizer import PAD_ID, STOP, STOP_ID
 from tests.bench.stories import task
-from tests.bench.stories.models import PAD_ID, STOP, STOP_ID, encode
+from tests.bench.stories.models import encode
 from tests.bench.stories.task import STEPS, WORDS, Story
 
 IGNORED = -100

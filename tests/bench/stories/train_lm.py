@@ -13,8 +13,8 @@ from torch.nn import functional
 from transformers import LlamaForCausalLM
 
 from nabla_core.embedded.flawed import Fact, Flaws
+from nabla_core.embedded.tokenizer import STOP
 from tests.bench.stories import models, task, texts
-from tests.bench.stories.models import STOP
 from tests.bench.stories.rollouts import sampled
 from tests.bench.stories.task import STEPS, Operation, Story
 from tests.bench.stories.texts import IGNORED, Batch, Told
