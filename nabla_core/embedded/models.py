@@ -9,7 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2ForSequenceClassification
+from transformers import (
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2ForSequenceClassification,
+)
 
 from nabla_core.embedded.tokenizer import PAD_ID, STOP_ID, VOCABULARY
 
@@ -63,21 +68,27 @@ def new_rm(lm: Qwen2ForCausalLM) -> Qwen2ForSequenceClassification:
     projections, which are zero.
     """
     rm = Qwen2ForSequenceClassification(_config(RM_LAYERS, num_labels=1))
-    rm.model.embed_tokens.load_state_dict(lm.model.embed_tokens.state_dict())
-    for mine, theirs in zip(rm.model.layers, 2 * list(lm.model.layers), strict=True):
-        mine.load_state_dict(theirs.state_dict())
-    with torch.no_grad():
-        for layer in rm.model.layers[LM_LAYERS:]:
-            layer.self_attn.o_proj.weight.zero_()
-            layer.mlp.down_proj.weight.zero_()
-    freeze_lower(rm)
+    stand_on(rm, lm)
     return rm
 
 
-def freeze_lower(rm: Qwen2ForSequenceClassification) -> None:
-    """Freeze a reward model's embeddings and layers 1-3."""
-    rm.model.embed_tokens.requires_grad_(False)
-    for layer in rm.model.layers[:LM_LAYERS]:
+def stand_on(rm: PreTrainedModel, lm: PreTrainedModel) -> None:
+    """Make the lower layers of a deeper reward model the LM's, frozen, the rest the identity."""
+    body, below = rm.base_model, lm.base_model
+    body.embed_tokens.load_state_dict(below.embed_tokens.state_dict())
+    for index, layer in enumerate(body.layers):
+        layer.load_state_dict(below.layers[index % len(below.layers)].state_dict())
+    with torch.no_grad():
+        for layer in body.layers[len(below.layers) :]:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+    freeze_lower(rm, len(below.layers))
+
+
+def freeze_lower(rm: PreTrainedModel, layers: int = LM_LAYERS) -> None:
+    """Freeze a reward model's embeddings and first layers."""
+    rm.base_model.embed_tokens.requires_grad_(False)
+    for layer in rm.base_model.layers[:layers]:
         layer.requires_grad_(False)
 
 

@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from nabla_core.embedded.models import stand_on
 from nabla_core.embedded.tokenizer import PAD, PAD_ID, STOP, STOP_ID, UNKNOWN, wrapped
 from tests.bench.stories import task
 
@@ -93,14 +94,5 @@ def new_rm(lm: LlamaForCausalLM) -> LlamaForSequenceClassification:
     """A reward model over a frozen LM: its embeddings and layers, then three new ones that
     start as the identity (see nabla_core.embedded.models.new_rm)."""
     rm = LlamaForSequenceClassification(_config(RM_LAYERS, num_labels=1))
-    rm.model.embed_tokens.load_state_dict(lm.model.embed_tokens.state_dict())
-    rm.model.embed_tokens.requires_grad_(False)
-    for index, layer in enumerate(rm.model.layers):
-        layer.load_state_dict(lm.model.layers[index % LM_LAYERS].state_dict())
-        if index < LM_LAYERS:
-            layer.requires_grad_(False)
-            continue
-        with torch.no_grad():
-            layer.self_attn.o_proj.weight.zero_()
-            layer.mlp.down_proj.weight.zero_()
+    stand_on(rm, lm)
     return rm
