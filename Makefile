@@ -18,7 +18,7 @@ test: $(VENV)/.installed
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 	$(RUN) lint-imports
-	$(RUN) pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(RUN) pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 chaos: $(VENV)/.installed
 	$(RUN) python -m tests.chaos.schedule --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

@@ -75,6 +75,16 @@ class Mixture:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
+def look(data: Data) -> None:
+    """Whether every folder of `data` holds what it should; reads no more than first rows.
+
+    Raises InputError, as `mix` would after models were loaded.
+    """
+    for kind, paths in (("counterfactuals", data.counterfactuals), ("traces", data.traces)):
+        for path in paths:
+            next(_rows(path, kind), None)
+
+
 def mix(data: Data, *, lm_revision: str, tokenizer: str, encode: Tokens) -> Mixture:
     """Read every folder of `data`.
 

@@ -27,6 +27,7 @@ from pipeline import config_check, crash, manifest
 from pipeline.adapters import require
 from pipeline.cluster import Actors, Cluster, connected
 from pipeline.config import to_dict
+from pipeline.counterfactual_reader import look
 from pipeline.errors import ConfigError, InputError, PipelineError, RunError, StoreError
 from pipeline.files import FULL, Folder
 from pipeline.guide_checkpoints import HISTORY, MODEL, keep, restore
@@ -62,6 +63,8 @@ def train_guide(config: TrainGuideConfig) -> Trained:
         raise StoreError(f"run folder {config.run_dir}: {error}") from error
     try:
         with held(folder, config.workers.lease_seconds):
+            if not folder.exists(CARD):
+                look(config.data)  # a folder of a mistyped path is free for the right one
             config_check.enter(folder, to_dict(config), SHAPING)
             if folder.exists(CARD):
                 return Trained(json.loads(folder.read(CARD)), True)

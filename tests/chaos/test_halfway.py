@@ -18,7 +18,7 @@ from pipeline.status import Standing, standing
 from tests.chaos.verdict import content, final_rows, verdict
 
 ROOT = Path(__file__).parents[2]
-ROWS = 120
+ROWS = 80
 FIRST = ["cluster.in_flight=4", "engine.max_batch=4"]
 SECOND = [
     *("cluster.actors.min=2", "cluster.actors.max=2", "cluster.in_flight=3"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import cache
 from typing import get_args
 
 import pytest
@@ -82,19 +83,21 @@ def test_guides_were_trained_for_the_lm_and_the_judge_that_lie_beside_them(role:
     assert card["judge"]["revision"] == found["judge"].revision
 
 
+@cache
+def right_answers(guide: str | None, eta: float, stop: float) -> int:
+    """Of 200 validation prompts, ranked search."""
+    asked = prompts(200, seed=0, split="validation")
+    engines = load_engines("embedded", Reward("embedded", guide=guide), Engine(max_batch=128))
+    ranked = Ranked(eta=eta, stop=stop, trust=2.0)
+    config = NablaConfig(proposals="ranked", ranked=ranked, rollout=Sampling(temperature=0))
+    flows = (nabla(p, config, max_tokens=20) for p in asked)
+    made = drive(flows, engines, in_flight=400)
+    return sum(task.grade(t.prompt_text, t.text).answer for t in made)
+
+
 @pytest.mark.parametrize("guide", ["embedded-head", "embedded"])
 def test_a_guide_finds_more_right_answers_than_the_same_search_without_it(guide: str):
-    asked = prompts(200, seed=0, split="validation")
-
-    def right(eta: float, stop: float, guide: str | None) -> int:
-        engines = load_engines("embedded", Reward("embedded", guide=guide), Engine(max_batch=128))
-        ranked = Ranked(eta=eta, stop=stop, trust=2.0)
-        config = NablaConfig(proposals="ranked", ranked=ranked, rollout=Sampling(temperature=0))
-        flows = (nabla(p, config, max_tokens=20) for p in asked)
-        made = drive(flows, engines, in_flight=400)
-        return sum(task.grade(t.prompt_text, t.text).answer for t in made)
-
-    assert right(1.0, -3.0, guide) > right(0.0, -4.0, None) + 8
+    assert right_answers(guide, 1.0, -3.0) > right_answers(None, 0.0, -4.0) + 8
 
 
 def test_unknown_role_is_refused():

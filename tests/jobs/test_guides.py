@@ -17,9 +17,9 @@ from nabla_core import Prompt, drive, load_engines, nabla
 from nabla_core.config import DTO, LM, Decoding, Engine, NablaConfig, Reward
 from nabla_core.errors import ModelError
 from pipeline.config import load
-from pipeline.errors import InputError, RunError
+from pipeline.errors import RunError
 from pipeline.files import Folder
-from pipeline.guide_checkpoints import keep, restore
+from pipeline.guide_checkpoints import HISTORY, MODEL, keep, restore
 from pipeline.guide_config import TrainGuideConfig
 from pipeline.guide_measuring import calibration, measure
 from pipeline.guide_training import advance, begin
@@ -168,22 +168,22 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
         recipe.open()
 
 
-@pytest.mark.timeout(600)
-def test_lora_goes_on_after_a_death_and_leaves_a_plain_model(
-    plain, explored, tmp_path, cluster, monkeypatch
-):
+def test_lora_goes_on_from_a_checkpoint_and_leaves_a_plain_model(plain, explored, tmp_path):
     asked = ["kind=gradient", "optimise.lora.rank=4", "optimise.steps=4"]
     alone = course(plain, explored, *asked)
     started = alone.trainee.model.score.weight.detach().clone()
     for _ in range(4):
         advance(alone)
-    run, token = tmp_path / "guide run", tmp_path / "token"
-    token.touch()
-    monkeypatch.setenv("NABLA_CRASH_AT", f"guide step 2.|{token}")
-    assert train_guide.main(settings(plain, explored, run, *asked)) == 0
-    assert not token.exists()
-    last = max((run / "train").glob("checkpoint_*/state.pt"))
-    state = torch.load(last, weights_only=True)
+    first = course(plain, explored, *asked, f"run_dir={tmp_path}")
+    for _ in range(2):
+        advance(first)
+    keep(first, 0.0, tmp_path / "at 2", {"judge_gradient": None})
+    second = course(plain, explored, *asked, f"run_dir={tmp_path}")
+    restore(second, tmp_path / "at 2")
+    for _ in range(2):
+        advance(second)
+    keep(second, 0.0, tmp_path / "at 4", {"judge_gradient": None})
+    state = torch.load(tmp_path / "at 4" / "state.pt", weights_only=True)
     learned = {n: p for n, p in alone.trainee.model.named_parameters() if p.requires_grad}
     assert state["step"] == 4
     assert state["learned"].keys() == learned.keys()
@@ -191,19 +191,19 @@ def test_lora_goes_on_after_a_death_and_leaves_a_plain_model(
         torch.testing.assert_close(state["learned"][name], weight, rtol=1e-3, atol=1e-4)
     assert not torch.equal(learned["score.weight"], started)
 
-    card = json.loads((run / "guide" / "card.json").read_text())
-    assert card["weights"] == {
+    about = json.loads((tmp_path / HISTORY).read_text())["about"]
+    assert about["weights"] == {
         "learned": sum(p.numel() for p in learned.values()),
         "method": "LoRA of rank 4, merged",
         "adapted_layers": 14,
     }
-    assert card["optimise"]["lora"] == {"rank": 4, "alpha": 32.0, "targets": []}
-    weights = load_file(run / "guide" / "model.safetensors")
+    made = tmp_path / "at 4" / MODEL
+    weights = load_file(made / "model.safetensors")
     assert weights.keys() == plain.raw("guide").state_dict().keys()
     before = plain.raw("guide").state_dict()
     changed = {name for name in weights if not torch.equal(weights[name], before[name])}
     assert changed == {"score.weight", *(n for n in before if "_proj.weight" in n)}
-    reward = Reward(str(plain.judge), guide=str(run / "guide"), min_coverage=0.9)
+    reward = Reward(str(plain.judge), guide=str(made), min_coverage=0.9)
     engines = load_engines(LM(str(plain.lm)), reward, Engine(device="cpu"))
     flow = nabla(Prompt.of("1+2*3", id="p"), NablaConfig(proposals="ranked"), max_tokens=8)
     (trace,) = drive([flow], engines)
@@ -288,19 +288,25 @@ def test_a_gradient_that_is_not_finite_stops_or_skips_and_names_its_responses(pl
     assert "q" in skipping.skipped[0]
 
 
-def test_another_lms_counterfactuals_end_the_job(plain, grouped, explored, tmp_path, capsys):
-    models = [f"lm.path={plain.judge.parent / 'other'}"]
+@pytest.mark.timeout(600)
+def test_another_lms_counterfactuals_end_the_job(
+    plain, grouped, explored, tmp_path, cluster, capsys
+):
     with pytest.raises(ModelError, match="no such folder"):
-        course(plain, explored, *models)
-    with pytest.raises(InputError, match="made with another LM or tokenizer"):
-        course(
-            plain,
-            explored,
-            f"lm.path={grouped.lm}",
-            f"reward.judge={grouped.judge}",
-            f"start.path={grouped.guide}",
-            "reward.min_coverage=0.9",
-        )
-    wrong = settings(plain, explored, tmp_path / "run", f"data.counterfactuals=[{tmp_path}]")
-    assert train_guide.main(wrong) == 2
-    assert "no finished run folder of counterfactuals" in capsys.readouterr().err
+        course(plain, explored, f"lm.path={plain.judge.parent / 'other'}")
+    others = [
+        *(f"lm.path={grouped.lm}", f"reward.judge={grouped.judge}"),
+        *(f"start.path={grouped.guide}", "reward.min_coverage=0.9"),
+    ]
+    assert train_guide.main(settings(plain, explored, tmp_path / "run", *others)) == 2
+    assert "made with another LM or tokenizer" in capsys.readouterr().err
+
+
+def test_folders_without_data_are_refused_before_anything_starts(plain, explored, tmp_path, capsys):
+    for wrong, told in (
+        (f"data.counterfactuals=[{tmp_path}]", "is no finished run folder of counterfactuals"),
+        (f"data.traces=[{explored}]", "holds counterfactuals/1, not traces"),
+    ):
+        assert train_guide.main(settings(plain, explored, tmp_path / "run", wrong)) == 2
+        assert told in capsys.readouterr().err
+    assert not (tmp_path / "run" / "train").exists()

@@ -7,9 +7,11 @@ import pytest
 import yaml
 
 from jobs import self_improve
+from pipeline import round_settings
 from pipeline.config import GenerateConfig, load, overrides_yaml
 from pipeline.intervals import bounds
 from pipeline.rounds import Round, choose, parted
+from pipeline.self_improve_config import SelfImproveConfig, Training
 from tests.jobs.test_generate import rows
 
 UP, DOWN, FLAT = (0.2, 0.1, 0.3), (-0.2, -0.3, -0.1), (0.0, -0.1, 0.1)
@@ -51,18 +53,42 @@ def test_an_interval_is_the_normal_one():
     assert high - mean == mean - low == pytest.approx(1.96 * (5 / 3 / 4) ** 0.5)
 
 
+def test_a_later_round_goes_on_with_the_guide_and_the_data_before_it():
+    config = load(SelfImproveConfig, (), ["run_dir=r", "prompts.limit=5", "prompts.skip=2"])
+    first, guide = round_settings.searching(config, 1, None), "r/round-1/guide/guide"
+    second = round_settings.searching(config, 2, guide)
+    assert (first.prompts.skip, second.prompts.skip) == (2, 7)
+    assert (first.reward.guide, second.reward.guide) == (None, guide)
+    assert round_settings.measuring(config, 2, guide).prompts == config.measured
+
+    explored = round_settings.exploring(config, 2, guide)
+    assert explored.prompts == second.prompts
+    assert (explored.explore.choose, explored.reward.guide) == ("guide", guide)
+    assert round_settings.exploring(config, 1, None).explore == config.explore
+
+    trained = round_settings.training(config, 2, guide)
+    assert trained.start.path == guide
+    assert trained.data.counterfactuals == tuple(f"r/round-{n}/counterfactuals" for n in (1, 2))
+    assert trained.data.traces == tuple(f"r/round-{n}/traces" for n in (1, 2))
+    assert trained.seed != round_settings.training(config, 1, None).seed
+    anew = replace(config, training=Training(anew=True, revisions=False))
+    trained = round_settings.training(anew, 2, guide)
+    assert trained.start == anew.training.start
+    assert trained.data.traces == ()
+
+
 @pytest.mark.timeout(600)
-def test_two_rounds_learn_from_new_prompts_and_resume(cluster, plain, tmp_path, capsys):
+def test_a_round_learns_from_new_prompts_and_resumes(cluster, plain, tmp_path, capsys):
     path = tmp_path / "prompts.jsonl"
     asked = [
-        {"id": f"q{n}", "prompt": f"{n}+{n * 7 % 10}*3", "answer": str(n % 3)} for n in range(14)
+        {"id": f"q{n}", "prompt": f"{n}+{n * 7 % 10}*3", "answer": str(n % 3)} for n in range(9)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in asked))
     run = tmp_path / "run"
     given = [
-        *(f"run_dir={run}", "rounds=2", f"lm.path={plain.lm}", f"reward.judge={plain.judge}"),
+        *(f"run_dir={run}", "rounds=1", f"lm.path={plain.lm}", f"reward.judge={plain.judge}"),
         *(f"prompts.path={path}", "prompts.limit=5", "prompts.split=null"),
-        *(f"measured.path={path}", "measured.skip=10", "measured.split=null"),
+        *(f"measured.path={path}", "measured.skip=5", "measured.split=null"),
         *("verify.method=last_number", "decoding.max_tokens=8", "cluster.in_flight=8"),
         *("decoding.nabla.proposals=ranked", "explore.temperatures=[1]"),
         *("explore.positions=2", "explore.alternatives=4"),
@@ -73,29 +99,22 @@ def test_two_rounds_learn_from_new_prompts_and_resume(cluster, plain, tmp_path, 
     ]
     assert self_improve.main(given) in (0, 3)
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
-    first, second, third = line["rounds"]
+    first, second = line["rounds"]
     assert first["guide"] is None
     assert first["top1"] is not None
-    assert third["counterfactuals"] > second["counterfactuals"] > 0
-    used = [
-        {row["prompt_id"] for row in rows(run / f"round-{n}" / what)}
-        for n in (1, 2)
-        for what in ("traces", "counterfactuals")
-    ]
-    assert used[0] == used[1] == {f"q{n}" for n in range(5)}
-    assert used[2] == used[3] == {f"q{n}" for n in range(5, 10)}
-    measured = rows(run / "round-2" / "measured")
-    assert {row["prompt_id"] for row in measured} == {f"q{n}" for n in range(10, 14)}
-    assert {row["guide_model"] for row in measured} == {str(run / "round-2" / "guide" / "guide")}
-    assert {row["guide_model"] for row in rows(run / "round-2" / "traces")} == {second["guide"]}
-    reward = sum(row["reward"] for row in measured) / 4
-    assert third["reward"] == pytest.approx(reward)
-    card = json.loads((run / "round-2" / "guide" / "guide" / "card.json").read_text())
-    assert card["started_as"] == second["guide"]
-    assert [s["kind"] for s in card["data"]["sources"]] == [
-        *["counterfactuals"] * 2,
-        *["traces"] * 2,
-    ]
+    assert second["counterfactuals"] > 0
+    guide = run / "round-1" / "guide" / "guide"
+    assert second["guide"] == str(guide)
+    for what in ("traces", "counterfactuals"):
+        used = {row["prompt_id"] for row in rows(run / "round-1" / what)}
+        assert used == {f"q{n}" for n in range(5)}
+    measured = rows(run / "round-1" / "measured")
+    assert {row["prompt_id"] for row in measured} == {f"q{n}" for n in range(5, 9)}
+    assert {row["guide_model"] for row in measured} == {str(guide)}
+    assert {row["guide_model"] for row in rows(run / "round-1" / "traces")} == {str(plain.judge)}
+    assert second["reward"] == pytest.approx(sum(row["reward"] for row in measured) / 4)
+    card = json.loads((guide / "card.json").read_text())
+    assert [s["kind"] for s in card["data"]["sources"]] == ["counterfactuals", "traces"]
     chosen = yaml.safe_load((run / "chosen.yaml").read_text())["reward"]["guide"]
     assert chosen == line["rounds"][line["chosen"]]["guide"]
 

@@ -1,0 +1,100 @@
+"""What the steps of a round of self-improvement run with: settings of other jobs.
+
+    run_dir/round-0/measured         the judge as its own guide, on the prompts measured
+    run_dir/round-N/traces           the last guide at work on new prompts
+    run_dir/round-N/counterfactuals  what else could have stood there: from the second round on
+                                     where the guide sees a change or is not sure
+    run_dir/round-N/guide            the next guide, trained on all that is there so far
+    run_dir/round-N/measured         that guide, on the prompts measured
+
+Rounds count from 1; `guide` is the folder of the last round's guide, None in the first round.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipeline.config import GenerateConfig
+from pipeline.counterfactual_reader import Data
+from pipeline.counterfactuals import CounterfactualsConfig
+from pipeline.guide_config import Start, TrainGuideConfig
+from pipeline.prompts import Prompts
+from pipeline.self_improve_config import SelfImproveConfig
+
+
+def searching(config: SelfImproveConfig, number: int, guide: str | None) -> GenerateConfig:
+    """The last guide on the round's own prompts."""
+    run_dir = folder(config, number, "traces")
+    return _generating(config, run_dir, guide, _prompts(config, number))
+
+
+def measuring(config: SelfImproveConfig, number: int, guide: str | None) -> GenerateConfig:
+    """A guide on the prompts that all rounds are measured on."""
+    return _generating(config, folder(config, number, "measured"), guide, config.measured)
+
+
+def exploring(config: SelfImproveConfig, number: int, guide: str | None) -> CounterfactualsConfig:
+    """Counterfactuals of the round's prompts."""
+    return CounterfactualsConfig(
+        run_dir=folder(config, number, "counterfactuals"),
+        seed=config.seed,
+        max_tokens=config.decoding.max_tokens,
+        prompts=_prompts(config, number),
+        lm=config.lm,
+        reward=replace(config.reward, guide=guide),
+        explore=replace(config.explore, choose="guide") if guide else config.explore,
+        engine=config.engine,
+        verify=config.verify,
+        cluster=config.cluster,
+        store=config.store,
+    )
+
+
+def training(config: SelfImproveConfig, number: int, guide: str | None) -> TrainGuideConfig:
+    """The round's guide, from the data of this round and of all before it."""
+    learning, rounds = config.training, range(1, number + 1)
+    return TrainGuideConfig(
+        data=Data(
+            tuple(folder(config, n, "counterfactuals") for n in rounds),
+            tuple(folder(config, n, "traces") for n in rounds) if learning.revisions else (),
+            held_out=learning.held_out,
+            least_log_probability=learning.least_log_probability,
+        ),
+        run_dir=folder(config, number, "guide"),
+        kind=learning.kind,
+        seed=config.seed + number,
+        start=learning.start if learning.anew or not guide else Start(guide),
+        lm=config.lm,
+        reward=config.reward,
+        target=learning.target,
+        optimise=learning.optimise,
+        validation=learning.validation,
+        workers=learning.workers,
+    )
+
+
+def folder(config: SelfImproveConfig, number: int, what: str) -> str:
+    """The run folder of a step."""
+    return f"{config.run_dir}/round-{number}/{what}"
+
+
+def _prompts(config: SelfImproveConfig, number: int) -> Prompts:
+    size = config.prompts.limit or 0
+    return replace(config.prompts, skip=config.prompts.skip + (number - 1) * size)
+
+
+def _generating(
+    config: SelfImproveConfig, run_dir: str, guide: str | None, prompts: Prompts
+) -> GenerateConfig:
+    return GenerateConfig(
+        run_dir=run_dir,
+        seed=config.seed,
+        prompts=prompts,
+        lm=config.lm,
+        reward=replace(config.reward, guide=guide),
+        decoding=config.decoding,
+        engine=config.engine,
+        verify=config.verify,
+        cluster=config.cluster,
+        store=config.store,
+    )
