@@ -17,7 +17,7 @@ from rich.table import Table
 
 from jobs import command, console
 from pipeline.config import load, to_yaml
-from pipeline.counterfactuals import CounterfactualsConfig
+from pipeline.counterfactuals_config import CounterfactualsConfig
 
 if TYPE_CHECKING:
     from pipeline.plan import Outcome

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from jobs import command, console
 from pipeline.config import load, overrides_yaml, to_yaml
-from pipeline.tune import TuneConfig
+from pipeline.tune_config import TuneConfig
 
 if TYPE_CHECKING:
     from pipeline.tune_report import Finding

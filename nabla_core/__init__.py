@@ -13,22 +13,20 @@ from typing import TYPE_CHECKING, Any
 from nabla_core.baselines import best_of_n, greedy, majority, sample
 from nabla_core.config import (
     DTO,
-    LM,
     MH,
     BestOfN,
     Decoding,
-    Engine,
     Majority,
     NablaConfig,
     Objective,
     Ranked,
-    Reward,
     Sampling,
     Select,
 )
 from nabla_core.errors import NablaError
 from nabla_core.methods import flow
 from nabla_core.mh import mh
+from nabla_core.model_config import LM, Engine, Reward
 from nabla_core.reasoner import nabla
 from nabla_core.scheduler import Scheduler, drive
 from nabla_core.types import Cost, Prompt, Revision, Trace

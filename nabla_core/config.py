@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 
-def _check(holds: bool, message: str) -> None:
+def check(holds: bool, message: str) -> None:
+    """Raises ValueError with the message where something does not hold."""
     if not holds:
         raise ValueError(message)
 
@@ -22,9 +23,9 @@ class Sampling:
     top_k: int = 0
 
     def __post_init__(self) -> None:
-        _check(self.temperature >= 0, f"temperature must be at least 0, got {self.temperature}")
-        _check(0 < self.top_p <= 1, f"top_p must be in (0, 1], got {self.top_p}")
-        _check(self.top_k >= 0, f"top_k must be at least 0, got {self.top_k}")
+        check(self.temperature >= 0, f"temperature must be at least 0, got {self.temperature}")
+        check(0 < self.top_p <= 1, f"top_p must be in (0, 1], got {self.top_p}")
+        check(self.top_k >= 0, f"top_k must be at least 0, got {self.top_k}")
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,13 @@ class DTO:
     def __post_init__(self) -> None:
         for name in ("weight_decay", "gumbel_noise"):
             value = getattr(self, name)
-            _check(value >= 0, f"dto.{name} must be at least 0, got {value}")
-        _check(self.max_iters >= 0, f"max_iters must be at least 0, got {self.max_iters}")
-        _check(
+            check(value >= 0, f"dto.{name} must be at least 0, got {value}")
+        check(self.max_iters >= 0, f"max_iters must be at least 0, got {self.max_iters}")
+        check(
             0 <= self.warmup_steps <= self.max_iters,
             f"warmup_steps must be in 0..max_iters={self.max_iters}, got {self.warmup_steps}",
         )
-        _check(
+        check(
             not (self.optimizer == "mirror" and self.variable == "latents"),
             "dto.optimizer: mirror is a closed form in logits; it has no latents variant",
         )
@@ -122,8 +123,8 @@ class Ranked:
     trust: float = 0.0
 
     def __post_init__(self) -> None:
-        _check(self.trust >= 0, f"ranked.trust must be at least 0, got {self.trust}")
-        _check(0 < self.nucleus <= 1, f"nucleus must be in (0, 1], got {self.nucleus}")
+        check(self.trust >= 0, f"ranked.trust must be at least 0, got {self.trust}")
+        check(0 < self.nucleus <= 1, f"nucleus must be in (0, 1], got {self.nucleus}")
 
 
 @dataclass(frozen=True)
@@ -159,13 +160,13 @@ class NablaConfig:
     def __post_init__(self) -> None:
         names = ("weight_decay", "gumbel_noise", "update_postfix")
         inexact = [f"dto.{n}={getattr(self.dto, n)}" for n in names if getattr(self.dto, n)]
-        _check(
+        check(
             not (self.exact and inexact),
             f"exact: true refuses {', '.join(inexact)}: cached gradients would not be those of "
             "the literal algorithm; leave it out, or set exact: false",
         )
-        _check(self.max_rollouts >= 0, f"max_rollouts must be at least 0, got {self.max_rollouts}")
-        _check(self.speculate >= 1, f"speculate must be at least 1, got {self.speculate}")
+        check(self.max_rollouts >= 0, f"max_rollouts must be at least 0, got {self.max_rollouts}")
+        check(self.speculate >= 1, f"speculate must be at least 1, got {self.speculate}")
 
     @property
     def takes_gradient(self) -> bool:
@@ -183,7 +184,7 @@ class BestOfN:
     rollout: Sampling = field(default_factory=lambda: Sampling(temperature=0.7))
 
     def __post_init__(self) -> None:
-        _check(self.n >= 1, f"n must be at least 1, got {self.n}")
+        check(self.n >= 1, f"n must be at least 1, got {self.n}")
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ class Majority:
     rollout: Sampling = field(default_factory=lambda: Sampling(temperature=0.7))
 
     def __post_init__(self) -> None:
-        _check(self.n >= 1, f"n must be at least 1, got {self.n}")
+        check(self.n >= 1, f"n must be at least 1, got {self.n}")
 
 
 @dataclass(frozen=True)
@@ -211,9 +212,9 @@ class MH:
     rollout: Sampling = field(default_factory=lambda: Sampling(temperature=1.0))
 
     def __post_init__(self) -> None:
-        _check(self.beta > 0, f"beta must be positive, got {self.beta}")
-        _check(self.steps >= 0, f"steps must be at least 0, got {self.steps}")
-        _check(
+        check(self.beta > 0, f"beta must be positive, got {self.beta}")
+        check(self.steps >= 0, f"steps must be at least 0, got {self.steps}")
+        check(
             self.rollout.temperature > 0,
             "mh.rollout.temperature must be above 0: a greedy reference is one response",
         )
@@ -232,61 +233,4 @@ class Decoding:
     mh: MH = field(default_factory=MH)
 
     def __post_init__(self) -> None:
-        _check(self.max_tokens >= 1, f"max_tokens must be at least 1, got {self.max_tokens}")
-
-
-@dataclass(frozen=True)
-class LM:
-    """The language model: a folder, a hub id, or "embedded"."""
-
-    path: str = "embedded"
-    revision: str | None = None
-
-
-@dataclass(frozen=True)
-class Reward:
-    """The reward models, each a folder, a hub id, or "embedded".
-
-    The judge decides acceptance and is what traces store; the guide gives gradients, or is
-    a folder of `jobs.train_guide` whose head predicts what tokens are worth.
-    Of embedded guides there is one of each kind: "embedded" has a gradient, "embedded-head" is a
-    head. Without a guide the judge plays both roles. `min_coverage` is the share of the LM's
-    vocabulary that a reward model must know for its gradients to be used.
-    """
-
-    judge: str = "embedded"
-    judge_revision: str | None = None
-    guide: str | None = None
-    guide_revision: str | None = None
-    min_coverage: float = 0.99
-
-    def __post_init__(self) -> None:
-        _check(
-            0 < self.min_coverage <= 1, f"min_coverage must be in (0, 1], got {self.min_coverage}"
-        )
-
-
-@dataclass(frozen=True)
-class Engine:
-    """Where and how models run. `device: auto` is the first GPU, else the CPU.
-
-    A batch holds at most `max_batch` sequences and about `max_batch_tokens` tokens,
-    padding included. `reuse` keeps the keys and values of a response in flight, so that a
-    shared prefix is never read twice; without it prefixes are read again and memory is saved.
-    `checkpoint` keeps no activations inside a layer during a sweep and computes them again on
-    the way back; sweeps then read their whole prefix.
-    """
-
-    device: str = "auto"
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    max_batch: int = 32
-    max_batch_tokens: int = 65536
-    reuse: bool = True
-    checkpoint: bool = False
-
-    def __post_init__(self) -> None:
-        _check(self.max_batch >= 1, f"max_batch must be at least 1, got {self.max_batch}")
-        _check(
-            self.max_batch_tokens >= 1,
-            f"max_batch_tokens must be at least 1, got {self.max_batch_tokens}",
-        )
+        check(self.max_tokens >= 1, f"max_tokens must be at least 1, got {self.max_tokens}")

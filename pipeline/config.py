@@ -15,7 +15,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nabla_core.config import LM, Decoding, Engine, Reward
+from nabla_core.config import Decoding
+from nabla_core.model_config import LM, Engine, Reward
 from pipeline.cluster import Cluster
 from pipeline.errors import ConfigError
 from pipeline.prompts import Prompts

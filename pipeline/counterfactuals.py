@@ -7,18 +7,18 @@ number.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from nabla_core.config import LM, Engine, Reward
 from nabla_core.counterfactuals import Explore, Explored, Exploring, explore
 from nabla_core.engines.base import Engines
+from nabla_core.model_config import LM, Engine, Reward
 from nabla_core.types import Prompt
-from pipeline.config import RowsConfig
 from pipeline.counterfactual_schema import COUNTERFACTUALS, explored_columns
 from pipeline.counterfactual_summary import COLUMNS, summarise
+from pipeline.counterfactuals_config import CounterfactualsConfig
 from pipeline.plan import Outcome, Plan, Watcher, planned
 from pipeline.recipe import open_engines
 from pipeline.run import execute
@@ -29,23 +29,6 @@ SHAPING = (
     *("seed", "lm", "reward", "explore", "max_tokens"),
     *("engine.device", "engine.dtype", "verify.method"),
 )
-
-
-@dataclass(frozen=True)
-class CounterfactualsConfig(RowsConfig):
-    """One run of `jobs.counterfactuals`. Of `reward`, the judge scores; the guide is used where
-    `explore.choose` is `guide`."""
-
-    run_dir: str = "runs/counterfactuals"
-    max_tokens: int = 1024
-    explore: Explore = field(default_factory=Explore)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.max_tokens < 1:
-            raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}")
-        if self.explore.scorer == "verifier" and self.verify.method == "none":
-            raise ValueError("explore.scorer=verifier needs a verify.method that grades")
 
 
 @dataclass(frozen=True)

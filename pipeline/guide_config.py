@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nabla_core.config import LM, NablaConfig, Ranked, Reward, Sampling
+from nabla_core.config import NablaConfig, Ranked, Sampling
 from nabla_core.guides.settings import Kind, Optimise, Target
-from pipeline.counterfactual_reader import Data
+from nabla_core.model_config import LM, Reward
+from pipeline.guide_data import Data
 from pipeline.prompts import Prompts
 from pipeline.verify import Verify
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from nabla_core.config import Engine
 from nabla_core.embedded.weights import located
 from nabla_core.engines.loading import build_engines
 from nabla_core.errors import ModelError
 from nabla_core.guides.measure import Agreement, agreement, at_rest, search
 from nabla_core.guides.trainees import GradientTrainee, lens, open_trainee
+from nabla_core.model_config import Engine
 from pipeline.errors import RunError
 from pipeline.guide_training import Course
 from pipeline.prompts import read as read_prompts

@@ -20,7 +20,6 @@ import torch
 import torch.distributed
 from transformers import AutoTokenizer
 
-from nabla_core.config import Engine
 from nabla_core.embedded.weights import located
 from nabla_core.engines.guide import Reader
 from nabla_core.engines.loading import build_engines, device_of, read_with
@@ -29,6 +28,7 @@ from nabla_core.guides.examples import Batch, Example, Record
 from nabla_core.guides.targets import loss
 from nabla_core.guides.teacher import Teacher
 from nabla_core.guides.trainees import Trainee, lens, open_trainee
+from nabla_core.model_config import Engine
 from nabla_core.models import LanguageModel, load_language_model, load_reward_model
 from nabla_core.vocab import fingerprint
 from pipeline import adapters

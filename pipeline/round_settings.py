@@ -15,9 +15,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.config import GenerateConfig
-from pipeline.counterfactual_reader import Data
-from pipeline.counterfactuals import CounterfactualsConfig
+from pipeline.counterfactuals_config import CounterfactualsConfig
 from pipeline.guide_config import Start, TrainGuideConfig
+from pipeline.guide_data import Data
 from pipeline.prompts import Prompts
 from pipeline.self_improve_config import SelfImproveConfig
 

@@ -7,8 +7,6 @@ from typing import Any, Literal
 import torch
 from transformers import AutoConfig
 
-from nabla_core import config
-from nabla_core.config import LM, Reward
 from nabla_core.embedded.weights import Role, located
 from nabla_core.engines.base import Engines
 from nabla_core.engines.choices import ChoicesEngine
@@ -20,6 +18,7 @@ from nabla_core.engines.rollouts import RolloutEngine
 from nabla_core.engines.sweeps import Guide, ScoreEngine, SweepEngine
 from nabla_core.engines.text import TextEngine
 from nabla_core.errors import ModelError
+from nabla_core.model_config import LM, Engine, Reward
 from nabla_core.models import (
     LanguageModel,
     RewardModel,
@@ -34,7 +33,7 @@ from nabla_core.vocab import VocabularyMap, fingerprint, map_vocabulary
 def load_engines(
     lm: LM | str = "embedded",
     reward: Reward | None = None,
-    engine: config.Engine | None = None,
+    engine: Engine | None = None,
 ) -> Engines:
     """Load the models named and build the engines of one process.
 
@@ -45,7 +44,7 @@ def load_engines(
     """
     lm = LM(lm) if isinstance(lm, str) else lm
     reward = reward or Reward(judge="embedded", guide="embedded")
-    engine = engine or config.Engine()
+    engine = engine or Engine()
     where = device_of(engine.device)
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[engine.dtype]
     language = load_language_model(
@@ -76,10 +75,10 @@ def build_engines(
     lm: LanguageModel,
     judge: Reader,
     guide: Reader | HeadGuide,
-    engine: config.Engine | None = None,
+    engine: Engine | None = None,
 ) -> Engines:
     """Engines around loaded models. The guide may be the judge itself."""
-    engine = engine or config.Engine()
+    engine = engine or Engine()
     rows, tokens = engine.max_batch, engine.max_batch_tokens
     if isinstance(guide, HeadGuide):
         asked: Guide = guide
@@ -125,7 +124,7 @@ def kind_of(path: str, revision: str | None) -> Literal["gradient", "head"]:
 
 
 def head_with(
-    model: LanguageModel, lm: LanguageModel, min_coverage: float, engine: config.Engine
+    model: LanguageModel, lm: LanguageModel, min_coverage: float, engine: Engine
 ) -> HeadGuide:
     """A head as this LM's guide; checks that their vocabularies map."""
     return HeadGuide(lm, model, _map(model, lm, min_coverage), keep=engine.reuse)

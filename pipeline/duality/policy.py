@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from nabla_core.config import LM, Engine, Reward
+from nabla_core.model_config import LM, Engine, Reward
 from pipeline import config_check
 from pipeline.cluster import Cluster
 from pipeline.duality.findings import Book

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from nabla_core.config import LM, Sampling
+from nabla_core.config import Sampling
 from nabla_core.draws import DrawKey
 from nabla_core.embedded.weights import located
 from nabla_core.engines.base import BatchEngine, Reply, Result
@@ -16,6 +16,7 @@ from nabla_core.engines.guide import Task, read_lm
 from nabla_core.engines.loading import device_of
 from nabla_core.engines.rollouts import RolloutEngine
 from nabla_core.errors import VocabularyError
+from nabla_core.model_config import LM
 from nabla_core.models import LanguageModel, load_language_model
 from nabla_core.requests import (
     Context,

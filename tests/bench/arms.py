@@ -26,10 +26,10 @@ from nabla_core import (
     flow,
     load_engines,
 )
-from nabla_core.config import LM
 from nabla_core.embedded import task
 from nabla_core.embedded.task import Grade
 from nabla_core.engines.base import Engines
+from nabla_core.model_config import LM
 from nabla_core.requests import Flow
 from nabla_core.types import Cost
 from pipeline.intervals import normal

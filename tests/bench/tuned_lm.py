@@ -20,10 +20,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from nabla_core import Engine, drive, greedy, load_engines
-from nabla_core.config import LM
 from nabla_core.embedded.weights import located
 from nabla_core.engines.head import KIND_KEY
 from nabla_core.guides.examples import Tried
+from nabla_core.model_config import LM
 from pipeline.config import load
 from pipeline.guide_config import TrainGuideConfig
 from pipeline.guide_training import Course, advance, begin

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from nabla_core import DTO, Engine, Prompt, Ranked, Reward, drive, load_engines, nabla
-from nabla_core.config import LM
 from nabla_core.draws import DrawKey
 from nabla_core.engines.base import Engines
 from nabla_core.engines.head import HeadGuide
 from nabla_core.errors import ContextError, ModelError
 from nabla_core.guides.heads import new_head
+from nabla_core.model_config import LM
 from nabla_core.requests import Propose, Render, Sweep
 from tests.core.reference import rolled_out, serve
 from tests.core.tiny import Family, decisions, greedy_search, prompts

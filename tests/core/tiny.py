@@ -32,9 +32,9 @@ from transformers import (
 )
 
 from nabla_core import Engine, NablaConfig, Prompt, Reward, load_engines
-from nabla_core.config import LM
 from nabla_core.embedded import tokenizer as embedded_tokenizer
 from nabla_core.engines.base import Engines
+from nabla_core.model_config import LM
 
 CHAT = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<eos>\n{% endfor %}"

@@ -7,11 +7,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from nabla_core import Engine, drive
-from nabla_core.config import LM
 from nabla_core.embedded import task
 from nabla_core.embedded.tokenizer import encode
 from nabla_core.embedded.weights import folder
 from nabla_core.errors import NonFiniteError, VocabularyError
+from nabla_core.model_config import LM
 from pipeline.duality.policy import Policy
 from pipeline.duality.policy_report import measure
 from pipeline.duality.policy_rows import PolicyRecipe

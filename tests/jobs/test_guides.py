@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 
 from jobs import counterfactuals, generate, train_guide
 from nabla_core import Prompt, drive, load_engines, nabla
-from nabla_core.config import DTO, LM, Decoding, Engine, NablaConfig, Reward
+from nabla_core.config import DTO, Decoding, NablaConfig
 from nabla_core.errors import ModelError
+from nabla_core.model_config import LM, Engine, Reward
 from pipeline.config import load
 from pipeline.errors import RunError
 from pipeline.files import Folder

@@ -12,11 +12,13 @@ import pytest
 
 from nabla_core.counterfactuals import Explored, Place
 from nabla_core.types import Cost, Revision, Trace
-from pipeline.counterfactual_reader import Data, mix, revised
+from pipeline.counterfactual_reader import mix
 from pipeline.counterfactual_schema import COUNTERFACTUALS, explored_columns
 from pipeline.counterfactual_summary import COLUMNS, summarise
 from pipeline.errors import InputError
+from pipeline.guide_data import Data
 from pipeline.parts import with_config
+from pipeline.revisions import revised
 from pipeline.schema import TRACES, key_columns, prompt_columns, trace_columns
 from pipeline.slots import Slots
 from pipeline.store import RunStore, Store

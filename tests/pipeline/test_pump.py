@@ -4,8 +4,9 @@ import time
 import pytest
 import torch  # noqa: F401 - `!lost` needs it, and importing it takes a while
 
-from nabla_core.config import LM, Decoding, Engine, Reward
+from nabla_core.config import Decoding
 from nabla_core.engines.scripted import Script, scripted
+from nabla_core.model_config import LM, Engine, Reward
 from pipeline import files
 from pipeline.parts import with_config
 from pipeline.pump import Pump

@@ -1,0 +1,25 @@
+"""Settings of `jobs.counterfactuals`. Nothing here imports torch or ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nabla_core.counterfactuals import Explore
+from pipeline.config import RowsConfig
+
+
+@dataclass(frozen=True)
+class CounterfactualsConfig(RowsConfig):
+    """One run of `jobs.counterfactuals`. Of `reward`, the judge scores; the guide is used where
+    `explore.choose` is `guide`."""
+
+    run_dir: str = "runs/counterfactuals"
+    max_tokens: int = 1024
+    explore: Explore = field(default_factory=Explore)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}")
+        if self.explore.scorer == "verifier" and self.verify.method == "none":
+            raise ValueError("explore.scorer=verifier needs a verify.method that grades")

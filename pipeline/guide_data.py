@@ -1,0 +1,40 @@
+"""Which data a guide is trained on. Nothing here imports torch or ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a guide is trained on.
+
+    `counterfactuals` and `traces` are run folders of `jobs.counterfactuals` and
+    `jobs.generate`, mixed; of each the first `limit` rows. Prompts are held out for measuring
+    with probability `held_out`, by their id. Alternatives to which the LM gives a
+    log-probability below `least_log_probability` are left out. Verdicts of a verifier become
+    log-odds, 0 and 1 first drawn in by `doubt`.
+    """
+
+    counterfactuals: tuple[str, ...] = ()
+    traces: tuple[str, ...] = ()
+    limit: int | None = None
+    held_out: float = 0.1
+    least_log_probability: float | None = None
+    doubt: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not self.counterfactuals and not self.traces:
+            raise ValueError("data: name at least one folder in counterfactuals or traces")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"data.limit must be at least 1, got {self.limit}")
+        if not 0 < self.held_out < 1:
+            raise ValueError(f"data.held_out must be above 0 and below 1, got {self.held_out}")
+        if not 0 < self.doubt < 0.5:
+            raise ValueError(f"data.doubt must be above 0 and below 0.5, got {self.doubt}")
+
+    @property
+    def least(self) -> float:
+        """`least_log_probability`, -inf where nothing is left out."""
+        least = self.least_log_probability
+        return float("-inf") if least is None else least

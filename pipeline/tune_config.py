@@ -1,0 +1,41 @@
+"""Settings of `jobs.tune`. Nothing here imports torch or ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nabla_core.config import Decoding
+from pipeline.config import RowsConfig
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The values to try: `eta`, `stop` and `trust` of ranked proposals, `learning_rate` of left
+    to right.
+
+    No gradient at all (`eta` 0, `learning_rate` 0) is always among them, so that a guide that
+    does not pay is found out.
+    """
+
+    eta: tuple[float, ...] = (0.5, 1.0, 2.0)
+    stop: tuple[float, ...] = (-4.0, -3.0, -2.0)
+    trust: tuple[float, ...] = (0.0, 1.0, 2.0)
+    learning_rate: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
+
+
+@dataclass(frozen=True)
+class TuneConfig(RowsConfig):
+    """One run of `jobs.tune`: a generate config whose `decoding` is varied over `grid`."""
+
+    run_dir: str = "runs/tune"
+    decoding: Decoding = field(default_factory=Decoding)
+    grid: Grid = field(default_factory=Grid)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.decoding.method != "nabla":
+            raise ValueError(f"jobs.tune tunes nabla, not decoding.method={self.decoding.method}")
+        if self.decoding.nabla.proposals not in ("ranked", "left_to_right"):
+            raise ValueError(
+                f"decoding.nabla.proposals={self.decoding.nabla.proposals} has nothing to tune"
+            )
