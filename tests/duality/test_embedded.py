@@ -15,10 +15,10 @@ from pipeline.duality.lm_policies import Laboratory, Rloo, log_probability
 
 SMALL = Embedded(
     betas=(4.0, 1.0),
-    prompts=4,
-    reference=1500,
-    draws=8,
-    chains=96,
+    prompts=3,
+    reference=1000,
+    draws=6,
+    chains=64,
     steps=30,
     rloo=Rloo(steps=2, prompts=8, group=4),
 )
