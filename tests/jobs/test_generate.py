@@ -64,39 +64,6 @@ def test_a_run_from_prompts_to_done_marker(job, prompts, tmp_path, capsys):
     assert loaded.num_rows == 48
 
 
-def test_a_killed_driver_is_resumed_and_no_committed_row_is_made_again(job, prompts, tmp_path):
-    path = prompts(*(f"question {n}" for n in range(40)))
-    log, run = tmp_path / "rollouts", tmp_path / "run"
-    lm = f"scripted?delay=0.2&log={log}"
-    settings = ["cluster.in_flight=4", "engine.max_batch=1", "decoding.method=sample"]
-    command = [
-        *(sys.executable, "-m", "jobs.generate", f"run_dir={run}", f"prompts.path={path}"),
-        *(f"lm.path={lm}", *settings),
-    ]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as driver:
-        deadline = time.monotonic() + 90
-        while len(list((run / "parts").glob("*.parquet"))) < 8:
-            assert time.monotonic() < deadline
-            assert driver.poll() is None
-            time.sleep(0.05)
-        driver.kill()
-    time.sleep(2)  # workers of a dead driver may still commit
-    committed = {f"question {n}" for n in range(40)} & set(log.read_text().splitlines())
-    before = {
-        row["question"]: row
-        for part in (run / "parts").glob("*.parquet")
-        for row in pq.read_table(part).to_pylist()
-    }
-    assert 8 <= len(before) < 40
-    assert job(path, *settings, lm=lm) == 0
-    served = log.read_text().splitlines()
-    assert all(served.count(question) == 1 for question in before)
-    assert len(served) <= 40 + len(committed) - len(before)
-    after = {row["question"]: row for row in rows(run)}
-    assert len(after) == 40
-    assert all(after[question] == row for question, row in before.items())
-
-
 def test_an_interrupted_run_commits_what_waits_and_can_be_resumed(job, prompts, tmp_path, capsys):
     path = prompts(*(f"question {n}" for n in range(24)))
     log, run = tmp_path / "rollouts", tmp_path / "run"
