@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace) -> int:
             outcome = run(config, progress, console.say)
         except KeyboardInterrupt:
             progress.close()
-            console.say("interrupted; rows of part policy stay, other parts start anew")
+            console.say("interrupted; the same command goes on after what is finished")
             return 130
     _tell(outcome, config.run_dir)
     return BROKEN if outcome.broken else 0

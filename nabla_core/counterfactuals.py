@@ -31,6 +31,7 @@ from nabla_core.requests import (
     Sweep,
     ask,
     ask_all,
+    ask_readable,
 )
 from nabla_core.types import Cost, FinishReason, Prompt
 
@@ -138,7 +139,7 @@ def explore(
     if config.choose == "guide":
         doubts = yield from _guides_doubts(context, response, key("guide"))
     scorer = _Scorer(prompt, config, grade, context)
-    (own,) = yield from scorer.score([response], None)
+    own = yield from scorer.own(response)
     tried = [
         (position, token, tail)
         for position in _positions(config, choices, doubts, key("positions"))
@@ -158,8 +159,8 @@ def explore(
             for position, token, tail in tried
         ]
     )
-    verdicts = yield from scorer.score(tails, own)
-    places = _places(config, choices, tried, [verdict.reward for verdict in verdicts])
+    scores = yield from scorer.tails(tails, own)
+    places = _places(config, choices, tried, scores)
     (text,) = yield from ask(Decode((response.tokens,)))
     return Explored(
         prompt_id=prompt.id,
@@ -185,35 +186,52 @@ class _Scorer:
     grade: Grade
     context: Context
 
-    def score(self, responses: Sequence[Response], like: Judged | None) -> Asking[list[Judged]]:
+    def own(self, response: Response) -> Asking[Judged]:
+        """The response that tokens are tried in."""
         if self.config.scorer == "judge":
-            memory, keep = (like.memory if like else None), like is None
-            asked = [Score(self.context, r.tokens, reuse=memory, keep=keep) for r in responses]
-            return (yield from ask_all(asked))
+            return (yield from ask(Score(self.context, response.tokens, keep=True)))
+        (right,) = yield from self._verdicts([response])
+        return Judged(right)
+
+    def tails(self, responses: Sequence[Response], own: Judged) -> Asking[list[float | None]]:
+        """What came of other tokens; None where the judge cannot read it."""
+        if self.config.scorer == "judge":
+            asked = [Score(self.context, r.tokens, reuse=own.memory) for r in responses]
+            judged = yield from ask_readable(asked)
+            return [one.reward if one else None for one in judged]
+        return [*(yield from self._verdicts(responses))]
+
+    def _verdicts(self, responses: Sequence[Response]) -> Asking[list[float]]:
         texts = yield from ask(Decode(tuple(r.tokens for r in responses)))
-        return [Judged(_verdict(self.prompt, text, self.grade)) for text in texts]
+        return [_verdict(self.prompt, text, self.grade) for text in texts]
 
 
 def _places(
     config: Explore,
     choices: Sequence[Choices],
     tried: Sequence[tuple[int, int, int]],
-    rewards: Sequence[float],
+    rewards: Sequence[float | None],
 ) -> tuple[Place, ...]:
-    """The positions in order, each token with the mean reward of its tails."""
+    """The positions in order, each token with the mean reward of its tails. A token with a tail
+    that the judge could not read is left out, and a position without two tokens to compare, the
+    one taken among them."""
     scores: dict[tuple[int, int], float] = {}
+    unread: set[tuple[int, int]] = set()
     for (position, token, _), reward in zip(tried, rewards, strict=True):
-        scores[position, token] = scores.get((position, token), 0.0) + reward / config.tails
-    return tuple(
-        Place(
-            position,
-            choices[position].confidence,
-            choices[position].tokens,
-            choices[position].log_probabilities,
-            tuple(scores[position, token] for token in choices[position].tokens),
-        )
-        for position in sorted({position for position, *_ in tried})
-    )
+        if reward is None:
+            unread.add((position, token))
+        else:
+            scores[position, token] = scores.get((position, token), 0.0) + reward / config.tails
+    places = []
+    for position in sorted({position for position, *_ in tried}):
+        choice = choices[position]
+        kept = [n for n, token in enumerate(choice.tokens) if (position, token) not in unread]
+        if len(kept) > 1 and kept[0] == 0:
+            tokens = tuple(choice.tokens[n] for n in kept)
+            known = tuple(choice.log_probabilities[n] for n in kept)
+            worth = tuple(scores[position, token] for token in tokens)
+            places.append(Place(position, choice.confidence, tokens, known, worth))
+    return tuple(places)
 
 
 def _guides_doubts(context: Context, response: Response, key: DrawKey) -> Asking[list[float]]:

@@ -41,3 +41,7 @@ class HeadError(ModelError):
 
 class VocabularyError(ModelError):
     """LM and reward model do not share enough tokens."""
+
+
+# What a reward model raises of a response that it cannot read, whoever asks.
+UNREADABLE = (ContextError, EncodingError)

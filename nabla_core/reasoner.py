@@ -12,9 +12,7 @@ from dataclasses import dataclass, field
 
 from nabla_core.config import NablaConfig
 from nabla_core.draws import DrawKey
-from nabla_core.errors import ContextError, EncodingError
 from nabla_core.requests import (
-    Asking,
     Context,
     Decode,
     Flow,
@@ -28,11 +26,11 @@ from nabla_core.requests import (
     Sweep,
     ask,
     ask_all,
+    ask_readable,
 )
 from nabla_core.types import Prompt, Revision, Trace
 
 # What a judge says of a response that is not for it, whatever its worth.
-UNREADABLE = (ContextError, EncodingError)
 
 # A proposal, the rewards before and after it (None: it could not be read), whether accepted.
 Outcome = tuple[Proposal, float, float | None, bool]
@@ -101,7 +99,9 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
                 for k, p in enumerate(proposals, 1)
             ]
         )
-        verdicts = yield from _judge(context, candidates, judged)
+        verdicts = yield from ask_readable(
+            [Score(context, c.tokens, 2, judged.memory, keep=True) for c in candidates]
+        )
         winner = _winner(config, judged, proposals, verdicts)
         last = winner if winner is not None and config.take == "first" else len(proposals) - 1
         for k in range(last + 1):
@@ -119,23 +119,6 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
 
     rewards = (first.reward, judged.reward)
     return (yield from trace_of(prompt, context, (base, response), rewards, revisions, seed))
-
-
-def _judge(
-    context: Context, candidates: Sequence[Response], judged: Judged
-) -> Asking[list[Judged | None]]:
-    """The judge on every candidate; None on one that it cannot read. Where one is among
-    several, each is asked about apart, for an error is all that comes of a group with one."""
-    requests = [Score(context, c.tokens, 2, judged.memory, keep=True) for c in candidates]
-    try:
-        verdicts: list[Judged | None] = [*(yield from ask_all(requests))]
-    except UNREADABLE:
-        if len(candidates) == 1:
-            return [None]
-        verdicts = []
-        for candidate in candidates:
-            verdicts += yield from _judge(context, [candidate], judged)
-    return verdicts
 
 
 def _winner(

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from nabla_core.config import NablaConfig, Sampling
 from nabla_core.draws import DrawKey
+from nabla_core.errors import UNREADABLE
 from nabla_core.types import FinishReason, Prompt, Trace
 
 R = TypeVar("R")
@@ -203,3 +204,16 @@ def ask_all(requests: Sequence[Request[R]]) -> Asking[list[R]]:
         return []
     replies = yield tuple(requests)
     return list(replies)
+
+
+def ask_readable(requests: Sequence[Request[R]]) -> Asking[list[R | None]]:
+    """As `ask_all`; None where a reward model cannot read what it is asked about. An error is all
+    that comes of requests with such a one among them, so halves are asked again."""
+    try:
+        return [*(yield from ask_all(requests))]
+    except UNREADABLE:
+        if len(requests) == 1:
+            return [None]
+        half = len(requests) // 2
+        first = yield from ask_readable(requests[:half])
+        return first + (yield from ask_readable(requests[half:]))

@@ -51,6 +51,12 @@ class Identity:
     name: str
     revision: str
 
+    @property
+    def digested(self) -> bool:
+        """Whether the revision alone says which model it is, whatever its name: it is a digest of
+        a folder. A hub's revision may be the "main" of any model."""
+        return self.revision.startswith("sha256:")
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from nabla_core.counterfactuals import Place
 from nabla_core.guides.examples import Record
+from nabla_core.types import Identity
 from pipeline.counterfactual_schema import place_of
 from pipeline.errors import InputError, StoreError
 from pipeline.files import Folder
@@ -41,24 +42,26 @@ def look(data: Data) -> None:
             next(_rows(path, kind), None)
 
 
-def mix(data: Data, *, lm_revision: str, tokenizer: str, encode: Tokens) -> Mixture:
+def mix(data: Data, *, lm: Identity, tokenizer: str, encode: Tokens) -> Mixture:
     """Read every folder of `data`.
 
-    `lm_revision` and `tokenizer` are the fingerprints rows must bear; `encode` turns the text
-    of a first response into the LM's ids. Raises InputError naming folder and row.
+    Rows must be of this `lm` and `tokenizer` (a fingerprint); `encode` turns the text of a first
+    response into the LM's ids. Raises InputError naming folder and row.
     """
     mixture = Mixture()
+    of_lm = {"generation_revision": lm.revision}
+    if not lm.digested:
+        of_lm["generation_model"] = lm.name
     for path in data.counterfactuals:
-        wanted = {"generation_revision": lm_revision, "tokenizer_fingerprint": tokenizer}
+        wanted = of_lm | {"tokenizer_fingerprint": tokenizer}
         _add(mixture, data, path, "counterfactuals", wanted, lambda row: [_record(row, data)])
     for path in data.traces:
-        wanted = {"generation_revision": lm_revision}
         _add(
             mixture,
             data,
             path,
             "traces",
-            wanted,
+            of_lm,
             lambda row: revised(row, encode, mixture.left_out),
         )
     return mixture

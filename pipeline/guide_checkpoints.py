@@ -102,8 +102,6 @@ def _about(course: Course) -> dict[str, Any]:
             "left_out": dict(course.mixture.left_out),
             "responses": len(course.train),
             "held_out": len(course.held_out),
-            "counterfactuals": sum(
-                len(place.tokens) - 1 for e in course.train for place in e.places
-            ),
+            "counterfactuals": course.explored,
         },
     }

@@ -93,7 +93,7 @@ class TrainGuideConfig:
 
     data: Data
     run_dir: str = "runs/guide"
-    kind: Kind = "gradient"
+    kind: Kind = "head"
     seed: int = 0
     start: Start = field(default_factory=Start)
     teacher: Teacher = field(default_factory=Teacher)
@@ -103,6 +103,25 @@ class TrainGuideConfig:
     optimise: Optimise = field(default_factory=Optimise)
     validation: Validation = field(default_factory=Validation)
     workers: Workers = field(default_factory=Workers)
+
+    def __post_init__(self) -> None:
+        if self.reward.guide is not None:
+            raise ValueError("reward.guide is what is trained; start.path says from what")
+        if self.target.mirror and self.data.traces and self.teacher.path is None:
+            raise ValueError(
+                "target.mirror needs the LM's probabilities, which traces do not hold: leave "
+                "data.traces out or name a teacher.path"
+            )
+        searchable(self.kind, self.validation.nabla, "validation.nabla")
+
+
+def searchable(kind: Kind, config: NablaConfig, name: str) -> None:
+    """Raises ValueError where a guide of this kind cannot be searched with."""
+    if kind == "head" and config.proposals == "left_to_right" and config.dto.optimizer != "mirror":
+        raise ValueError(
+            f"{name}: a head has no gradient for dto.optimizer={config.dto.optimizer}; use "
+            "proposals=ranked or dto.optimizer=mirror"
+        )
 
 
 # What else a config says changes no weight (but for rounding, the number of workers).

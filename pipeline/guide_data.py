@@ -12,7 +12,8 @@ class Data:
     `counterfactuals` and `traces` are run folders of `jobs.counterfactuals` and
     `jobs.generate`, mixed; of each the first `limit` rows. Prompts are held out for measuring
     with probability `held_out`, by their id. Alternatives to which the LM gives a
-    log-probability below `least_log_probability` are left out. Verdicts of a verifier become
+    log-probability below `least_log_probability` are left out (traces hold none: there it leaves
+    out nothing but what a teacher adds). Verdicts of a verifier become
     log-odds, 0 and 1 first drawn in by `doubt`.
     """
 

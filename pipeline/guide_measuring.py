@@ -4,6 +4,7 @@ the judge's own gradient beside it. Knows nothing of Ray.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from transformers import AutoTokenizer
@@ -15,7 +16,7 @@ from nabla_core.guides.measure import Agreement, agreement, at_rest, search
 from nabla_core.guides.trainees import GradientTrainee, lens, open_trainee
 from nabla_core.model_config import Engine
 from pipeline.errors import RunError
-from pipeline.guide_training import Course
+from pipeline.guide_training import Course, examples, some
 from pipeline.prompts import read as read_prompts
 from pipeline.verify import grader
 
@@ -24,9 +25,9 @@ def calibration(course: Course) -> float:
     """What the output layer is multiplied by; 1 where that makes no sense."""
     if not course.config.target.calibrate:
         return 1.0
-    some = course.train[: course.config.validation.held_out]
+    learned = some(course.train, course.config.validation.held_out, course.config.seed)
     with at_rest(course.trainee.model):
-        slope = agreement(course.trainee, some, margin=0.0).slope
+        slope = agreement(course.trainee, learned, margin=0.0).slope
     return slope if slope > 0 else 1.0
 
 
@@ -71,10 +72,6 @@ def reference(course: Course) -> Agreement | None:
     assert isinstance(plain, GradientTrainee)
     plain.model.to(course.trainee.model.device)
     eye = lens("gradient", plain, tokenizer, course.lm, course.config.reward.min_coverage)
-    names = {e.name for e in course.held_out}
-    least = course.config.data.least
-    made = [eye.example(r, least=least) for r in course.mixture.records if r.name in names]
+    read = list(examples(eye, course.apart, course.config.data.least, Counter()))
     with at_rest(plain.model):
-        return agreement(
-            plain, [e for e in made if e.places], margin=course.config.target.temperature
-        )
+        return agreement(plain, read, margin=course.config.target.temperature) if read else None

@@ -10,11 +10,12 @@ is learned.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed
@@ -23,23 +24,27 @@ from transformers import AutoTokenizer
 from nabla_core.embedded.weights import located
 from nabla_core.engines.guide import Reader
 from nabla_core.engines.loading import build_engines, device_of, read_with
-from nabla_core.errors import ModelError, PromptError
-from nabla_core.guides.examples import Batch, Example, Record
+from nabla_core.errors import UNREADABLE, ModelError, PromptError
+from nabla_core.guides.examples import Batch, Example, Lens, Record
 from nabla_core.guides.targets import loss
 from nabla_core.guides.teacher import Teacher
 from nabla_core.guides.trainees import Trainee, lens, open_trainee
 from nabla_core.model_config import Engine
 from nabla_core.models import LanguageModel, load_language_model, load_reward_model
+from nabla_core.types import Identity
 from nabla_core.vocab import fingerprint
 from pipeline import adapters
 from pipeline.counterfactual_reader import Mixture, mix
 from pipeline.errors import InputError, RunError
 from pipeline.guide_config import TrainGuideConfig
 
+T = TypeVar("T")
+
 
 @dataclass
 class Course:
-    """Everything a worker trains with. `history` holds one dict a measurement."""
+    """Everything a worker trains with. `apart` are the records held out, `explored` counts the
+    counterfactuals trained on (without a teacher's), `history` holds one dict a measurement."""
 
     config: TrainGuideConfig
     lm: LanguageModel
@@ -49,7 +54,9 @@ class Course:
     optimizer: torch.optim.Optimizer
     train: list[Example]
     held_out: list[Example]
+    apart: list[Record]
     mixture: Mixture
+    explored: int
     step: int = 0
     skipped: list[str] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -77,42 +84,71 @@ def begin(config: TrainGuideConfig, device: str = "auto") -> Course:
     trainee.model.to(where)
     mixture = mix(
         config.data,
-        lm_revision=lm.identity.revision,
+        lm=Identity(config.lm.path, lm.identity.revision),
         tokenizer=fingerprint(lm.tokenizer),
-        encode=lambda text: [*lm.tokenizer.encode(text), lm.tokenizer.eos_token_id],
+        encode=lambda text: [
+            *lm.tokenizer.encode(text, add_special_tokens=False),
+            lm.tokenizer.eos_token_id,
+        ],
     )
     eye = lens(config.kind, trainee, tokenizer, lm, config.reward.min_coverage)
     learned = [r for r in mixture.records if not _held_out(r, config.data.held_out)]
     kept_apart = [r for r in mixture.records if _held_out(r, config.data.held_out)]
-    try:
-        if config.teacher.path is not None:
-            learned = _taught(config, learned, lm, judge)
-        train, held_out = (
-            [eye.example(r, least=config.data.least) for r in part]
-            for part in (learned, kept_apart)
-        )
-    except PromptError as error:
-        raise InputError(str(error)) from error
-    count = len(train) + len(held_out)
-    train, held_out = ([e for e in part if e.places] for part in (train, held_out))
-    examples = len(train) + len(held_out)
-    mixture.left_out["responses without a position to learn from"] += count - examples
+    kept_apart = some(kept_apart, config.validation.held_out, config.seed)
+    explored = sum(len(place.tokens) - 1 for r in learned for place in r.places)
+    if config.teacher.path is not None:
+        before, learned = len(learned), _taught(config, learned, lm, judge)
+        if len(learned) < before:
+            mixture.left_out["responses of which the teacher says nothing"] += before - len(learned)
+    train, held_out = (
+        list(examples(eye, part, config.data.least, mixture.left_out))
+        for part in (learned, kept_apart)
+    )
     if not train or not held_out:
         raise InputError(
-            f"{examples} responses with counterfactuals are too few: {len(train)} to train "
-            f"on, {len(held_out)} held out"
+            f"{len(train) + len(held_out)} responses with counterfactuals are too few: "
+            f"{len(train)} to train on, {len(held_out)} held out; left out: "
+            f"{dict(mixture.left_out)}"
         )
     trained = [p for p in trainee.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         trained, lr=config.optimise.learning_rate, weight_decay=config.optimise.weight_decay
     )
-    held_out = held_out[: config.validation.held_out]
-    return Course(config, lm, judge, trainee, tokenizer, optimizer, train, held_out, mixture)
+    return Course(
+        config, lm, judge, trainee, tokenizer, optimizer, train, held_out, kept_apart, mixture,
+        explored,
+    )  # fmt: skip
+
+
+def examples(
+    eye: Lens, records: Iterable[Record], least: float, left_out: Counter[str]
+) -> Iterator[Example]:
+    """Records as a guide reads them; those it cannot read, and those without a position to learn
+    from, are counted in `left_out`. Raises InputError naming a record that makes no sense."""
+    for record in records:
+        try:
+            example = eye.example(record, least=least)
+        except UNREADABLE:
+            left_out["responses that the guide cannot read"] += 1
+            continue
+        except PromptError as error:
+            raise InputError(str(error)) from error
+        if example.places:
+            yield example
+        else:
+            left_out["responses without a position to learn from"] += 1
+
+
+def some(found: Sequence[T], most: int, seed: int) -> list[T]:
+    """At most so many, drawn from all of them (sources come one after the other), in order."""
+    if len(found) <= most:
+        return list(found)
+    return [found[n] for n in sorted(random.Random(seed).sample(range(len(found)), most))]
 
 
 def advance(course: Course, rank: int = 0, world: int = 1) -> float:
-    """One step; the loss of this worker's share. Raises RunError naming the responses where a
-    gradient is not finite and `on_nonfinite` is `stop`."""
+    """One step; the loss. Raises RunError naming the responses where a gradient is not finite and
+    `on_nonfinite` is `stop`."""
     course.step += 1
     optimise = course.config.optimise
     batch = _batch(course)
@@ -121,7 +157,7 @@ def advance(course: Course, rank: int = 0, world: int = 1) -> float:
     course.optimizer.zero_grad()
     device = course.trainee.model.device
     low = optimise.dtype == "bfloat16"
-    total = 0.0
+    total = torch.zeros(1, device=device)
     for part in _parts(batch[rank::world], optimise.micro_batch):
         tensors = Batch.of(part, device)
         with torch.autocast(device.type, torch.bfloat16) if low else nullcontext():
@@ -130,15 +166,15 @@ def advance(course: Course, rank: int = 0, world: int = 1) -> float:
         torch.autograd.backward(
             lost, inputs=[p for p in course.trainee.model.parameters() if p.requires_grad]
         )
-        total += lost.item()
+        total += lost.detach()
     trained = course.optimizer.param_groups[0]["params"]
-    _sum_gradients(trained, world)
+    _sum_over_workers(trained, total, world)
     norm = torch.nn.utils.clip_grad_norm_(trained, optimise.clip)
     if norm.isfinite():
         course.optimizer.step()
     else:
         _not_finite(course, batch)
-    return total
+    return total.item()
 
 
 def _not_finite(course: Course, batch: list[Example]) -> None:
@@ -188,14 +224,16 @@ def _parts(examples: list[Example], size: int) -> Iterator[list[Example]]:
         yield examples[start : start + size]
 
 
-def _sum_gradients(parameters: list[Any], world: int) -> None:
+def _sum_over_workers(parameters: list[Any], total: torch.Tensor, world: int) -> None:
+    """Gradients and loss, each the sum of all workers' shares."""
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     if world > 1:
-        flat = torch.cat([p.grad.flatten() for p in parameters])
+        flat = torch.cat([*(p.grad.flatten() for p in parameters), total])
         torch.distributed.all_reduce(flat)
-        parts = flat.split([p.numel() for p in parameters])
+        *parts, summed = flat.split([*(p.numel() for p in parameters), 1])
+        total.copy_(summed)
         for parameter, part in zip(parameters, parts, strict=True):
             parameter.grad.copy_(part.view_as(parameter))
 

@@ -22,27 +22,37 @@ Tokens = Callable[[str], Sequence[int]]
 
 def revised(row: Mapping[str, Any], encode: Tokens, left_out: Counter[str]) -> list[Record]:
     """What a trace's revisions say about its last response and its first."""
-    revisions = [r for r in row["revisions"] or [] if r["reward_after"] is not None]
+    revisions = [
+        r
+        for r in row["revisions"] or []
+        if r["reward_after"] is not None and r["from_token"] != r["to_token"]
+    ]
     if row["reward"] is None or not revisions:
         return []
     final = tuple(row["response_token_ids"])
     accepted = [n for n, r in enumerate(revisions) if r["accepted"]]
     last = accepted[-1] if accepted else -1
-    tries = [_pair(r) for r in revisions[last + 1 :]]
-    if accepted:
-        tries.append(_pair(revisions[last], turned=True))
+    # What came after the last acceptance in its own batch was tried in the response before.
+    late = [r for r in revisions[last + 1 :] if r["reward_before"] == row["reward"]]
+    tries = [_pair(r) for r in late if _stands(final, r["position"], r["from_token"])]
+    turned = [revisions[last]] if accepted else []
+    tries += [_pair(r, turned=True) for r in turned if _stands(final, r["position"], r["to_token"])]
     name = f"{row['prompt_id']}#{row['sample']}"
-    found = [Record(name, prompt_of(row), final, row["reward"], _places(tries))]
-    if accepted:
-        first = revisions[: accepted[0] + 1]
-        base = _first_response(row, first, encode)
-        used = len(tries)
-        if base is not None:
-            places = _places([_pair(r) for r in first])
-            found.append(Record(f"{name} (base)", prompt_of(row), base, row["base_reward"], places))
-            used += len(first) - (accepted[0] == last)
+    found = [Record(name, prompt_of(row), final, row["reward"], _places(tries))] if tries else []
+    used = len(tries)
+    first = revisions[: accepted[0] + 1] if accepted else []
+    base = _first_response(row, first, encode) if accepted else None
+    if base is not None:
+        places = _places([_pair(r) for r in first])
+        found.append(Record(f"{name} (base)", prompt_of(row), base, row["base_reward"], places))
+        used += len(first) - (accepted[0] == last)
+    if used < len(revisions):
         left_out["revisions of responses that are not kept"] += len(revisions) - used
     return found
+
+
+def _stands(response: Sequence[int], position: int, token: int) -> bool:
+    return position < len(response) and response[position] == token
 
 
 def _first_response(
@@ -50,9 +60,7 @@ def _first_response(
 ) -> tuple[int, ...] | None:
     """The first response's ids, if its text encodes to what its revisions say stood there."""
     ids = tuple(encode(row["base_response"]))
-    fits = all(
-        r["position"] < len(ids) and ids[r["position"]] == r["from_token"] for r in revisions
-    )
+    fits = all(_stands(ids, r["position"], r["from_token"]) for r in revisions)
     return ids if fits else None
 
 

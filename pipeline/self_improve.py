@@ -19,7 +19,7 @@ from pipeline import config_check, round_settings
 from pipeline.cluster import connected
 from pipeline.config import GenerateConfig, overrides_yaml, to_dict
 from pipeline.counterfactuals import counterfactuals
-from pipeline.errors import RunError, StoreError
+from pipeline.errors import ConfigError, RunError, StoreError
 from pipeline.files import Folder
 from pipeline.generate import generate
 from pipeline.generate import plan as generate_plan
@@ -52,6 +52,11 @@ def self_improve(config: SelfImproveConfig, watch: Watch) -> Improved:
 
     Raises PipelineError, ModelError; KeyboardInterrupt leaves a folder to resume.
     """
+    try:  # what the last steps of a round would be refused for, before the first one
+        round_settings.exploring(config, 1, None)
+        round_settings.training(config, 1, None)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     try:
         folder = Folder(config.run_dir)
         config_check.enter(folder, to_dict(config), SHAPING)
@@ -62,11 +67,11 @@ def self_improve(config: SelfImproveConfig, watch: Watch) -> Improved:
         rounds = loop.rounds
         while len(rounds) <= config.rounds and not rounds[-1].parted:
             loop.go_on()
-            told = {"rounds": [asdict(one) for one in rounds], "chosen": choose(rounds).number}
+            chosen = choose(rounds)
+            told = {"rounds": [asdict(one) for one in rounds], "chosen": chosen.number}
             folder.write(ROUNDS, json.dumps(told, indent=2).encode())
-    chosen = choose(rounds)
-    folder.write(CHOSEN, overrides_yaml({"reward.guide": chosen.guide}).encode())
-    return Improved(rounds, chosen)
+            folder.write(CHOSEN, overrides_yaml({"reward.guide": chosen.guide}).encode())
+    return Improved(rounds, choose(rounds))
 
 
 class _Loop:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nabla_core.config import Decoding
+from nabla_core.config import Decoding, NablaConfig, Ranked, Sampling
 from nabla_core.counterfactuals import Explore
 from nabla_core.guides.settings import Kind, Optimise, Target
 from nabla_core.model_config import LM, Engine, Reward
 from pipeline.cluster import Cluster
-from pipeline.guide_config import Start, Validation, Workers
+from pipeline.guide_config import Start, Validation, Workers, searchable
 from pipeline.prompts import Prompts
 from pipeline.store import Store
 from pipeline.verify import Verify
@@ -24,7 +24,7 @@ class Training:
     `revisions`, on the revisions of their traces.
     """
 
-    kind: Kind = "gradient"
+    kind: Kind = "head"
     start: Start = field(default_factory=Start)
     anew: bool = False
     revisions: bool = True
@@ -53,7 +53,13 @@ class SelfImproveConfig:
     lm: LM = field(default_factory=LM)
     reward: Reward = field(default_factory=Reward)
     verify: Verify = field(default_factory=Verify)
-    decoding: Decoding = field(default_factory=Decoding)
+    decoding: Decoding = field(
+        default_factory=lambda: Decoding(
+            nabla=NablaConfig(
+                proposals="ranked", ranked=Ranked(eta=1.0), rollout=Sampling(temperature=0)
+            )
+        )
+    )
     explore: Explore = field(default_factory=Explore)
     training: Training = field(default_factory=Training)
     engine: Engine = field(default_factory=Engine)
@@ -70,5 +76,8 @@ class SelfImproveConfig:
                 f"run_dir {self.run_dir}: guides are loaded from it, so it must be a folder that "
                 "every node sees"
             )
+        if self.reward.guide is not None:
+            raise ValueError("reward.guide: the judge is round 0's guide, rounds make the others")
+        searchable(self.training.kind, self.decoding.nabla, "decoding.nabla")
         if self.decoding.method != "nabla":
             raise ValueError(f"decoding.method={self.decoding.method} uses no guide")

@@ -35,6 +35,7 @@ from pipeline.guide_config import SHAPING, TrainGuideConfig
 from pipeline.guide_measuring import reference
 from pipeline.guide_training import Course, advance, begin
 from pipeline.lease import held
+from pipeline.prompts import read as read_prompts
 
 CARD, FAILED = "guide/card.json", "failed.json"
 ERRORS: dict[str, type[Exception]] = {
@@ -64,7 +65,9 @@ def train_guide(config: TrainGuideConfig) -> Trained:
     try:
         with held(folder, config.workers.lease_seconds):
             if not folder.exists(CARD):
-                look(config.data)  # a folder of a mistyped path is free for the right one
+                # Before the config is written: after a mistyped path the folder is still free.
+                look(config.data)
+                next(iter(read_prompts(config.validation.prompts)))
             config_check.enter(folder, to_dict(config), SHAPING)
             if folder.exists(CARD):
                 return Trained(json.loads(folder.read(CARD)), True)
@@ -114,16 +117,22 @@ def _fit(folder: Folder, config: TrainGuideConfig) -> Any:
         try:
             result = trainer.fit()
         except ray.train.TrainingFailedError as error:
+            _told(folder)
             raise RunError(f"training failed: {error}") from error
         except SystemExit as ended:  # Ray Train's answer to an interrupt
             raise KeyboardInterrupt from ended
         finally:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGINT, interrupt)
+    _told(folder)
+    return result
+
+
+def _told(folder: Folder) -> None:
+    """Raise what a worker has left of an error that training again would repeat."""
     if folder.exists(FAILED):
         told = json.loads(folder.read(FAILED))
         raise ERRORS.get(told["kind"], RunError)(told["message"])
-    return result
 
 
 def _deliver(folder: Folder, config: TrainGuideConfig, result: Any) -> dict[str, Any]:
@@ -156,18 +165,23 @@ def _deliver(folder: Folder, config: TrainGuideConfig, result: Any) -> dict[str,
 
 
 def _work(given: Mapping[str, Any]) -> None:
-    """What every worker does. An error that training again would repeat ends it for good."""
+    """What every worker does. An error that training again would repeat ends it for good: it is
+    left in the run folder, where workers that Ray Train starts once more find it."""
     config: TrainGuideConfig = given["config"]
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
+    folder = Folder(config.run_dir)
+    if folder.exists(FAILED):
+        return
     try:
         course = begin(config, str(get_device()))
         _train(course, rank, world)
     except (NablaError, PipelineError) as error:
-        if rank == 0:
-            kinds = [name for name, known in ERRORS.items() if isinstance(error, known)]
-            told = {"kind": (kinds or ["RunError"])[0], "message": str(error)}
-            Folder(config.run_dir).write(FAILED, json.dumps(told).encode())
+        kinds = [name for name, known in ERRORS.items() if isinstance(error, known)]
+        told = {"kind": (kinds or ["RunError"])[0], "message": str(error)}
+        folder.write(FAILED, json.dumps(told).encode())
+        if world > 1:  # the others may wait for this one, without end
+            raise
 
 
 def _train(course: Course, rank: int, world: int) -> None:

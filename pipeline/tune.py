@@ -19,7 +19,10 @@ from pipeline.recipe import TraceMaker, TraceRecipe, open_engines
 from pipeline.run import execute
 from pipeline.tune_config import Grid, TuneConfig
 
-SHAPING = ("seed", "lm", "reward", "decoding", "engine.device", "engine.dtype", "grid")
+SHAPING = (
+    *("seed", "lm", "reward", "decoding", "engine.device", "engine.dtype", "grid"),
+    "verify.method",
+)
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,9 @@ class Agreement:
     slope: float
     positions: int
 
-    def as_dict(self, prefix: str = "") -> dict[str, float]:
+    def as_dict(self) -> dict[str, float]:
         """Rounded, for a report."""
-        return {f"{prefix}{name}": round(getattr(self, name), 4) for name in self.__slots__}
+        return {name: round(getattr(self, name), 4) for name in self.__slots__}
 
 
 def agreement(

@@ -17,8 +17,8 @@ from transformers import AutoTokenizer
 from nabla_core.counterfactuals import Place
 from nabla_core.engines.base import Engines
 from nabla_core.engines.loading import kind_of
-from nabla_core.errors import ModelError
-from nabla_core.guides.examples import Batch, Lens, Record
+from nabla_core.errors import UNREADABLE, ModelError
+from nabla_core.guides.examples import Batch, Example, Lens, Record
 from nabla_core.guides.settings import Optimise
 from nabla_core.guides.trainees import Trainee, lens, open_trainee
 from nabla_core.models import LanguageModel
@@ -52,11 +52,11 @@ class Teacher:
         self, records: Sequence[Record], engines: Engines, alternatives: int
     ) -> Iterator[Record]:
         """The records with a place at every position: the LM's `alternatives` likeliest tokens
-        that the teacher knows, the one taken among them, and what the teacher says of them."""
+        that the teacher knows, the one taken among them, and what the teacher says of them.
+        Records that it cannot read are left out."""
         seen = self._seen(records, engines, alternatives)
         while part := list(islice(seen, SIZE)):
-            examples = [self.eye.example(record) for record in part]
-            kept = [(r, e) for r, e in zip(part, examples, strict=True) if e.places]
+            kept = [(r, e) for r in part if (e := self._read(r)) and e.places]
             if not kept:
                 continue
             batch = Batch.of([e for _, e in kept], self.head.model.device)
@@ -68,6 +68,12 @@ class Teacher:
                     for place in record.places
                 )
                 yield replace(record, places=places)
+
+    def _read(self, record: Record) -> Example | None:
+        try:
+            return self.eye.example(record)
+        except UNREADABLE:
+            return None
 
     def _seen(
         self, records: Iterable[Record], engines: Engines, alternatives: int

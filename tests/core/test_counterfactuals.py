@@ -15,7 +15,7 @@ from nabla_core.counterfactuals import Explore, Explored, explore
 from nabla_core.draws import DrawKey, uniform
 from nabla_core.engines.base import Engines
 from nabla_core.engines.scripted import scripted
-from nabla_core.errors import PromptError
+from nabla_core.errors import ContextError, PromptError
 from nabla_core.requests import Likeliest, Propose, Render, Response, Rollout, Score, Sweep
 from tests.core.reference import Literal, rolled_out, serve
 from tests.core.tiny import Family, one_hots, prompts
@@ -162,3 +162,37 @@ def test_a_verifier_scores_by_right_and_wrong():
 def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
         Explore(**changes)
+
+
+def test_what_the_judge_cannot_read_costs_its_token_and_no_other(monkeypatch: pytest.MonkeyPatch):
+    """Tails behind one token are unreadable, then all behind the token taken at a position."""
+    ask = [Prompt.of("q", id="q")]
+    (whole,) = drive([explore(p, TRY, ungraded) for p in ask], scripted())
+    first, second = whole.places[:2]
+    engines = scripted()
+    scorer: Any = engines.serving(Score)
+    answer = scorer.answer
+    lost = [
+        (*whole.tokens[: first.position], first.tokens[1]),
+        (*whole.tokens[: second.position], second.tokens[0]),
+    ]
+
+    def unreadable(request: Any) -> bool:
+        if not isinstance(request, Score):
+            return False
+        own = request.tokens == whole.tokens and request.keep
+        return not own and any(request.tokens[: len(prefix)] == prefix for prefix in lost)
+
+    def partly(requests: Any) -> Any:
+        found = zip(requests, answer(requests), strict=True)
+        return [ContextError("65 tokens") if unreadable(r) else result for r, result in found]
+
+    monkeypatch.setattr(scorer, "answer", partly)
+    (made,) = drive([explore(p, TRY, ungraded) for p in ask], engines)
+    left = [place for place in made.places if place.position == first.position]
+    # The token taken at `second` is in every tail behind a later position, and in its own.
+    assert [p.position for p in made.places] == [first.position]
+    kept = [n for n in range(len(first.tokens)) if n != 1]
+    assert left[0].tokens == tuple(first.tokens[n] for n in kept)
+    assert left[0].scores == tuple(first.scores[n] for n in kept)
+    assert left[0].log_probabilities == tuple(first.log_probabilities[n] for n in kept)

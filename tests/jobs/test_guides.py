@@ -76,9 +76,15 @@ def test_settings_that_contradict_each_other_are_named(capsys):
     assert "alternatives must be at least 2" in capsys.readouterr().err
     assert train_guide.main(["run_dir=x"]) == 2
     assert "data" in capsys.readouterr().err
-    wrong = ["data.counterfactuals=[x]", "validation.measure=accuracy"]
-    assert train_guide.main(wrong) == 2
-    assert "validation.verify.method" in capsys.readouterr().err
+    for wrong, told in (
+        ("validation.measure=accuracy", "validation.verify.method"),
+        ("reward.guide=embedded", "start.path says from what"),
+        ("validation.nabla.proposals=left_to_right", "a head has no gradient"),
+    ):
+        assert train_guide.main(["data.counterfactuals=[x]", wrong]) == 2
+        assert told in capsys.readouterr().err
+    assert train_guide.main(["data.traces=[x]", "target.mirror=1"]) == 2
+    assert "target.mirror needs the LM's probabilities" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +305,9 @@ def test_another_lms_counterfactuals_end_the_job(
         *(f"lm.path={grouped.lm}", f"reward.judge={grouped.judge}"),
         *(f"start.path={grouped.guide}", "reward.min_coverage=0.9"),
     ]
-    assert train_guide.main(settings(plain, explored, tmp_path / "run", *others)) == 2
+    # Of two workers either may find it first; neither is left waiting for the other.
+    asked = settings(plain, explored, tmp_path / "run", *others, "workers.count=2")
+    assert train_guide.main(asked) == 2
     assert "made with another LM or tokenizer" in capsys.readouterr().err
 
 
@@ -310,4 +318,7 @@ def test_folders_without_data_are_refused_before_anything_starts(plain, explored
     ):
         assert train_guide.main(settings(plain, explored, tmp_path / "run", wrong)) == 2
         assert told in capsys.readouterr().err
+    missing = f"validation.prompts.path={tmp_path}/none.jsonl"
+    assert train_guide.main(settings(plain, explored, tmp_path / "run", missing)) == 2
+    assert "none.jsonl" in capsys.readouterr().err
     assert not (tmp_path / "run" / "train").exists()

@@ -132,6 +132,8 @@ def test_settings_that_make_no_sense_are_refused(capsys):
         ("prompts.limit=null", "prompts.limit must say"),
         ("run_dir=s3://bucket/run", "a folder that every node sees"),
         ("decoding.method=greedy", "uses no guide"),
+        ("reward.guide=embedded", "the judge is round 0's guide"),
+        ("decoding.nabla.proposals=left_to_right", "a head has no gradient"),
     ):
         assert self_improve.main([wrong]) == 2
         assert told in capsys.readouterr().err

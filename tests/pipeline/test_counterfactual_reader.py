@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nabla_core.counterfactuals import Explored, Place
-from nabla_core.types import Cost, Revision, Trace
+from nabla_core.types import Cost, Identity, Revision, Trace
 from pipeline.counterfactual_reader import mix
 from pipeline.counterfactual_schema import COUNTERFACTUALS, explored_columns
 from pipeline.counterfactual_summary import COLUMNS, summarise
@@ -31,7 +31,13 @@ PLACES = (
 EXPLORED = Explored(
     "a", 0, "rendered", (1, 2), (4, 5, 6, 8), "text", "stop", 0.7, 1.0, PLACES, 0, Cost(rollouts=6)
 )
-BEARS = {"generation_revision": "lm1", "tokenizer_fingerprint": "tok1", "judge_revision": "j1"}
+LM = Identity("lm", "sha256:lm1")
+BEARS = {
+    "generation_model": "lm elsewhere",
+    "generation_revision": "sha256:lm1",
+    "tokenizer_fingerprint": "tok1",
+    "judge_revision": "j1",
+}
 
 
 def folder(path: Path, schema: Any, rows: list[dict[str, Any]]) -> str:
@@ -52,7 +58,7 @@ def explored_row(name: str, explored: Explored = EXPLORED, **changes: Any) -> di
 
 def read(**data: Any) -> Any:
     asked = Data(**{k: (v,) if isinstance(v, str) else v for k, v in data.items()})
-    return mix(asked, lm_revision="lm1", tokenizer="tok1", encode=lambda text: [ord(text), 0])
+    return mix(asked, lm=LM, tokenizer="tok1", encode=lambda text: [ord(text), 0])
 
 
 def test_counterfactuals_come_back_as_they_were(tmp_path: Path):
@@ -89,8 +95,17 @@ def test_a_verifiers_verdicts_become_log_odds(tmp_path: Path):
 def test_another_lms_counterfactuals_are_refused(tmp_path: Path, column: str):
     rows = [explored_row("a"), explored_row("b", **{column: "other"})]
     path = folder(tmp_path, COUNTERFACTUALS, rows)
-    with pytest.raises(InputError, match=rf"row 2 \(prompt b\): {column} is other, .* is \w+1"):
+    with pytest.raises(InputError, match=rf"row 2 \(prompt b\): {column} is other, .* is .*1: "):
         read(counterfactuals=path)
+
+
+def test_of_a_hub_the_model_must_be_the_same_too(tmp_path: Path):
+    bears = {"generation_revision": "main", "generation_model": "org/one"}
+    path = folder(tmp_path, COUNTERFACTUALS, [explored_row("a", **bears)])
+    asked = {"data": Data((path,)), "tokenizer": "tok1", "encode": ord}
+    assert len(mix(lm=Identity("org/one", "main"), **asked).records) == 1
+    with pytest.raises(InputError, match=r"generation_model is org/one, .* is org/two"):
+        mix(lm=Identity("org/two", "main"), **asked)
 
 
 def test_other_folders_are_named(tmp_path: Path):
@@ -172,6 +187,27 @@ def test_acceptances_are_seen_from_both_sides_and_what_lies_between_is_counted()
     left.clear()
     assert len(revised(row, lambda text: [4, 1, 6, 0], left)) == 1
     assert left["revisions of responses that are not kept"] == 3
+
+
+def test_what_a_batch_tried_beside_its_winner_is_not_of_the_last_response():
+    """As `take: best` leaves it: the winner of a batch stands before others of the batch."""
+    row = trace_row(
+        revision(1, 5, 6, (0.0, 1.0)),  # accepted
+        revision(0, 4, 9, (0.0, -1.0)),  # of its batch: tried in the first response
+        revision(2, 7, 8, (0.0, -0.5)),
+        revision(0, 4, 3, (1.0, 0.5)),  # of the last response
+        revision(0, 4, 4, (1.0, 1.0)),  # nothing was changed (decoding.method: mh)
+        tokens=(4, 6, 0),
+        base="first",
+    )
+    left = Counter[str]()
+    last, first = revised(row, lambda text: [4, 5, 7, 0], left)
+    assert last.places == (
+        Place(0, 0.5, (4, 3), (0.0, 0.0), (1.0, 0.5)),
+        Place(1, 0.5, (6, 5), (0.0, 0.0), (1.0, 0.0)),
+    )
+    assert first.places == (Place(1, 0.5, (5, 6), (0.0, 0.0), (0.0, 1.0)),)
+    assert left["revisions of responses that are not kept"] == 2
 
 
 def test_a_trace_without_revisions_says_nothing():
