@@ -16,9 +16,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
-	$(RUN) mypy
 	$(RUN) lint-imports
-	$(RUN) pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+	$(RUN) mypy
+	$(RUN) pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 chaos: $(VENV)/.installed
 	$(RUN) python -m tests.chaos.schedule --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

@@ -25,16 +25,18 @@ settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
 
 
-# Whole runs come first, for they wait much: small tests then fill what would be idle at the end.
-LONG = ("chaos", "jobs", "duality", "oracle")
+# Two processes take turns at these files. Runs on Ray, which wait much, go with what computes all
+# the time, and what is short comes last, so that both end together.
+LONG = (
+    *("test_schedule", "test_equality", "test_self_improve", "test_embedded", "test_submit"),
+    *("test_guides", "test_embedded_weights", "test_runs", "test_stage", "test_halfway"),
+    *("test_policies", "test_generate", "test_same_traces", "test_policy"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def turn(item: pytest.Item) -> int:
-        folder = item.path.parent.name
-        return LONG.index(folder) if folder in LONG else len(LONG)
-
-    items.sort(key=turn)
+    turns = {name: turn for turn, name in enumerate(LONG)}
+    items.sort(key=lambda item: turns.get(item.path.stem, len(LONG)))
 
 
 @pytest.fixture(scope="session")
@@ -60,9 +62,9 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[None]:
-    """One local Ray for all tests of jobs in this process. Two logical CPUs: two actors, and
-    nothing may need another beside them."""
+def cluster() -> Iterator[str]:
+    """One local Ray for all tests of jobs in this process; its address, for drivers in processes
+    of their own. Two logical CPUs: two actors, and nothing may need another beside them."""
     import ray  # noqa: PLC0415 - slow to import, and many tests do without
 
     ray.init(
@@ -73,7 +75,7 @@ def cluster() -> Iterator[None]:
         logging_level=logging.ERROR,
         log_to_driver=False,
     )
-    yield
+    yield ray.get_runtime_context().gcs_address
     ray.shutdown()
 
 
@@ -91,7 +93,7 @@ def prompts(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def job(cluster: None, tmp_path: Path) -> Callable[..., int]:
+def job(cluster: str, tmp_path: Path) -> Callable[..., int]:
     """Runs `jobs.generate` on scripted engines; returns the exit code."""
     from jobs import generate  # noqa: PLC0415 - as above
 

@@ -68,7 +68,8 @@ def halfway(cluster, tmp_path_factory) -> Halfway:
 
     assert generate.main(arguments("whole", *FIRST)) == 0
     run, looks = base / "run", []
-    command = [sys.executable, "-m", "jobs.generate", *arguments("run", *FIRST)]
+    own = arguments("run", *FIRST, f"cluster.address={cluster}")
+    command = [sys.executable, "-m", "jobs.generate", *own]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as driver:
         deadline = time.monotonic() + 120
         second = 0

@@ -64,7 +64,9 @@ def test_a_run_from_prompts_to_done_marker(job, prompts, tmp_path, capsys):
     assert loaded.num_rows == 48
 
 
-def test_an_interrupted_run_commits_what_waits_and_can_be_resumed(job, prompts, tmp_path, capsys):
+def test_an_interrupted_run_commits_what_waits_and_can_be_resumed(
+    cluster, job, prompts, tmp_path, capsys
+):
     path = prompts(*(f"question {n}" for n in range(24)))
     log, run = tmp_path / "rollouts", tmp_path / "run"
     lm = f"scripted?delay=0.3&log={log}"
@@ -72,7 +74,7 @@ def test_an_interrupted_run_commits_what_waits_and_can_be_resumed(job, prompts, 
     settings += ["store.flush_seconds=1000", "cluster.in_flight=2"]
     command = [
         *(sys.executable, "-m", "jobs.generate", f"run_dir={run}", f"prompts.path={path}"),
-        *(f"lm.path={lm}", *settings),
+        *(f"lm.path={lm}", f"cluster.address={cluster}", *settings),
     ]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
