@@ -23,7 +23,7 @@ from pipeline.files import Folder
 from pipeline.guide_checkpoints import HISTORY, MODEL, keep, restore
 from pipeline.guide_config import TrainGuideConfig
 from pipeline.guide_measuring import calibration, measure
-from pipeline.guide_training import advance, begin
+from pipeline.guide_training import advance, begin, some
 from pipeline.lease import holder
 from pipeline.recipe import TraceRecipe
 from pipeline.verify import Verify
@@ -122,8 +122,7 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     plain, explored, tmp_path, cluster, prompts, capsys, monkeypatch
 ):
     alone = course(plain, explored)
-    for _ in range(6):
-        advance(alone)
+    lost = [advance(alone) for _ in range(6)]
     run, token = tmp_path / "guide run", tmp_path / "token"
     token.touch()
     monkeypatch.setenv("NABLA_CRASH_AT", f"guide step 2.|{token}")
@@ -135,6 +134,7 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     assert line["step"] == card["chosen_step"] in (2, 4, 6)
     history = json.loads((run / "history.json").read_text())["measured"]
     assert [m["step"] for m in history] == [2, 4, 6]
+    assert [m["loss"] for m in history] == pytest.approx(lost[1::2], rel=1e-3)
     factor = calibration(alone)
     assert history[-1]["calibration"] == pytest.approx(factor, rel=1e-2)
     last = max((run / "train").glob("checkpoint_*/state.pt"))
@@ -146,6 +146,13 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
         torch.testing.assert_close(state["learned"][name], weight, rtol=1e-3, atol=1e-4)
     assert card["lm"]["revision"] == rows(explored)[0]["generation_revision"]
     assert card["data"]["sources"][0]["rows"] == 32
+    learned_from = {e.name for e in alone.train}
+    assert card["data"]["counterfactuals"] == sum(
+        len(place.tokens) - 1
+        for r in alone.mixture.records
+        if r.name in learned_from
+        for place in r.places
+    )
     best = max(m["chosen_by"] for m in history)
     assert card["metrics"]["chosen_by"] == best
 
@@ -251,6 +258,15 @@ def test_a_second_training_in_the_folder_is_refused_while_the_first_lives(
     assert "the same command goes on from the last checkpoint" in output.read_text()
     assert holder(Folder(str(run))) is None
     assert not (run / "guide").exists()
+
+
+def test_a_sample_is_drawn_from_all_and_keeps_the_order():
+    assert some([3, 1, 2], 3, seed=0) == [3, 1, 2]
+    drawn = some(range(100), 10, seed=0)
+    assert drawn == sorted(set(drawn)) == some(range(100), 10, seed=0)
+    assert len(drawn) == 10
+    assert max(drawn) > 50
+    assert drawn != some(range(100), 10, seed=1)
 
 
 def test_another_start_than_the_checkpoints_is_refused(plain, explored, tmp_path):
