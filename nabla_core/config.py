@@ -175,6 +175,12 @@ class NablaConfig:
             return self.ranked.eta != 0
         return self.proposals == "left_to_right"
 
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether only a guide with a gradient will do: a head says what the mirror step and a
+        ranking ask for, and not what Adam does."""
+        return self.proposals == "left_to_right" and self.dto.optimizer == "adam"
+
 
 @dataclass(frozen=True)
 class BestOfN:

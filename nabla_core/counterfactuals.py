@@ -193,13 +193,13 @@ class _Scorer:
         (right,) = yield from self._verdicts([response])
         return Judged(right)
 
-    def tails(self, responses: Sequence[Response], own: Judged) -> Asking[list[float | None]]:
+    def tails(self, responses: Sequence[Response], own: Judged) -> Asking[Sequence[float | None]]:
         """What came of other tokens; None where the judge cannot read it."""
         if self.config.scorer == "judge":
             asked = [Score(self.context, r.tokens, reuse=own.memory) for r in responses]
             judged = yield from ask_readable(asked)
             return [one.reward if one else None for one in judged]
-        return [*(yield from self._verdicts(responses))]
+        return (yield from self._verdicts(responses))
 
     def _verdicts(self, responses: Sequence[Response]) -> Asking[list[float]]:
         texts = yield from ask(Decode(tuple(r.tokens for r in responses)))

@@ -30,8 +30,6 @@ from nabla_core.requests import (
 )
 from nabla_core.types import Prompt, Revision, Trace
 
-# What a judge says of a response that is not for it, whatever its worth.
-
 # A proposal, the rewards before and after it (None: it could not be read), whether accepted.
 Outcome = tuple[Proposal, float, float | None, bool]
 

@@ -37,6 +37,11 @@ class Teacher:
             raise ValueError(f"teacher.alternatives must be at least 2, got {self.alternatives}")
 
 
+def ranked_search() -> NablaConfig:
+    """The search that guides of either kind are for, where a config says nothing of it."""
+    return NablaConfig(proposals="ranked", ranked=Ranked(eta=1.0), rollout=Sampling(temperature=0))
+
+
 @dataclass(frozen=True)
 class Validation:
     """The search that checkpoints are chosen by, on prompts that are neither trained on nor
@@ -48,11 +53,7 @@ class Validation:
 
     prompts: Prompts = field(default_factory=lambda: Prompts(split="validation", limit=200))
     verify: Verify = field(default_factory=Verify)
-    nabla: NablaConfig = field(
-        default_factory=lambda: NablaConfig(
-            proposals="ranked", ranked=Ranked(eta=1.0), rollout=Sampling(temperature=0)
-        )
-    )
+    nabla: NablaConfig = field(default_factory=ranked_search)
     max_tokens: int = 1024
     measure: Literal["accuracy", "reward"] = "reward"
     every: int = 250
@@ -117,7 +118,7 @@ class TrainGuideConfig:
 
 def searchable(kind: Kind, config: NablaConfig, name: str) -> None:
     """Raises ValueError where a guide of this kind cannot be searched with."""
-    if kind == "head" and config.proposals == "left_to_right" and config.dto.optimizer != "mirror":
+    if kind == "head" and config.needs_gradient:
         raise ValueError(
             f"{name}: a head has no gradient for dto.optimizer={config.dto.optimizer}; use "
             "proposals=ranked or dto.optimizer=mirror"

@@ -35,17 +35,18 @@ def revised(row: Mapping[str, Any], encode: Tokens, left_out: Counter[str]) -> l
     # What came after the last acceptance in its own batch was tried in the response before.
     late = [r for r in revisions[last + 1 :] if r["reward_before"] == row["reward"]]
     tries = [_pair(r) for r in late if _stands(final, r["position"], r["from_token"])]
-    turned = [revisions[last]] if accepted else []
-    tries += [_pair(r, turned=True) for r in turned if _stands(final, r["position"], r["to_token"])]
+    if accepted and _stands(final, revisions[last]["position"], revisions[last]["to_token"]):
+        tries.append(_pair(revisions[last], turned=True))
     name = f"{row['prompt_id']}#{row['sample']}"
     found = [Record(name, prompt_of(row), final, row["reward"], _places(tries))] if tries else []
     used = len(tries)
-    first = revisions[: accepted[0] + 1] if accepted else []
-    base = _first_response(row, first, encode) if accepted else None
-    if base is not None:
-        places = _places([_pair(r) for r in first])
-        found.append(Record(f"{name} (base)", prompt_of(row), base, row["base_reward"], places))
-        used += len(first) - (accepted[0] == last)
+    if accepted:
+        first = revisions[: accepted[0] + 1]
+        base = _first_response(row, first, encode)
+        if base is not None:
+            places = _places([_pair(r) for r in first])
+            found.append(Record(f"{name} (base)", prompt_of(row), base, row["base_reward"], places))
+            used += len(first) - (accepted[0] == last)
     if used < len(revisions):
         left_out["revisions of responses that are not kept"] += len(revisions) - used
     return found

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nabla_core.config import Decoding, NablaConfig, Ranked, Sampling
+from nabla_core.config import Decoding
 from nabla_core.counterfactuals import Explore
 from nabla_core.guides.settings import Kind, Optimise, Target
 from nabla_core.model_config import LM, Engine, Reward
 from pipeline.cluster import Cluster
-from pipeline.guide_config import Start, Validation, Workers, searchable
+from pipeline.guide_config import Start, Validation, Workers, ranked_search, searchable
 from pipeline.prompts import Prompts
 from pipeline.store import Store
 from pipeline.verify import Verify
@@ -53,13 +53,7 @@ class SelfImproveConfig:
     lm: LM = field(default_factory=LM)
     reward: Reward = field(default_factory=Reward)
     verify: Verify = field(default_factory=Verify)
-    decoding: Decoding = field(
-        default_factory=lambda: Decoding(
-            nabla=NablaConfig(
-                proposals="ranked", ranked=Ranked(eta=1.0), rollout=Sampling(temperature=0)
-            )
-        )
-    )
+    decoding: Decoding = field(default_factory=lambda: Decoding(nabla=ranked_search()))
     explore: Explore = field(default_factory=Explore)
     training: Training = field(default_factory=Training)
     engine: Engine = field(default_factory=Engine)

@@ -64,12 +64,13 @@ def train_guide(config: TrainGuideConfig) -> Trained:
         raise StoreError(f"run folder {config.run_dir}: {error}") from error
     try:
         with held(folder, config.workers.lease_seconds):
-            if not folder.exists(CARD):
+            made = folder.exists(CARD)
+            if not made:
                 # Before the config is written: after a mistyped path the folder is still free.
                 look(config.data)
                 next(iter(read_prompts(config.validation.prompts)))
             config_check.enter(folder, to_dict(config), SHAPING)
-            if folder.exists(CARD):
+            if made:
                 return Trained(json.loads(folder.read(CARD)), True)
             if folder.exists(FAILED):
                 folder.delete(FAILED)

@@ -54,7 +54,7 @@ class HeadGuide:
 
     def check(self, config: NablaConfig) -> None:
         """Raises ModelError where a config cannot do without a gradient."""
-        if config.proposals == "left_to_right" and config.dto.optimizer == "adam":
+        if config.needs_gradient:
             raise ModelError(
                 f"reward.guide {self.head.identity.name} is a head: it predicts what tokens are "
                 "worth and has no gradient, which proposals: left_to_right with dto.optimizer: "
