@@ -70,7 +70,6 @@ class Swept:
     """
 
     judged: Judged | None
-    log_likelihood: float
     gradients: Any = field(compare=False, repr=False)
 
 

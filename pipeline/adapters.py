@@ -7,27 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import nn
 
 from nabla_core.errors import ModelError
-from nabla_core.guides.settings import Lora, Optimise
+from nabla_core.guides.settings import Optimise
 from nabla_core.guides.trainees import Trainee
-from pipeline.errors import ConfigError
+from pipeline.extras import require_for_lora
 
 ADAPTER = "default"
-
-
-def require(lora: Lora) -> None:
-    """Raises ConfigError where adapters are asked for and peft is not installed."""
-    if lora.rank and find_spec("peft") is None:
-        raise ConfigError(
-            f"optimise.lora.rank={lora.rank} needs peft, which is not installed here: "
-            "pip install 'nabla-pipeline[train]', or optimise.lora.rank=0 for full weights"
-        )
 
 
 def adapt(optimise: Optimise, seed: int) -> Callable[[Trainee], None] | None:
@@ -35,7 +25,7 @@ def adapt(optimise: Optimise, seed: int) -> Callable[[Trainee], None] | None:
 
     It raises ConfigError where peft is missing, ModelError naming a target that fits nothing.
     """
-    require(optimise.lora)
+    require_for_lora(optimise.lora)
     if not optimise.lora.rank:
         return None
 

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import log
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nabla_core.counterfactuals import Place
 from nabla_core.guides.examples import Record
 from nabla_core.types import Identity
 from pipeline.counterfactual_schema import place_of
-from pipeline.errors import InputError, StoreError
-from pipeline.files import Folder
+from pipeline.errors import InputError
+from pipeline.finished_rows import finished_rows
 from pipeline.guide_data import Data
-from pipeline.parts import KIND
 from pipeline.revisions import Tokens, prompt_of, revised
-from pipeline.store import DATA, SUCCESS
 
 
 @dataclass
@@ -30,16 +25,6 @@ class Mixture:
     records: list[Record] = field(default_factory=list)
     sources: list[dict[str, Any]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
-
-
-def look(data: Data) -> None:
-    """Whether every folder of `data` holds what it should; reads no more than first rows.
-
-    Raises InputError, as `mix` would after models were loaded.
-    """
-    for kind, paths in (("counterfactuals", data.counterfactuals), ("traces", data.traces)):
-        for path in paths:
-            next(_rows(path, kind), None)
 
 
 def mix(data: Data, *, lm: Identity, tokenizer: str, encode: Tokens) -> Mixture:
@@ -76,7 +61,7 @@ def _add(
     records: Callable[[dict[str, Any]], list[Record]],
 ) -> None:
     before, rows, judges, scorers = len(mixture.records), 0, set(), set()
-    for row, where in _rows(path, kind):
+    for row, where in finished_rows(path, kind):
         if rows == data.limit:
             break
         rows += 1
@@ -99,27 +84,6 @@ def _add(
             "scorers": sorted(scorers),
         }
     )
-
-
-def _rows(path: str, kind: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Finished rows of a finished run, in order, each with its place."""
-    try:
-        folder = Folder(path)
-        if not folder.exists(SUCCESS):
-            raise InputError(f"{path} is no finished run folder of {kind}")
-        for found in folder.files(DATA):
-            with folder.fs.open_input_file(folder.path(found.name)) as source:
-                file = pq.ParquetFile(source)
-                mark = (file.schema_arrow.metadata or {}).get(KIND, b"?").decode()
-                if mark.partition("/")[0] != kind:
-                    raise InputError(f"{path}/{found.name} holds {mark}, not {kind}")
-                number = 0
-                for batch in file.iter_batches(batch_size=1024):
-                    for row in batch.to_pylist():
-                        number += 1
-                        yield row, f"{path}/{found.name} row {number}"
-    except (OSError, ValueError, ImportError, StoreError, pa.ArrowException) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
 
 
 def _record(row: dict[str, Any], data: Data) -> Record:

@@ -1,7 +1,5 @@
 """Checkpoints of guide training: the guide as it would be delivered, and what training needs
 to go on. Knows nothing of Ray.
-
-    model/     a plain model: adapters merged, calibrated     state.pt   what was learned, AdamW
 """
 
 from __future__ import annotations
@@ -18,10 +16,9 @@ from nabla_core.models import identify
 from pipeline.adapters import adapted, merged
 from pipeline.errors import RunError
 from pipeline.files import Folder
+from pipeline.guide_folder import HISTORY, MODEL, STATE
 from pipeline.guide_measuring import calibration, measure
 from pipeline.guide_training import Course
-
-MODEL, STATE, HISTORY = "model", "state.pt", "history.json"
 
 
 def keep(course: Course, lost: float, path: Path, before: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """`jobs.train_guide`: guide training as Ray Train workers, with checkpoints and resume.
 
-    run_dir/config.yaml   the resolved config     run_dir/train/   Ray Train's checkpoints
-    run_dir/history.json  every measurement       run_dir/guide/   the model, `card.json` last
-
-Imports ray. The same command goes on from the last checkpoint.
+Imports ray, and no torch of its own: models are the workers' (`guide_worker`). The same command
+goes on from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,28 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer, get_device
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
 
-from nabla_core.errors import ModelError, NablaError
-from pipeline import config_check, crash, manifest
-from pipeline.adapters import require
+from pipeline import config_check, crash, final_error, manifest
 from pipeline.cluster import Actors, Cluster, connected
 from pipeline.config import to_dict
-from pipeline.counterfactual_reader import look
-from pipeline.errors import ConfigError, InputError, PipelineError, RunError, StoreError
+from pipeline.errors import RunError, StoreError
+from pipeline.extras import require_for_lora
 from pipeline.files import FULL, Folder
-from pipeline.guide_checkpoints import HISTORY, MODEL, keep, restore
+from pipeline.finished_rows import look
 from pipeline.guide_config import SHAPING, TrainGuideConfig
-from pipeline.guide_measuring import reference
-from pipeline.guide_training import Course, advance, begin
+from pipeline.guide_folder import CARD, HISTORY, MODEL
 from pipeline.lease import held
 from pipeline.prompts import read as read_prompts
-
-CARD, FAILED = "guide/card.json", "failed.json"
-ERRORS: dict[str, type[Exception]] = {
-    e.__name__: e for e in (ModelError, ConfigError, InputError, StoreError, RunError)
-}
 
 
 @dataclass(frozen=True)
@@ -57,7 +46,7 @@ def train_guide(config: TrainGuideConfig) -> Trained:
     One driver a run folder (LeaseError). Raises PipelineError, ModelError; KeyboardInterrupt
     leaves a folder to resume.
     """
-    require(config.optimise.lora)
+    require_for_lora(config.optimise.lora)
     try:
         folder = Folder(config.run_dir)
     except (OSError, ValueError, ImportError) as error:
@@ -72,8 +61,7 @@ def train_guide(config: TrainGuideConfig) -> Trained:
             config_check.enter(folder, to_dict(config), SHAPING)
             if made:
                 return Trained(json.loads(folder.read(CARD)), True)
-            if folder.exists(FAILED):
-                folder.delete(FAILED)
+            final_error.forget(folder)
             return Trained(_deliver(folder, config, _fit(folder, config)), False)
     except OSError as error:
         kind = RunError if error.errno in FULL else StoreError
@@ -118,22 +106,15 @@ def _fit(folder: Folder, config: TrainGuideConfig) -> Any:
         try:
             result = trainer.fit()
         except ray.train.TrainingFailedError as error:
-            _told(folder)
+            final_error.raise_left(folder)
             raise RunError(f"training failed: {error}") from error
         except SystemExit as ended:  # Ray Train's answer to an interrupt
             raise KeyboardInterrupt from ended
         finally:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGINT, interrupt)
-    _told(folder)
+    final_error.raise_left(folder)
     return result
-
-
-def _told(folder: Folder) -> None:
-    """Raise what a worker has left of an error that training again would repeat."""
-    if folder.exists(FAILED):
-        told = json.loads(folder.read(FAILED))
-        raise ERRORS.get(told["kind"], RunError)(told["message"])
 
 
 def _deliver(folder: Folder, config: TrainGuideConfig, result: Any) -> dict[str, Any]:
@@ -166,46 +147,6 @@ def _deliver(folder: Folder, config: TrainGuideConfig, result: Any) -> dict[str,
 
 
 def _work(given: Mapping[str, Any]) -> None:
-    """What every worker does. An error that training again would repeat ends it for good: it is
-    left in the run folder, where workers that Ray Train starts once more find it."""
-    config: TrainGuideConfig = given["config"]
-    context = ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
-    folder = Folder(config.run_dir)
-    if folder.exists(FAILED):
-        return
-    try:
-        course = begin(config, str(get_device()))
-        _train(course, rank, world)
-    except (NablaError, PipelineError) as error:
-        kinds = [name for name, known in ERRORS.items() if isinstance(error, known)]
-        told = {"kind": (kinds or ["RunError"])[0], "message": str(error)}
-        folder.write(FAILED, json.dumps(told).encode())
-        if world > 1:  # the others may wait for this one, without end
-            raise
+    from pipeline.guide_worker import work  # noqa: PLC0415 - transformers: in workers alone
 
-
-def _train(course: Course, rank: int, world: int) -> None:
-    config = course.config
-    before: dict[str, Any] = {"judge_gradient": None}
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint:
-        with checkpoint.as_directory() as path:
-            before = restore(course, Path(path))
-    elif rank == 0:
-        judge = reference(course)
-        before["judge_gradient"] = judge.as_dict() if judge else None
-        if judge:
-            print(f"judge's own gradient: {judge.as_dict()}", flush=True)
-    while course.step < config.optimise.steps:
-        lost = advance(course, rank, world)
-        if course.step % config.validation.every and course.step != config.optimise.steps:
-            continue
-        metrics: dict[str, Any] = {}
-        with tempfile.TemporaryDirectory() as path:
-            mine = None
-            if rank == 0:
-                metrics = keep(course, lost, Path(path), before)
-                mine = Checkpoint.from_directory(path)
-            ray.train.report(metrics, checkpoint=mine)
-        crash.point(f"guide step {course.step}.")
+    work(given["config"])

@@ -190,7 +190,7 @@ class ScriptedEngine(BatchEngine):
                 found = self._script.propose(context.text, text)
                 judged = Judged(self._script.reward(context.text, text))
                 cost = Cost(lm_forward=1, lm_backward=1, rm_forward=1, rm_backward=1, paper_calls=4)
-                return Reply(Swept(judged, 0.0, (text, found)), cost)
+                return Reply(Swept(judged, (text, found)), cost)
             case Propose(gradients=(text, found)):
                 return Reply(_next(request, text, found))
         raise TypeError(f"not a request: {request!r}")

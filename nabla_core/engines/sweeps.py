@@ -117,7 +117,7 @@ class SweepEngine(BatchEngine):
                 {request.response.tokens: look.worth},
                 look.memory,
             )
-            results.append(Reply(Swept(look.judged, _total(look.lm), gradients), task.cost))
+            results.append(Reply(Swept(look.judged, gradients), task.cost))
         return results
 
     def _likelihood_only(self, requests: Sequence[Sweep], config: NablaConfig) -> list[Result]:
@@ -129,7 +129,7 @@ class SweepEngine(BatchEngine):
         for request, task, lm in zip(requests, tasks, lm_reads, strict=True):
             task.book(paper_calls=1)
             gradients = Gradients(request.context, request.response, config, lm)
-            results.append(Reply(Swept(None, _total(lm), gradients), task.cost))
+            results.append(Reply(Swept(None, gradients), task.cost))
         return results
 
 
@@ -164,8 +164,3 @@ class ScoreEngine(BatchEngine):
 def _guide_memory(request: Sweep) -> Memory | None:
     previous: Gradients | None = request.previous
     return previous.guide_memory if previous else None
-
-
-def _total(lm: LMRead) -> float:
-    """log p of the tokens from the boundary on."""
-    return float(lm.says.log_probability.double().sum())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from pipeline.duality.findings import Book, Finding, broken, merged, to_parquet
 from pipeline.duality.pieces import Kept, Piece
 from pipeline.duality.policy import Policy
 from pipeline.duality.tokens import Tokens
-from pipeline.errors import ConfigError
+from pipeline.extras import require
 from pipeline.files import Folder
 from pipeline.plan import Watcher
 
@@ -145,7 +144,5 @@ def measurements(config: DualityConfig, trained: list[Any]) -> list[Piece]:
 
 def _need(config: DualityConfig) -> None:
     trains = "tokens" in config.parts and config.tokens.grpo
-    if trains and importlib.util.find_spec("trl") is None:
-        raise ConfigError(
-            "GRPO needs TRL: pip install 'nabla-pipeline[train]', or set tokens.grpo=false"
-        )
+    if trains:
+        require("trl", "tokens.grpo=true", "tokens.grpo=false")

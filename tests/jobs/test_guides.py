@@ -20,8 +20,9 @@ from nabla_core.model_config import LM, Engine, Reward
 from pipeline.config import load
 from pipeline.errors import RunError
 from pipeline.files import Folder
-from pipeline.guide_checkpoints import HISTORY, MODEL, keep, restore
+from pipeline.guide_checkpoints import keep, restore
 from pipeline.guide_config import TrainGuideConfig
+from pipeline.guide_folder import HISTORY, MODEL
 from pipeline.guide_measuring import calibration, measure
 from pipeline.guide_training import advance, begin, some
 from pipeline.lease import holder

@@ -1,0 +1,63 @@
+"""A worker of guide training, as Ray Train starts it: a course from its last checkpoint on."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import ray.train
+from ray.train import Checkpoint
+from ray.train.torch import get_device
+
+from nabla_core.errors import NablaError
+from pipeline import crash, final_error
+from pipeline.errors import PipelineError
+from pipeline.files import Folder
+from pipeline.guide_checkpoints import keep, restore
+from pipeline.guide_config import TrainGuideConfig
+from pipeline.guide_measuring import reference
+from pipeline.guide_training import Course, advance, begin
+
+
+def work(config: TrainGuideConfig) -> None:
+    """What every worker does. An error that training again would repeat ends it for good: it is
+    left in the run folder, where workers that Ray Train starts once more find it."""
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    folder = Folder(config.run_dir)
+    if final_error.is_left(folder):
+        return
+    try:
+        course = begin(config, str(get_device()))
+        _train(course, rank, world)
+    except (NablaError, PipelineError) as error:
+        final_error.leave(folder, error)
+        if world > 1:  # the others may wait for this one, without end
+            raise
+
+
+def _train(course: Course, rank: int, world: int) -> None:
+    config = course.config
+    before: dict[str, Any] = {"judge_gradient": None}
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint:
+        with checkpoint.as_directory() as path:
+            before = restore(course, Path(path))
+    elif rank == 0:
+        judge = reference(course)
+        before["judge_gradient"] = judge.as_dict() if judge else None
+        if judge:
+            print(f"judge's own gradient: {judge.as_dict()}", flush=True)
+    while course.step < config.optimise.steps:
+        lost = advance(course, rank, world)
+        if course.step % config.validation.every and course.step != config.optimise.steps:
+            continue
+        metrics: dict[str, Any] = {}
+        with tempfile.TemporaryDirectory() as path:
+            mine = None
+            if rank == 0:
+                metrics = keep(course, lost, Path(path), before)
+                mine = Checkpoint.from_directory(path)
+            ray.train.report(metrics, checkpoint=mine)
+        crash.point(f"guide step {course.step}.")
