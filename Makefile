@@ -5,6 +5,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 MINUTES ?= 30
+# Packages are compiled where they are first used: all of them would take two minutes.
+unexport PYTHONDONTWRITEBYTECODE
 RUN := HF_HUB_OFFLINE=1 PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .PHONY: demo test chaos
@@ -27,5 +29,5 @@ $(VENV)/.installed: pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "Python 3.11 or later is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	test -x $(VENV)/bin/python || "$(PYTHON)" -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -e '.[dev]'
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-compile -e '.[dev]'
 	touch $@
