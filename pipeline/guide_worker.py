@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
+import torch
+import torch.distributed
 from ray.train import Checkpoint
 from ray.train.torch import get_device
 
@@ -28,13 +30,35 @@ def work(config: TrainGuideConfig) -> None:
     folder = Folder(config.run_dir)
     if final_error.is_left(folder):
         return
+    course = _begun(config, folder)
+    if not _by_all(course is not None, world):
+        return
+    assert course is not None
     try:
-        course = begin(config, str(get_device()))
         _train(course, rank, world)
     except (NablaError, PipelineError) as error:
         final_error.leave(folder, error)
         if world > 1:  # the others may wait for this one, without end
             raise
+
+
+def _begun(config: TrainGuideConfig, folder: Folder) -> Course | None:
+    """Models and data; None where they do not go together."""
+    try:
+        return begin(config, str(get_device()))
+    except (NablaError, PipelineError) as error:
+        final_error.leave(folder, error)
+        return None
+
+
+def _by_all(done: bool, world: int) -> bool:
+    """Whether all workers have done it. Each is told, so none waits for one that has ended, nor
+    is any started once more."""
+    if world == 1:
+        return done
+    told = torch.tensor(float(done), device=get_device())
+    torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MIN)
+    return bool(told)
 
 
 def _train(course: Course, rank: int, world: int) -> None:

@@ -112,11 +112,11 @@ def test_left_to_right_proposals_equal_the_literal_ones(family: Family, name: st
     """On sampled rollouts, so that hard tokens are often not the argmax."""
     config = SETTINGS[name]
     engines = family.engines()
-    contexts, responses = rolled_out(engines, 3)
+    contexts, responses = rolled_out(engines, 4 if "norm" in name else 2)
     found = proposed(engines, contexts, responses, config)
     expected = literal_changes(family, engines, contexts, responses, config)
     assert [changes(p) for p in found] == expected
-    assert sum(map(len, expected)) > 3
+    assert sum(map(len, expected)) > 2
 
 
 def test_latents_pass_through_a_head_with_a_bias(tmp_path: Path):
@@ -140,7 +140,7 @@ def test_latents_pass_through_a_head_with_a_bias(tmp_path: Path):
     rm = reward_folder(tmp_path / "rm", qwen2(len(tokenizer), num_labels=1), tokenizer, seed=1)
     family = Family(lm, rm, rm)
     engines = family.engines()
-    contexts, responses = rolled_out(engines, 4)
+    contexts, responses = rolled_out(engines, 2)
     for name in ("logits", "latents"):
         found = proposed(engines, contexts, responses, SETTINGS[name])
         expected = literal_changes(family, engines, contexts, responses, SETTINGS[name])

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from jobs import counterfactuals, generate, train_guide
+from jobs import counterfactuals, train_guide
 from nabla_core import Prompt, drive, load_engines, nabla
 from nabla_core.config import DTO, Decoding, NablaConfig
 from nabla_core.errors import ModelError
@@ -120,7 +120,7 @@ def course(plain, explored: Path, *more: str):
 
 @pytest.mark.timeout(600)
 def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
-    plain, explored, tmp_path, cluster, prompts, capsys, monkeypatch
+    plain, explored, tmp_path, cluster, capsys, monkeypatch
 ):
     alone = course(plain, explored)
     lost = [advance(alone) for _ in range(6)]
@@ -162,17 +162,13 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     assert weights["lm_head.weight"].any()
     assert train_guide.main(asked) == 0
     assert "was already there" in capsys.readouterr().out
-    path = prompts("1+2*3", "4*5-6")
-    models = [f"lm.path={plain.lm}", f"reward.judge={plain.judge}"]
-    common = [f"prompts.path={path}", f"reward.guide={run / 'guide'}", *models]
-    ranked = ["decoding.nabla.proposals=ranked", "decoding.max_tokens=8"]
-    assert generate.main([f"run_dir={tmp_path / 'traces'}", *common, *ranked]) == 0
-    made = rows(tmp_path / "traces")
-    assert {row["guide_model"] for row in made} == {str(run / "guide")}
-    assert all(row["cost"]["rm_backward"] == 0 for row in made)
+    models = LM(str(plain.lm)), Reward(str(plain.judge), guide=str(run / "guide"))
+    flow = nabla(Prompt.of("1+2*3", id="p"), NablaConfig(proposals="ranked"), max_tokens=8)
+    (trace,) = drive([flow], load_engines(*models, Engine(device="cpu")))
+    assert trace.revisions
+    assert trace.cost.rm_backward == 0
     recipe = TraceRecipe(
-        LM(str(plain.lm)),
-        Reward(str(plain.judge), guide=str(run / "guide")),
+        *models,
         Decoding(nabla=NablaConfig(dto=DTO(optimizer="adam"))),
         Engine(device="cpu"),
         Verify(),

@@ -51,7 +51,7 @@ warm = DTO(learning_rate=1.0, max_iters=8, warmup_steps=3)
 # So many prompts of a setting are run word for word, a gradient at every optimiser step; the
 # others with a fresh gradient to select, to optimise and wherever the hard token moves, which
 # changes no outcome (the last test here).
-EVERY_STEP = 8
+EVERY_STEP = 3
 
 # How many prompts, and the settings.
 SETTINGS: dict[str, tuple[int, NablaConfig]] = {
