@@ -48,7 +48,7 @@ def _improve(config: SelfImproveConfig) -> int:
 
     with console.terminable():
         try:
-            improved = self_improve(config, watch)
+            improved = self_improve(config, watch, console.measured)
         except KeyboardInterrupt:
             console.say("interrupted; the same command goes on from there")
             return 130

@@ -40,7 +40,7 @@ def _train(config: TrainGuideConfig) -> int:
 
     with console.terminable():
         try:
-            trained = train_guide(config)
+            trained = train_guide(config, console.measured)
         except KeyboardInterrupt:
             console.say("interrupted; the same command goes on from the last checkpoint")
             return 130

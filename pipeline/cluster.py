@@ -82,6 +82,8 @@ def connected(settings: Cluster) -> Iterator[None]:
                 include_dashboard=False,
                 object_store_memory=256 << 20,
                 logging_level="error",
+                # Ray's helpers ask a dashboard that is not there, and say so every second.
+                log_to_driver=False,
             )
     try:
         yield

@@ -23,6 +23,7 @@ from pipeline.errors import ConfigError, RunError, StoreError
 from pipeline.files import Folder
 from pipeline.generate import generate
 from pipeline.generate import plan as generate_plan
+from pipeline.measurements import Tell
 from pipeline.plan import Outcome, Watcher, open_store
 from pipeline.rounds import Measured, Round, choose, parted
 from pipeline.self_improve_config import SelfImproveConfig
@@ -47,8 +48,9 @@ class Improved:
     chosen: Round
 
 
-def self_improve(config: SelfImproveConfig, watch: Watch) -> Improved:
-    """Run all rounds, or go on with them; `watch(name)` gives each run's watcher.
+def self_improve(config: SelfImproveConfig, watch: Watch, tell: Tell) -> Improved:
+    """Run all rounds, or go on with them; `watch(name)` gives each run's watcher, and `tell` gets
+    the measurements of guides in training.
 
     Raises PipelineError, ModelError; KeyboardInterrupt leaves a folder to resume.
     """
@@ -63,7 +65,7 @@ def self_improve(config: SelfImproveConfig, watch: Watch) -> Improved:
     except (OSError, ValueError, ImportError) as error:
         raise StoreError(f"run folder {config.run_dir}: {error}") from error
     with connected(config.cluster):
-        loop = _Loop(config, watch)
+        loop = _Loop(config, watch, tell)
         rounds = loop.rounds
         while len(rounds) <= config.rounds and not rounds[-1].parted:
             loop.go_on()
@@ -75,9 +77,9 @@ def self_improve(config: SelfImproveConfig, watch: Watch) -> Improved:
 
 
 class _Loop:
-    def __init__(self, config: SelfImproveConfig, watch: Watch) -> None:
+    def __init__(self, config: SelfImproveConfig, watch: Watch, tell: Tell) -> None:
         self._config = config
-        self._watch = watch
+        self._watch, self._tell = watch, tell
         self._last = self._measure(0, None)
         one = self._last
         self.rounds = [Round(0, None, one.reward, one.accuracy, one.calls, None, 0)]
@@ -91,7 +93,7 @@ class _Loop:
             _insist(counterfactuals(exploring, watcher), exploring.run_dir)
         training = round_settings.training(self._config, number, guide)
         with self._watch(training.run_dir):
-            card = train_guide(training).card
+            card = train_guide(training, self._tell).card
         if number == 1 and card["judge_gradient"]:
             self.rounds[0] = replace(self.rounds[0], top1=card["judge_gradient"]["top1"])
         path = f"{training.run_dir}/guide"

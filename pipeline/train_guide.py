@@ -29,6 +29,7 @@ from pipeline.finished_rows import look
 from pipeline.guide_config import SHAPING, TrainGuideConfig
 from pipeline.guide_folder import CARD, HISTORY, MODEL
 from pipeline.lease import held
+from pipeline.measurements import Tell, followed
 from pipeline.prompts import read as read_prompts
 
 
@@ -40,8 +41,9 @@ class Trained:
     already: bool
 
 
-def train_guide(config: TrainGuideConfig) -> Trained:
-    """Train a guide, or go on training it, and leave it in `<run_dir>/guide`.
+def train_guide(config: TrainGuideConfig, tell: Tell) -> Trained:
+    """Train a guide, or go on training it, and leave it in `<run_dir>/guide`; `tell` gets every
+    measurement as it is made.
 
     One driver a run folder (LeaseError). Raises PipelineError, ModelError; KeyboardInterrupt
     leaves a folder to resume.
@@ -62,13 +64,13 @@ def train_guide(config: TrainGuideConfig) -> Trained:
             if made:
                 return Trained(json.loads(folder.read(CARD)), True)
             final_error.forget(folder)
-            return Trained(_deliver(folder, config, _fit(folder, config)), False)
+            return Trained(_deliver(folder, config, _fit(folder, config, tell)), False)
     except OSError as error:
         kind = RunError if error.errno in FULL else StoreError
         raise kind(f"run folder {config.run_dir}: {error}") from error
 
 
-def _fit(folder: Folder, config: TrainGuideConfig) -> Any:
+def _fit(folder: Folder, config: TrainGuideConfig, tell: Tell) -> Any:
     """What Ray Train makes of it. Raises what its workers have failed with."""
     workers = config.workers
     # Ray Train would move its workers to a folder of its own, where relative paths lead nowhere.
@@ -104,7 +106,8 @@ def _fit(folder: Folder, config: TrainGuideConfig) -> Any:
         )
         interrupt = signal.getsignal(signal.SIGINT)
         try:
-            result = trainer.fit()
+            with followed(folder, tell):
+                result = trainer.fit()
         except ray.train.TrainingFailedError as error:
             final_error.raise_left(folder)
             raise RunError(f"training failed: {error}") from error

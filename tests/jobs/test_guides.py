@@ -130,7 +130,10 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     asked = settings(plain, explored, run, "workers.count=2", "optimise.micro_batch=2")
     assert train_guide.main(asked) == 0
     assert not token.exists()
-    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    *lines, last = capsys.readouterr().out.splitlines()
+    told = [line.split()[:3] for line in lines if line.startswith("step")]
+    assert told == [["step", step, "loss"] for step in "246"]
+    line = json.loads(last)
     card = json.loads((run / "guide" / "card.json").read_text())
     assert line["step"] == card["chosen_step"] in (2, 4, 6)
     history = json.loads((run / "history.json").read_text())["measured"]
