@@ -19,6 +19,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Ray's workers are niced by 15, and would starve where other work shares the machine.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# A process of its own beside every training, for machines that are about to be taken away.
+os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 
 # The same examples in every run, and no clock: other work shares the machine.
 settings.register_profile("steady", derandomize=True, deadline=None)
