@@ -28,7 +28,6 @@ def keep(course: Course, lost: float, path: Path, before: dict[str, Any]) -> dic
         metrics = {**measure(course), "loss": lost, "calibration": factor}
         course.trainee.model.save_pretrained(path / MODEL)
     course.tokenizer.save_pretrained(path / MODEL)
-    print(f"guide {metrics}", flush=True)
     course.history.append(metrics)
     state = {
         "step": course.step,

@@ -28,12 +28,9 @@ def work(config: TrainGuideConfig) -> None:
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     folder = Folder(config.run_dir)
-    if final_error.is_left(folder):
+    course = None if final_error.is_left(folder) else _begun(config, folder)
+    if not _by_all(course is not None, world) or course is None:
         return
-    course = _begun(config, folder)
-    if not _by_all(course is not None, world):
-        return
-    assert course is not None
     try:
         _train(course, rank, world)
     except (NablaError, PipelineError) as error:
@@ -71,8 +68,6 @@ def _train(course: Course, rank: int, world: int) -> None:
     elif rank == 0:
         judge = reference(course)
         before["judge_gradient"] = judge.as_dict() if judge else None
-        if judge:
-            print(f"judge's own gradient: {judge.as_dict()}", flush=True)
     while course.step < config.optimise.steps:
         lost = advance(course, rank, world)
         if course.step % config.validation.every and course.step != config.optimise.steps:

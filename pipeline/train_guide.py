@@ -92,10 +92,7 @@ def _fit(folder: Folder, config: TrainGuideConfig, tell: Tell) -> Any:
             run_config=RunConfig(
                 name="train",
                 storage_path=folder.root if folder.local else config.run_dir,
-                # Ray Train would tell what workers print twice.
-                worker_runtime_env={
-                    "env_vars": {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", **crash.carried()}
-                },
+                worker_runtime_env={"env_vars": crash.carried()},
                 failure_config=FailureConfig(max_failures=workers.max_failures),
                 checkpoint_config=CheckpointConfig(
                     num_to_keep=2,
