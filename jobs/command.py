@@ -53,7 +53,7 @@ def run(
 
 def exit_code(work: Callable[[], int]) -> int:
     """What `work` returns; a failure is told on standard error and gives 1 where a run could
-    not go on, 2 where config, input or models are bad."""
+    not go on, 2 where config, input, models or the run folder are bad."""
     try:
         return work()
     except (PipelineError, ModelError) as error:

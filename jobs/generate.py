@@ -2,9 +2,9 @@
 
     python -m jobs.generate --config configs/embedded.yaml [key=value ...]
 
-Run it again to resume: no committed row is made twice. Exit codes: 0 done, 2 bad config or
-input, 3 done with dead letters (or ended early because of them), 130 interrupted, 1 the run
-could not go on (disk full, cluster gone).
+Run it again to resume: no committed row is made twice. Exit codes: 0 done, 2 bad config,
+input, model or run folder (held, out of reach), 3 done with dead letters (or ended early because
+of them), 130 interrupted, 1 the run could not go on (disk full, cluster gone).
 """
 
 from __future__ import annotations

@@ -56,10 +56,16 @@ class Cluster:
             if getattr(self, name) <= 0:
                 raise ValueError(f"cluster.{name} must be above 0, got {getattr(self, name)}")
 
+    @property
+    def joined(self) -> str | None:
+        """The address of the Ray that is joined; None where one is started for the run."""
+        return self.address or os.environ.get("RAY_ADDRESS")
+
 
 @contextmanager
-def connected(settings: Cluster) -> Iterator[None]:
-    """Ray for the duration of the block: joined, started, or already there."""
+def connected(settings: Cluster, cpus: float = 0.0) -> Iterator[None]:
+    """Ray for the duration of the block: joined, started (with so many `cpus` at least), or
+    already there."""
     import ray  # noqa: PLC0415 - settings are parsed without it
 
     if ray.is_initialized():
@@ -67,7 +73,7 @@ def connected(settings: Cluster) -> Iterator[None]:
         return
     # Threads of Ray Data that outlive the run must not start another Ray.
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
-    address = settings.address or os.environ.get("RAY_ADDRESS")
+    address = settings.joined
     with _signals_kept():
         if address:
             try:
@@ -78,7 +84,7 @@ def connected(settings: Cluster) -> Iterator[None]:
             actors = settings.actors.max * settings.cpus_per_actor
             ray.init(
                 address="local",
-                num_cpus=max(os.cpu_count() or 1, math.ceil(actors)),
+                num_cpus=max(os.cpu_count() or 1, math.ceil(actors), math.ceil(cpus)),
                 include_dashboard=False,
                 object_store_memory=256 << 20,
                 logging_level="error",

@@ -8,17 +8,18 @@ from nabla_core.guides.settings import Lora
 from pipeline.errors import ConfigError
 
 
-def require(package: str, what: str, instead: str) -> None:
-    """Raises ConfigError where a package of the extra `train` is not installed; `what` needs it,
+def require(package: str, extra: str, what: str, instead: str | None = None) -> None:
+    """Raises ConfigError where a package of an extra of ours is not installed; `what` needs it,
     and `instead` says how to do without."""
     if find_spec(package) is None:
         raise ConfigError(
-            f"{what} needs {package}, which is not installed here: "
-            f"pip install 'nabla-pipeline[train]', or {instead}"
+            f"{what} needs {package}, which is not installed here: install this package with its "
+            f"extra, as in pip install '.[{extra}]'" + (f", or {instead}" if instead else "")
         )
 
 
 def require_for_lora(lora: Lora) -> None:
     """Raises ConfigError where adapters are asked for and peft is not installed."""
     if lora.rank:
-        require("peft", f"optimise.lora.rank={lora.rank}", "optimise.lora.rank=0 for full weights")
+        what = f"optimise.lora.rank={lora.rank}"
+        require("peft", "train", what, "optimise.lora.rank=0 for full weights")

@@ -71,21 +71,26 @@ class Validation:
 @dataclass(frozen=True)
 class Workers:
     """How many processes train, and where. `address` as in `cluster.address`; a run whose
-    worker died goes on from its last checkpoint, `max_failures` times. Another driver may take
-    the run folder over once this one has been silent for `lease_seconds`."""
+    worker died goes on from its last checkpoint, `max_failures` times (-1: always), and one for
+    which a cluster finds no place within `place_seconds` ends. Another driver may take the run
+    folder over once this one has been silent for `lease_seconds`."""
 
     count: int = 1
     address: str | None = None
     cpus: float = 1.0
     gpu: bool = False
     max_failures: int = 2
+    place_seconds: float = 1800.0
     lease_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise ValueError(f"workers.count must be at least 1, got {self.count}")
-        if self.lease_seconds <= 0:
-            raise ValueError(f"workers.lease_seconds must be above 0, got {self.lease_seconds}")
+        if self.max_failures < -1:
+            raise ValueError(f"workers.max_failures must be at least -1, got {self.max_failures}")
+        for name in ("cpus", "place_seconds", "lease_seconds"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"workers.{name} must be above 0, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

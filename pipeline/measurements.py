@@ -18,8 +18,9 @@ LOCAL_SECONDS, REMOTE_SECONDS = 1.0, 10.0
 
 @contextmanager
 def followed(folder: Folder, tell: Tell) -> Iterator[None]:
-    """Calls `tell` with every measurement that comes into the history during the block, from a
-    thread. After a crash steps are measured again, and not told twice."""
+    """Calls `tell` with the measurements that come into the history during the block, from a
+    thread. After a crash steps are measured again, and not told twice; what came in just before
+    the block was left by an error is not told."""
     told = max((m["step"] for m in _measured(folder)), default=0)
     done = threading.Event()
 

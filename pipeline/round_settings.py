@@ -69,7 +69,7 @@ def training(config: SelfImproveConfig, number: int, guide: str | None) -> Train
         target=learning.target,
         optimise=learning.optimise,
         validation=learning.validation,
-        workers=learning.workers,
+        workers=replace(learning.workers, address=config.cluster.address),
     )
 
 

@@ -20,11 +20,13 @@ from pipeline.cluster import connected
 from pipeline.config import GenerateConfig, overrides_yaml, to_dict
 from pipeline.counterfactuals import counterfactuals
 from pipeline.errors import ConfigError, RunError, StoreError
-from pipeline.files import Folder
+from pipeline.extras import require_for_lora
+from pipeline.files import FULL, Folder
 from pipeline.generate import generate
 from pipeline.generate import plan as generate_plan
 from pipeline.measurements import Tell
 from pipeline.plan import Outcome, Watcher, open_store
+from pipeline.prompts import read as read_prompts
 from pipeline.rounds import Measured, Round, choose, parted
 from pipeline.self_improve_config import SelfImproveConfig
 from pipeline.train_guide import train_guide
@@ -54,26 +56,35 @@ def self_improve(config: SelfImproveConfig, watch: Watch, tell: Tell) -> Improve
 
     Raises PipelineError, ModelError; KeyboardInterrupt leaves a folder to resume.
     """
-    try:  # what the last steps of a round would be refused for, before the first one
+    workers = config.training.workers
+    try:
+        _check(config)
+        folder = Folder(config.run_dir)
+        config_check.enter(folder, to_dict(config), SHAPING)
+        with connected(config.cluster, workers.count * workers.cpus):
+            loop = _Loop(config, watch, tell)
+            rounds = loop.rounds
+            while len(rounds) <= config.rounds and not rounds[-1].parted:
+                loop.go_on()
+                chosen = choose(rounds)
+                told = {"rounds": [asdict(one) for one in rounds], "chosen": chosen.number}
+                folder.write(ROUNDS, json.dumps(told, indent=2).encode())
+                folder.write(CHOSEN, overrides_yaml({"reward.guide": chosen.guide}).encode())
+    except OSError as error:
+        kind = RunError if error.errno in FULL else StoreError
+        raise kind(f"run folder {config.run_dir}: {error}") from error
+    return Improved(rounds, choose(rounds))
+
+
+def _check(config: SelfImproveConfig) -> None:
+    """Raises what the last steps of a round would be refused for, before the first one."""
+    try:
         round_settings.exploring(config, 1, None)
         round_settings.training(config, 1, None)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    try:
-        folder = Folder(config.run_dir)
-        config_check.enter(folder, to_dict(config), SHAPING)
-    except (OSError, ValueError, ImportError) as error:
-        raise StoreError(f"run folder {config.run_dir}: {error}") from error
-    with connected(config.cluster):
-        loop = _Loop(config, watch, tell)
-        rounds = loop.rounds
-        while len(rounds) <= config.rounds and not rounds[-1].parted:
-            loop.go_on()
-            chosen = choose(rounds)
-            told = {"rounds": [asdict(one) for one in rounds], "chosen": chosen.number}
-            folder.write(ROUNDS, json.dumps(told, indent=2).encode())
-            folder.write(CHOSEN, overrides_yaml({"reward.guide": chosen.guide}).encode())
-    return Improved(rounds, choose(rounds))
+    require_for_lora(config.training.optimise.lora)
+    next(iter(read_prompts(config.training.validation.prompts)))
 
 
 class _Loop:

@@ -72,6 +72,8 @@ class SelfImproveConfig:
             )
         if self.reward.guide is not None:
             raise ValueError("reward.guide: the judge is round 0's guide, rounds make the others")
+        if self.training.workers.address is not None:
+            raise ValueError("training.workers.address: cluster.address says which Ray is joined")
         searchable(self.training.kind, self.decoding.nabla, "decoding.nabla")
         if self.decoding.method != "nabla":
             raise ValueError(f"decoding.method={self.decoding.method} uses no guide")

@@ -7,14 +7,15 @@ goes on from the last checkpoint.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
-import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 import ray.train
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
@@ -22,11 +23,11 @@ from ray.train.torch import TorchTrainer
 from pipeline import config_check, crash, final_error, manifest
 from pipeline.cluster import Actors, Cluster, connected
 from pipeline.config import to_dict
-from pipeline.errors import RunError, StoreError
+from pipeline.errors import ConfigError, RunError, StoreError
 from pipeline.extras import require_for_lora
 from pipeline.files import FULL, Folder
 from pipeline.finished_rows import look
-from pipeline.guide_config import SHAPING, TrainGuideConfig
+from pipeline.guide_config import SHAPING, TrainGuideConfig, Workers
 from pipeline.guide_folder import CARD, HISTORY, MODEL
 from pipeline.lease import held
 from pipeline.measurements import Tell, followed
@@ -81,6 +82,8 @@ def _fit(folder: Folder, config: TrainGuideConfig, tell: Tell) -> Any:
         cpus_per_actor=workers.cpus,
     )
     with connected(place):
+        if not place.joined:
+            _need_room(workers)
         trainer = TorchTrainer(
             _work,
             train_loop_config={"config": config},
@@ -93,7 +96,11 @@ def _fit(folder: Folder, config: TrainGuideConfig, tell: Tell) -> Any:
                 name="train",
                 storage_path=folder.root if folder.local else config.run_dir,
                 worker_runtime_env={"env_vars": crash.carried()},
-                failure_config=FailureConfig(max_failures=workers.max_failures),
+                failure_config=FailureConfig(
+                    max_failures=workers.max_failures,
+                    # Ray Train looks for a place for a minute, then counts a failure.
+                    controller_failure_limit=math.ceil(workers.place_seconds / 60),
+                ),
                 checkpoint_config=CheckpointConfig(
                     num_to_keep=2,
                     checkpoint_score_attribute="chosen_by",
@@ -111,10 +118,20 @@ def _fit(folder: Folder, config: TrainGuideConfig, tell: Tell) -> Any:
         except SystemExit as ended:  # Ray Train's answer to an interrupt
             raise KeyboardInterrupt from ended
         finally:
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGINT, interrupt)
+            signal.signal(signal.SIGINT, interrupt)
     final_error.raise_left(folder)
     return result
+
+
+def _need_room(workers: Workers) -> None:
+    """Raises ConfigError where this machine has no room for the workers: no other will join."""
+    there = ray.cluster_resources()
+    for kind, needed in (("CPU", workers.cpus), ("GPU", float(workers.gpu))):
+        if workers.count * needed > there.get(kind, 0.0):
+            raise ConfigError(
+                f"workers.count={workers.count} needs {workers.count * needed:g} {kind}, and "
+                f"Ray has {there.get(kind, 0.0):g} here; workers.address joins a cluster"
+            )
 
 
 def _deliver(folder: Folder, config: TrainGuideConfig, result: Any) -> dict[str, Any]:

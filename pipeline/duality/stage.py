@@ -65,9 +65,9 @@ def run(config: DualityConfig, watcher: Watcher, say: Callable[[str], None]) -> 
 
     Raises PipelineError on bad input.
     """
+    _need(config)
     from pipeline.duality.report import write  # noqa: PLC0415 - the `report` extra
 
-    _need(config)
     folder = Folder(config.run_dir)
     kept = Kept(folder, config.processes, say)
     books: list[Book] = []
@@ -145,4 +145,6 @@ def measurements(config: DualityConfig, trained: list[Any]) -> list[Piece]:
 def _need(config: DualityConfig) -> None:
     trains = "tokens" in config.parts and config.tokens.grpo
     if trains:
-        require("trl", "tokens.grpo=true", "tokens.grpo=false")
+        require("trl", "train", "tokens.grpo=true", "tokens.grpo=false")
+    for package in ("matplotlib", "jinja2"):
+        require(package, "report", "the report")

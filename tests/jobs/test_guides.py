@@ -79,6 +79,8 @@ def test_settings_that_contradict_each_other_are_named(capsys):
     assert "data" in capsys.readouterr().err
     for wrong, told in (
         ("validation.measure=accuracy", "validation.verify.method"),
+        ("workers.cpus=0", "workers.cpus must be above 0"),
+        ("workers.max_failures=-2", "workers.max_failures must be at least -1"),
         ("reward.guide=embedded", "start.path says from what"),
         ("validation.nabla.proposals=left_to_right", "a head has no gradient"),
     ):
@@ -325,6 +327,14 @@ def test_another_lms_counterfactuals_end_the_job(
     asked = settings(plain, explored, tmp_path / "run", *others, "workers.count=2")
     assert train_guide.main(asked) == 2
     assert "made with another LM or tokenizer" in capsys.readouterr().err
+
+
+def test_workers_for_which_there_is_no_room_are_refused(plain, explored, tmp_path, capsys):
+    """Ray Train would wait for another machine to join, without end."""
+    assert train_guide.main(settings(plain, explored, tmp_path / "run", "workers.gpu=true")) == 2
+    assert "needs 1 GPU, and Ray has 0 here" in capsys.readouterr().err
+    assert train_guide.main(settings(plain, explored, tmp_path / "run", "workers.count=3")) == 2
+    assert "needs 3 CPU, and Ray has 2 here" in capsys.readouterr().err
 
 
 def test_folders_without_data_are_refused_before_anything_starts(plain, explored, tmp_path, capsys):

@@ -134,6 +134,8 @@ def test_settings_that_make_no_sense_are_refused(capsys):
         ("decoding.method=greedy", "uses no guide"),
         ("reward.guide=embedded", "the judge is round 0's guide"),
         ("decoding.nabla.proposals=left_to_right", "a head has no gradient"),
+        ("training.workers.address=here:1", "cluster.address says which Ray is joined"),
+        ("training.validation.prompts.path=none.jsonl", "none.jsonl"),
     ):
         assert self_improve.main([wrong]) == 2
         assert told in capsys.readouterr().err

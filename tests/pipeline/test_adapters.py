@@ -133,6 +133,6 @@ def test_what_cannot_be_adapted_is_named(plain: Family, monkeypatch):
     with pytest.raises(ModelError, match=r"optimise.attention=sdpa; .* kind: head"):
         opened(plain, "gradient", replace(LORA, attention="sdpa"))
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(ConfigError, match=r"rank=4 needs peft.*nabla-pipeline\[train\]"):
+    with pytest.raises(ConfigError, match=r"rank=4 needs peft.*pip install .*\[train\]"):
         adapt(LORA, 0)
     assert adapt(Optimise(), 0) is None
