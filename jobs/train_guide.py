@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(config: TrainGuideConfig) -> int:
     from pipeline.train_guide import train_guide  # noqa: PLC0415 - ray: after the config is right
 
+    steps, every = config.optimise.steps, config.validation.every
+    console.say(f"{config.run_dir}: {steps} steps, measured every {every}")
     with console.terminable():
         try:
             trained = train_guide(config, console.measured)
