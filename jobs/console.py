@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,6 @@ _WIDTH = None if sys.stdout.isatty() else 140
 _OUT = Console(highlight=False, soft_wrap=True, markup=False, width=_WIDTH)
 _ERR = Console(highlight=False, soft_wrap=True, markup=False, stderr=True)
 
-_MEASURED = ("loss", "top1", "chance", "reward", "accuracy", "calls")
-
 
 def say(text: str) -> None:
     """A line on standard output."""
@@ -30,12 +28,6 @@ def say(text: str) -> None:
 def show(table: Table) -> None:
     """A table on standard output."""
     _OUT.print(table)
-
-
-def measured(measurement: Mapping[str, Any]) -> None:
-    """A line on a guide in training; without what is None."""
-    shown = {name: measurement[name] for name in _MEASURED if measurement[name] is not None}
-    say("  ".join([f"step {measurement['step']}", *(f"{n} {v:.3f}" for n, v in shown.items())]))
 
 
 def error(failure: Exception) -> None:

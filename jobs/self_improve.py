@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from jobs import command, console
+from jobs import command, console, guide_figures
 from pipeline.self_improve_config import SelfImproveConfig
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _improve(config: SelfImproveConfig) -> int:
 
     with console.terminable():
         try:
-            improved = self_improve(config, watch, console.measured)
+            improved = self_improve(config, watch, guide_figures.tell)
         except KeyboardInterrupt:
             console.say("interrupted; the same command goes on from there")
             return 130

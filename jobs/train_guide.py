@@ -15,12 +15,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rich.table import Table
-
-from jobs import command, console
+from jobs import command, console, guide_figures
 from pipeline.guide_config import TrainGuideConfig
-
-SHOWN = ("step", "loss", "top1", "within", "across", "slope", "reward", "accuracy", "calls")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,25 +38,15 @@ def _train(config: TrainGuideConfig) -> int:
     console.say(f"{config.run_dir}: {steps} steps, measured every {every}")
     with console.terminable():
         try:
-            trained = train_guide(config, console.measured)
+            trained = train_guide(config, guide_figures.tell)
         except KeyboardInterrupt:
             console.say("interrupted; the same command goes on from the last checkpoint")
             return 130
     card = trained.card
     console.say(f"{config.run_dir}/guide: {'was already there' if trained.already else 'done'}")
-    console.show(_table(card))
+    console.show(guide_figures.table(card))
     console.say(json.dumps({"guide": f"{config.run_dir}/guide", **_line(card)}))
     return 0
-
-
-def _table(card: dict[str, Any]) -> Table:
-    table = Table("", *SHOWN)
-    judge = card["judge_gradient"]
-    if judge:
-        table.add_row("judge's gradient", *(_cell(judge.get(name)) for name in SHOWN))
-    table.add_row(f"this {card['kind']}", *(_cell(card["metrics"].get(name)) for name in SHOWN))
-    table.add_row("chance", "", "", _cell(card["metrics"]["chance"]), *[""] * (len(SHOWN) - 3))
-    return table
 
 
 def _line(card: dict[str, Any]) -> dict[str, Any]:
@@ -71,12 +57,6 @@ def _line(card: dict[str, Any]) -> dict[str, Any]:
         "judge_gradient": card["judge_gradient"],
         "skipped_steps": len(card["skipped_steps"]),
     }
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

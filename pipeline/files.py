@@ -6,7 +6,6 @@ an object store publishes when the upload is closed.
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 import uuid
@@ -24,7 +23,6 @@ from pipeline import crash
 
 TEMPORARY = ".tmp-"
 TRIES = 6
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 T = TypeVar("T")
 

@@ -16,13 +16,13 @@ from typing import Any
 
 from pipeline import config_check, manifest, pool
 from pipeline.cluster import connected
-from pipeline.errors import LeaseError, LoadError, RunError, StoreError
-from pipeline.files import FULL
+from pipeline.errors import LeaseError, LoadError, RunError
 from pipeline.lease import Lease
 from pipeline.ledger import Key
 from pipeline.parts import DamagedError, with_config
 from pipeline.plan import Outcome, Plan, Watcher
 from pipeline.prompts import Item, index
+from pipeline.run_folder import at_work
 from pipeline.slots import DEAD, FINISHED, MISSING, Slots
 from pipeline.store import RunStore
 from pipeline.worker import Assignment
@@ -194,11 +194,8 @@ class Run:
 def execute(plan: Plan, watcher: Watcher) -> Outcome:
     """Run a plan; see `Run.execute`."""
     schema = with_config(plan.recipe.schema, plan.config_hash)
-    try:
+    with at_work(plan.run_dir):
         return Run(plan, watcher, RunStore(plan.run_dir, schema, plan.store)).execute()
-    except OSError as error:
-        kind = RunError if error.errno in FULL else StoreError
-        raise kind(f"run folder {plan.run_dir}: {error}") from error
 
 
 def _counts(slots: Slots) -> dict[str, int]:

@@ -19,17 +19,15 @@ from pipeline import config_check, round_settings
 from pipeline.cluster import connected
 from pipeline.config import GenerateConfig, overrides_yaml, to_dict
 from pipeline.counterfactuals import counterfactuals
-from pipeline.errors import ConfigError, RunError, StoreError
-from pipeline.extras import require_for_lora
-from pipeline.files import FULL, Folder
+from pipeline.errors import ConfigError, RunError
 from pipeline.generate import generate
 from pipeline.generate import plan as generate_plan
 from pipeline.measurements import Tell
 from pipeline.plan import Outcome, Watcher, open_store
-from pipeline.prompts import read as read_prompts
 from pipeline.rounds import Measured, Round, choose, parted
+from pipeline.run_folder import at_work, open_folder
 from pipeline.self_improve_config import SelfImproveConfig
-from pipeline.train_guide import train_guide
+from pipeline.train_guide import ready, train_guide
 
 ROUNDS, CHOSEN = "rounds.json", "chosen.yaml"
 SHAPING = (
@@ -57,9 +55,9 @@ def self_improve(config: SelfImproveConfig, watch: Watch, tell: Tell) -> Improve
     Raises PipelineError, ModelError; KeyboardInterrupt leaves a folder to resume.
     """
     workers = config.training.workers
-    try:
-        _check(config)
-        folder = Folder(config.run_dir)
+    _check(config)
+    folder = open_folder(config.run_dir)
+    with at_work(config.run_dir):
         config_check.enter(folder, to_dict(config), SHAPING)
         with connected(config.cluster, workers.count * workers.cpus):
             loop = _Loop(config, watch, tell)
@@ -70,9 +68,6 @@ def self_improve(config: SelfImproveConfig, watch: Watch, tell: Tell) -> Improve
                 told = {"rounds": [asdict(one) for one in rounds], "chosen": chosen.number}
                 folder.write(ROUNDS, json.dumps(told, indent=2).encode())
                 folder.write(CHOSEN, overrides_yaml({"reward.guide": chosen.guide}).encode())
-    except OSError as error:
-        kind = RunError if error.errno in FULL else StoreError
-        raise kind(f"run folder {config.run_dir}: {error}") from error
     return Improved(rounds, choose(rounds))
 
 
@@ -83,8 +78,7 @@ def _check(config: SelfImproveConfig) -> None:
         round_settings.training(config, 1, None)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    require_for_lora(config.training.optimise.lora)
-    next(iter(read_prompts(config.training.validation.prompts)))
+    ready(config.training.optimise, config.training.validation)
 
 
 class _Loop:

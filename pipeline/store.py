@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 
 from pipeline import crash
 from pipeline.compact import Compactor
-from pipeline.errors import ResumeError, StoreError
-from pipeline.files import Folder
+from pipeline.errors import ResumeError
 from pipeline.parts import PARTS, DamagedError, commit, marks, new_name, open_part, read, read_keys
+from pipeline.run_folder import open_folder
 from pipeline.slots import DEAD, FINISHED, Slots
 
 DATA, DEAD_LETTER, SET_ASIDE, SUPERSEDED = "data", "dead_letter", "set_aside", "superseded"
@@ -64,10 +64,7 @@ class RunStore:
     """
 
     def __init__(self, uri: str, schema: pa.Schema, settings: Store) -> None:
-        try:
-            self.folder = Folder(uri)
-        except (OSError, ValueError, ImportError) as error:
-            raise StoreError(f"cannot open run folder {uri}: {error}") from error
+        self.folder = open_folder(uri)
         self.schema = schema
         self.settings = settings
 

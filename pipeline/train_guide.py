@@ -20,18 +20,20 @@ import ray.train
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from nabla_core.guides.settings import Optimise
 from pipeline import config_check, crash, final_error, manifest
 from pipeline.cluster import Actors, Cluster, connected
 from pipeline.config import to_dict
-from pipeline.errors import ConfigError, RunError, StoreError
+from pipeline.errors import ConfigError, RunError
 from pipeline.extras import require_for_lora
-from pipeline.files import FULL, Folder
+from pipeline.files import Folder
 from pipeline.finished_rows import look
-from pipeline.guide_config import SHAPING, TrainGuideConfig, Workers
+from pipeline.guide_config import SHAPING, TrainGuideConfig, Validation, Workers
 from pipeline.guide_folder import CARD, HISTORY, MODEL
 from pipeline.lease import held
 from pipeline.measurements import Tell, followed
 from pipeline.prompts import read as read_prompts
+from pipeline.run_folder import at_work, open_folder
 
 
 @dataclass(frozen=True)
@@ -49,26 +51,25 @@ def train_guide(config: TrainGuideConfig, tell: Tell) -> Trained:
     One driver a run folder (LeaseError). Raises PipelineError, ModelError; KeyboardInterrupt
     leaves a folder to resume.
     """
-    require_for_lora(config.optimise.lora)
-    try:
-        folder = Folder(config.run_dir)
-    except (OSError, ValueError, ImportError) as error:
-        raise StoreError(f"run folder {config.run_dir}: {error}") from error
-    try:
-        with held(folder, config.workers.lease_seconds):
-            made = folder.exists(CARD)
-            if not made:
-                # Before the config is written: after a mistyped path the folder is still free.
-                look(config.data)
-                next(iter(read_prompts(config.validation.prompts)))
-            config_check.enter(folder, to_dict(config), SHAPING)
-            if made:
-                return Trained(json.loads(folder.read(CARD)), True)
-            final_error.forget(folder)
-            return Trained(_deliver(folder, config, _fit(folder, config, tell)), False)
-    except OSError as error:
-        kind = RunError if error.errno in FULL else StoreError
-        raise kind(f"run folder {config.run_dir}: {error}") from error
+    folder = open_folder(config.run_dir)
+    with at_work(config.run_dir), held(folder, config.workers.lease_seconds):
+        made = folder.exists(CARD)
+        if not made:
+            # Before the config is written: after a mistyped path the folder is still free.
+            look(config.data)
+            ready(config.optimise, config.validation)
+        config_check.enter(folder, to_dict(config), SHAPING)
+        if made:
+            return Trained(json.loads(folder.read(CARD)), True)
+        final_error.forget(folder)
+        return Trained(_deliver(folder, config, _fit(folder, config, tell)), False)
+
+
+def ready(optimise: Optimise, validation: Validation) -> None:
+    """Raises ConfigError or InputError where workers would find a package or the prompts
+    missing, but only after they have loaded models."""
+    require_for_lora(optimise.lora)
+    next(iter(read_prompts(validation.prompts)))
 
 
 def _fit(folder: Folder, config: TrainGuideConfig, tell: Tell) -> Any:

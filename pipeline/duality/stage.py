@@ -16,8 +16,8 @@ from pipeline.duality.pieces import Kept, Piece
 from pipeline.duality.policy import Policy
 from pipeline.duality.tokens import Tokens
 from pipeline.extras import require
-from pipeline.files import Folder
 from pipeline.plan import Watcher
+from pipeline.run_folder import at_work, open_folder
 
 PARTS = ("continuous", "tokens", "embedded", "policy")
 
@@ -68,20 +68,21 @@ def run(config: DualityConfig, watcher: Watcher, say: Callable[[str], None]) -> 
     _need(config)
     from pipeline.duality.report import write  # noqa: PLC0415 - the `report` extra
 
-    folder = Folder(config.run_dir)
+    folder = open_folder(config.run_dir)
     kept = Kept(folder, config.processes, say)
     books: list[Book] = []
     seconds: dict[str, float] = {}
-    for part in config.parts:
-        say(f"part {part}")
-        started = time.perf_counter()
-        books.append(_part(part, config, kept, watcher))
-        seconds[part] = time.perf_counter() - started
-        say(f"part {part}: {len(books[-1].findings)} findings in {seconds[part]:.0f} s")
-    findings = [f for book in books for f in book.findings]
-    folder.write("duality.yaml", to_yaml(config).encode())
-    folder.write("results.parquet", to_parquet(findings))
-    write(folder, books, seconds)
+    with at_work(config.run_dir):
+        for part in config.parts:
+            say(f"part {part}")
+            started = time.perf_counter()
+            books.append(_part(part, config, kept, watcher))
+            seconds[part] = time.perf_counter() - started
+            say(f"part {part}: {len(books[-1].findings)} findings in {seconds[part]:.0f} s")
+        findings = [f for book in books for f in book.findings]
+        folder.write("duality.yaml", to_yaml(config).encode())
+        folder.write("results.parquet", to_parquet(findings))
+        write(folder, books, seconds)
     return Outcome(findings, broken(findings), seconds)
 
 

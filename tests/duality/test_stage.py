@@ -75,6 +75,8 @@ def test_a_broken_sampler_exits_4_and_says_which_check(tmp_path, capsys, monkeyp
         ("policy.betas=[0]", "policy.betas must be positive"),
         ("parts=[policy]", "policy.reference.path"),
         ("tokens.rl_stepps=3", "rl_stepps"),
+        ("run_dir=nowhere://runs", "cannot open run folder nowhere://runs"),
+        ("run_dir=/dev/null/runs", "run folder /dev/null/runs: [Errno 20] Not a directory"),
     ],
 )
 def test_bad_settings_exit_2_and_are_named(tmp_path, capsys, given, complaint):
