@@ -23,7 +23,8 @@ class Progress:
     """
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        # A prompt's id or an error's text may hold what looks like markup; logs have no width.
+        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
         self._states: Counter[str] = Counter()
         self._sums: defaultdict[str, float] = defaultdict(float)

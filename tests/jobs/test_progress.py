@@ -1,0 +1,27 @@
+"""What is told while a run goes."""
+
+import json
+
+from jobs.progress import Progress
+from pipeline.pool import Status
+
+
+def test_a_dead_letter_is_told_word_for_word_in_one_line(capsys):
+    detail = f"ValueError: [/INST] is no [bold]token{' of this LM' * 20}"
+    Progress().heard(Status(("p[/b]", 3), "dead", detail))
+    assert capsys.readouterr().err == f"dead letter p[/b]#3: {detail}\n"
+
+
+def test_a_line_of_a_log_is_one_line(capsys, monkeypatch):
+    monkeypatch.setattr("jobs.progress.LOG_SECONDS", 0)
+    progress = Progress()
+    progress.started(100_000, 50_000, 0)
+    row = {"reward": 2, "base_reward": 1, "proposed": 4, "accepted": 1}
+    for n in range(2):
+        detail = json.dumps(row | {"correct": n, "base_correct": 0})
+        progress.heard(Status((f"p{n}", 0), "done", detail))
+    started, *lines = capsys.readouterr().err.splitlines()
+    assert started == "100000 rows, 50000 of them committed before"
+    assert len(lines) == 2
+    assert lines[1].startswith("starting  50002/100000  ")
+    assert lines[1].endswith(" left  accepted 25%  reward gain +1.000  accuracy 0.000 -> 0.500")
