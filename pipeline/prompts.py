@@ -152,12 +152,29 @@ def _prompt(row: Row, settings: Prompts) -> Prompt:
         raise InputError(f"{row.where}: the last message must be the user's")
     if not messages[-1]["content"].strip():
         raise InputError(f"{row.where}: empty prompt")
-    return Prompt(
+    prompt = Prompt(
         id=_text(row, columns.id, ID_COLUMNS) or "",
         messages=messages,
         system=settings.system if system is None else system,
         answer=_text(row, columns.answer, ("answer",)),
     )
+    _encodable(row, prompt)
+    return prompt
+
+
+def _encodable(row: Row, prompt: Prompt) -> None:
+    """JSON can spell half of a surrogate pair, which no file of ours could hold."""
+    contents = ((f"message {n}", m["content"]) for n, m in enumerate(prompt.messages, start=1))
+    others = (("id", prompt.id), ("system", prompt.system), ("answer", prompt.answer))
+    for name, given in (*contents, *others):
+        text = given or ""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{row.where}: {name} holds {text[error.start]!a} at character {error.start}, "
+                "half of a surrogate pair (an emoji cut in two?)"
+            ) from error
 
 
 def _content(row: Row, column: str | None) -> Any:
@@ -209,4 +226,4 @@ def _require(row: Row, column: str) -> None:
 
 def _digest(*content: Any) -> str:
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return blake2b(text.encode(), digest_size=8).hexdigest()

@@ -188,3 +188,19 @@ def test_a_file_of_unknown_kind_and_a_folder_without_data(tmp_path):
 def test_a_dataset_that_is_nowhere(monkeypatch):
     with pytest.raises(InputError, match="cannot read prompts from no-such-owner/no-such-set"):
         prompts_of("no-such-owner/no-such-set")
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"prompt": "hi \ud83d", "id": 1}, r"message 1 holds '\ud83d' at character 3"),
+        ({"prompt": "hi", "id": "\udc00"}, r"id holds '\udc00' at character 0"),
+        ({"prompt": "hi", "answer": "\ud83d!"}, r"answer holds '\ud83d'"),
+        ({"prompt": "hi", "system": "\ud83d"}, r"system holds '\ud83d'"),
+    ],
+)
+def test_half_a_surrogate_pair_is_named_before_any_row_is_made(tmp_path, row, told):
+    path = lines(tmp_path / "a.jsonl", [{"prompt": "whole \U0001f600"}, row])
+    with pytest.raises(InputError) as refused:
+        prompts_of(path)
+    assert f"{path}:2: {told}" in str(refused.value)
