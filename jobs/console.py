@@ -14,10 +14,18 @@ from rich.table import Table
 if TYPE_CHECKING:
     from pipeline.plan import Outcome
 
+
+def plain(*, stderr: bool = False, width: int | None = None) -> Console:
+    """A console that shows texts as they are: "[/INST]" is no markup in an id or an error,
+    ":100:" no emoji, and a line of a log has no width."""
+    return Console(
+        stderr=stderr, width=width, highlight=False, soft_wrap=True, markup=False, emoji=False
+    )
+
+
 # In a log a table is as wide as it needs; a terminal has a width of its own.
-_WIDTH = None if sys.stdout.isatty() else 140
-_OUT = Console(highlight=False, soft_wrap=True, markup=False, width=_WIDTH)
-_ERR = Console(highlight=False, soft_wrap=True, markup=False, stderr=True)
+_OUT = plain(width=None if sys.stdout.isatty() else 140)
+_ERR = plain(stderr=True)
 
 
 def say(text: str) -> None:

@@ -7,10 +7,10 @@ import time
 from collections import Counter, defaultdict
 from types import TracebackType
 
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from jobs import console
 from pipeline.pool import Status
 
 LOG_SECONDS = 10.0
@@ -23,8 +23,7 @@ class Progress:
     """
 
     def __init__(self) -> None:
-        # A prompt's id or an error's text may hold what looks like markup; logs have no width.
-        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self._console = console.plain(stderr=True)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
         self._states: Counter[str] = Counter()
         self._sums: defaultdict[str, float] = defaultdict(float)

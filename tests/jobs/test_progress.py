@@ -25,3 +25,8 @@ def test_a_line_of_a_log_is_one_line(capsys, monkeypatch):
     assert len(lines) == 2
     assert lines[1].startswith("starting  50002/100000  ")
     assert lines[1].endswith(" left  accepted 25%  reward gain +1.000  accuracy 0.000 -> 0.500")
+
+
+def test_an_id_that_looks_like_an_emoji_stays_one(capsys):
+    Progress().heard(Status(("gsm8k:100:7", 0), "dead", "E: :key:"))
+    assert capsys.readouterr().err == "dead letter gsm8k:100:7#0: E: :key:\n"
