@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from jobs import command, console
-from pipeline.config import load, overrides_yaml, to_yaml
+from pipeline.config import load, to_yaml
 from pipeline.tune_config import TuneConfig
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ def _preview(config: TuneConfig) -> int:
 
 def _tune(config: TuneConfig) -> int:
     from jobs.progress import Progress  # noqa: PLC0415 - ray: not before the config is right
-    from pipeline.plan import open_store  # noqa: PLC0415
-    from pipeline.tune import candidates, plan, tune  # noqa: PLC0415
-    from pipeline.tune_report import report  # noqa: PLC0415
+    from pipeline.tune import tune  # noqa: PLC0415
 
     with console.terminable(), Progress() as progress:
         try:
@@ -59,11 +57,18 @@ def _tune(config: TuneConfig) -> int:
             progress.close()
             console.say(f"interrupted; the same command goes on from {config.run_dir}")
             return 130
-    store = open_store(plan(config))
-    finding = report(store, candidates(config.decoding, config.grid))
-    chosen = dict(finding.chosen.candidate.overrides)
+    if outcome.hopeless:
+        console.close_table(config.run_dir, outcome)
+    else:
+        _tell(config)
+    return 3 if outcome.dead or outcome.hopeless else 0
+
+
+def _tell(config: TuneConfig) -> None:
+    from pipeline.tune_report import report  # noqa: PLC0415 - as above
+
+    finding = report(config)
     console.show(_table(finding))
-    store.folder.write("chosen.yaml", overrides_yaml(chosen).encode())
     console.say(
         f"chosen: {finding.chosen.candidate.name}, written to {config.run_dir}/chosen.yaml"
         if finding.pays
@@ -73,7 +78,7 @@ def _tune(config: TuneConfig) -> int:
     line = {
         "measure": finding.measure,
         "prompts": len(finding.best.scores),
-        "chosen": chosen,
+        "chosen": dict(finding.chosen.candidate.overrides),
         "pays": finding.pays,
         "best_minus_null": [
             round(finding.difference + sign * finding.half, 4) for sign in (0, -1, 1)
@@ -83,7 +88,6 @@ def _tune(config: TuneConfig) -> int:
         },
     }
     console.say(json.dumps(line))
-    return 3 if outcome.dead or outcome.hopeless else 0
 
 
 def _table(finding: Finding) -> Table:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pipeline.config import overrides_yaml
+from pipeline.errors import RunError
 from pipeline.intervals import normal
+from pipeline.plan import open_store
+from pipeline.run_folder import at_work
 from pipeline.store import RunStore
-from pipeline.tune import Candidate
+from pipeline.tune import Candidate, candidates, plan
+from pipeline.tune_config import TuneConfig
 
 
 @dataclass
@@ -47,8 +52,19 @@ class Finding:
         return self.best if self.pays else self.null
 
 
-def report(store: RunStore, tried: Sequence[Candidate]) -> Finding:
-    """Read a finished tuning run. Ties go to the candidate with fewer calls."""
+def report(config: TuneConfig) -> Finding:
+    """Read a finished tuning run, and leave what is chosen in its chosen.yaml. Ties go to the
+    candidate with fewer calls. Raises RunError where too few rows are finished to tell, StoreError.
+    """
+    with at_work(config.run_dir):
+        store = open_store(plan(config))
+        finding = _finding(store, candidates(config.decoding, config.grid))
+        chosen = overrides_yaml(dict(finding.chosen.candidate.overrides))
+        store.folder.write("chosen.yaml", chosen.encode())
+    return finding
+
+
+def _finding(store: RunStore, tried: Sequence[Candidate]) -> Finding:
     found = [Tried(c) for c in tried]
     rows = [
         row
@@ -66,9 +82,16 @@ def report(store: RunStore, tried: Sequence[Candidate]) -> Finding:
         one.calls /= max(1, len(one.scores))
         one.flops /= max(1, len(one.scores))
     complete = [one for one in found if one.scores]
-    best = max(complete, key=_rank)
-    null = max((one for one in complete if not one.candidate.gradient), key=_rank)
-    shared = best.scores.keys() & null.scores.keys()
+    without = [one for one in complete if not one.candidate.gradient]
+    best = max(complete, key=_rank, default=None)
+    null = max(without, key=_rank, default=None)
+    shared = best.scores.keys() & null.scores.keys() if best and null else set()
+    if not (best and null and shared):
+        raise RunError(
+            f"{store.folder.uri}: nothing to compare, too many dead letters; "
+            f"finished are {len(rows)} rows of {len(complete)} candidates, "
+            f"{len(without)} of them without a gradient"
+        )
     difference, half = normal([best.scores[p] - null.scores[p] for p in shared])
     return Finding(complete, "accuracy" if graded else "reward", best, null, difference, half)
 

@@ -40,6 +40,22 @@ def test_every_candidate_meets_every_prompt_and_the_choice_is_a_config(
         assert f"{other.partition('=')[0]}: " in capsys.readouterr().err
 
 
+def test_too_many_dead_letters_choose_nothing(cluster, prompts, tmp_path, capsys):
+    few = [
+        *(f"run_dir={tmp_path / 'few'}", f"prompts.path={prompts('!raise')}", "lm.path=scripted"),
+        *("decoding.nabla.proposals=ranked", "grid.eta=[1]", "grid.stop=[-3]", "grid.trust=[0,2]"),
+    ]
+    assert tune.main(few) == 1
+    told = capsys.readouterr().err
+    assert "nothing to compare, too many dead letters" in told
+    assert "finished are 0 rows of 0 candidates" in told
+    assert not (tmp_path / "few" / "chosen.yaml").exists()
+
+    many = prompts(*["!raise"] * 12, name="many.jsonl")
+    assert tune.main([*few, f"run_dir={tmp_path / 'many'}", f"prompts.path={many}"]) == 3
+    assert "ended early, too many dead letters" in capsys.readouterr().out
+
+
 def test_what_has_nothing_to_tune_is_refused(capsys):
     assert tune.main(["decoding.method=greedy"]) == 2
     assert "not decoding.method=greedy" in capsys.readouterr().err
