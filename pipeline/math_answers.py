@@ -17,7 +17,7 @@ from pipeline.verdict import Verdict
 class MathGrader:
     """Grades by math-verify. An answer that takes longer than `seconds` is not correct.
 
-    The child starts on first use, ends with its parent, and is replaced when killed. One
+    The child starts on first use, ends with its parent, and is replaced where it has died. One
     thread at a time.
     """
 
@@ -29,16 +29,20 @@ class MathGrader:
         if prompt.answer is None:
             return Verdict(None, None)
         pipe = self._pipe()
-        pipe.send((prompt.answer, response))
-        if not pipe.poll(self._seconds):
-            self.close()
-            return Verdict(None, False)
         try:
-            verdict: Verdict = pipe.recv()
-        except EOFError:
+            pipe.send((prompt.answer, response))
+        except OSError:  # the child died before it saw this answer
             self.close()
-            return Verdict(None, False)
-        return verdict
+            pipe = self._pipe()
+            pipe.send((prompt.answer, response))
+        try:
+            if pipe.poll(self._seconds):
+                verdict: Verdict = pipe.recv()
+                return verdict
+        except (EOFError, OSError):
+            pass  # the answer was too much for it
+        self.close()
+        return Verdict(None, False)
 
     def close(self) -> None:
         """Kill the child; the next answer starts another."""

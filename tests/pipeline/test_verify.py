@@ -62,3 +62,13 @@ def test_an_answer_that_takes_for_ever_is_wrong_and_the_next_is_graded():
     grade._seconds = 60
     assert grade(asked("3"), "\\boxed{3}").correct is True
     grade.close()
+
+
+def test_a_grader_that_died_between_two_answers_is_replaced():
+    grade = MathGrader(60)
+    assert grade(asked("2"), "\\boxed{2}").correct is True
+    process, _ = grade._child
+    process.kill()
+    process.join()
+    assert grade(asked("3"), "\\boxed{3}").correct is True
+    grade.close()
