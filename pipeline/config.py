@@ -129,6 +129,8 @@ def _read(file: str | Path) -> Any:
         raise ConfigError(f"{file}: invalid UTF-8 at byte {error.start}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{file}: not YAML: {error}") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{file}: {_first_line(error)}") from error
     if not OmegaConf.is_dict(given):
         raise ConfigError(f"{file}: expected a mapping of keys to values")
     return given

@@ -11,6 +11,7 @@ from pipeline.generate import plan
 from pipeline.parts import with_config
 from pipeline.prompts import index, read
 from pipeline.recipe import render
+from pipeline.run_folder import at_work
 from pipeline.slots import DEAD, FINISHED
 from pipeline.store import RunStore
 
@@ -33,8 +34,9 @@ def preview(config: GenerateConfig) -> Preview:
     inputs = index(planned.read(), planned.source)
     (first,) = islice(read(config.prompts), 1)
     schema = with_config(planned.recipe.schema, planned.config_hash)
-    store = RunStore(config.run_dir, schema, config.store)
-    slots = store.look(inputs, config.samples_per_prompt)
+    with at_work(config.run_dir):
+        store = RunStore(config.run_dir, schema, config.store)
+        slots = store.look(inputs, config.samples_per_prompt)
     return Preview(
         len(inputs),
         len(slots),

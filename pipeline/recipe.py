@@ -118,7 +118,11 @@ def render(prompt: Prompt, lm: LM) -> str:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=lm.revision)
     except (OSError, ValueError) as error:
         raise ModelError(f"{lm.path}: cannot load a tokenizer: {error}") from error
-    return render_for_lm(prompt, tokenizer)[0]
+    try:
+        return render_for_lm(prompt, tokenizer)[0]
+    except Exception as error:  # a template is a program, and some refuse a system prompt
+        told = f"{type(error).__name__}: {error}"
+        raise ModelError(f"{lm.path} cannot render prompt {prompt.id}: {told}") from error
 
 
 def _scripted(lm: LM) -> bool:

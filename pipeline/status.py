@@ -38,9 +38,13 @@ def standing(run_dir: str) -> Standing:
         folder = Folder(run_dir)
         if not folder.exists(INPUT):
             raise StoreError(f"{run_dir} is no run folder, or its run has not begun")
-        told = json.loads(folder.read(INPUT))
+        return _standing(folder)
     except (OSError, ValueError, ImportError) as error:
         raise StoreError(f"cannot read run folder {run_dir}: {error}") from error
+
+
+def _standing(folder: Folder) -> Standing:
+    told = json.loads(folder.read(INPUT))
     rows = told.pop("rows")
     found = _Count()
     for name in _files(folder):

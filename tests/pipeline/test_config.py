@@ -95,6 +95,7 @@ def test_a_wrong_override_is_named_with_what_would_be_right(override, told):
     [
         ("lm: {pathh: x}", ["lm.pathh", "Did you mean: 'path'"]),
         ("seed: [1", ["not YAML"]),
+        ('prompts: {system: "for ${"}', ["${"]),
         ("- seed", ["expected a mapping"]),
         ("seed: {a: 1}", ["seed"]),
     ],
