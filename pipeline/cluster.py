@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from pipeline.errors import RunError
+from pipeline.errors import ConfigError, RunError
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def connected(settings: Cluster, cpus: float = 0.0) -> Iterator[None]:
         if address:
             try:
                 ray.init(address=address)
-            except ConnectionError as error:
+            # Other versions of Ray or Python there, or an address that is none.
+            except (ConnectionError, RuntimeError, ValueError) as error:
                 raise RunError(f"cannot join the Ray cluster at {address}: {error}") from error
         else:
             actors = settings.actors.max * settings.cpus_per_actor
@@ -95,6 +96,20 @@ def connected(settings: Cluster, cpus: float = 0.0) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def need_room(what: str, cpus: float, gpus: float) -> None:
+    """Raises ConfigError where a Ray started for the run has no room for `what`: no node will
+    join it, and Ray would wait for one without end. Call it inside `connected`."""
+    import ray  # noqa: PLC0415 - as above
+
+    there = ray.cluster_resources()
+    for kind, needed in (("CPU", cpus), ("GPU", gpus)):
+        if needed > there.get(kind, 0.0):
+            raise ConfigError(
+                f"{what} needs {needed:g} {kind}, and Ray has {there.get(kind, 0.0):g} here; "
+                "an address joins a cluster"
+            )
 
 
 def node_alive(node: str) -> bool:

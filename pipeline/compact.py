@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.files import Folder
+from pipeline.files import Checked, Folder
 from pipeline.parts import SUFFIX, DamagedError, open_part, read
 from pipeline.slots import Slots
 
@@ -35,8 +35,9 @@ class Compactor:
     rows_per_file: int
     threads: int
 
-    def run(self, name: str, chosen: Sequence[int]) -> list[str]:
-        """Write the rows of the chosen slots to `name`/train-*.parquet; returns the files.
+    def run(self, name: str, chosen: Sequence[int]) -> dict[str, str]:
+        """Write the rows of the chosen slots to `name`/train-*.parquet; returns the files with
+        their checksums.
 
         Other files in that folder are deleted. Raises DamagedError, the damaged file as its
         second argument.
@@ -46,31 +47,35 @@ class Compactor:
         files = [f"{name}/train-{n:05d}-of-{len(ranges):05d}{SUFFIX}" for n in range(len(ranges))]
         ids = list(self.slots.inputs)
         with ThreadPoolExecutor(self.threads) as pool:
-            list(pool.map(lambda name, slots: self._patiently(name, slots, ids), files, ranges))
+            sums = pool.map(lambda name, slots: self._patiently(name, slots, ids), files, ranges)
+            made = dict(zip(files, sums, strict=True))
         for found in self.folder.files(name):
             if found.name not in files:
                 self.folder.delete(found.name)
-        return files
+        return made
 
-    def _patiently(self, name: str, slots: Sequence[int], ids: list[str]) -> None:
-        self.folder.patiently(lambda: self._file(name, slots, ids))
+    def _patiently(self, name: str, slots: Sequence[int], ids: list[str]) -> str:
+        return self.folder.patiently(lambda: self._file(name, slots, ids))
 
-    def _file(self, name: str, slots: Sequence[int], ids: list[str]) -> None:
+    def _file(self, name: str, slots: Sequence[int], ids: list[str]) -> str:
         digest = blake2b(digest_size=16)
         for slot in slots:
             prompt_id, sample = self.slots.key(slot, ids)
             digest.update(f"{prompt_id}\x1f{sample}\x1f{self.slots.inputs[prompt_id]}\x1e".encode())
         mark = digest.hexdigest().encode()
         if self._is_there(name, mark):
-            return
+            return self.folder.checksum(name)
         schema = self.schema.with_metadata({**self.schema.metadata, ROWS: mark})
         with (
-            self.folder.writing(name) as sink,
+            self.folder.writing(name) as plain,
+            Checked(plain) as sink,
             pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer,
         ):
             for start in range(0, len(slots), ROW_GROUP):
                 table = self._gather(slots[start : start + ROW_GROUP], ids)
                 writer.write_table(table.replace_schema_metadata(schema.metadata))
+            writer.close()
+            return sink.checksum()
 
     def _is_there(self, name: str, mark: bytes) -> bool:
         if not self.folder.exists(name):

@@ -5,6 +5,7 @@ PipelineError
 ├── InputError       prompts cannot be read
 ├── StoreError       the run folder cannot be used
 │   ├── LeaseError   another driver holds it
+│   ├── DamagedError (`parts`) a file in it is torn, altered or not ours
 │   └── ResumeError  it belongs to another config or to other inputs
 └── RunError         the run cannot go on
     └── LoadError    a worker cannot load its models

@@ -6,12 +6,14 @@ an object store publishes when the upload is closed.
 
 from __future__ import annotations
 
+import io
 import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,7 +24,9 @@ from pyarrow import fs as pafs
 from pipeline import crash
 
 TEMPORARY = ".tmp-"
+CHECKSUM = 16
 TRIES = 6
+_UNKNOWN = "Unrecognized filesystem type"
 
 T = TypeVar("T")
 
@@ -49,8 +53,11 @@ def locate(uri: str) -> tuple[Any, str]:
         uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
     try:
         return pafs.FileSystem.from_uri(uri)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        found, path = fsspec.core.url_to_fs(uri)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        if isinstance(error, pa.ArrowInvalid) and _UNKNOWN not in str(error):
+            raise  # a mistake in a URI whose protocol it knows
+        # Listings must not be kept: other processes write into the same folder.
+        found, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
         return pafs.PyFileSystem(pafs.FSSpecHandler(found)), path
 
 
@@ -75,6 +82,25 @@ def patiently(work: Callable[[], T]) -> T:
         except OSError:
             time.sleep(0.1 * 2**attempt)
     return work()
+
+
+class Checked(io.RawIOBase):
+    """A sink that knows the `Folder.checksum` of what went through it."""
+
+    def __init__(self, sink: BinaryIO) -> None:
+        self._sink = sink
+        self._digest = blake2b(digest_size=CHECKSUM)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._digest.update(data)
+        return self._sink.write(data)
+
+    def checksum(self) -> str:
+        """Of all that was written so far."""
+        return self._digest.hexdigest()
 
 
 class Folder:
@@ -127,6 +153,17 @@ class Folder:
         with self.fs.open_input_stream(self.path(name), compression=None) as stream:
             data: bytes = stream.read()
         return data
+
+    def checksum(self, name: str) -> str:
+        """32 hex digits of the file's bytes. Raises FileNotFoundError."""
+        return self.patiently(lambda: self._checksum(name))
+
+    def _checksum(self, name: str) -> str:
+        digest = blake2b(digest_size=CHECKSUM)
+        with self.fs.open_input_stream(self.path(name), compression=None) as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
 
     def write(self, name: str, data: bytes) -> None:
         """Write the whole file durably, replacing what was there."""

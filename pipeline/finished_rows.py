@@ -36,7 +36,7 @@ def finished_rows(path: str, kind: str) -> Iterator[tuple[dict[str, Any], str]]:
             raise InputError(f"{path} is no finished run folder of {kind}")
         for found in folder.files(DATA):
             with folder.fs.open_input_file(folder.path(found.name)) as source:
-                file = pq.ParquetFile(source)
+                file = pq.ParquetFile(source, page_checksum_verification=True)
                 mark = (file.schema_arrow.metadata or {}).get(KIND, b"?").decode()
                 if mark.partition("/")[0] != kind:
                     raise InputError(f"{path}/{found.name} holds {mark}, not {kind}")

@@ -20,10 +20,11 @@ def describe(
     config_hash: str,
     schema: pa.Schema,
     counts: Mapping[str, int],
-    files: Iterable[str],
+    checksums: Mapping[str, str],
     notes: Iterable[str],
 ) -> dict[str, Any]:
-    """The manifest of a finished run, ready for JSON. `totals` are the recipe's own."""
+    """The manifest of a finished run, ready for JSON. `totals` are the recipe's own; `checksums`
+    those of the final files."""
     return {
         "schema": schema.metadata[b"nabla_schema"].decode(),
         "config_hash": config_hash,
@@ -31,7 +32,7 @@ def describe(
         "versions": versions(),
         "counts": dict(counts),
         **totals,
-        "files": list(files),
+        "checksums": dict(checksums),
         "notes": list(notes),
     }
 

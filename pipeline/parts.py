@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.errors import StoreError
 from pipeline.files import Folder
 
 PARTS = "parts"
@@ -29,7 +30,7 @@ KEY_COLUMNS = ("prompt_id", "sample", "input_fingerprint", "created_at", "error"
 _SIGNED = re.compile(r"-([0-9a-f]{16})\.parquet$")
 
 
-class DamagedError(Exception):
+class DamagedError(StoreError):
     """A file of the run folder is torn, altered or not ours; the message says how."""
 
 

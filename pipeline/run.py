@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline import config_check, manifest, pool
-from pipeline.cluster import connected
+from pipeline.cluster import connected, need_room
 from pipeline.errors import LeaseError, LoadError, RunError
 from pipeline.lease import Lease
 from pipeline.ledger import Key
@@ -24,7 +24,7 @@ from pipeline.plan import Outcome, Plan, Watcher
 from pipeline.prompts import Item, index
 from pipeline.run_folder import at_work
 from pipeline.slots import DEAD, FINISHED, MISSING, Slots
-from pipeline.store import RunStore
+from pipeline.store import MANIFEST, RunStore
 from pipeline.worker import Assignment
 
 FRUITLESS_ROUNDS = 3
@@ -74,6 +74,9 @@ class Run:
         store.announce(len(slots))
         self.watcher.started(len(slots), slots.count(FINISHED), slots.count(DEAD))
         with connected(plan.cluster):
+            if not plan.cluster.joined:
+                place = plan.cluster
+                need_room("an actor (cluster)", place.cpus_per_actor, place.gpus_per_actor)
             while True:
                 if not self._work(slots):
                     return self._outcome(slots, hopeless=True)
@@ -164,7 +167,7 @@ class Run:
         self.watcher.phase("compacting")
         store = self.store
         store.supersede(slots)
-        files = store.compact(slots)
+        checksums = store.compact(slots)
         if not lease.held():
             raise LeaseError(f"{self.plan.run_dir} was taken over by another driver")
         described = manifest.describe(
@@ -172,10 +175,10 @@ class Run:
             config_hash=self.plan.config_hash,
             schema=store.schema,
             counts=_counts(slots),
-            files=files,
+            checksums=checksums,
             notes=self.notes,
         )
-        store.folder.write("manifest.json", json.dumps(described, indent=2).encode())
+        store.folder.write(MANIFEST, json.dumps(described, indent=2).encode())
         store.succeed()
 
     def _totals(self, *, final: bool = True) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from pipeline.run_folder import open_folder
 from pipeline.slots import DEAD, FINISHED, Slots
 
 DATA, DEAD_LETTER, SET_ASIDE, SUPERSEDED = "data", "dead_letter", "set_aside", "superseded"
-SUCCESS, INPUT = "_SUCCESS", "input.json"
+SUCCESS, INPUT, MANIFEST = "_SUCCESS", "input.json", "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,8 @@ class RunStore:
         """
         slots = Slots(inputs, samples)
         if self.done():
+            self._verify()
+        if self.done():
             self._add(slots, (DATA, DEAD_LETTER, PARTS))
             return slots
         self._add(slots, (PARTS,))
@@ -145,8 +147,8 @@ class RunStore:
         workers of a dead driver committed late."""
         self.folder.clear(PARTS)
 
-    def compact(self, slots: Slots) -> list[str]:
-        """Write data/ and dead_letter/ from the parts; returns the files.
+    def compact(self, slots: Slots) -> dict[str, str]:
+        """Write data/ and dead_letter/ from the parts; returns the files with their checksums.
 
         Raises DamagedError where a part turns out not to be whole; it is then set aside,
         and a new scan finds its rows missing.
@@ -158,7 +160,7 @@ class RunStore:
         try:
             data = compactor.run(DATA, list(slots.in_state(FINISHED)))
             crash.point("between-data-and-dead")
-            return data + compactor.run(DEAD_LETTER, list(slots.in_state(DEAD)))
+            return data | compactor.run(DEAD_LETTER, list(slots.in_state(DEAD)))
         except DamagedError as error:
             if len(error.args) > 1:
                 self._set_aside(error.args[1], error.args[0])
@@ -194,9 +196,27 @@ class RunStore:
         """Some columns of all rows, a row group at a time: of the final files, or of parts."""
         for name in (DATA, DEAD_LETTER) if final else (PARTS,):
             for found in self.folder.files(name):
-                with open_part(self.folder, found.name, self.schema) as file:
-                    for group in range(file.metadata.num_row_groups):
-                        yield read(self.folder, file, columns, group)
+                try:
+                    with open_part(self.folder, found.name, self.schema) as file:
+                        for group in range(file.metadata.num_row_groups):
+                            yield read(self.folder, file, columns, group)
+                except DamagedError as error:
+                    raise DamagedError(f"{found.name}: {error}") from error
+
+    def _verify(self) -> None:
+        """Set aside final files that are not as they were written. Where no manifest says how
+        that was, the folder is reopened: files and manifest are written anew."""
+        try:
+            sums: dict[str, str] = json.loads(self.folder.read(MANIFEST))["checksums"]
+        except (FileNotFoundError, ValueError, KeyError):
+            self.reopen()
+            return
+        there = [f.name for sub in (DATA, DEAD_LETTER) for f in self.folder.files(sub)]
+        known = [name for name in there if name in sums]
+        with ThreadPoolExecutor(self.settings.threads) as pool:
+            for name, found in zip(known, pool.map(self.folder.checksum, known), strict=True):
+                if found != sums[name]:
+                    self._set_aside(name, f"its checksum is not the one in {MANIFEST}")
 
     def _add(self, slots: Slots, folders: Sequence[str], but: frozenset[str] = frozenset()) -> None:
         for name, keys in self._whole(folders, but):
@@ -232,6 +252,8 @@ class RunStore:
             return read_keys(self.folder, open_part(self.folder, name, self.schema))
         except DamagedError as error:
             return error
+        except FileNotFoundError:  # another driver's compaction, where this one only looks
+            return DamagedError("gone since it was listed")
 
     def _set_aside(self, name: str, reason: str) -> None:
         base = name.replace("/", "-")

@@ -15,20 +15,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
 import ray.train
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from nabla_core.guides.settings import Optimise
 from pipeline import config_check, crash, final_error, manifest
-from pipeline.cluster import Actors, Cluster, connected
+from pipeline.cluster import Actors, Cluster, connected, need_room
 from pipeline.config import to_dict
-from pipeline.errors import ConfigError, RunError
+from pipeline.errors import RunError
 from pipeline.extras import require_for_lora
 from pipeline.files import Folder
 from pipeline.finished_rows import look
-from pipeline.guide_config import SHAPING, TrainGuideConfig, Validation, Workers
+from pipeline.guide_config import SHAPING, TrainGuideConfig, Validation
 from pipeline.guide_folder import CARD, HISTORY, MODEL
 from pipeline.lease import held
 from pipeline.measurements import Tell, followed
@@ -84,7 +83,9 @@ def _fit(folder: Folder, config: TrainGuideConfig, tell: Tell) -> Any:
     )
     with connected(place):
         if not place.joined:
-            _need_room(workers)
+            count = workers.count
+            told = f"workers.count={count}"
+            need_room(told, count * workers.cpus, count * float(workers.gpu))
         trainer = TorchTrainer(
             _work,
             train_loop_config={"config": config},
@@ -95,7 +96,8 @@ def _fit(folder: Folder, config: TrainGuideConfig, tell: Tell) -> Any:
             ),
             run_config=RunConfig(
                 name="train",
-                storage_path=folder.root if folder.local else config.run_dir,
+                storage_path=folder.root,
+                storage_filesystem=None if folder.local else folder.fs,
                 worker_runtime_env={"env_vars": crash.carried()},
                 failure_config=FailureConfig(
                     max_failures=workers.max_failures,
@@ -124,24 +126,15 @@ def _fit(folder: Folder, config: TrainGuideConfig, tell: Tell) -> Any:
     return result
 
 
-def _need_room(workers: Workers) -> None:
-    """Raises ConfigError where this machine has no room for the workers: no other will join."""
-    there = ray.cluster_resources()
-    for kind, needed in (("CPU", workers.cpus), ("GPU", float(workers.gpu))):
-        if workers.count * needed > there.get(kind, 0.0):
-            raise ConfigError(
-                f"workers.count={workers.count} needs {workers.count * needed:g} {kind}, and "
-                f"Ray has {there.get(kind, 0.0):g} here; workers.address joins a cluster"
-            )
-
-
 def _deliver(folder: Folder, config: TrainGuideConfig, result: Any) -> dict[str, Any]:
     """The best checkpoint's model becomes the guide; its card is written last."""
     history = json.loads(folder.read(HISTORY))
     best, metrics = max(result.best_checkpoints, key=lambda pair: pair[1]["chosen_by"])
     with best.as_directory() as path:
-        for file in sorted(Path(path, MODEL).iterdir()):
-            folder.write(f"guide/{file.name}", file.read_bytes())
+        model = Path(path, MODEL)
+        # A tokenizer may have a folder of chat templates.
+        for file in sorted(found for found in model.rglob("*") if found.is_file()):
+            folder.write(f"guide/{file.relative_to(model).as_posix()}", file.read_bytes())
     card = {
         "kind": config.kind,
         "started_as": config.start.path,

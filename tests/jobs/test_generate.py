@@ -238,3 +238,43 @@ def test_bad_input_is_exit_code_2(job, tmp_path, capsys):
     path.write_text('{"prompt": "a"}\n{"prompt"\n')
     assert job(path) == 2
     assert f"{path}:2: malformed JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("column", ["response", "revisions", "prompt_id"])
+def test_a_bit_that_flips_in_a_final_file_is_noticed_and_its_rows_are_made_again(
+    job, prompts, tmp_path, capsys, column
+):
+    path, run = prompts("one", "two", "three"), tmp_path / "run"
+    assert job(path, "store.rows_per_file=2") == 0
+    made = content(run)
+    first = run / "data" / "train-00000-of-00002.parquet"
+    group = pq.read_metadata(first).row_group(0)
+    chunks = [group.column(n) for n in range(group.num_columns)]
+    chunk = next(c for c in chunks if c.path_in_schema.startswith(column))
+    data = bytearray(first.read_bytes())
+    data[chunk.data_page_offset + chunk.total_compressed_size - 1] ^= 1
+    first.write_bytes(data)
+    capsys.readouterr()
+    assert job(path, "store.rows_per_file=2") == 0
+    assert "was already done" not in capsys.readouterr().out
+    assert content(run) == made
+    (reason,) = (run / "set_aside").glob("*.txt")
+    assert "its checksum is not the one in manifest.json" in reason.read_text()
+    assert job(path, "store.rows_per_file=2") == 0
+    assert "was already done" in capsys.readouterr().out
+
+
+def test_a_finished_folder_without_its_manifest_gets_it_anew(job, prompts, tmp_path):
+    path, run = prompts("one", "two"), tmp_path / "run"
+    assert job(path) == 0
+    made, manifest = rows(run), json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text("{")
+    assert job(path) == 0
+    assert rows(run) == made
+    assert json.loads((run / "manifest.json").read_text()) == manifest
+
+
+def test_an_actor_for_which_there_is_no_room_is_refused(job, prompts, capsys):
+    """Ray would wait for another machine to join, without end."""
+    assert job(prompts("one"), "cluster.gpus_per_actor=1") == 2
+    assert "an actor (cluster) needs 1 GPU, and Ray has 0 here" in capsys.readouterr().err

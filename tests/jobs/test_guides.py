@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,9 +128,16 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     alone = course(plain, explored)
     lost = [advance(alone) for _ in range(6)]
     run, token = tmp_path / "guide run", tmp_path / "token"
+    start = shutil.copytree(plain.guide, tmp_path / "start")
+    (start / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    more = Path("additional_chat_templates", "rag.jinja")
+    (start / more).parent.mkdir()
+    (start / more).write_text("{{ messages }}")
     token.touch()
     monkeypatch.setenv("NABLA_CRASH_AT", f"guide step 2.|{token}")
-    asked = settings(plain, explored, run, "workers.count=2", "optimise.micro_batch=2")
+    asked = settings(
+        plain, explored, run, f"start.path={start}", "workers.count=2", "optimise.micro_batch=2"
+    )
     assert train_guide.main(asked) == 0
     assert not token.exists()
     *lines, last = capsys.readouterr().out.splitlines()
@@ -163,6 +171,7 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     assert card["metrics"]["chosen_by"] == best
 
     # The folder is a guide for any job, and the same command has nothing left to do.
+    assert (run / "guide" / more).read_text() == "{{ messages }}"
     weights = load_file(run / "guide" / "model.safetensors")
     assert weights["lm_head.weight"].any()
     assert train_guide.main(asked) == 0
