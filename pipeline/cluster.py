@@ -128,5 +128,7 @@ def _signals_kept() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit as ended:  # a SIGTERM that came while it was Ray's
+        raise KeyboardInterrupt from ended
     finally:
         signal.signal(signal.SIGTERM, before)

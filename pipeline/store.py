@@ -2,7 +2,7 @@
 
     config.yaml     the resolved config      data/         finished rows, in input order
     input.json      how many rows there will be
-    manifest.json   versions, counts, cost   dead_letter/  rows that could not be made
+    manifest.json   counts, checksums        dead_letter/  rows that could not be made
     parts/          rows as they finish      set_aside/    damaged or foreign files
     lease/          who drives               superseded/   rows of edited or removed prompts
     _SUCCESS        the final files are whole

@@ -1,0 +1,28 @@
+"""Joining a Ray, and being interrupted meanwhile."""
+
+import signal
+import sys
+
+import pytest
+
+from pipeline.cluster import Cluster, _signals_kept, connected
+from pipeline.errors import RunError
+
+
+def test_a_ray_that_cannot_be_joined_ends_the_run_by_name(monkeypatch):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    told = "cannot join the Ray cluster at nonsense"
+    with pytest.raises(RunError, match=told), connected(Cluster(address="nonsense")):
+        pass
+
+
+def test_a_sigterm_that_ray_takes_for_itself_is_an_interrupt():
+    def ray_starts() -> None:
+        with _signals_kept():
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        ray_starts()
+    assert signal.getsignal(signal.SIGTERM) is before
