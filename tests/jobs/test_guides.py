@@ -125,14 +125,15 @@ def course(plain, explored: Path, *more: str):
 def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     plain, explored, tmp_path, cluster, capsys, monkeypatch
 ):
-    alone = course(plain, explored)
-    lost = [advance(alone) for _ in range(6)]
     run, token = tmp_path / "guide run", tmp_path / "token"
     start = shutil.copytree(plain.guide, tmp_path / "start")
-    (start / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    told = "{% for turn in messages %}{{ turn.content }}{% endfor %}"
+    (start / "chat_template.jinja").write_text(told)
     more = Path("additional_chat_templates", "rag.jinja")
     (start / more).parent.mkdir()
     (start / more).write_text("{{ messages }}")
+    alone = course(plain, explored, f"start.path={start}")
+    lost = [advance(alone) for _ in range(6)]
     token.touch()
     monkeypatch.setenv("NABLA_CRASH_AT", f"guide step 2.|{token}")
     asked = settings(
