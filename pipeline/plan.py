@@ -73,7 +73,7 @@ def planned(
 
 
 def open_store(plan: Plan) -> RunStore:
-    """The run folder of a plan that was carried out, for reading."""
+    """The rows of a plan's run folder. Raises StoreError."""
     return RunStore(plan.run_dir, with_config(plan.recipe.schema, plan.config_hash), plan.store)
 
 

@@ -8,12 +8,11 @@ from itertools import islice
 from nabla_core.types import Prompt
 from pipeline.config import GenerateConfig
 from pipeline.generate import plan
-from pipeline.parts import with_config
+from pipeline.plan import open_store
 from pipeline.prompts import index, read
 from pipeline.recipe import render
 from pipeline.run_folder import at_work
 from pipeline.slots import DEAD, FINISHED
-from pipeline.store import RunStore
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,8 @@ def preview(config: GenerateConfig) -> Preview:
     planned = plan(config)
     inputs = index(planned.read(), planned.source)
     (first,) = islice(read(config.prompts), 1)
-    schema = with_config(planned.recipe.schema, planned.config_hash)
     with at_work(config.run_dir):
-        store = RunStore(config.run_dir, schema, config.store)
-        slots = store.look(inputs, config.samples_per_prompt)
+        slots = open_store(planned).look(inputs, config.samples_per_prompt)
     return Preview(
         len(inputs),
         len(slots),

@@ -19,8 +19,8 @@ from pipeline.cluster import connected, need_room
 from pipeline.errors import LeaseError, LoadError, RunError
 from pipeline.lease import Lease
 from pipeline.ledger import Key
-from pipeline.parts import DamagedError, with_config
-from pipeline.plan import Outcome, Plan, Watcher
+from pipeline.parts import DamagedError
+from pipeline.plan import Outcome, Plan, Watcher, open_store
 from pipeline.prompts import Item, index
 from pipeline.run_folder import at_work
 from pipeline.slots import DEAD, FINISHED, MISSING, Slots
@@ -196,9 +196,8 @@ class Run:
 
 def execute(plan: Plan, watcher: Watcher) -> Outcome:
     """Run a plan; see `Run.execute`."""
-    schema = with_config(plan.recipe.schema, plan.config_hash)
     with at_work(plan.run_dir):
-        return Run(plan, watcher, RunStore(plan.run_dir, schema, plan.store)).execute()
+        return Run(plan, watcher, open_store(plan)).execute()
 
 
 def _counts(slots: Slots) -> dict[str, int]:

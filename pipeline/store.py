@@ -94,9 +94,7 @@ class RunStore:
         folder the parts count; a final file that knows rows no part does becomes one.
         """
         slots = Slots(inputs, samples)
-        if self.done():
-            self._verify()
-        if self.done():
+        if self.done() and self._verified():
             self._add(slots, (DATA, DEAD_LETTER, PARTS))
             return slots
         self._add(slots, (PARTS,))
@@ -203,20 +201,21 @@ class RunStore:
                 except DamagedError as error:
                     raise DamagedError(f"{found.name}: {error}") from error
 
-    def _verify(self) -> None:
+    def _verified(self) -> bool:
         """Set aside final files that are not as they were written. Where no manifest says how
-        that was, the folder is reopened: files and manifest are written anew."""
+        that was (False), the folder is reopened: files and manifest are written anew."""
         try:
             sums: dict[str, str] = json.loads(self.folder.read(MANIFEST))["checksums"]
         except (FileNotFoundError, ValueError, KeyError):
             self.reopen()
-            return
+            return False
         there = [f.name for sub in (DATA, DEAD_LETTER) for f in self.folder.files(sub)]
         known = [name for name in there if name in sums]
         with ThreadPoolExecutor(self.settings.threads) as pool:
             for name, found in zip(known, pool.map(self.folder.checksum, known), strict=True):
                 if found != sums[name]:
                     self._set_aside(name, f"its checksum is not the one in {MANIFEST}")
+        return True
 
     def _add(self, slots: Slots, folders: Sequence[str], but: frozenset[str] = frozenset()) -> None:
         for name, keys in self._whole(folders, but):
