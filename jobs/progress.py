@@ -58,6 +58,9 @@ class Progress:
         self._phase = text
         self._show()
 
+    def note(self, text: str) -> None:
+        self._console.print(text)
+
     def heard(self, status: Status) -> None:
         self._first = self._first or time.monotonic()
         self._states[status.state] += 1

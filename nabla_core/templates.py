@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nabla_core.errors import ModelError
 from nabla_core.types import Message, Prompt
 
 # Stands in for the response while a template is rendered, then is cut out again.
@@ -34,7 +35,7 @@ def render_for_lm(prompt: Prompt, tokenizer: Any) -> tuple[str, list[int]]:
 
 
 def render_for_reward(prompt: Prompt, tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Ids before and after the response.
+    """Ids before and after the response. Raises ModelError where a template leaves it out.
 
     With a template the response's own stop token is left out by the caller: the ids after
     it close the turn. Without one, nothing follows and the stop token stays.
@@ -46,7 +47,8 @@ def render_for_reward(prompt: Prompt, tokenizer: Any) -> tuple[list[int], list[i
     text = tokenizer.apply_chat_template(answered, tokenize=False)
     before, found, after = text.rpartition(_HERE)
     if not found:
-        raise ValueError("the reward model's chat template drops the assistant's turn")
+        path = tokenizer.name_or_path
+        raise ModelError(f"{path}: the reward model's chat template drops the assistant's turn")
     encode = tokenizer.encode
     return encode(before, add_special_tokens=False), encode(after, add_special_tokens=False)
 

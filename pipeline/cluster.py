@@ -112,6 +112,17 @@ def need_room(what: str, cpus: float, gpus: float) -> None:
             )
 
 
+def has_room(cpus: float, gpus: float) -> bool:
+    """Whether any node of the cluster has so much, free or not."""
+    import ray  # noqa: PLC0415 - as above
+
+    needed = (("CPU", cpus), ("GPU", gpus))
+    return any(
+        node["Alive"] and all(node["Resources"].get(kind, 0.0) >= least for kind, least in needed)
+        for node in ray.nodes()
+    )
+
+
 def node_alive(node: str) -> bool:
     """Whether a node of the cluster lives, as far as its head knows."""
     import ray  # noqa: PLC0415 - as above

@@ -89,6 +89,9 @@ class Watcher(Protocol):
     def phase(self, text: str) -> None:
         """What is going on now."""
 
+    def note(self, text: str) -> None:
+        """Something that a person should know."""
+
 
 @dataclass
 class Outcome:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline import config_check, manifest, pool
-from pipeline.cluster import connected, need_room
+from pipeline.cluster import connected, has_room, need_room
 from pipeline.errors import LeaseError, LoadError, RunError
 from pipeline.lease import Lease
 from pipeline.ledger import Key
@@ -74,9 +74,7 @@ class Run:
         store.announce(len(slots))
         self.watcher.started(len(slots), slots.count(FINISHED), slots.count(DEAD))
         with connected(plan.cluster):
-            if not plan.cluster.joined:
-                place = plan.cluster
-                need_room("an actor (cluster)", place.cpus_per_actor, place.gpus_per_actor)
+            self._look_for_room()
             while True:
                 if not self._work(slots):
                     return self._outcome(slots, hopeless=True)
@@ -87,6 +85,17 @@ class Run:
                     slots = store.scan(inputs, plan.samples)
                 else:
                     return self._outcome(slots)
+
+    def _look_for_room(self) -> None:
+        place = self.plan.cluster
+        cpus, gpus = place.cpus_per_actor, place.gpus_per_actor
+        if not place.joined:
+            need_room("an actor (cluster)", cpus, gpus)
+        elif not has_room(cpus, gpus):
+            self.watcher.note(
+                f"an actor needs {cpus:g} CPU and {gpus:g} GPU (cluster), which no node of the "
+                "cluster has: waiting for one that joins"
+            )
 
     def _work(self, slots: Slots) -> bool:
         """Rounds until no slot is missing; False where the run is hopeless."""

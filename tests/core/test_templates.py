@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from nabla_core.engines.base import Engines
+from nabla_core.errors import ModelError
 from nabla_core.requests import Context, Decode, Render
 from nabla_core.templates import render_for_lm, render_for_reward
 from nabla_core.types import Message, Prompt
@@ -61,7 +62,7 @@ def test_a_prompt_that_holds_the_place_marker_is_framed_all_the_same():
 
 def test_a_template_that_drops_the_answer_is_refused():
     tokenizer = characters("a", template="{{ messages[0]['content'] }}")
-    with pytest.raises(ValueError, match="drops the assistant's turn"):
+    with pytest.raises(ModelError, match="drops the assistant's turn"):
         render_for_reward(Prompt.of("a", id="p"), tokenizer)
 
 

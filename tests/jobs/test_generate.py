@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import status
+from jobs.progress import Progress
 from tests.pipeline.rows import keys
 
 ROOT = Path(__file__).parents[2]
@@ -278,3 +279,17 @@ def test_an_actor_for_which_there_is_no_room_is_refused(job, prompts, capsys):
     """Ray would wait for another machine to join, without end."""
     assert job(prompts("one"), "cluster.gpus_per_actor=1") == 2
     assert "an actor (cluster) needs 1 GPU, and Ray has 0 here" in capsys.readouterr().err
+
+
+def test_waiting_for_a_node_of_a_joined_cluster_is_told(job, prompts, cluster, capsys, monkeypatch):
+    """An autoscaler may bring one, so it is no error; the wait is cut short here."""
+    note = Progress.note
+
+    def told(progress: Progress, text: str) -> None:
+        note(progress, text)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "note", told)
+    assert job(prompts("one"), f"cluster.address={cluster}", "cluster.cpus_per_actor=3") == 130
+    told_of = capsys.readouterr().err
+    assert "an actor needs 3 CPU and 0 GPU (cluster), which no node of the cluster has" in told_of
