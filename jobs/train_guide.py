@@ -45,6 +45,8 @@ def _train(config: TrainGuideConfig) -> int:
     card = trained.card
     console.say(f"{config.run_dir}/guide: {'was already there' if trained.already else 'done'}")
     console.show(guide_figures.table(card))
+    if met := card["data"].get("validation_prompts_trained_on"):
+        console.say(f"{met} of the validation prompts, which chose the checkpoint, were trained on")
     console.say(json.dumps({"guide": f"{config.run_dir}/guide", **_line(card)}))
     return 0
 

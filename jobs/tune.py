@@ -1,4 +1,5 @@
-"""Choose eta, stop and trust (ranked) or the learning rate (left to right) on validation prompts.
+"""Choose eta, stop and trust (ranked), or the learning rate or eta (left to right, Adam or the
+mirror step) on validation prompts.
 
     python -m jobs.tune --config configs/tune_embedded.yaml [key=value ...]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def keep(course: Course, lost: float, path: Path, before: dict[str, Any]) -> dic
     course.history.append(metrics)
     state = {
         "step": course.step,
-        "started_as": _start(course),
+        "made_of": _made_of(course),
         "learned": {name: p.detach() for name, p in _learned(course)},
         "optimizer": course.optimizer.state_dict(),
         "history": course.history,
@@ -51,12 +52,13 @@ def keep(course: Course, lost: float, path: Path, before: dict[str, Any]) -> dic
 
 def restore(course: Course, path: Path) -> dict[str, Any]:
     """Set a fresh course to where a checkpoint left off; returns its `before`. Raises RunError
-    where the model that training starts from has changed since."""
+    where a model or the data that it was trained with have changed since."""
     state = torch.load(path / STATE, map_location=course.trainee.model.device, weights_only=True)
-    if state["started_as"] != _start(course):
+    now = _made_of(course)
+    if changed := [what for what, one in state["made_of"].items() if one != now.get(what)]:
         raise RunError(
-            f"start.path {state['started_as']['name']} is another model now than at step "
-            f"{state['step']}, from which training would go on"
+            f"{' and '.join(changed)}: not what it was at step {state['step']}, from which "
+            "training would go on; another run_dir starts from the beginning"
         )
     with torch.no_grad():
         for name, parameter in _learned(course):
@@ -74,10 +76,20 @@ def _learned(course: Course) -> list[tuple[str, Any]]:
     return [(name, parameter) for name, parameter in named if parameter.requires_grad]
 
 
-def _start(course: Course) -> dict[str, str]:
-    """Which model training started from."""
-    config = course.trainee.model.config
-    return asdict(identify(config.name_or_path, getattr(config, "_commit_hash", None)))
+def _made_of(course: Course) -> dict[str, str]:
+    """Digests of the models and the data that make a guide what it is."""
+    model, config = course.trainee.model.config, course.config
+    start = identify(model.name_or_path, getattr(model, "_commit_hash", None))
+    read = blake2b(digest_size=8)
+    for record in course.mixture.records:
+        read.update(repr((record.name, record.tokens, record.score, record.places)).encode())
+    return {
+        f"start.path {start.name}": start.revision,
+        f"lm.path {config.lm.path}": course.lm.identity.revision,
+        f"reward.judge {config.reward.judge}": course.judge.rm.identity.revision,
+        f"teacher.path {config.teacher.path}": course.teacher.revision if course.teacher else "",
+        "data": read.hexdigest(),
+    }
 
 
 def _about(course: Course) -> dict[str, Any]:
@@ -92,12 +104,13 @@ def _about(course: Course) -> dict[str, Any]:
         # Embedded models are named so, not by where they lie on this machine.
         "lm": {**asdict(course.lm.identity), "name": course.config.lm.path},
         "judge": {**asdict(course.judge.rm.identity), "name": course.config.reward.judge},
-        "teacher": course.config.teacher.path,
+        "teacher": asdict(course.teacher) if course.teacher else None,
         "data": {
             "sources": course.mixture.sources,
             "left_out": dict(course.mixture.left_out),
             "responses": len(course.train),
             "held_out": len(course.held_out),
             "counterfactuals": course.explored,
+            "validation_prompts_trained_on": course.met,
         },
     }

@@ -118,6 +118,11 @@ class TrainGuideConfig:
                 "target.mirror needs the LM's probabilities, which traces do not hold: leave "
                 "data.traces out or name a teacher.path"
             )
+        target = self.target
+        if self.kind == "head" and not any(
+            (target.within, target.across, target.scale, target.mirror)
+        ):
+            raise ValueError("target.score is of a guide's own reward, and a head has none")
         searchable(self.kind, self.validation.nabla, "validation.nabla")
 
 

@@ -5,6 +5,7 @@ the judge's own gradient beside it. Knows nothing of Ray.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 from transformers import AutoTokenizer
@@ -27,7 +28,9 @@ def calibration(course: Course) -> float:
         return 1.0
     learned = some(course.train, course.config.validation.held_out, course.config.seed)
     with at_rest(course.trainee.model):
-        slope = agreement(course.trainee, learned, margin=0.0).slope
+        slope = agreement(
+            course.trainee, learned, margin=0.0, size=course.config.optimise.micro_batch
+        ).slope
     return slope if slope > 0 else 1.0
 
 
@@ -38,7 +41,8 @@ def measure(course: Course) -> dict[str, Any]:
     margin = course.config.target.temperature
     found: dict[str, Any] = {"step": course.step}
     with at_rest(course.trainee.model):
-        found |= agreement(course.trainee, course.held_out, margin=margin).as_dict()
+        size = course.config.optimise.micro_batch
+        found |= agreement(course.trainee, course.held_out, margin=margin, size=size).as_dict()
         engine = Engine(max_batch=config.max_batch)
         guide = course.trainee.guide(course.lm, course.config.reward.min_coverage, engine)
         engines = build_engines(course.lm, course.judge, guide, engine)
@@ -51,7 +55,7 @@ def measure(course: Course) -> dict[str, Any]:
             max_tokens=config.max_tokens,
             in_flight=3 * config.max_batch,
         )
-    found |= {"reward": searched.reward, "accuracy": searched.accuracy, "calls": searched.calls}
+    found |= asdict(searched)
     chosen = found[config.measure]
     if chosen is None:
         raise RunError("validation.measure=accuracy: no validation prompt has an answer")
@@ -74,4 +78,7 @@ def reference(course: Course) -> Agreement | None:
     eye = lens("gradient", plain, tokenizer, course.lm, course.config.reward.min_coverage)
     read = list(examples(eye, course.apart, course.config.data.least, Counter()))
     with at_rest(plain.model):
-        return agreement(plain, read, margin=course.config.target.temperature) if read else None
+        if not read:
+            return None
+        margin, size = course.config.target.temperature, course.config.optimise.micro_batch
+        return agreement(plain, read, margin=margin, size=size)

@@ -37,6 +37,8 @@ from pipeline import adapters
 from pipeline.counterfactual_reader import Mixture, mix
 from pipeline.errors import InputError, RunError
 from pipeline.guide_config import TrainGuideConfig
+from pipeline.prompts import read as read_prompts
+from pipeline.prompts import saying
 
 T = TypeVar("T")
 
@@ -44,7 +46,8 @@ T = TypeVar("T")
 @dataclass
 class Course:
     """Everything a worker trains with. `apart` are the records held out, `explored` counts the
-    counterfactuals trained on (without a teacher's), `history` holds one dict a measurement."""
+    counterfactuals trained on (of a teacher those behind what it says), `met` the validation
+    prompts that are among those trained on, `history` holds one dict a measurement."""
 
     config: TrainGuideConfig
     lm: LanguageModel
@@ -56,7 +59,9 @@ class Course:
     held_out: list[Example]
     apart: list[Record]
     mixture: Mixture
+    teacher: Identity | None
     explored: int
+    met: int
     step: int = 0
     skipped: list[str] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -95,15 +100,16 @@ def begin(config: TrainGuideConfig, device: str = "auto") -> Course:
     learned = [r for r in mixture.records if not _held_out(r, config.data.held_out)]
     kept_apart = [r for r in mixture.records if _held_out(r, config.data.held_out)]
     kept_apart = some(kept_apart, config.validation.held_out, config.seed)
-    explored = sum(len(place.tokens) - 1 for r in learned for place in r.places)
-    if config.teacher.path is not None:
-        before, learned = len(learned), _taught(config, learned, lm, judge)
-        if len(learned) < before:
-            mixture.left_out["responses of which the teacher says nothing"] += before - len(learned)
+    taught, teacher = _taught(config, learned, lm, judge)
+    if len(taught) < len(learned):
+        silent = "responses of which the teacher says nothing"
+        mixture.left_out[silent] += len(learned) - len(taught)
     train, held_out = (
         list(examples(eye, part, config.data.least, mixture.left_out))
-        for part in (learned, kept_apart)
+        for part in (taught, kept_apart)
     )
+    behind: Sequence[Record | Example] = learned if teacher else train
+    explored = sum(len(place.tokens) - 1 for one in behind for place in one.places)
     if not train or not held_out:
         raise InputError(
             f"{len(train) + len(held_out)} responses with counterfactuals are too few: "
@@ -116,7 +122,7 @@ def begin(config: TrainGuideConfig, device: str = "auto") -> Course:
     )
     return Course(
         config, lm, judge, trainee, tokenizer, optimizer, train, held_out, kept_apart, mixture,
-        explored,
+        teacher, explored, _met(config, learned),
     )  # fmt: skip
 
 
@@ -187,13 +193,22 @@ def _not_finite(course: Course, batch: list[Example]) -> None:
 
 def _taught(
     config: TrainGuideConfig, records: list[Record], lm: LanguageModel, judge: Reader
-) -> list[Record]:
-    """The records with the teacher's predictions at all positions."""
+) -> tuple[list[Record], Identity | None]:
+    """The records with the teacher's predictions at all positions, and which teacher that is;
+    without one they are as they were."""
     asked, coverage = config.teacher, config.reward.min_coverage
-    assert asked.path is not None
+    if asked.path is None:
+        return records, None
     teacher = Teacher.load(asked.path, lm, coverage, revision=asked.revision)
     engines = build_engines(lm, judge, judge, Engine(max_batch=config.validation.max_batch))
-    return list(teacher.predicted(records, engines, asked.alternatives))
+    size = config.optimise.micro_batch
+    predicted = teacher.predicted(records, engines, asked.alternatives, size=size)
+    return list(predicted), teacher.identity
+
+
+def _met(config: TrainGuideConfig, learned: Iterable[Record]) -> int:
+    taught = {saying(record.prompt) for record in learned}
+    return sum(saying(item.prompt) in taught for item in read_prompts(config.validation.prompts))
 
 
 def _start(config: TrainGuideConfig, lm: str, judge: str) -> tuple[str, str | None, Any]:

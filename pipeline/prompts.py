@@ -118,6 +118,11 @@ def index(items: Iterable[Item], path: str) -> dict[str, str]:
     return found
 
 
+def saying(prompt: Prompt) -> str:
+    """16 hex digits of what the LM is asked: whatever its id, and whether an answer is known."""
+    return _digest(prompt.messages, prompt.system)
+
+
 def fingerprint(prompt: Prompt) -> str:
     """16 hex digits of everything a row says, its id aside."""
     return _digest(prompt.messages, prompt.system, prompt.answer)

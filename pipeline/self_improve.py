@@ -24,6 +24,8 @@ from pipeline.generate import generate
 from pipeline.generate import plan as generate_plan
 from pipeline.measurements import Tell
 from pipeline.plan import Outcome, Watcher, open_store
+from pipeline.prompts import read as read_prompts
+from pipeline.prompts import saying
 from pipeline.rounds import Measured, Round, choose, parted
 from pipeline.run_folder import at_work, open_folder
 from pipeline.self_improve_config import SelfImproveConfig
@@ -79,6 +81,31 @@ def _check(config: SelfImproveConfig) -> None:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     ready(config.training.optimise, config.training.validation)
+    _check_prompts(config)
+
+
+def _check_prompts(config: SelfImproveConfig) -> None:
+    """There are enough for all rounds, and none of them has more than one use."""
+    wanted = config.rounds * (config.prompts.limit or 0)
+    taken = list(read_prompts(replace(config.prompts, limit=wanted)))
+    if len(taken) < wanted:
+        raise ConfigError(
+            f"prompts: {config.rounds} rounds of {config.prompts.limit} need {wanted}, and "
+            f"{config.prompts.path} has {len(taken)} after the first {config.prompts.skip}"
+        )
+    used = {saying(item.prompt): f"prompts ({item.prompt.id})" for item in taken}
+    for name, asked in (
+        ("measured", config.measured),
+        ("training.validation.prompts", config.training.validation.prompts),
+    ):
+        there = {saying(item.prompt): f"{name} ({item.prompt.id})" for item in read_prompts(asked)}
+        if shared := used.keys() & there.keys():
+            one = min(shared)
+            raise ConfigError(
+                f"{name}: {len(shared)} of its prompts are used elsewhere too, {there[one]} as "
+                f"{used[one]}: what rounds learn from, are chosen by and measured on must differ"
+            )
+        used |= there
 
 
 class _Loop:

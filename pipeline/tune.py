@@ -51,10 +51,14 @@ def candidates(decoding: Decoding, grid: Grid) -> list[Candidate]:
                 Candidate(keys, replace(decoding, nabla=replace(nabla, ranked=ranked)), eta != 0)
             )
         return found
-    for rate in sorted({0.0, *grid.learning_rate}):
-        changed = replace(nabla, dto=replace(nabla.dto, learning_rate=rate))
-        key = ("decoding.nabla.dto.learning_rate", rate)
-        found.append(Candidate((key,), replace(decoding, nabla=changed), rate != 0))
+    if nabla.dto.optimizer == "mirror":  # has no rate
+        steps = [("eta", eta, replace(nabla.dto, eta=eta)) for eta in sorted({0.0, *grid.eta})]
+    else:
+        rates = sorted({0.0, *grid.learning_rate})
+        steps = [("learning_rate", r, replace(nabla.dto, learning_rate=r)) for r in rates]
+    for name, value, dto in steps:
+        changed = replace(decoding, nabla=replace(nabla, dto=dto))
+        found.append(Candidate(((f"decoding.nabla.dto.{name}", value),), changed, value != 0))
     return found
 
 

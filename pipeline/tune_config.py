@@ -10,8 +10,8 @@ from pipeline.config import RowsConfig
 
 @dataclass(frozen=True)
 class Grid:
-    """The values to try: `eta`, `stop` and `trust` of ranked proposals, `learning_rate` of left
-    to right.
+    """The values to try: `eta`, `stop` and `trust` of ranked proposals; left to right
+    `learning_rate` of Adam, `eta` of the mirror step.
 
     No gradient at all (`eta` 0, `learning_rate` 0) is always among them, so that a guide that
     does not pay is found out.

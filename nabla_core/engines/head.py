@@ -32,10 +32,12 @@ KIND_KEY = "nabla_guide"
 @dataclass(eq=False)
 class Advantages:
     """`hidden` `[T-start, D]` of the head's backbone, from which the rows `W h` at positions
-    from `start` on are formed when somebody asks."""
+    from `start` on are formed when somebody asks. Where the token taken is not
+    `known` to the head (a stop token, behind a chat template), nothing is worth more than it."""
 
     start: int
     hidden: Tensor
+    known: Sequence[bool]
 
 
 class HeadGuide:
@@ -88,6 +90,8 @@ class HeadGuide:
         hidden = torch.stack([a.hidden[i - a.start] for a, i in chosen])
         rows = self.head.head(hidden).float()[:, self._ids]
         check_finite("predicted advantage", [rows])
+        known = torch.tensor([a.known[i - a.start] for a, i in chosen], device=rows.device)
+        rows = rows.where(known[:, None], 0.0)
         return -objective.reward_coeff * rows
 
     def row_flops(self, objective: Objective) -> float:
@@ -115,7 +119,8 @@ class HeadGuide:
             first = len(task.context.guide[0]) - 1 + task.start - reading.held
             hidden = done.hidden[row, first : first + len(task.tokens) - task.start]
             memory = done.memory(row, len(reading.tokens)) if self._keep else None
-            found.append((Advantages(task.start, hidden), memory))
+            known = self.vocabulary.ids[list(task.tokens[task.start :])].ge(0).tolist()
+            found.append((Advantages(task.start, hidden, known), memory))
             task.book(
                 rm_forward=1,
                 token_passes=reading.fed,

@@ -64,7 +64,8 @@ class Lens:
 
     def example(self, record: Record, *, least: float = float("-inf")) -> Example:
         """Tokens that the LM held for less likely than `least` (log-probability) or that the
-        guide does not know are left out, and positions where only the one taken remains.
+        guide does not know are left out, and positions where only the one taken remains or
+        where that is the one it does not know (a stop token, behind a chat template).
 
         Raises PromptError (ContextError) naming the record where fewer than two tokens were
         tried at a position, a number is not finite, or the response does not fit.
@@ -97,6 +98,8 @@ class Lens:
         ids: list[int] = self.vocabulary.ids[list(place.tokens)].tolist()
         tried = zip(ids, place.scores, place.log_probabilities, strict=True)
         kept = [one for n, one in enumerate(tried) if one[0] >= 0 and (n == 0 or one[2] >= least)]
+        if ids[0] < 0:
+            kept = []
         tokens, scores, log_probabilities = zip(*kept, strict=True) if kept else ((), (), ())
         return Tried(before + place.position, tokens, scores, log_probabilities)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nabla_core.config import NablaConfig
 from nabla_core.engines.base import Engines
+from nabla_core.errors import PromptError
 from nabla_core.guides.examples import Batch, Example
 from nabla_core.guides.trainees import Trainee
 from nabla_core.reasoner import nabla
@@ -25,10 +26,10 @@ class Agreement:
 
     `top1`: share of positions where the token it ranks first, of those not taken, has the best
     score, over the `positions` where some token beats the one taken by more than a margin;
-    `chance` is what guessing gives there. `within`, `across`: mean rank correlation
-    (Spearman) of its gains with the true ones over the tokens of a position, and over all
-    pairs of a response. `slope` of the true gains on its own, through 0: the eta that its
-    scale asks for.
+    `chance` is what guessing gives there (several may share the best score). `within`,
+    `across`: mean rank correlation (Spearman) of its gains with the true ones over the tokens
+    of a position, and over all pairs of a response. `slope` of the true gains on its own,
+    through 0: the eta that its scale asks for.
     """
 
     top1: float
@@ -44,9 +45,9 @@ class Agreement:
 
 
 def agreement(
-    trainee: Trainee, examples: Sequence[Example], *, margin: float, size: int = 64
+    trainee: Trainee, examples: Sequence[Example], *, margin: float, size: int
 ) -> Agreement:
-    """Measure a guide on examples that each have a position."""
+    """Measure a guide on examples that each have a position, `size` of them at a time."""
     top1: list[float] = []
     chance: list[float] = []
     within: list[float] = []
@@ -65,7 +66,7 @@ def agreement(
             s, t = s[mask], t[mask]  # noqa: PLW2901
             if float(t.max()) > margin:
                 top1.append(float(t[s.argmax()] == t.max()))
-                chance.append(1 / len(t))
+                chance.append(float((t == t.max()).double().mean()))
             if len(t) > 1:
                 within.append(spearman(s, t))
             pairs.setdefault(row, []).append(torch.stack([s, t]))
@@ -91,11 +92,12 @@ def _ranks(values: Tensor) -> Tensor:
 @dataclass(frozen=True, slots=True)
 class Searched:
     """Means over prompts: the judge's reward, the share of right answers (None where there are
-    no answers to compare with), the paper's calls."""
+    no answers to compare with), the paper's calls. `failed` prompts could not be searched."""
 
     reward: float
     accuracy: float | None
     calls: float
+    failed: int
 
 
 def search(
@@ -107,16 +109,27 @@ def search(
     max_tokens: int,
     in_flight: int,
 ) -> Searched:
-    """Run the loop on prompts, as it will be run with the guide."""
+    """Run the loop on prompts, as it will be run with the guide. Raises PromptError naming one
+    where none of them can be searched."""
     by_id = {(p.id, p.sample): p for p in prompts}
     flows = (nabla(p, config, max_tokens=max_tokens) for p in prompts)
-    traces: list[Trace] = list(drive(flows, engines, in_flight=in_flight))
+    failures: list[str] = []
+
+    def failed(number: int, error: Exception) -> None:
+        if not isinstance(error, PromptError):
+            raise error
+        failures.append(f"prompt {prompts[number].id}: {error}")
+
+    traces: list[Trace] = list(drive(flows, engines, in_flight=in_flight, failed=failed))
+    if not traces:
+        raise PromptError(f"none of {len(prompts)} prompts can be searched; {failures[0]}")
     verdicts = [grade(by_id[t.prompt_id, t.sample], t.text) for t in traces]
     right = [float(v) for v in verdicts if v is not None]
     return Searched(
         _mean([t.reward or 0.0 for t in traces]),
         _mean(right) if right else None,
         _mean([float(t.cost.paper_calls) for t in traces]),
+        len(failures),
     )
 
 

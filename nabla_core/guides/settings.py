@@ -83,7 +83,8 @@ class Lora:
 @dataclass(frozen=True)
 class Optimise:
     """AdamW: `batch` responses a step, `micro_batch` of them at a time and worker; the learning
-    rate rises over `warmup` steps and falls to a tenth of itself at the last.
+    rate rises over `warmup` steps and falls to a tenth of itself at the last. The norm of a step's
+    gradient is held to `clip`.
 
     `frozen_layers` first layers and (`freeze_embeddings`) the embeddings stay as they are; of
     the rest `lora` learns adapters alone, where its rank is above 0.
@@ -110,7 +111,10 @@ class Optimise:
         for name in ("steps", "batch", "micro_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"optimise.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("warmup", "frozen_layers"):
+        for name in ("learning_rate", "clip"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"optimise.{name} must be above 0, got {getattr(self, name)}")
+        for name in ("warmup", "weight_decay", "frozen_layers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"optimise.{name} must be at least 0, got {getattr(self, name)}")
         if self.lora.rank and not self.freeze_embeddings:

@@ -21,20 +21,21 @@ from nabla_core.errors import UNREADABLE, ModelError
 from nabla_core.guides.examples import Batch, Example, Lens, Record
 from nabla_core.guides.settings import Optimise
 from nabla_core.guides.trainees import Trainee, lens, open_trainee
-from nabla_core.models import LanguageModel
+from nabla_core.models import LanguageModel, identify
 from nabla_core.requests import Asking, Choices, Likeliest, Render, Response, ask
 from nabla_core.scheduler import drive
-from nabla_core.types import Cost
+from nabla_core.types import Cost, Identity
 
-SIZE = 64
+IN_FLIGHT = 512
 
 
 @dataclass
 class Teacher:
-    """A head, and how it reads."""
+    """A head, how it reads, and which one it is."""
 
     head: Trainee
     eye: Lens
+    identity: Identity
 
     @classmethod
     def load(
@@ -46,16 +47,16 @@ class Teacher:
         tokenizer: Any = AutoTokenizer.from_pretrained(path, revision=revision)
         head = open_trainee("head", path, tokenizer, Optimise(), revision=revision, seed=0)
         head.model.to(lm.device)
-        return cls(head, lens("head", head, tokenizer, lm, coverage))
+        return cls(head, lens("head", head, tokenizer, lm, coverage), identify(path, revision))
 
     def predicted(
-        self, records: Sequence[Record], engines: Engines, alternatives: int
+        self, records: Sequence[Record], engines: Engines, alternatives: int, *, size: int
     ) -> Iterator[Record]:
         """The records with a place at every position: the LM's `alternatives` likeliest tokens
-        that the teacher knows, the one taken among them, and what the teacher says of them.
-        Records that it cannot read are left out."""
+        that the teacher knows, the one taken among them, and what the teacher says of them,
+        `size` responses at a time. Records that it cannot read are left out."""
         seen = self._seen(records, engines, alternatives)
-        while part := list(islice(seen, SIZE)):
+        while part := list(islice(seen, size)):
             kept = [(r, e) for r in part if (e := self._read(r)) and e.places]
             if not kept:
                 continue
@@ -79,7 +80,7 @@ class Teacher:
         self, records: Iterable[Record], engines: Engines, alternatives: int
     ) -> Iterator[Record]:
         flows = (_look(record, alternatives) for record in records)
-        for seen in drive(flows, engines, in_flight=8 * SIZE):
+        for seen in drive(flows, engines, in_flight=IN_FLIGHT):
             places = [self._place(n, choice) for n, choice in enumerate(seen.choices)]
             yield replace(seen.record, places=tuple(p for p in places if len(p.tokens) > 1))
 

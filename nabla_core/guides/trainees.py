@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from nabla_core.engines.guide import Reader
-from nabla_core.engines.head import HeadGuide
+from nabla_core.engines.head import KIND_KEY, HeadGuide
 from nabla_core.engines.loading import head_with, read_with
 from nabla_core.errors import HeadError, ModelError
 from nabla_core.guides.examples import Batch, Lens
@@ -164,6 +164,8 @@ def _classifier(path: str, revision: str | None, attention: str) -> Any:
     missing = [k for k in report["missing_keys"] if not k.startswith("score.")]
     if missing:
         raise ModelError(f"{path}: no guide to start from: its weights lack {missing[0]}")
+    if hasattr(model.config, KIND_KEY):  # what starts as a head is none any more
+        delattr(model.config, KIND_KEY)
     return model.eval()
 
 

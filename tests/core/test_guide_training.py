@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from nabla_core import Engine, NablaConfig, Objective, Ranked
+from nabla_core import Engine, NablaConfig, Objective, Prompt, Ranked
 from nabla_core.counterfactuals import Explore, Place, explore
 from nabla_core.engines.base import Engines
 from nabla_core.engines.guide import Reader
-from nabla_core.engines.loading import build_engines
+from nabla_core.engines.loading import build_engines, kind_of
 from nabla_core.errors import ContextError, ModelError, PromptError, VocabularyError
 from nabla_core.guides.examples import Batch, Example, Record, Tried
-from nabla_core.guides.measure import agreement, search, spearman
+from nabla_core.guides.measure import Searched, agreement, search, spearman
 from nabla_core.guides.settings import Kind, Optimise, Target
 from nabla_core.guides.targets import loss
 from nabla_core.guides.trainees import Trainee, lens, open_trainee
@@ -25,6 +25,7 @@ from nabla_core.models import load_language_model
 from nabla_core.requests import Render, Response, Sweep
 from nabla_core.scheduler import drive
 from tests.core.reference import guide_of, serve
+from tests.core.test_head import head_on
 from tests.core.tiny import Family, greedy_search, prompts
 
 CPU = torch.device("cpu")
@@ -224,6 +225,7 @@ def test_agreement_counts_positions_with_something_to_gain():
             example("b", ([0.0, -1.0, 0.5], []))[0],
         ],
         margin=0.4,
+        size=64,
     )
     assert found.positions == 3
     assert found.top1 == pytest.approx(2 / 3)
@@ -234,13 +236,24 @@ def test_agreement_counts_positions_with_something_to_gain():
     assert found.slope == pytest.approx(slope)
 
 
+def test_guessing_finds_one_of_several_best_more_often():
+    """Right and wrong by a verifier are all the scores there are."""
+    found = agreement(
+        Said([[0.0, 1.0, 2.0, 3.0]]),
+        [example("a", ([0.0, 1.0, 1.0, 0.0], []))[0]],
+        margin=0.4,
+        size=64,
+    )
+    assert (found.top1, found.chance) == (0.0, pytest.approx(2 / 3))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_few_steps_learn_a_few_counterfactuals(plain: Family, kind: Kind):
     trainee, tokenizer, lm = trainee_of(plain, kind)
     eye = lens(kind, trainee, tokenizer, lm, 0.9)
     examples = [eye.example(r) for r in records(plain.engines())]
     batch = Batch.of(examples, CPU)
-    before = agreement(trainee, examples, margin=0.0)
+    before = agreement(trainee, examples, margin=0.0, size=2)
     optimizer = torch.optim.AdamW(trainee.model.parameters(), lr=3e-3)
     for _ in range(150):
         values, rewards = trainee.worth(batch)
@@ -248,7 +261,9 @@ def test_a_few_steps_learn_a_few_counterfactuals(plain: Family, kind: Kind):
         optimizer.zero_grad()
         torch.autograd.backward(loss(values, rewards, batch, Target(), **counts))
         optimizer.step()
-    after = agreement(trainee, examples, margin=0.0)
+    after = agreement(trainee, examples, margin=0.0, size=64)
+    one_by_one = agreement(trainee, examples, margin=0.0, size=1)
+    assert one_by_one.as_dict() == pytest.approx(after.as_dict(), abs=1e-3)
     assert after.across > max(0.9, before.across)
     assert after.slope == pytest.approx(1.0, abs=0.2)
 
@@ -259,11 +274,25 @@ def test_search_is_the_loop_on_prompts(plain: Family):
     found = search(
         engines, prompts(4), config, lambda p, text: p.id == "p1", max_tokens=9, in_flight=8
     )
-    assert found.accuracy == 0.25
+    assert (found.accuracy, found.failed) == (0.25, 0)
     unanswered = search(
         engines, prompts(4), config, lambda p, text: None, max_tokens=9, in_flight=8
     )
     assert unanswered == replace(found, accuracy=None)
+
+
+def test_prompts_that_cannot_be_searched_are_counted(plain: Family):
+    """One too long for the context must not end a training."""
+    engines = plain.engines()
+    config = greedy_search(proposals="ranked", ranked=Ranked(eta=1.0))
+    long = Prompt.of("1+" * 200, id="long")
+
+    def found(*asked: Prompt) -> Searched:
+        return search(engines, asked, config, lambda p, text: None, max_tokens=9, in_flight=8)
+
+    assert found(prompts(2)[0], long, prompts(2)[1]) == replace(found(*prompts(2)), failed=1)
+    with pytest.raises(PromptError, match="none of 1 prompts can be searched; prompt long: "):
+        found(long)
 
 
 def test_an_attention_that_cannot_be_differentiated_twice_is_refused(plain: Family):
@@ -279,6 +308,16 @@ def test_frozen_parts_stay_and_too_many_are_refused(plain: Family):
     assert any("layers.1." in n for n in trained)
     with pytest.raises(ModelError, match=r"frozen_layers is 3; .* has 2"):
         trainee_of(plain, "head", Optimise(frozen_layers=3))
+
+
+def test_a_gradient_guide_that_starts_as_a_head_is_no_head(plain: Family, tmp_path: Path):
+    head = head_on(plain, "judge", tmp_path / "head")
+    made = open_trainee(
+        "gradient", str(head), plain.tokenizer("judge"), OPEN, revision=None, seed=0
+    )
+    made.model.save_pretrained(tmp_path / "gradient")
+    assert kind_of(str(head), None) == "head"
+    assert kind_of(str(tmp_path / "gradient"), None) == "gradient"
 
 
 def test_a_gradient_guide_may_start_as_the_lm(plain: Family, tmp_path: Path):
@@ -314,6 +353,26 @@ def test_counterfactuals_that_cannot_be_learned_from_are_named(plain: Family, gr
     assert eye.example(good, least=1.0).places == ()
     unlikely = with_place(log_probabilities=(-9.0, -1.0, -9.0, -1.0))
     assert len(eye.example(unlikely, least=-2.0).places[0].tokens) == 3
+    # So is a position whose own token the guide does not know: gains would be over another.
+    ids = eye.vocabulary.ids.clone()
+    ids[place.tokens[1]] = -1
+    partial = replace(eye, vocabulary=replace(eye.vocabulary, ids=ids))
+    assert len(partial._tried(good, place, 0, -math.inf).tokens) == len(place.tokens) - 1
+    ids[place.tokens[0]] = -1
+    assert partial._tried(good, place, 0, -math.inf).tokens == ()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"clip": 0.0}, r"optimise\.clip must be above 0, got 0"),
+        ({"learning_rate": -1e-3}, r"optimise\.learning_rate must be above 0"),
+        ({"weight_decay": -0.1}, r"optimise\.weight_decay must be at least 0"),
+    ],
+)
+def test_steps_that_would_learn_nothing_are_refused(wrong: dict[str, float], told: str):
+    with pytest.raises(ValueError, match=told):
+        Optimise(**wrong)  # type: ignore[arg-type]
 
 
 def test_a_gradient_turns_before_its_size_is_taught():

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import PhiConfig, PhiForCausalLM
 
 from nabla_core import DTO, Engine, Prompt, Ranked, Reward, drive, load_engines, nabla
 from nabla_core.draws import DrawKey
@@ -16,7 +17,7 @@ from nabla_core.engines.head import HeadGuide
 from nabla_core.errors import ContextError, ModelError
 from nabla_core.guides.heads import new_head
 from nabla_core.model_config import LM
-from nabla_core.requests import Propose, Render, Sweep
+from nabla_core.requests import Propose, Render, Response, Sweep
 from tests.core.reference import rolled_out, serve
 from tests.core.tiny import Family, decisions, greedy_search, prompts
 
@@ -71,6 +72,47 @@ def test_rows_are_the_heads_outputs_at_the_token_before(family: Family, head: Pa
         known = guide.vocabulary.ids >= 0
         expected = -out[:, guide.vocabulary.ids[known]]
         torch.testing.assert_close(found[:, known], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_nothing_is_worth_more_than_a_stop_that_the_head_does_not_know(
+    grouped: Family, tmp_path: Path
+):
+    """A chat template stands for it, so such a vocabulary is accepted."""
+    engines = engines_with(grouped, head_on(grouped, "judge", tmp_path / "head"))
+    guide = head_of(engines)
+    (stop,) = guide.lm.stop
+    stopped = [
+        (context, Response((*response.tokens[:-1], stop), "stop"))
+        for context, response in zip(*rolled_out(engines), strict=True)
+    ]
+
+    def rows(context: Any, response: Any) -> torch.Tensor:
+        (swept,) = serve(engines, [Sweep(context, response, 0, RANKED)])
+        worth = swept.gradients.slopes[response.tokens]
+        logits = guide.lm.logits(swept.gradients.lm.hidden.clone())
+        chosen = [(worth, i) for i in range(len(response.tokens))]
+        return guide.rows(chosen, RANKED.objective, logits)
+
+    before = [rows(*pair) for pair in stopped]
+    guide.vocabulary.ids[stop] = -1
+    for pair, known in zip(stopped, before, strict=True):
+        found = rows(*pair)
+        assert torch.equal(found[:-1], known[:-1])
+        assert known[-1].any()
+        assert not found[-1].any()
+
+
+def test_a_bias_of_the_lms_output_layer_starts_at_zero_too(tmp_path: Path):
+    torch.manual_seed(0)
+    config = PhiConfig(
+        vocab_size=16, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, bos_token_id=None, eos_token_id=1,
+    )  # fmt: skip
+    lm = PhiForCausalLM(config)
+    torch.nn.init.normal_(lm.lm_head.bias)
+    lm.save_pretrained(tmp_path)
+    with torch.no_grad():
+        assert not new_head(str(tmp_path))(torch.tensor([[2, 3, 4]])).logits.any()
 
 
 def test_a_suffix_look_equals_the_full_one(family: Family, head: Path):

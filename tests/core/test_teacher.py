@@ -12,7 +12,7 @@ from nabla_core.errors import ModelError
 from nabla_core.guides.examples import Record
 from nabla_core.guides.heads import new_head
 from nabla_core.guides.teacher import Teacher
-from nabla_core.models import load_language_model
+from nabla_core.models import identify, load_language_model
 from nabla_core.requests import Likeliest, Render, Response
 from tests.core.reference import serve
 from tests.core.test_guide_training import records
@@ -33,8 +33,9 @@ def test_every_position_has_the_heads_outputs_for_the_likeliest_tokens(
     path = head_on(family, "judge", tmp_path / "head")
     teacher, engines = teacher_of(family, path), family.engines()
     given = records(engines)
-    found = list(teacher.predicted(given, engines, 5))
+    found = list(teacher.predicted(given, engines, 5, size=2))
     assert sorted(r.name for r in found) == sorted(r.name for r in given)
+    assert teacher.identity == identify(str(path), None)
     for record in found:
         (old,) = [r for r in given if r.name == record.name]
         assert (record.tokens, record.score) == (old.tokens, old.score)

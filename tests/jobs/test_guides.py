@@ -84,9 +84,13 @@ def test_settings_that_contradict_each_other_are_named(capsys):
         ("workers.max_failures=-2", "workers.max_failures must be at least -1"),
         ("reward.guide=embedded", "start.path says from what"),
         ("validation.nabla.proposals=left_to_right", "a head has no gradient"),
+        ("optimise.clip=0", "optimise.clip must be above 0"),
     ):
         assert train_guide.main(["data.counterfactuals=[x]", wrong]) == 2
         assert told in capsys.readouterr().err
+    alone = [f"target.{name}=0" for name in ("within", "across", "scale")]
+    assert train_guide.main(["data.counterfactuals=[x]", *alone, "target.score=1"]) == 2
+    assert "target.score is of a guide's own reward" in capsys.readouterr().err
     assert train_guide.main(["data.traces=[x]", "target.mirror=1"]) == 2
     assert "target.mirror needs the LM's probabilities" in capsys.readouterr().err
 
@@ -272,6 +276,14 @@ def test_a_second_training_in_the_folder_is_refused_while_the_first_lives(
     assert not (run / "guide").exists()
 
 
+def test_validation_prompts_that_are_trained_on_are_counted(plain, explored):
+    learning = course(plain, explored)
+    taught = {example.prompt_id for example in learning.train}
+    assert 0 < learning.met == sum(f"q{n}" in taught for n in range(4))
+    other = course(plain, explored, "validation.prompts.path=embedded", "data.held_out=0.5")
+    assert other.met == 0
+
+
 def test_a_sample_is_drawn_from_all_and_keeps_the_order():
     assert some([3, 1, 2], 3, seed=0) == [3, 1, 2]
     drawn = some(range(100), 10, seed=0)
@@ -281,8 +293,8 @@ def test_a_sample_is_drawn_from_all_and_keeps_the_order():
     assert drawn != some(range(100), 10, seed=1)
 
 
-def test_another_start_than_the_checkpoints_is_refused(plain, explored, tmp_path):
-    """Adapters belong to the weights they were learned on."""
+def test_another_start_and_other_data_than_the_checkpoints_are_refused(plain, explored, tmp_path):
+    """Adapters belong to the weights they were learned on, and a batch's number to its data."""
     asked = ["optimise.lora.rank=4", f"run_dir={tmp_path}"]
     first = course(plain, explored, *asked)
     advance(first)
@@ -290,9 +302,12 @@ def test_another_start_than_the_checkpoints_is_refused(plain, explored, tmp_path
     second = course(plain, explored, *asked)
     restore(second, tmp_path)
     assert second.step == 1
-    other = course(plain, explored, *asked, f"start.path={plain.judge}")
-    with pytest.raises(RunError, match=r"start.path .*guide is another model now than at step 1"):
-        restore(other, tmp_path)
+    for changed, told in (
+        (f"start.path={plain.judge}", r"start\.path .*guide: not what it was at step 1, "),
+        ("data.limit=20", r"data: not what it was at step 1, "),
+    ):
+        with pytest.raises(RunError, match=told):
+            restore(course(plain, explored, *asked, changed), tmp_path)
 
 
 def test_a_gradient_guide_learns_in_bfloat16_too(plain, explored):

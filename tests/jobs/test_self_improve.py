@@ -81,22 +81,31 @@ def test_a_later_round_goes_on_with_the_guide_and_the_data_before_it():
 def test_a_round_learns_from_new_prompts_and_resumes(cluster, plain, tmp_path, capsys):
     path = tmp_path / "prompts.jsonl"
     asked = [
-        {"id": f"q{n}", "prompt": f"{n}+{n * 7 % 10}*3", "answer": str(n % 3)} for n in range(9)
+        {"id": f"q{n}", "prompt": f"{n}+{n * 7 % 10}*3", "answer": str(n % 3)} for n in range(12)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in asked))
     run = tmp_path / "run"
     given = [
         *(f"run_dir={run}", "rounds=1", f"lm.path={plain.lm}", f"reward.judge={plain.judge}"),
         *(f"prompts.path={path}", "prompts.limit=5", "prompts.split=null"),
-        *(f"measured.path={path}", "measured.skip=5", "measured.split=null"),
+        *(f"measured.path={path}", "measured.skip=5", "measured.limit=4", "measured.split=null"),
         *("verify.method=last_number", "decoding.max_tokens=8", "cluster.in_flight=8"),
         *("decoding.nabla.proposals=ranked", "explore.temperatures=[1]"),
         *("explore.positions=2", "explore.alternatives=4"),
         *("training.kind=head", "training.held_out=0.3", "training.validation.every=2"),
         *("training.optimise.steps=2", "training.optimise.batch=4"),
         *(f"training.validation.prompts.path={path}", "training.validation.prompts.limit=3"),
-        *("training.validation.prompts.split=null", "training.validation.max_tokens=8"),
+        *("training.validation.prompts.split=null", "training.validation.prompts.skip=9"),
+        "training.validation.max_tokens=8",
     ]
+    for wrong, told in (
+        ("rounds=3", "prompts: 3 rounds of 5 need 15, and"),
+        ("measured.skip=4", "measured: 1 of its prompts are used elsewhere too, measured (q4) as"),
+        ("training.validation.prompts.skip=8", "training.validation.prompts (q8) as measured (q8)"),
+    ):
+        assert self_improve.main([*given, wrong]) == 2
+        assert told in capsys.readouterr().err
+    assert not run.exists()
     assert self_improve.main(given) in (0, 3)
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     first, second = line["rounds"]

@@ -4,7 +4,10 @@ import json
 from itertools import product
 
 from jobs import tune
+from nabla_core.config import DTO, Decoding, NablaConfig
 from pipeline.config import GenerateConfig, load
+from pipeline.tune import candidates
+from pipeline.tune_config import Grid
 from tests.pipeline.rows import keys
 
 
@@ -38,6 +41,19 @@ def test_every_candidate_meets_every_prompt_and_the_choice_is_a_config(
     for other in ("grid.trust=[0]", "verify.method=last_number"):
         assert tune.main([*given, other]) == 2
         assert f"{other.partition('=')[0]}: " in capsys.readouterr().err
+
+
+def test_left_to_right_varies_what_its_optimiser_goes_by():
+    grid = Grid(eta=(1.0, 2.0), learning_rate=(0.1,))
+    for optimizer, names in (
+        ("mirror", ["eta=0", "eta=1", "eta=2"]),
+        ("adam", ["learning_rate=0", "learning_rate=0.1"]),
+    ):
+        dto = DTO(optimizer=optimizer)
+        found = candidates(Decoding(nabla=NablaConfig(dto=dto)), grid)
+        assert [c.name for c in found] == names
+        assert [c.gradient for c in found] == [False] + [True] * (len(names) - 1)
+        assert len({c.decoding.nabla.dto for c in found}) == len(names)
 
 
 def test_too_many_dead_letters_choose_nothing(cluster, prompts, tmp_path, capsys):
