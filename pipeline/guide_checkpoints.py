@@ -6,14 +6,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from nabla_core.guides.trainees import scaled
-from nabla_core.models import identify
 from pipeline.adapters import adapted, merged
 from pipeline.errors import RunError
 from pipeline.files import Folder
@@ -32,7 +30,7 @@ def keep(course: Course, lost: float, path: Path, before: dict[str, Any]) -> dic
     course.history.append(metrics)
     state = {
         "step": course.step,
-        "made_of": _made_of(course),
+        "made_of": course.made_of,
         "learned": {name: p.detach() for name, p in _learned(course)},
         "optimizer": course.optimizer.state_dict(),
         "history": course.history,
@@ -54,7 +52,7 @@ def restore(course: Course, path: Path) -> dict[str, Any]:
     """Set a fresh course to where a checkpoint left off; returns its `before`. Raises RunError
     where a model or the data that it was trained with have changed since."""
     state = torch.load(path / STATE, map_location=course.trainee.model.device, weights_only=True)
-    now = _made_of(course)
+    now = course.made_of
     if changed := [what for what, one in state["made_of"].items() if one != now.get(what)]:
         raise RunError(
             f"{' and '.join(changed)}: not what it was at step {state['step']}, from which "
@@ -74,22 +72,6 @@ def _learned(course: Course) -> list[tuple[str, Any]]:
     """The parameters that training changes; all others are those of `start.path`."""
     named = course.trainee.model.named_parameters()
     return [(name, parameter) for name, parameter in named if parameter.requires_grad]
-
-
-def _made_of(course: Course) -> dict[str, str]:
-    """Digests of the models and the data that make a guide what it is."""
-    model, config = course.trainee.model.config, course.config
-    start = identify(model.name_or_path, getattr(model, "_commit_hash", None))
-    read = blake2b(digest_size=8)
-    for record in course.mixture.records:
-        read.update(repr((record.name, record.tokens, record.score, record.places)).encode())
-    return {
-        f"start.path {start.name}": start.revision,
-        f"lm.path {config.lm.path}": course.lm.identity.revision,
-        f"reward.judge {config.reward.judge}": course.judge.rm.identity.revision,
-        f"teacher.path {config.teacher.path}": course.teacher.revision if course.teacher else "",
-        "data": read.hexdigest(),
-    }
 
 
 def _about(course: Course) -> dict[str, Any]:

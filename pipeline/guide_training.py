@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -30,7 +31,7 @@ from nabla_core.guides.targets import loss
 from nabla_core.guides.teacher import Teacher
 from nabla_core.guides.trainees import Trainee, lens, open_trainee
 from nabla_core.model_config import Engine
-from nabla_core.models import LanguageModel, load_language_model, load_reward_model
+from nabla_core.models import LanguageModel, identify, load_language_model, load_reward_model
 from nabla_core.types import Identity
 from nabla_core.vocab import fingerprint
 from pipeline import adapters
@@ -65,6 +66,23 @@ class Course:
     step: int = 0
     skipped: list[str] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    @cached_property
+    def made_of(self) -> dict[str, str]:
+        """Digests of the models and the data that make a guide what it is; formed once, for no
+        step changes them."""
+        model, config = self.trainee.model.config, self.config
+        start = identify(model.name_or_path, getattr(model, "_commit_hash", None))
+        read = blake2b(digest_size=8)
+        for record in self.mixture.records:
+            read.update(repr((record.name, record.tokens, record.score, record.places)).encode())
+        return {
+            f"start.path {start.name}": start.revision,
+            f"lm.path {config.lm.path}": self.lm.identity.revision,
+            f"reward.judge {config.reward.judge}": self.judge.rm.identity.revision,
+            f"teacher.path {config.teacher.path}": self.teacher.revision if self.teacher else "",
+            "data": read.hexdigest(),
+        }
 
 
 def begin(config: TrainGuideConfig, device: str = "auto") -> Course:

@@ -97,10 +97,10 @@ class Lens:
             raise PromptError(f"{record.name}: a score at position {place.position} is not finite")
         ids: list[int] = self.vocabulary.ids[list(place.tokens)].tolist()
         tried = zip(ids, place.scores, place.log_probabilities, strict=True)
+        if ids[0] < 0:  # gains are over the token taken
+            return Tried(before + place.position, (), (), ())
         kept = [one for n, one in enumerate(tried) if one[0] >= 0 and (n == 0 or one[2] >= least)]
-        if ids[0] < 0:
-            kept = []
-        tokens, scores, log_probabilities = zip(*kept, strict=True) if kept else ((), (), ())
+        tokens, scores, log_probabilities = zip(*kept, strict=True)
         return Tried(before + place.position, tokens, scores, log_probabilities)
 
 
