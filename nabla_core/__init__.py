@@ -10,7 +10,6 @@ Importing this package does not import torch; `load_engines` does, when it is fi
 
 from typing import TYPE_CHECKING, Any
 
-from nabla_core.baselines import best_of_n, greedy, majority, sample
 from nabla_core.config import (
     DTO,
     MH,
@@ -24,10 +23,11 @@ from nabla_core.config import (
     Select,
 )
 from nabla_core.errors import NablaError
-from nabla_core.methods import flow
-from nabla_core.mh import mh
+from nabla_core.methods.baselines import best_of_n, greedy, majority, sample
+from nabla_core.methods.dispatch import flow
+from nabla_core.methods.metropolis import mh
+from nabla_core.methods.nabla import nabla
 from nabla_core.model_config import LM, Engine, Reward
-from nabla_core.reasoner import nabla
 from nabla_core.scheduler import Scheduler, drive
 from nabla_core.types import Cost, Prompt, Revision, Trace
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from nabla_core.counterfactuals import Explored, Place
+from nabla_core.methods.counterfactuals import Explored, Place
 from pipeline.schema import COST, KEYS, TURNS
 
 VERSION = "1"

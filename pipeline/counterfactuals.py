@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from nabla_core.counterfactuals import Explore, Explored, Exploring, explore
 from nabla_core.engines.base import Engines
+from nabla_core.methods.counterfactuals import Explore, Explored, Exploring, explore
 from nabla_core.model_config import LM, Engine, Reward
 from nabla_core.types import Prompt
 from pipeline.counterfactual_schema import COUNTERFACTUALS, explored_columns

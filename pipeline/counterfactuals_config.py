@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nabla_core.counterfactuals import Explore
+from nabla_core.methods.counterfactuals import Explore
 from pipeline.config import RowsConfig
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from nabla_core.config import Decoding
 from nabla_core.engines.base import Engines
 from nabla_core.errors import ModelError
-from nabla_core.methods import flow
+from nabla_core.methods.dispatch import flow
 from nabla_core.model_config import LM, Engine, Reward
 from nabla_core.requests import Asking, Flow
 from nabla_core.templates import render_for_lm

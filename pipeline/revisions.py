@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nabla_core.counterfactuals import Place
 from nabla_core.guides.examples import Record
+from nabla_core.methods.counterfactuals import Place
 from nabla_core.types import Prompt
 
 Tokens = Callable[[str], Sequence[int]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nabla_core.config import Decoding
-from nabla_core.counterfactuals import Explore
 from nabla_core.guides.settings import Kind, Optimise, Target
+from nabla_core.methods.counterfactuals import Explore
 from nabla_core.model_config import LM, Engine, Reward
 from pipeline.cluster import Cluster
 from pipeline.guide_config import Start, Validation, Workers, ranked_search, searchable

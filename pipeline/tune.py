@@ -11,7 +11,7 @@ from itertools import product
 
 from nabla_core.config import Decoding
 from nabla_core.engines.base import Engines
-from nabla_core.methods import flow
+from nabla_core.methods.dispatch import flow
 from nabla_core.requests import Flow
 from nabla_core.types import Prompt
 from pipeline.plan import Outcome, Plan, Watcher, planned

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nabla_core.counterfactuals import Place
 from nabla_core.engines.guide import spoken
 from nabla_core.errors import ContextError, PromptError
 from nabla_core.guides.settings import Kind
+from nabla_core.methods.counterfactuals import Place
 from nabla_core.templates import render_for_reward
 from nabla_core.types import Prompt
 from nabla_core.vocab import VocabularyMap

@@ -14,13 +14,13 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from nabla_core.counterfactuals import Place
 from nabla_core.engines.base import Engines
 from nabla_core.engines.loading import kind_of
 from nabla_core.errors import UNREADABLE, ModelError
 from nabla_core.guides.examples import Batch, Example, Lens, Record
 from nabla_core.guides.settings import Optimise
 from nabla_core.guides.trainees import Trainee, lens, open_trainee
+from nabla_core.methods.counterfactuals import Place
 from nabla_core.models import LanguageModel, identify
 from nabla_core.requests import Asking, Choices, Likeliest, Render, Response, ask
 from nabla_core.scheduler import drive

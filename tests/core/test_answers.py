@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nabla_core.answers import last_answer
+from nabla_core.methods.answers import last_answer
 
 
 @pytest.mark.parametrize(

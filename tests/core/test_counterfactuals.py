@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from nabla_core import Engine, NablaConfig, Prompt, Ranked, Sampling, drive
-from nabla_core.counterfactuals import Explore, Explored, explore
 from nabla_core.draws import DrawKey, uniform
 from nabla_core.engines.base import Engines
 from nabla_core.engines.scripted import scripted
 from nabla_core.errors import ContextError, PromptError
+from nabla_core.methods.counterfactuals import Explore, Explored, explore
 from nabla_core.requests import Likeliest, Propose, Render, Response, Rollout, Score, Sweep
 from tests.core.reference import Literal, rolled_out, serve
 from tests.core.tiny import Family, one_hots, prompts

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from nabla_core import Engine, NablaConfig, Objective, Prompt, Ranked
-from nabla_core.counterfactuals import Explore, Place, explore
 from nabla_core.engines.base import Engines
 from nabla_core.engines.guide import Reader
 from nabla_core.engines.loading import build_engines, kind_of
@@ -21,6 +20,7 @@ from nabla_core.guides.measure import Searched, agreement, search, spearman
 from nabla_core.guides.settings import Kind, Optimise, Target
 from nabla_core.guides.targets import loss
 from nabla_core.guides.trainees import Trainee, lens, open_trainee
+from nabla_core.methods.counterfactuals import Explore, Place, explore
 from nabla_core.models import load_language_model
 from nabla_core.requests import Render, Response, Sweep
 from nabla_core.scheduler import drive

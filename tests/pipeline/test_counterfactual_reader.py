@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nabla_core.counterfactuals import Explored, Place
+from nabla_core.methods.counterfactuals import Explored, Place
 from nabla_core.types import Cost, Identity, Revision, Trace
 from pipeline.counterfactual_reader import mix
 from pipeline.counterfactual_schema import COUNTERFACTUALS, explored_columns

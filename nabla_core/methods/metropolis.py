@@ -14,7 +14,7 @@ import math
 
 from nabla_core.config import MH
 from nabla_core.draws import DrawKey, uniform
-from nabla_core.reasoner import trace_of
+from nabla_core.methods.nabla import trace_of
 from nabla_core.requests import Flow, Judged, Proposal, Render, Response, Rollout, Score, ask
 from nabla_core.types import Prompt
 

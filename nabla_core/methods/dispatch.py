@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nabla_core.answers import last_answer
-from nabla_core.baselines import best_of_n, greedy, majority, sample
 from nabla_core.config import Decoding
-from nabla_core.mh import mh
-from nabla_core.reasoner import nabla
+from nabla_core.methods.answers import last_answer
+from nabla_core.methods.baselines import best_of_n, greedy, majority, sample
+from nabla_core.methods.metropolis import mh
+from nabla_core.methods.nabla import nabla
 from nabla_core.requests import Flow
 from nabla_core.types import Prompt
 
