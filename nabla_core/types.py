@@ -63,7 +63,7 @@ class Cost:
     """What a trace cost, every model pass counted, the selector's and rejected work too.
 
     A pass is one sequence through one model once. `token_passes` counts tokens fed through
-    a model, forward and backward each once. `flops` is estimated (see `nabla_core.flops`).
+    a model, forward and backward each once. `flops` is estimated (see `nabla_core.models.flops`).
     `paper_calls` is the paper's own count: 1 per sampled token, 4 per gradient sweep, 2 per
     acceptance test, 1 per other reward. `seconds` is the trace's share of engine time: a
     batch's seconds divided equally among its rows.

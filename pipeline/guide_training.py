@@ -23,7 +23,6 @@ import torch.distributed
 from transformers import AutoTokenizer
 
 from nabla_core.embedded.weights import located
-from nabla_core.engines.guide import Reader
 from nabla_core.engines.loading import build_engines, device_of, read_with
 from nabla_core.errors import UNREADABLE, ModelError, PromptError
 from nabla_core.guides.examples import Batch, Example, Lens, Record
@@ -31,9 +30,15 @@ from nabla_core.guides.targets import loss
 from nabla_core.guides.teacher import Teacher
 from nabla_core.guides.trainees import Trainee, lens, open_trainee
 from nabla_core.model_config import Engine
-from nabla_core.models import LanguageModel, identify, load_language_model, load_reward_model
+from nabla_core.models.loading import (
+    LanguageModel,
+    identify,
+    load_language_model,
+    load_reward_model,
+)
+from nabla_core.models.readers import Reader
+from nabla_core.models.vocab import fingerprint
 from nabla_core.types import Identity
-from nabla_core.vocab import fingerprint
 from pipeline import adapters
 from pipeline.counterfactual_reader import Mixture, mix
 from pipeline.errors import InputError, RunError

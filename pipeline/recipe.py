@@ -14,8 +14,8 @@ from nabla_core.engines.base import Engines
 from nabla_core.errors import ModelError
 from nabla_core.methods.dispatch import flow
 from nabla_core.model_config import LM, Engine, Reward
+from nabla_core.models.templates import render_for_lm
 from nabla_core.requests import Asking, Flow
-from nabla_core.templates import render_for_lm
 from nabla_core.types import Prompt, Trace
 from pipeline.schema import TRACES, model_columns, prompt_columns, trace_columns
 from pipeline.summary import COLUMNS, Summary

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from nabla_core.engines.base import BatchEngine, Reply, Result
-from nabla_core.engines.guide import Task, read_lm
-from nabla_core.engines.passes import BLOCK
-from nabla_core.models import LanguageModel
+from nabla_core.models.forward import BLOCK
+from nabla_core.models.loading import LanguageModel
+from nabla_core.models.readers import Task, read_lm
+from nabla_core.models.vocab import VocabularyMap
 from nabla_core.requests import Choices, Likeliest, Request
 from nabla_core.types import Cost
-from nabla_core.vocab import VocabularyMap
 
 
 class ChoicesEngine(BatchEngine):

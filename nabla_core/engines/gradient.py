@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from nabla_core.config import NablaConfig, Objective
-from nabla_core.engines.guide import LMRead, Reader, RMRead, Task, check_finite, read_lm
-from nabla_core.engines.memory import Memory
-from nabla_core.engines.passes import BLOCK
 from nabla_core.engines.sweeps import Look
-from nabla_core.models import LanguageModel
+from nabla_core.models.forward import BLOCK
+from nabla_core.models.kv_cache import Memory
+from nabla_core.models.loading import LanguageModel
+from nabla_core.models.readers import LMRead, Reader, RMRead, Task, check_finite, read_lm
+from nabla_core.models.vocab import VocabularyMap
 from nabla_core.requests import Judged
-from nabla_core.vocab import VocabularyMap
 
 
 @dataclass(eq=False)

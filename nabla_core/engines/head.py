@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from nabla_core.config import NablaConfig, Objective
-from nabla_core.engines.guide import Task, check_finite, read_lm, spoken
-from nabla_core.engines.memory import Memory
-from nabla_core.engines.passes import Reading, read
 from nabla_core.engines.sweeps import Look
 from nabla_core.errors import ContextError, ModelError
-from nabla_core.models import LanguageModel
-from nabla_core.vocab import VocabularyMap
+from nabla_core.models.forward import Reading, read
+from nabla_core.models.kv_cache import Memory
+from nabla_core.models.loading import LanguageModel
+from nabla_core.models.readers import Task, check_finite, read_lm, spoken
+from nabla_core.models.vocab import VocabularyMap
 
 KIND_KEY = "nabla_guide"
 

@@ -11,7 +11,6 @@ from nabla_core.embedded.weights import Role, located
 from nabla_core.engines.base import Engines
 from nabla_core.engines.choices import ChoicesEngine
 from nabla_core.engines.gradient import GradientGuide
-from nabla_core.engines.guide import Reader
 from nabla_core.engines.head import KIND_KEY, HeadGuide
 from nabla_core.engines.proposals import ProposeEngine
 from nabla_core.engines.rollouts import RolloutEngine
@@ -19,15 +18,16 @@ from nabla_core.engines.sweeps import Guide, ScoreEngine, SweepEngine
 from nabla_core.engines.text import TextEngine
 from nabla_core.errors import ModelError
 from nabla_core.model_config import LM, Engine, Reward
-from nabla_core.models import (
+from nabla_core.models.loading import (
     LanguageModel,
     RewardModel,
     checkpoint_layers,
     load_language_model,
     load_reward_model,
 )
+from nabla_core.models.readers import Reader
+from nabla_core.models.vocab import VocabularyMap, fingerprint, map_vocabulary
 from nabla_core.types import Identity
-from nabla_core.vocab import VocabularyMap, fingerprint, map_vocabulary
 
 
 def load_engines(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache
 
-from nabla_core.engines.memory import Memory, from_cache, left_mask
-from nabla_core.models import LanguageModel
+from nabla_core.models.kv_cache import Memory, from_cache, left_mask
+from nabla_core.models.loading import LanguageModel
 from nabla_core.requests import Rollout
 from nabla_core.types import Cost
 

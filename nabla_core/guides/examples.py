@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nabla_core.engines.guide import spoken
 from nabla_core.errors import ContextError, PromptError
 from nabla_core.guides.settings import Kind
 from nabla_core.methods.counterfactuals import Place
-from nabla_core.templates import render_for_reward
+from nabla_core.models.readers import spoken
+from nabla_core.models.templates import render_for_reward
+from nabla_core.models.vocab import VocabularyMap
 from nabla_core.types import Prompt
-from nabla_core.vocab import VocabularyMap
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from nabla_core.guides.examples import Batch, Example, Lens, Record
 from nabla_core.guides.settings import Optimise
 from nabla_core.guides.trainees import Trainee, lens, open_trainee
 from nabla_core.methods.counterfactuals import Place
-from nabla_core.models import LanguageModel, identify
+from nabla_core.models.loading import LanguageModel, identify
 from nabla_core.requests import Asking, Choices, Likeliest, Render, Response, ask
 from nabla_core.scheduler import drive
 from nabla_core.types import Cost, Identity

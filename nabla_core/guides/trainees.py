@@ -11,7 +11,6 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
-from nabla_core.engines.guide import Reader
 from nabla_core.engines.head import KIND_KEY, HeadGuide
 from nabla_core.engines.loading import head_with, read_with
 from nabla_core.errors import HeadError, ModelError
@@ -19,7 +18,8 @@ from nabla_core.guides.examples import Batch, Lens
 from nabla_core.guides.heads import new_head
 from nabla_core.guides.settings import Kind, Optimise
 from nabla_core.model_config import Engine
-from nabla_core.models import LanguageModel, language_model, reward_model
+from nabla_core.models.loading import LanguageModel, language_model, reward_model
+from nabla_core.models.readers import Reader
 from nabla_core.types import Identity
 
 

@@ -12,12 +12,12 @@ from nabla_core.config import Sampling
 from nabla_core.draws import DrawKey
 from nabla_core.embedded.weights import located
 from nabla_core.engines.base import BatchEngine, Reply, Result
-from nabla_core.engines.guide import Task, read_lm
 from nabla_core.engines.loading import device_of
 from nabla_core.engines.rollouts import RolloutEngine
 from nabla_core.errors import VocabularyError
 from nabla_core.model_config import LM
-from nabla_core.models import LanguageModel, load_language_model
+from nabla_core.models.loading import LanguageModel, load_language_model
+from nabla_core.models.readers import Task, read_lm
 from nabla_core.requests import (
     Context,
     Decode,

@@ -11,7 +11,7 @@ from torch import Tensor
 from nabla_core import Engine, Prompt, drive
 from nabla_core.engines.base import Engines
 from nabla_core.engines.loading import build_engines, read_with
-from nabla_core.models import language_model, reward_model
+from nabla_core.models.loading import language_model, reward_model
 from nabla_core.requests import Flow
 from nabla_core.types import Identity
 from pipeline.duality.enumerable import LETTERS, PROMPT, STATES, T, World, number, tokenizer

@@ -18,7 +18,7 @@ from transformers import (
 from nabla_core import Engine
 from nabla_core.engines.base import Engines
 from nabla_core.engines.loading import build_engines, read_with
-from nabla_core.models import language_model, reward_model
+from nabla_core.models.loading import language_model, reward_model
 from nabla_core.types import Identity
 
 

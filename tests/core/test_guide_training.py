@@ -12,7 +12,6 @@ import torch
 
 from nabla_core import Engine, NablaConfig, Objective, Prompt, Ranked
 from nabla_core.engines.base import Engines
-from nabla_core.engines.guide import Reader
 from nabla_core.engines.loading import build_engines, kind_of
 from nabla_core.errors import ContextError, ModelError, PromptError, VocabularyError
 from nabla_core.guides.examples import Batch, Example, Record, Tried
@@ -21,7 +20,8 @@ from nabla_core.guides.settings import Kind, Optimise, Target
 from nabla_core.guides.targets import loss
 from nabla_core.guides.trainees import Trainee, lens, open_trainee
 from nabla_core.methods.counterfactuals import Explore, Place, explore
-from nabla_core.models import load_language_model
+from nabla_core.models.loading import load_language_model
+from nabla_core.models.readers import Reader
 from nabla_core.requests import Render, Response, Sweep
 from nabla_core.scheduler import drive
 from tests.core.reference import guide_of, serve

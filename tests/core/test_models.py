@@ -21,7 +21,7 @@ from transformers import (
 from nabla_core import Engine, Reward, load_engines
 from nabla_core.errors import HeadError, ModelError, VocabularyError
 from nabla_core.model_config import LM
-from nabla_core.models import identify, load_language_model, load_reward_model
+from nabla_core.models.loading import identify, load_language_model, load_reward_model
 from tests.core.tiny import Family, characters, qwen2, save
 
 CPU: dict[str, Any] = {"revision": None, "device": torch.device("cpu"), "dtype": torch.float32}

@@ -12,7 +12,7 @@ from nabla_core.errors import ModelError
 from nabla_core.guides.examples import Record
 from nabla_core.guides.heads import new_head
 from nabla_core.guides.teacher import Teacher
-from nabla_core.models import identify, load_language_model
+from nabla_core.models.loading import identify, load_language_model
 from nabla_core.requests import Likeliest, Render, Response
 from tests.core.reference import serve
 from tests.core.test_guide_training import records

@@ -4,8 +4,8 @@ import pytest
 
 from nabla_core.engines.base import Engines
 from nabla_core.errors import ModelError
+from nabla_core.models.templates import render_for_lm, render_for_reward
 from nabla_core.requests import Context, Decode, Render
-from nabla_core.templates import render_for_lm, render_for_reward
 from nabla_core.types import Message, Prompt
 from tests.core.tiny import CHAT, ROLES, Family, characters
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nabla_core.errors import EncodingError, VocabularyError
-from nabla_core.vocab import VocabularyMap, map_vocabulary
+from nabla_core.models.vocab import VocabularyMap, map_vocabulary
 from tests.core.tiny import characters
 
 LM = characters("abcdef")  # <pad> 0, <eos> 1, <unk> 2, a 3 .. f 8

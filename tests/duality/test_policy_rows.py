@@ -95,7 +95,7 @@ def test_another_tokenizer_is_refused(grouped):
 
 
 def test_a_likelihood_that_is_not_finite_is_that_rows_error(rows, monkeypatch):
-    from nabla_core.engines import guide  # noqa: PLC0415
+    from nabla_core.models import readers as guide  # noqa: PLC0415
 
     _made, asked, _path = rows
     maker = PolicyRecipe(asked, 3, "hash").open()

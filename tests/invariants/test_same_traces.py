@@ -22,8 +22,8 @@ from nabla_core import (
     drive,
     flow,
 )
-from nabla_core.engines.guide import Reader
 from nabla_core.engines.loading import build_engines
+from nabla_core.models.readers import Reader
 from nabla_core.requests import Flow
 from tests.core.reference import guide_of
 from tests.core.tiny import Family, greedy_search, prompts

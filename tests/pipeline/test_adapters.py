@@ -16,7 +16,7 @@ from nabla_core.guides.examples import Batch
 from nabla_core.guides.settings import Kind, Lora, Optimise, Target
 from nabla_core.guides.targets import loss
 from nabla_core.guides.trainees import Trainee, lens, open_trainee, scaled
-from nabla_core.models import load_language_model
+from nabla_core.models.loading import load_language_model
 from pipeline.adapters import adapt, adapted, merged
 from pipeline.errors import ConfigError
 from tests.core.test_guide_training import CPU, KINDS, records

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from nabla_core.errors import HeadError, ModelError
-from nabla_core.flops import Shape
+from nabla_core.models.flops import Shape
 from nabla_core.types import Identity
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from nabla_core.engines.memory import Memory, cut, from_cache, left_mask, stack, to_cache
+from nabla_core.models.kv_cache import Memory, cut, from_cache, left_mask, stack, to_cache
 
 
 @dataclass(eq=False)

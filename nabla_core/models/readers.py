@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nabla_core.engines.memory import Memory
-from nabla_core.engines.passes import Likelihood, Reading, likelihood, read
 from nabla_core.errors import ContextError, NonFiniteError
-from nabla_core.flops import Shape
-from nabla_core.models import LanguageModel, RewardModel
+from nabla_core.models.flops import Shape
+from nabla_core.models.forward import Likelihood, Reading, likelihood, read
+from nabla_core.models.kv_cache import Memory
+from nabla_core.models.loading import LanguageModel, RewardModel
+from nabla_core.models.vocab import VocabularyMap
 from nabla_core.requests import Context
 from nabla_core.types import Cost
-from nabla_core.vocab import VocabularyMap
 
 
 @dataclass(eq=False)
