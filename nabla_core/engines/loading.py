@@ -12,7 +12,7 @@ from nabla_core.engines.base import Engines
 from nabla_core.engines.choices import ChoicesEngine
 from nabla_core.engines.gradient import GradientGuide
 from nabla_core.engines.head import KIND_KEY, HeadGuide
-from nabla_core.engines.proposals import ProposeEngine
+from nabla_core.engines.propose import ProposeEngine
 from nabla_core.engines.rollouts import RolloutEngine
 from nabla_core.engines.sweeps import Guide, ScoreEngine, SweepEngine
 from nabla_core.engines.text import TextEngine

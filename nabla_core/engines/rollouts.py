@@ -17,7 +17,7 @@ from torch import Tensor
 from nabla_core.config import Sampling
 from nabla_core.draws import uniform
 from nabla_core.engines.base import Reply, Result
-from nabla_core.engines.responses import Row, read_histories
+from nabla_core.engines.rollout_rows import Row, read_histories
 from nabla_core.errors import ContextError
 from nabla_core.models.kv_cache import (
     KeyValues,

@@ -2,7 +2,7 @@
 
 DTO is deterministic: its push-forward of the LM's law is a sum over responses. Nabla decoding
 is a Markov chain over (response, boundary): its law is a product of four matrices. The steps
-are the product's own (`nabla_core.dto`); gradients come from the tables of the world.
+are the product's own (`nabla_core.proposals.dto`); gradients come from the tables of the world.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nabla_core.config import DTO, NablaConfig
-from nabla_core.dto import Rows, adam_step, hard_tokens, optimise
+from nabla_core.proposals.dto import Rows, adam_step, hard_tokens, optimise
 from nabla_core.sampling import filtered_probabilities
 from pipeline.duality.enumerable import STATES, T, V, World, digits, number
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from nabla_core import DTO, Engine, NablaConfig, Ranked, Sampling, Select, load_engines, nabla
-from nabla_core.dto import learning_rate
 from nabla_core.embedded import task
+from nabla_core.proposals.dto import learning_rate
 from pipeline.duality.agreement import exact_sampler
 from pipeline.duality.estimators import optimum
 from pipeline.duality.findings import Book

@@ -10,8 +10,8 @@ from typing import Any
 from nabla_core import NablaConfig, Prompt
 from nabla_core.draws import DrawKey
 from nabla_core.engines.base import Engines
-from nabla_core.engines.positions import hidden_at, rows_at
 from nabla_core.methods.nabla import trace_of
+from nabla_core.proposals.positions import hidden_at, rows_at
 from nabla_core.requests import (
     Flow,
     Proposal,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nabla_core.config import DTO
-from nabla_core.dto import Rows, learning_rate, optimise
+from nabla_core.proposals.dto import Rows, learning_rate, optimise
 from tests.oracle.literal import rate
 
 N, V, D = 6, 11, 5

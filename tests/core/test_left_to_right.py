@@ -12,9 +12,9 @@ from transformers import PhiConfig, PhiForCausalLM
 
 from nabla_core.config import DTO, NablaConfig, Objective, Sampling, Select
 from nabla_core.draws import uniform
-from nabla_core.engines import left_to_right
 from nabla_core.engines.base import Engines
 from nabla_core.model_config import Engine
+from nabla_core.proposals import left_to_right
 from nabla_core.requests import Context, Proposal, Propose, Sweep
 from tests.core.reference import KEY, Literal, changes, guide_of, proposed, rolled_out, serve
 from tests.core.tiny import Family, characters, greedy_search, one_hots, qwen2, reward_folder, save

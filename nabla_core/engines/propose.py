@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from nabla_core.engines.base import BatchEngine, Result
-from nabla_core.engines.flips import flips
-from nabla_core.engines.left_to_right import LeftToRight
-from nabla_core.engines.ranking import ranked
 from nabla_core.engines.sweeps import Guide
+from nabla_core.proposals.left_to_right import LeftToRight
+from nabla_core.proposals.null_arms import flips
+from nabla_core.proposals.ranked import ranked
 from nabla_core.requests import Propose, Request
 
 

@@ -18,19 +18,19 @@ from torch import Tensor
 
 from nabla_core.config import NablaConfig
 from nabla_core.draws import DrawKey, uniform
-from nabla_core.dto import Rows, optimise
 from nabla_core.engines.base import Reply, Result
-from nabla_core.engines.candidates import Candidate, Plan, hard_sequence, plan_of
-from nabla_core.engines.positions import (
+from nabla_core.engines.sweeps import Gradients, Guide
+from nabla_core.models.forward import BLOCK
+from nabla_core.models.readers import Task
+from nabla_core.proposals.candidates import Candidate, Plan, hard_sequence, plan_of
+from nabla_core.proposals.dto import Rows, optimise
+from nabla_core.proposals.positions import (
     banned_ids,
     hidden_at,
     norms,
     row_flops,
     rows_at,
 )
-from nabla_core.engines.sweeps import Gradients, Guide
-from nabla_core.models.forward import BLOCK
-from nabla_core.models.readers import Task
 from nabla_core.requests import Proposal, Propose
 from nabla_core.sampling import draw
 from nabla_core.types import Cost
