@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from nabla_core.errors import ModelError
-from nabla_core.guides.settings import Optimise
-from nabla_core.guides.trainees import Trainee
+from nabla_core.guide_training.settings import Optimise
+from nabla_core.guide_training.trainees import Trainee
 from pipeline.extras import require_for_lora
 
 ADAPTER = "default"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import log
 from typing import Any
 
-from nabla_core.guides.examples import Record
+from nabla_core.guide_training.examples import Record
 from nabla_core.methods.counterfactuals import Place
 from nabla_core.types import Identity
 from pipeline.counterfactual_schema import place_of

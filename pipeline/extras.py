@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from nabla_core.guides.settings import Lora
+from nabla_core.guide_training.settings import Lora
 from pipeline.errors import ConfigError
 
 

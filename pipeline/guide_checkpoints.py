@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from nabla_core.guides.trainees import scaled
+from nabla_core.guide_training.trainees import scaled
 from pipeline.adapters import adapted, merged
 from pipeline.errors import RunError
 from pipeline.files import Folder

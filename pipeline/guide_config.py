@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nabla_core.config import NablaConfig, Ranked, Sampling
-from nabla_core.guides.settings import Kind, Optimise, Target
+from nabla_core.guide_training.settings import Kind, Optimise, Target
 from nabla_core.model_config import LM, Reward
 from pipeline.guide_data import Data
 from pipeline.prompts import Prompts

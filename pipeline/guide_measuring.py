@@ -13,8 +13,8 @@ from transformers import AutoTokenizer
 from nabla_core.embedded.weights import located
 from nabla_core.engines.loading import build_engines
 from nabla_core.errors import ModelError
-from nabla_core.guides.measure import Agreement, agreement, at_rest, search
-from nabla_core.guides.trainees import GradientTrainee, lens, open_trainee
+from nabla_core.guide_training.evaluation import Agreement, agreement, at_rest, search
+from nabla_core.guide_training.trainees import GradientTrainee, lens, open_trainee
 from nabla_core.model_config import Engine
 from pipeline.errors import RunError
 from pipeline.guide_training import Course, examples, some

@@ -25,10 +25,10 @@ from transformers import AutoTokenizer
 from nabla_core.embedded.weights import located
 from nabla_core.engines.loading import build_engines, device_of, read_with
 from nabla_core.errors import UNREADABLE, ModelError, PromptError
-from nabla_core.guides.examples import Batch, Example, Lens, Record
-from nabla_core.guides.targets import loss
-from nabla_core.guides.teacher import Teacher
-from nabla_core.guides.trainees import Trainee, lens, open_trainee
+from nabla_core.guide_training.examples import Batch, Example, Lens, Record
+from nabla_core.guide_training.losses import loss
+from nabla_core.guide_training.teacher import Teacher
+from nabla_core.guide_training.trainees import Trainee, lens, open_trainee
 from nabla_core.model_config import Engine
 from nabla_core.models.loading import (
     LanguageModel,

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nabla_core.guides.examples import Record
+from nabla_core.guide_training.examples import Record
 from nabla_core.methods.counterfactuals import Place
 from nabla_core.types import Prompt
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nabla_core.config import Decoding
-from nabla_core.guides.settings import Kind, Optimise, Target
+from nabla_core.guide_training.settings import Kind, Optimise, Target
 from nabla_core.methods.counterfactuals import Explore
 from nabla_core.model_config import LM, Engine, Reward
 from pipeline.cluster import Cluster

@@ -19,7 +19,7 @@ import ray.train
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from nabla_core.guides.settings import Optimise
+from nabla_core.guide_training.settings import Optimise
 from pipeline import config_check, crash, final_error, manifest
 from pipeline.cluster import Actors, Cluster, connected, need_room
 from pipeline.config import to_dict

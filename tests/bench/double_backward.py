@@ -32,10 +32,10 @@ from typing import Any
 import torch
 from transformers import Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
-from nabla_core.guides.examples import Batch, Example, Tried
-from nabla_core.guides.settings import Lora, Optimise, Target
-from nabla_core.guides.targets import loss
-from nabla_core.guides.trainees import GradientTrainee, HeadTrainee, Trainee, freeze
+from nabla_core.guide_training.examples import Batch, Example, Tried
+from nabla_core.guide_training.losses import loss
+from nabla_core.guide_training.settings import Lora, Optimise, Target
+from nabla_core.guide_training.trainees import GradientTrainee, HeadTrainee, Trainee, freeze
 from pipeline.adapters import adapt
 from tests.bench.gpu import synchronize
 from tests.bench.shapes import HALF_B, TINY, Size, configuration

@@ -14,11 +14,11 @@ from nabla_core import Engine, NablaConfig, Objective, Prompt, Ranked
 from nabla_core.engines.base import Engines
 from nabla_core.engines.loading import build_engines, kind_of
 from nabla_core.errors import ContextError, ModelError, PromptError, VocabularyError
-from nabla_core.guides.examples import Batch, Example, Record, Tried
-from nabla_core.guides.measure import Searched, agreement, search, spearman
-from nabla_core.guides.settings import Kind, Optimise, Target
-from nabla_core.guides.targets import loss
-from nabla_core.guides.trainees import Trainee, lens, open_trainee
+from nabla_core.guide_training.evaluation import Searched, agreement, search, spearman
+from nabla_core.guide_training.examples import Batch, Example, Record, Tried
+from nabla_core.guide_training.losses import loss
+from nabla_core.guide_training.settings import Kind, Optimise, Target
+from nabla_core.guide_training.trainees import Trainee, lens, open_trainee
 from nabla_core.methods.counterfactuals import Explore, Place, explore
 from nabla_core.models.loading import load_language_model
 from nabla_core.models.readers import Reader

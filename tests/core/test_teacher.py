@@ -9,9 +9,9 @@ import torch
 
 from nabla_core.engines.base import Engines
 from nabla_core.errors import ModelError
-from nabla_core.guides.examples import Record
-from nabla_core.guides.heads import new_head
-from nabla_core.guides.teacher import Teacher
+from nabla_core.guide_training.examples import Record
+from nabla_core.guide_training.head_model import new_head
+from nabla_core.guide_training.teacher import Teacher
 from nabla_core.models.loading import identify, load_language_model
 from nabla_core.requests import Likeliest, Render, Response
 from tests.core.reference import serve

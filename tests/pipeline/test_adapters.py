@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from nabla_core.errors import ModelError
-from nabla_core.guides.examples import Batch
-from nabla_core.guides.settings import Kind, Lora, Optimise, Target
-from nabla_core.guides.targets import loss
-from nabla_core.guides.trainees import Trainee, lens, open_trainee, scaled
+from nabla_core.guide_training.examples import Batch
+from nabla_core.guide_training.losses import loss
+from nabla_core.guide_training.settings import Kind, Lora, Optimise, Target
+from nabla_core.guide_training.trainees import Trainee, lens, open_trainee, scaled
 from nabla_core.models.loading import load_language_model
 from pipeline.adapters import adapt, adapted, merged
 from pipeline.errors import ConfigError

@@ -13,8 +13,8 @@ from torch import Tensor
 from nabla_core.config import NablaConfig
 from nabla_core.engines.base import Engines
 from nabla_core.errors import PromptError
-from nabla_core.guides.examples import Batch, Example
-from nabla_core.guides.trainees import Trainee
+from nabla_core.guide_training.examples import Batch, Example
+from nabla_core.guide_training.trainees import Trainee
 from nabla_core.methods.nabla import nabla
 from nabla_core.scheduler import drive
 from nabla_core.types import Prompt, Trace

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nabla_core.errors import ContextError, PromptError
-from nabla_core.guides.settings import Kind
+from nabla_core.guide_training.settings import Kind
 from nabla_core.methods.counterfactuals import Place
 from nabla_core.models.readers import spoken
 from nabla_core.models.templates import render_for_reward

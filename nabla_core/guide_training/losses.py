@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nabla_core.guides.examples import Batch
-from nabla_core.guides.settings import Target
+from nabla_core.guide_training.examples import Batch
+from nabla_core.guide_training.settings import Target
 
 
 def loss(

@@ -17,9 +17,9 @@ from transformers import AutoTokenizer
 from nabla_core.engines.base import Engines
 from nabla_core.engines.loading import kind_of
 from nabla_core.errors import UNREADABLE, ModelError
-from nabla_core.guides.examples import Batch, Example, Lens, Record
-from nabla_core.guides.settings import Optimise
-from nabla_core.guides.trainees import Trainee, lens, open_trainee
+from nabla_core.guide_training.examples import Batch, Example, Lens, Record
+from nabla_core.guide_training.settings import Optimise
+from nabla_core.guide_training.trainees import Trainee, lens, open_trainee
 from nabla_core.methods.counterfactuals import Place
 from nabla_core.models.loading import LanguageModel, identify
 from nabla_core.requests import Asking, Choices, Likeliest, Render, Response, ask
