@@ -10,13 +10,13 @@ from transformers import AutoConfig
 from nabla_core.embedded.weights import Role, located
 from nabla_core.engines.base import Engines
 from nabla_core.engines.choices import ChoicesEngine
-from nabla_core.engines.gradient import GradientGuide
-from nabla_core.engines.head import KIND_KEY, HeadGuide
 from nabla_core.engines.propose import ProposeEngine
 from nabla_core.engines.rollouts import RolloutEngine
 from nabla_core.engines.sweeps import Guide, ScoreEngine, SweepEngine
 from nabla_core.engines.text import TextEngine
 from nabla_core.errors import ModelError
+from nabla_core.guides.gradient import GradientGuide
+from nabla_core.guides.head import KIND_KEY, HeadGuide
 from nabla_core.model_config import LM, Engine, Reward
 from nabla_core.models.loading import (
     LanguageModel,

@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from nabla_core.engines.head import KIND_KEY
 from nabla_core.errors import HeadError, ModelError
+from nabla_core.guides.head import KIND_KEY
 
 
 def new_head(path: str, *, revision: str | None = None) -> Any:

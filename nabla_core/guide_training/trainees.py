@@ -11,12 +11,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
-from nabla_core.engines.head import KIND_KEY, HeadGuide
 from nabla_core.engines.loading import head_with, read_with
 from nabla_core.errors import HeadError, ModelError
 from nabla_core.guide_training.examples import Batch, Lens
 from nabla_core.guide_training.head_model import new_head
 from nabla_core.guide_training.settings import Kind, Optimise
+from nabla_core.guides.head import KIND_KEY, HeadGuide
 from nabla_core.model_config import Engine
 from nabla_core.models.loading import LanguageModel, language_model, reward_model
 from nabla_core.models.readers import Reader

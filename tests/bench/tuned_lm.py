@@ -21,8 +21,8 @@ from transformers import AutoModelForCausalLM
 
 from nabla_core import Engine, drive, greedy, load_engines
 from nabla_core.embedded.weights import located
-from nabla_core.engines.head import KIND_KEY
 from nabla_core.guide_training.examples import Tried
+from nabla_core.guides.head import KIND_KEY
 from nabla_core.model_config import LM
 from pipeline.config import load
 from pipeline.guide_config import TrainGuideConfig

@@ -11,8 +11,8 @@ from torch import Tensor
 from nabla_core.config import NablaConfig, Objective, Sampling
 from nabla_core.draws import DrawKey
 from nabla_core.engines.base import Engines
-from nabla_core.engines.gradient import GradientGuide
 from nabla_core.engines.sweeps import SweepEngine
+from nabla_core.guides.gradient import GradientGuide
 from nabla_core.requests import Context, Proposal, Propose, Render, Response, Rollout, Sweep
 from tests.core.tiny import Family, one_hots, prompts
 

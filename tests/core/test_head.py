@@ -13,9 +13,9 @@ from transformers import PhiConfig, PhiForCausalLM
 from nabla_core import DTO, Engine, Prompt, Ranked, Reward, drive, load_engines, nabla
 from nabla_core.draws import DrawKey
 from nabla_core.engines.base import Engines
-from nabla_core.engines.head import HeadGuide
 from nabla_core.errors import ContextError, ModelError
 from nabla_core.guide_training.head_model import new_head
+from nabla_core.guides.head import HeadGuide
 from nabla_core.model_config import LM
 from nabla_core.requests import Propose, Render, Response, Sweep
 from tests.core.reference import rolled_out, serve
