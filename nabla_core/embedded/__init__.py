@@ -2,5 +2,5 @@
 
 They demonstrate the mechanism in seconds on two CPU cores; they are no evidence about
 natural reward models. `task` makes and grades prompts, `weights.folder` finds the models,
-`python -m nabla_core.embedded.train` makes them again.
+`python -m nabla_core.embedded.recipe.train` makes them again.
 """

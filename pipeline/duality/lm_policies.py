@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 from transformers import Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
-from nabla_core.embedded import corpus, task
-from nabla_core.embedded.models import score
-from nabla_core.embedded.rollouts import complete, response_logits
+from nabla_core.embedded import task
+from nabla_core.embedded.recipe import corpus
+from nabla_core.embedded.recipe.models import score
+from nabla_core.embedded.recipe.rollouts import complete, response_logits
 from nabla_core.embedded.task import STEPS
 from nabla_core.embedded.tokenizer import PAD_ID, STOP_ID, ZERO_ID
 from nabla_core.embedded.weights import folder

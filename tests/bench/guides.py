@@ -8,7 +8,7 @@ Ranked proposals under the judge, on unseen prompts of the embedded task (or of 
 no gradient (null), the judge's own gradient, what else `--models` holds (gold: the gold-aligned
 gradient; gradient: one that is not; gold_free: the head of the default), and every `--guide`
 NAME=FOLDER of jobs.train_guide, of either kind. `--lm` NAME=FOLDER are LMs of their own, greedy
-and under the null arm. `--models` is a folder of nabla_core.embedded.train, or of
+and under the null arm. `--models` is a folder of nabla_core.embedded.recipe.train, or of
 tests.bench.stories.train; without it the shipped models.
 
 Every guide is used as the shipped one is (eta 1, stop -3, trust 2), the null arm at the stop and

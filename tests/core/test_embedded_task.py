@@ -5,8 +5,9 @@ import random
 import pytest
 import torch
 
-from nabla_core.embedded import corpus, tokenizer
-from nabla_core.embedded.flawed import FlawedArithmetic
+from nabla_core.embedded import tokenizer
+from nabla_core.embedded.recipe import corpus
+from nabla_core.embedded.recipe.flawed import FlawedArithmetic
 from nabla_core.embedded.task import Grade, grade, prompts, solve
 
 CHAIN, GOLD = "7+8*3-4+1-2*6+5-9", "5;5;1;2;0;0;5;6"

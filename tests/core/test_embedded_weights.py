@@ -24,18 +24,9 @@ from nabla_core import (
     load_engines,
     nabla,
 )
-from nabla_core.embedded import (
-    corpus,
-    measure,
-    models,
-    task,
-    tokenizer,
-    train_guide,
-    train_judge,
-    train_lm,
-    weights,
-)
-from nabla_core.embedded.rollouts import complete
+from nabla_core.embedded import task, tokenizer, weights
+from nabla_core.embedded.recipe import corpus, measure, models, train_guide, train_judge, train_lm
+from nabla_core.embedded.recipe.rollouts import complete
 from nabla_core.embedded.task import prompts
 from nabla_core.embedded.weights import Role, folder
 

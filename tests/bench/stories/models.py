@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from nabla_core.embedded.models import stand_on
+from nabla_core.embedded.recipe.models import stand_on
 from nabla_core.embedded.tokenizer import PAD, PAD_ID, STOP, STOP_ID, UNKNOWN, wrapped
 from tests.bench.stories import task
 
@@ -76,7 +76,7 @@ def _config(layers: int, **extra: Any) -> LlamaConfig:
 
 def new_foundation() -> LlamaForCausalLM:
     """An LM of random weights; embeddings large enough to stay readable above its layers (see
-    nabla_core.embedded.models.new_foundation).
+    nabla_core.embedded.recipe.models.new_foundation).
 
     Queries start as keys, so that a token at first looks for its like: to find the sentence of
     a day, the day in the response has to. Drawn apart they learn it late (with them .97 of the
@@ -92,7 +92,7 @@ def new_foundation() -> LlamaForCausalLM:
 
 def new_rm(lm: LlamaForCausalLM) -> LlamaForSequenceClassification:
     """A reward model over a frozen LM: its embeddings and layers, then three new ones that
-    start as the identity (see nabla_core.embedded.models.new_rm)."""
+    start as the identity (see nabla_core.embedded.recipe.models.new_rm)."""
     rm = LlamaForSequenceClassification(_config(RM_LAYERS, num_labels=1))
     stand_on(rm, lm)
     return rm

@@ -2,7 +2,7 @@
 
     python -m tests.bench.stories.train --out runs/stories [--seed 0]
 
-As nabla_core.embedded.train makes the embedded ones: an LM is taught right responses, then
+As nabla_core.embedded.recipe.train makes the embedded ones: an LM is taught right responses, then
 flawed ones, so that it errs; the judge is three new layers over the first, taught how far
 responses are sound. A stage whose folder is finished is not repeated. One CPU thread.
 """

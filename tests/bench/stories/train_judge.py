@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
-from nabla_core.embedded.measure import area_under_curve
+from nabla_core.embedded.recipe.measure import area_under_curve
 from tests.bench.stories import models, task, texts
 from tests.bench.stories.rollouts import sampled
 from tests.bench.stories.task import STEPS, WORDS

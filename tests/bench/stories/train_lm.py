@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
-from nabla_core.embedded.flawed import Fact, Flaws
+from nabla_core.embedded.recipe.flawed import Fact, Flaws
 from nabla_core.embedded.tokenizer import STOP
 from tests.bench.stories import models, task, texts
 from tests.bench.stories.rollouts import sampled

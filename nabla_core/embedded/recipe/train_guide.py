@@ -25,12 +25,12 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
-from nabla_core.embedded import corpus, models, train_judge
-from nabla_core.embedded.measure import DIGIT_IDS, reward_gradient
-from nabla_core.embedded.rollouts import response_logits
+from nabla_core.embedded.recipe import corpus, models, train_judge
+from nabla_core.embedded.recipe.measure import DIGIT_IDS, reward_gradient
+from nabla_core.embedded.recipe.rollouts import response_logits
+from nabla_core.embedded.recipe.train_lm import Say
 from nabla_core.embedded.task import DIGITS, SEPARATOR
 from nabla_core.embedded.tokenizer import IDS, PAD_ID, STOP_ID, ZERO_ID
-from nabla_core.embedded.train_lm import Say
 
 ALIGN_RATE, CALIBRATE_RATE = 2e-3, 1e-3
 WARMUP = 30

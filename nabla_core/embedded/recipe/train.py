@@ -1,6 +1,6 @@
 """Make the embedded models again: converged LM, LM, judge; and gold-aligned guides to compare.
 
-    python -m nabla_core.embedded.train --out DIR
+    python -m nabla_core.embedded.recipe.train --out DIR
 
 `aligned` and `gold` are gradients that were taught the task itself, for comparison; they are not
 shipped. The guides that are, `head` and `guide`, owe nothing to answers: jobs of the pipeline
@@ -24,7 +24,8 @@ import torch
 import transformers
 from transformers import PreTrainedModel, Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
-from nabla_core.embedded import measure, train_guide, train_judge, train_lm, weights
+from nabla_core.embedded import weights
+from nabla_core.embedded.recipe import measure, train_guide, train_judge, train_lm
 
 CONVERGED_STEPS = 1400
 LM_STEPS = 600
@@ -35,7 +36,7 @@ CALIBRATE_STEPS = 600
 
 def main() -> None:
     """Parse the command line and run the stages that are not finished."""
-    parser = argparse.ArgumentParser(prog="python -m nabla_core.embedded.train")
+    parser = argparse.ArgumentParser(prog="python -m nabla_core.embedded.recipe.train")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/embedded-weights"))
     parser.add_argument("--device", default="cpu")

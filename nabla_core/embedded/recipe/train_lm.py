@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Qwen2ForCausalLM
 
-from nabla_core.embedded import corpus, models, task
-from nabla_core.embedded.flawed import FlawedArithmetic
-from nabla_core.embedded.rollouts import complete, response_logits
+from nabla_core.embedded import task
+from nabla_core.embedded.recipe import corpus, models
+from nabla_core.embedded.recipe.flawed import FlawedArithmetic
+from nabla_core.embedded.recipe.rollouts import complete, response_logits
 
 BATCH = 64
 LEARNING_RATE = 3e-3

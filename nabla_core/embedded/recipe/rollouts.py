@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import Qwen2ForCausalLM
 
-from nabla_core.embedded.corpus import PROMPT_LENGTH, RESPONSE_LENGTH
+from nabla_core.embedded.recipe.corpus import PROMPT_LENGTH, RESPONSE_LENGTH
 from nabla_core.embedded.tokenizer import PAD_ID, STOP_ID
 
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from transformers import Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
-from nabla_core.embedded import corpus
-from nabla_core.embedded.corpus import PROMPT_LENGTH
-from nabla_core.embedded.models import score, score_embedded
-from nabla_core.embedded.rollouts import complete, response_logits
+from nabla_core.embedded.recipe import corpus
+from nabla_core.embedded.recipe.corpus import PROMPT_LENGTH
+from nabla_core.embedded.recipe.models import score, score_embedded
+from nabla_core.embedded.recipe.rollouts import complete, response_logits
+from nabla_core.embedded.recipe.train_lm import shares, validation
 from nabla_core.embedded.tokenizer import ZERO_ID
-from nabla_core.embedded.train_lm import shares, validation
 
 DIGIT_IDS = slice(ZERO_ID, ZERO_ID + 10)
 

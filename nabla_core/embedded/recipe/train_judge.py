@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
-from nabla_core.embedded import corpus, models
-from nabla_core.embedded.corpus import PROMPT_LENGTH
-from nabla_core.embedded.rollouts import complete
+from nabla_core.embedded.recipe import corpus, models
+from nabla_core.embedded.recipe.corpus import PROMPT_LENGTH
+from nabla_core.embedded.recipe.rollouts import complete
+from nabla_core.embedded.recipe.train_lm import Say
 from nabla_core.embedded.tokenizer import PAD_ID
-from nabla_core.embedded.train_lm import Say
 
 LEARNING_RATE = 3e-3
 WARMUP = 100
