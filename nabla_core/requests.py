@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from nabla_core.config import NablaConfig, Sampling
 from nabla_core.draws import DrawKey
 from nabla_core.errors import UNREADABLE
-from nabla_core.types import FinishReason, Prompt, Trace
+from nabla_core.types import Cost, FinishReason, Prompt, Trace
 
 R = TypeVar("R")
 
@@ -216,3 +216,14 @@ def ask_readable(requests: Sequence[Request[R]]) -> Asking[list[R | None]]:
         half = len(requests) // 2
         first = yield from ask_readable(requests[:half])
         return first + (yield from ask_readable(requests[half:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Generic[R]):
+    """A request's answer and what it cost."""
+
+    value: R
+    cost: Cost = field(default_factory=Cost)
+
+
+Result = Reply[Any] | Exception

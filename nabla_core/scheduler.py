@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from nabla_core.engines.base import Engine, Engines, Reply
-from nabla_core.requests import Asking, Request
+from nabla_core.engines.base import Engine, Engines
+from nabla_core.requests import Asking, Reply, Request
 from nabla_core.types import Cost
 
 # What a flow returns: a trace, or another record with a `cost`.

@@ -5,25 +5,13 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from nabla_core.config import NablaConfig
-from nabla_core.requests import Request
+from nabla_core.requests import Reply, Request, Result
 from nabla_core.types import Cost, Identity
 
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class Reply(Generic[R]):
-    """A request's answer and what it cost."""
-
-    value: R
-    cost: Cost = field(default_factory=Cost)
-
-
-Result = Reply[Any] | Exception
 
 
 class Engine(Protocol):

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nabla_core.engines.base import BatchEngine, Reply, Result
+from nabla_core.engines.base import BatchEngine
 from nabla_core.models.forward import BLOCK
 from nabla_core.models.loading import LanguageModel
 from nabla_core.models.readers import Task, read_lm
 from nabla_core.models.vocab import VocabularyMap
-from nabla_core.requests import Choices, Likeliest, Request
+from nabla_core.requests import Choices, Likeliest, Reply, Request, Result
 from nabla_core.types import Cost
 
 

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from nabla_core.config import Sampling
 from nabla_core.draws import uniform
-from nabla_core.engines.base import Reply, Result
 from nabla_core.engines.rollout_rows import Row, read_histories
 from nabla_core.errors import ContextError
 from nabla_core.models.kv_cache import (
@@ -31,7 +30,7 @@ from nabla_core.models.kv_cache import (
     to_cache,
 )
 from nabla_core.models.loading import LanguageModel
-from nabla_core.requests import Request, Response, Rollout
+from nabla_core.requests import Reply, Request, Response, Result, Rollout
 from nabla_core.sampling import draw
 from nabla_core.types import FinishReason
 

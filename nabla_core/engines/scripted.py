@@ -26,7 +26,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from nabla_core.draws import DrawKey, uniform
-from nabla_core.engines.base import BatchEngine, Engines, Reply, Result
+from nabla_core.engines.base import BatchEngine, Engines
 from nabla_core.errors import ContextError, ModelError
 from nabla_core.requests import (
     Choices,
@@ -37,8 +37,10 @@ from nabla_core.requests import (
     Proposal,
     Propose,
     Render,
+    Reply,
     Request,
     Response,
+    Result,
     Rollout,
     Score,
     Sweep,

@@ -10,12 +10,22 @@ import torch
 from torch import Tensor
 
 from nabla_core.config import NablaConfig, Objective
-from nabla_core.engines.base import BatchEngine, Reply, Result
+from nabla_core.engines.base import BatchEngine
 from nabla_core.models.kv_cache import Memory
 from nabla_core.models.loading import LanguageModel
 from nabla_core.models.readers import LMRead, Reader, Task, read_lm
 from nabla_core.models.vocab import VocabularyMap
-from nabla_core.requests import Context, Judged, Request, Response, Score, Sweep, Swept
+from nabla_core.requests import (
+    Context,
+    Judged,
+    Reply,
+    Request,
+    Response,
+    Result,
+    Score,
+    Sweep,
+    Swept,
+)
 
 
 @dataclass(eq=False)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nabla_core.engines.base import BatchEngine, Reply, Result
+from nabla_core.engines.base import BatchEngine
 from nabla_core.errors import ContextError
 from nabla_core.models.loading import LanguageModel, RewardModel
 from nabla_core.models.templates import render_for_lm, render_for_reward
-from nabla_core.requests import Context, Decode, Render, Request
+from nabla_core.requests import Context, Decode, Render, Reply, Request, Result
 from nabla_core.types import Prompt
 
 

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from nabla_core.config import NablaConfig
 from nabla_core.draws import DrawKey, uniform
-from nabla_core.engines.base import Reply, Result
 from nabla_core.engines.sweeps import Gradients, Guide
 from nabla_core.models.forward import BLOCK
 from nabla_core.models.readers import Task
@@ -31,7 +30,7 @@ from nabla_core.proposals.positions import (
     row_flops,
     rows_at,
 )
-from nabla_core.requests import Proposal, Propose
+from nabla_core.requests import Proposal, Propose, Reply, Result
 from nabla_core.sampling import draw
 from nabla_core.types import Cost
 

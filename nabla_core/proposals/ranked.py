@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from nabla_core.config import Sampling
-from nabla_core.engines.base import Reply, Result
 from nabla_core.engines.sweeps import Gradients, Guide
 from nabla_core.models.forward import BLOCK
 from nabla_core.proposals.positions import banned_ids, norms, row_flops, rows_at
-from nabla_core.requests import Proposal, Propose
+from nabla_core.requests import Proposal, Propose, Reply, Result
 from nabla_core.sampling import filtered_probabilities
 from nabla_core.types import Cost
 

@@ -11,7 +11,7 @@ import torch
 from nabla_core.config import Sampling
 from nabla_core.draws import DrawKey
 from nabla_core.embedded.weights import located
-from nabla_core.engines.base import BatchEngine, Reply, Result
+from nabla_core.engines.base import BatchEngine
 from nabla_core.engines.loading import device_of
 from nabla_core.engines.rollouts import RolloutEngine
 from nabla_core.errors import VocabularyError
@@ -23,7 +23,9 @@ from nabla_core.requests import (
     Decode,
     Flow,
     Render,
+    Reply,
     Request,
+    Result,
     Rollout,
     Score,
     ask,

@@ -22,8 +22,18 @@ from nabla_core import (
     sample,
 )
 from nabla_core.draws import DrawKey
-from nabla_core.engines.base import BatchEngine, Engines, Reply, Result
-from nabla_core.requests import Context, Decode, Judged, Render, Response, Rollout, Score
+from nabla_core.engines.base import BatchEngine, Engines
+from nabla_core.requests import (
+    Context,
+    Decode,
+    Judged,
+    Render,
+    Reply,
+    Response,
+    Result,
+    Rollout,
+    Score,
+)
 from tests.core.tiny import Family, decisions, greedy_search, prompts
 
 PROMPT = Prompt.of("question", id="q", sample=2)

@@ -14,9 +14,9 @@ from transformers import DynamicCache, Qwen2ForCausalLM, Qwen2ForSequenceClassif
 
 from nabla_core.config import NablaConfig, Objective, Ranked
 from nabla_core.draws import DrawKey
-from nabla_core.engines.base import Engines, Reply
+from nabla_core.engines.base import Engines
 from nabla_core.models.flops import Shape
-from nabla_core.requests import Propose, Render, Rollout, Score, Sweep
+from nabla_core.requests import Propose, Render, Reply, Rollout, Score, Sweep
 from nabla_core.types import Prompt
 from tests.core.reference import guide_of, serve
 from tests.core.tiny import Family, characters, greedy_search, qwen2, save

@@ -13,10 +13,20 @@ import pytest
 from nabla_core import MH, Decoding, Engine, Prompt, Sampling, drive, flow, mh
 from nabla_core import mh as _exported
 from nabla_core.draws import uniform
-from nabla_core.engines.base import BatchEngine, Engines, Reply, Result
+from nabla_core.engines.base import BatchEngine, Engines
 from nabla_core.errors import NonFiniteError
 from nabla_core.methods.metropolis import acceptance
-from nabla_core.requests import Context, Decode, Judged, Render, Response, Rollout, Score
+from nabla_core.requests import (
+    Context,
+    Decode,
+    Judged,
+    Render,
+    Reply,
+    Response,
+    Result,
+    Rollout,
+    Score,
+)
 from tests.core.tiny import Family, decisions, prompts
 
 STOP, LONGEST = 0, 3

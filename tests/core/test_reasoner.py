@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nabla_core import Engine, NablaConfig, Prompt, Ranked, Sampling, Trace, drive, nabla
-from nabla_core.engines.base import BatchEngine, Engines, Reply, Result
+from nabla_core.engines.base import BatchEngine, Engines
 from nabla_core.errors import ContextError, EncodingError, NonFiniteError
 from nabla_core.requests import (
     Context,
@@ -19,7 +19,9 @@ from nabla_core.requests import (
     Proposal,
     Propose,
     Render,
+    Reply,
     Response,
+    Result,
     Rollout,
     Score,
     Sweep,

@@ -10,11 +10,10 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from nabla_core.config import Sampling
 from nabla_core.draws import DrawKey, uniform
-from nabla_core.engines.base import Reply
 from nabla_core.engines.rollouts import RolloutEngine
 from nabla_core.errors import ContextError
 from nabla_core.models.loading import LanguageModel, load_language_model
-from nabla_core.requests import Context, Response, Rollout
+from nabla_core.requests import Context, Reply, Response, Rollout
 from tests.core.tiny import Family, characters, save
 from tests.oracle.literal import sample_token
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from nabla_core.engines.base import BatchEngine, Engines, Reply, Result
-from nabla_core.requests import Flow, Request, ask, ask_all
+from nabla_core.engines.base import BatchEngine, Engines
+from nabla_core.requests import Flow, Reply, Request, Result, ask, ask_all
 from nabla_core.scheduler import Scheduler, drive
 from nabla_core.types import Cost, Trace
 
