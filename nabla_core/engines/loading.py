@@ -12,7 +12,8 @@ from nabla_core.engines.base import Engines
 from nabla_core.engines.choices import ChoicesEngine
 from nabla_core.engines.propose import ProposeEngine
 from nabla_core.engines.rollouts import RolloutEngine
-from nabla_core.engines.sweeps import Guide, ScoreEngine, SweepEngine
+from nabla_core.engines.score import ScoreEngine
+from nabla_core.engines.sweeps import Guide, SweepEngine
 from nabla_core.engines.text import TextEngine
 from nabla_core.errors import ModelError
 from nabla_core.guides.gradient import GradientGuide

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from nabla_core.config import NablaConfig, Objective
 from nabla_core.engines.base import BatchEngine
 from nabla_core.models.kv_cache import Memory
 from nabla_core.models.loading import LanguageModel
-from nabla_core.models.readers import LMRead, Reader, Task, read_lm
+from nabla_core.models.readers import LMRead, Task, read_lm
 from nabla_core.models.vocab import VocabularyMap
 from nabla_core.requests import (
     Context,
@@ -22,7 +21,6 @@ from nabla_core.requests import (
     Request,
     Response,
     Result,
-    Score,
     Sweep,
     Swept,
 )
@@ -140,34 +138,6 @@ class SweepEngine(BatchEngine):
             task.book(paper_calls=1)
             gradients = Gradients(request.context, request.response, config, lm)
             results.append(Reply(Swept(None, gradients), task.cost))
-        return results
-
-
-class ScoreEngine(BatchEngine):
-    """Serves `Score`: the judge reads responses, no gradient."""
-
-    kinds: tuple[type[Request[Any]], ...] = (Score,)
-
-    def __init__(self, judge: Reader, capacity: int, max_batch_tokens: int, *, keep: bool) -> None:
-        super().__init__(capacity, max_batch_tokens)
-        self._judge = judge
-        self._keep = keep
-
-    def size(self, request: Score) -> int:
-        return len(request.context.lm) + len(request.tokens)
-
-    @torch.inference_mode()
-    def answer(self, requests: Sequence[Score]) -> Sequence[Result]:
-        tasks = [Task(r.context, r.tokens, len(r.tokens), r.reuse) for r in requests]
-        keep = self._keep and any(r.keep for r in requests)
-        frames = [r.context.judge for r in requests]
-        reads = self._judge.read(tasks, frames, gradient=False, keep=keep)
-        results: list[Result] = []
-        for request, task, read in zip(requests, tasks, reads, strict=True):
-            task.book(paper_calls=request.paper_calls)
-            results.append(
-                Reply(Judged(read.reward, read.memory if request.keep else None), task.cost)
-            )
         return results
 
 

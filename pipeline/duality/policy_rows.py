@@ -74,7 +74,7 @@ class PolicyRecipe:
         from nabla_core.engines.base import Engines  # noqa: PLC0415 - torch: workers only
         from nabla_core.engines.loading import read_with  # noqa: PLC0415
         from nabla_core.engines.rollouts import RolloutEngine  # noqa: PLC0415
-        from nabla_core.engines.sweeps import ScoreEngine  # noqa: PLC0415
+        from nabla_core.engines.score import ScoreEngine  # noqa: PLC0415
         from nabla_core.engines.text import TextEngine  # noqa: PLC0415
         from nabla_core.models.loading import load_reward_model  # noqa: PLC0415
         from pipeline.duality.policy_flow import (  # noqa: PLC0415
