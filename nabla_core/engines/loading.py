@@ -13,9 +13,10 @@ from nabla_core.engines.choices import ChoicesEngine
 from nabla_core.engines.propose import ProposeEngine
 from nabla_core.engines.rollouts import RolloutEngine
 from nabla_core.engines.score import ScoreEngine
-from nabla_core.engines.sweeps import Guide, SweepEngine
+from nabla_core.engines.sweeps import SweepEngine
 from nabla_core.engines.text import TextEngine
 from nabla_core.errors import ModelError
+from nabla_core.guides.base import Guide
 from nabla_core.guides.gradient import GradientGuide
 from nabla_core.guides.head import KIND_KEY, HeadGuide
 from nabla_core.model_config import LM, Engine, Reward

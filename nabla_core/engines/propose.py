@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from nabla_core.engines.base import BatchEngine
-from nabla_core.engines.sweeps import Guide
+from nabla_core.guides.base import Guide
 from nabla_core.proposals.left_to_right import LeftToRight
 from nabla_core.proposals.null_arms import flips
 from nabla_core.proposals.ranked import ranked

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from nabla_core.config import NablaConfig, Objective
-from nabla_core.engines.sweeps import Look
 from nabla_core.errors import ContextError, ModelError
+from nabla_core.guides.base import Look
 from nabla_core.models.forward import Reading, read
 from nabla_core.models.kv_cache import Memory
 from nabla_core.models.loading import LanguageModel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nabla_core.engines.sweeps import Gradients
+from nabla_core.guides.base import Gradients
 from nabla_core.proposals.positions import uncertain
 from nabla_core.requests import Proposal
 from nabla_core.types import Cost

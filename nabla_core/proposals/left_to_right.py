@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nabla_core.config import NablaConfig
 from nabla_core.draws import DrawKey, uniform
-from nabla_core.engines.sweeps import Gradients, Guide
+from nabla_core.guides.base import Gradients, Guide
 from nabla_core.models.forward import BLOCK
 from nabla_core.models.readers import Task
 from nabla_core.proposals.candidates import Candidate, Plan, hard_sequence, plan_of

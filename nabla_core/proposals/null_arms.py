@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from nabla_core.draws import uniform
-from nabla_core.engines.sweeps import Guide
+from nabla_core.guides.base import Guide
 from nabla_core.proposals.positions import banned_ids, hidden_at, uncertain
 from nabla_core.requests import Proposal, Propose, Reply, Result
 from nabla_core.types import Cost

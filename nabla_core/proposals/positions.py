@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from nabla_core.config import Objective, Select
-from nabla_core.engines.sweeps import Gradients, Guide
+from nabla_core.guides.base import Gradients, Guide
 
 
 def uncertain(gradients: Gradients) -> list[int]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nabla_core.config import Sampling
-from nabla_core.engines.sweeps import Gradients, Guide
+from nabla_core.guides.base import Gradients, Guide
 from nabla_core.models.forward import BLOCK
 from nabla_core.proposals.positions import banned_ids, norms, row_flops, rows_at
 from nabla_core.requests import Proposal, Propose, Reply, Result

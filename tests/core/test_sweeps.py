@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nabla_core.config import NablaConfig, Objective, Ranked
 from nabla_core.engines.base import Engines
-from nabla_core.engines.sweeps import Gradients
 from nabla_core.errors import NonFiniteError
+from nabla_core.guides.base import Gradients
 from nabla_core.model_config import Engine
 from nabla_core.proposals.positions import rows_at
 from nabla_core.requests import Judged, Response, Score, Sweep, Swept
