@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _preview(config: CounterfactualsConfig) -> int:
     from pipeline.counterfactuals import plan  # noqa: PLC0415 - after the config is right
-    from pipeline.prompts import index  # noqa: PLC0415
+    from pipeline.inputs.prompts import index  # noqa: PLC0415
 
     console.say(to_yaml(config).rstrip())
     planned = plan(config)

@@ -9,7 +9,7 @@ from nabla_core.config import NablaConfig, Ranked, Sampling
 from nabla_core.guide_training.settings import Kind, Optimise, Target
 from nabla_core.model_config import LM, Reward
 from pipeline.guide_data import Data
-from pipeline.prompts import Prompts
+from pipeline.inputs.prompts import Prompts
 from pipeline.verify import Verify
 
 

@@ -18,7 +18,7 @@ from nabla_core.guide_training.trainees import GradientTrainee, lens, open_train
 from nabla_core.model_config import Engine
 from pipeline.errors import RunError
 from pipeline.guide_training import Course, examples, some
-from pipeline.prompts import read as read_prompts
+from pipeline.inputs.prompts import read as read_prompts
 from pipeline.verify import grader
 
 

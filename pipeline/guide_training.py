@@ -43,8 +43,8 @@ from pipeline import adapters
 from pipeline.counterfactual_reader import Mixture, mix
 from pipeline.errors import InputError, RunError
 from pipeline.guide_config import TrainGuideConfig
-from pipeline.prompts import read as read_prompts
-from pipeline.prompts import saying
+from pipeline.inputs.prompts import read as read_prompts
+from pipeline.inputs.prompts import saying
 
 T = TypeVar("T")
 

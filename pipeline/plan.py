@@ -9,9 +9,9 @@ from typing import Any, Protocol
 from pipeline import config_check
 from pipeline.cluster import Cluster
 from pipeline.config import RowsConfig, to_dict
+from pipeline.inputs.prompts import Item, read
 from pipeline.parts import with_config
 from pipeline.pool import Status
-from pipeline.prompts import Item, read
 from pipeline.recipe import Recipe
 from pipeline.store import RunStore, Store
 

@@ -23,8 +23,8 @@ from ray.data import ActorPoolStrategy, DataContext
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.cluster import Cluster, node_alive
+from pipeline.inputs.prompts import Item
 from pipeline.ledger import Key, Ledger
-from pipeline.prompts import Item
 from pipeline.worker import Assignment, Worker
 
 TASK = 16

@@ -8,8 +8,8 @@ from itertools import islice
 from nabla_core.types import Prompt
 from pipeline.config import GenerateConfig
 from pipeline.generate import plan
+from pipeline.inputs.prompts import index, read
 from pipeline.plan import open_store
-from pipeline.prompts import index, read
 from pipeline.recipe import render
 from pipeline.run_folder import at_work
 from pipeline.slots import DEAD, FINISHED

@@ -18,7 +18,7 @@ from typing import Any
 
 from nabla_core.scheduler import Scheduler
 from pipeline.files import patiently
-from pipeline.prompts import Item
+from pipeline.inputs.prompts import Item
 from pipeline.recipe import Maker
 from pipeline.schema import key_columns
 from pipeline.store import RunStore

@@ -18,7 +18,7 @@ from pipeline.config import GenerateConfig
 from pipeline.counterfactuals_config import CounterfactualsConfig
 from pipeline.guide_config import Start, TrainGuideConfig
 from pipeline.guide_data import Data
-from pipeline.prompts import Prompts
+from pipeline.inputs.prompts import Prompts
 from pipeline.self_improve_config import SelfImproveConfig
 
 

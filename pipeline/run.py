@@ -17,11 +17,11 @@ from typing import Any
 from pipeline import config_check, manifest, pool
 from pipeline.cluster import connected, has_room, need_room
 from pipeline.errors import LeaseError, LoadError, RunError
+from pipeline.inputs.prompts import Item, index
 from pipeline.lease import Lease
 from pipeline.ledger import Key
 from pipeline.parts import DamagedError
 from pipeline.plan import Outcome, Plan, Watcher, open_store
-from pipeline.prompts import Item, index
 from pipeline.run_folder import at_work
 from pipeline.slots import DEAD, FINISHED, MISSING, Slots
 from pipeline.store import MANIFEST, RunStore

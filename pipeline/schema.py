@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from nabla_core.types import Identity, Message, Prompt, Trace
-from pipeline.prompts import Item
+from pipeline.inputs.prompts import Item
 
 VERSION = "1"
 

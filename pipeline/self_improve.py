@@ -22,10 +22,10 @@ from pipeline.counterfactuals import counterfactuals
 from pipeline.errors import ConfigError, RunError
 from pipeline.generate import generate
 from pipeline.generate import plan as generate_plan
+from pipeline.inputs.prompts import read as read_prompts
+from pipeline.inputs.prompts import saying
 from pipeline.measurements import Tell
 from pipeline.plan import Outcome, Watcher, open_store
-from pipeline.prompts import read as read_prompts
-from pipeline.prompts import saying
 from pipeline.rounds import Measured, Round, choose, parted
 from pipeline.run_folder import at_work, open_folder
 from pipeline.self_improve_config import SelfImproveConfig

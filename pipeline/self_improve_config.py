@@ -10,7 +10,7 @@ from nabla_core.methods.counterfactuals import Explore
 from nabla_core.model_config import LM, Engine, Reward
 from pipeline.cluster import Cluster
 from pipeline.guide_config import Start, Validation, Workers, ranked_search, searchable
-from pipeline.prompts import Prompts
+from pipeline.inputs.prompts import Prompts
 from pipeline.store import Store
 from pipeline.verify import Verify
 

@@ -29,9 +29,9 @@ from pipeline.files import Folder
 from pipeline.finished_rows import look
 from pipeline.guide_config import SHAPING, TrainGuideConfig, Validation
 from pipeline.guide_folder import CARD, HISTORY, MODEL
+from pipeline.inputs.prompts import read as read_prompts
 from pipeline.lease import held
 from pipeline.measurements import Tell, followed
-from pipeline.prompts import read as read_prompts
 from pipeline.run_folder import at_work, open_folder
 
 

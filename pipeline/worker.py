@@ -19,8 +19,8 @@ import ray
 
 from nabla_core.errors import ModelError
 from pipeline.cluster import Cluster
+from pipeline.inputs.prompts import Item
 from pipeline.ledger import Key, Place, Verdict
-from pipeline.prompts import Item
 from pipeline.pump import Pump
 from pipeline.recipe import Recipe
 from pipeline.store import RunStore

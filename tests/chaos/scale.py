@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from pipeline.prompts import Item, index
+from pipeline.inputs.prompts import Item, index
 from pipeline.slots import FINISHED
 from tests.pipeline.rows import item, row, store_in
 

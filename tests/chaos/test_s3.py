@@ -9,8 +9,8 @@ from pyarrow import fs
 
 from pipeline.errors import LeaseError
 from pipeline.files import Folder, below
+from pipeline.inputs.prompts import Prompts, read
 from pipeline.lease import Lease
-from pipeline.prompts import Prompts, read
 from pipeline.slots import FINISHED, MISSING
 from tests.chaos.s3 import unreliable
 from tests.pipeline.rows import inputs, item, row, store_in

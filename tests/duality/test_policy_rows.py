@@ -15,7 +15,7 @@ from nabla_core.model_config import LM
 from pipeline.duality.policy import Policy
 from pipeline.duality.policy_report import measure
 from pipeline.duality.policy_rows import PolicyRecipe
-from pipeline.prompts import Prompts
+from pipeline.inputs.prompts import Prompts
 from pipeline.verify import Verify
 from tests.duality.checkpoints import tuned
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.dataset
 
 from nabla_core.types import Cost, Prompt, Revision, Trace
+from pipeline.inputs.prompts import Item, fingerprint
 from pipeline.parts import with_config
-from pipeline.prompts import Item, fingerprint
 from pipeline.schema import TRACES, key_columns, prompt_columns, trace_columns
 from pipeline.store import RunStore, Store
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.prompts import Columns, Prompts, fingerprint, index, read
+from pipeline.inputs.prompts import Columns, Prompts, fingerprint, index, read
 
 
 def lines(path, rows):

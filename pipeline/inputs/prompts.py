@@ -13,7 +13,7 @@ from typing import Any
 from nabla_core.embedded import task
 from nabla_core.types import Message, Prompt
 from pipeline.errors import InputError
-from pipeline.sources import Row, rows
+from pipeline.inputs.sources import Row, rows
 
 PROMPT_COLUMNS = ("prompt", "problem", "question", "messages")
 ID_COLUMNS = ("id", "custom_id")
