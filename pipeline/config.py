@@ -19,9 +19,9 @@ from nabla_core.config import Decoding
 from nabla_core.model_config import LM, Engine, Reward
 from pipeline.cluster import Cluster
 from pipeline.errors import ConfigError
+from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
 from pipeline.store import Store
-from pipeline.verify import Verify
 
 C = TypeVar("C")
 

@@ -19,11 +19,11 @@ from nabla_core.types import Prompt
 from pipeline.counterfactual_schema import COUNTERFACTUALS, explored_columns
 from pipeline.counterfactual_summary import COLUMNS, summarise
 from pipeline.counterfactuals_config import CounterfactualsConfig
+from pipeline.grading.graders import Verify, grader
 from pipeline.plan import Outcome, Plan, Watcher, planned
 from pipeline.recipe import open_engines
 from pipeline.run import execute
 from pipeline.schema import model_columns, prompt_columns
-from pipeline.verify import Verify, grader
 
 SHAPING = (
     *("seed", "lm", "reward", "explore", "max_tokens"),

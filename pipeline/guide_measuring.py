@@ -17,9 +17,9 @@ from nabla_core.guide_training.evaluation import Agreement, agreement, at_rest, 
 from nabla_core.guide_training.trainees import GradientTrainee, lens, open_trainee
 from nabla_core.model_config import Engine
 from pipeline.errors import RunError
+from pipeline.grading.graders import grader
 from pipeline.guide_training import Course, examples, some
 from pipeline.inputs.prompts import read as read_prompts
-from pipeline.verify import grader
 
 
 def calibration(course: Course) -> float:

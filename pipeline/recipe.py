@@ -17,9 +17,9 @@ from nabla_core.model_config import LM, Engine, Reward
 from nabla_core.models.templates import render_for_lm
 from nabla_core.requests import Asking, Flow
 from nabla_core.types import Prompt, Trace
+from pipeline.grading.graders import Grader, Verify, grader
 from pipeline.schema import TRACES, model_columns, prompt_columns, trace_columns
 from pipeline.summary import COLUMNS, Summary
-from pipeline.verify import Grader, Verify, grader
 
 
 class Maker(Protocol):

@@ -15,12 +15,12 @@ from pipeline.duality.findings import Book
 from pipeline.duality.policy_rows import PolicyRecipe
 from pipeline.errors import InputError
 from pipeline.files import below
+from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts, read
 from pipeline.parts import with_config
 from pipeline.plan import Plan, Watcher
 from pipeline.run import execute
 from pipeline.store import RunStore, Store
-from pipeline.verify import Verify
 
 SHAPING = (
     "seed",

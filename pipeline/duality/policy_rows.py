@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from nabla_core.requests import Flow
 from nabla_core.types import Prompt
+from pipeline.grading.graders import grader
 from pipeline.recipe import Maker
 from pipeline.schema import KEYS, TRACES, model_columns
-from pipeline.verify import grader
 
 if TYPE_CHECKING:
     from pipeline.duality.policy import Policy

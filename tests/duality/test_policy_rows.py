@@ -15,8 +15,8 @@ from nabla_core.model_config import LM
 from pipeline.duality.policy import Policy
 from pipeline.duality.policy_report import measure
 from pipeline.duality.policy_rows import PolicyRecipe
+from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
-from pipeline.verify import Verify
 from tests.duality.checkpoints import tuned
 
 

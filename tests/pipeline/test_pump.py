@@ -8,12 +8,12 @@ from nabla_core.config import Decoding
 from nabla_core.engines.scripted import Script, scripted
 from nabla_core.model_config import LM, Engine, Reward
 from pipeline import files
+from pipeline.grading.graders import Verify
 from pipeline.parts import with_config
 from pipeline.pump import Pump
 from pipeline.recipe import TraceMaker, TraceRecipe
 from pipeline.schema import TRACES
 from pipeline.store import RunStore, Store
-from pipeline.verify import Verify
 from tests.pipeline.rows import item
 
 RECIPE = TraceRecipe(LM("scripted"), Reward(), Decoding(), Engine(), Verify(), 0, "c0ffee")

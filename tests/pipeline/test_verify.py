@@ -3,9 +3,9 @@ import time
 import pytest
 
 from nabla_core.types import Prompt
-from pipeline.math_answers import MathGrader
-from pipeline.verdict import Verdict
-from pipeline.verify import Verify, grader, last_number
+from pipeline.grading.graders import Verify, grader, last_number
+from pipeline.grading.math_verify import MathGrader
+from pipeline.grading.verdict import Verdict
 
 
 def asked(answer):

@@ -9,8 +9,8 @@ from typing import Literal
 
 from nabla_core.embedded import task
 from nabla_core.types import Prompt
-from pipeline.math_answers import MathGrader
-from pipeline.verdict import Verdict
+from pipeline.grading.math_verify import MathGrader
+from pipeline.grading.verdict import Verdict
 
 
 @dataclass(frozen=True)

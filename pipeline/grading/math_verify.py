@@ -11,7 +11,7 @@ import multiprocessing
 from multiprocessing.connection import Connection
 
 from nabla_core.types import Prompt
-from pipeline.verdict import Verdict
+from pipeline.grading.verdict import Verdict
 
 
 class MathGrader:
