@@ -11,11 +11,11 @@ from typing import Any
 from nabla_core.guide_training.examples import Record
 from nabla_core.methods.counterfactuals import Place
 from nabla_core.types import Identity
-from pipeline.counterfactual_schema import place_of
 from pipeline.errors import InputError
 from pipeline.finished_rows import finished_rows
 from pipeline.guide_data import Data
 from pipeline.revisions import Tokens, prompt_of, revised
+from pipeline.tables.counterfactuals import place_of
 
 
 @dataclass

@@ -16,14 +16,14 @@ from nabla_core.engines.base import Engines
 from nabla_core.methods.counterfactuals import Explore, Explored, Exploring, explore
 from nabla_core.model_config import LM, Engine, Reward
 from nabla_core.types import Prompt
-from pipeline.counterfactual_schema import COUNTERFACTUALS, explored_columns
-from pipeline.counterfactual_summary import COLUMNS, summarise
 from pipeline.counterfactuals_config import CounterfactualsConfig
 from pipeline.grading.graders import Verify, grader
 from pipeline.plan import Outcome, Plan, Watcher, planned
 from pipeline.recipe import open_engines
 from pipeline.run import execute
-from pipeline.schema import model_columns, prompt_columns
+from pipeline.tables.counterfactual_totals import COLUMNS, summarise
+from pipeline.tables.counterfactuals import COUNTERFACTUALS, explored_columns
+from pipeline.tables.traces import model_columns, prompt_columns
 
 SHAPING = (
     *("seed", "lm", "reward", "explore", "max_tokens"),

@@ -20,8 +20,8 @@ from nabla_core.scheduler import Scheduler
 from pipeline.files import patiently
 from pipeline.inputs.prompts import Item
 from pipeline.recipe import Maker
-from pipeline.schema import key_columns
 from pipeline.store import RunStore
+from pipeline.tables.traces import key_columns
 
 
 @dataclass

@@ -18,8 +18,8 @@ from nabla_core.models.templates import render_for_lm
 from nabla_core.requests import Asking, Flow
 from nabla_core.types import Prompt, Trace
 from pipeline.grading.graders import Grader, Verify, grader
-from pipeline.schema import TRACES, model_columns, prompt_columns, trace_columns
-from pipeline.summary import COLUMNS, Summary
+from pipeline.tables.trace_totals import COLUMNS, Summary
+from pipeline.tables.traces import TRACES, model_columns, prompt_columns, trace_columns
 
 
 class Maker(Protocol):

@@ -12,7 +12,7 @@ from pipeline.files import Folder
 from pipeline.lease import holder
 from pipeline.parts import PARTS, DamagedError, open_marked, read_keys
 from pipeline.store import DATA, DEAD_LETTER, INPUT, SUCCESS
-from pipeline.summary import kind_of
+from pipeline.tables.trace_totals import kind_of
 
 
 @dataclass(frozen=True)

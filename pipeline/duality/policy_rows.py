@@ -12,7 +12,7 @@ from nabla_core.requests import Flow
 from nabla_core.types import Prompt
 from pipeline.grading.graders import grader
 from pipeline.recipe import Maker
-from pipeline.schema import KEYS, TRACES, model_columns
+from pipeline.tables.traces import KEYS, TRACES, model_columns
 
 if TYPE_CHECKING:
     from pipeline.duality.policy import Policy

@@ -13,15 +13,15 @@ import pytest
 from nabla_core.methods.counterfactuals import Explored, Place
 from nabla_core.types import Cost, Identity, Revision, Trace
 from pipeline.counterfactual_reader import mix
-from pipeline.counterfactual_schema import COUNTERFACTUALS, explored_columns
-from pipeline.counterfactual_summary import COLUMNS, summarise
 from pipeline.errors import InputError
 from pipeline.guide_data import Data
 from pipeline.parts import with_config
 from pipeline.revisions import revised
-from pipeline.schema import TRACES, key_columns, prompt_columns, trace_columns
 from pipeline.slots import Slots
 from pipeline.store import RunStore, Store
+from pipeline.tables.counterfactual_totals import COLUMNS, summarise
+from pipeline.tables.counterfactuals import COUNTERFACTUALS, explored_columns
+from pipeline.tables.traces import TRACES, key_columns, prompt_columns, trace_columns
 from tests.pipeline.rows import inputs, item
 
 PLACES = (

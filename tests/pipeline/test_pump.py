@@ -12,8 +12,8 @@ from pipeline.grading.graders import Verify
 from pipeline.parts import with_config
 from pipeline.pump import Pump
 from pipeline.recipe import TraceMaker, TraceRecipe
-from pipeline.schema import TRACES
 from pipeline.store import RunStore, Store
+from pipeline.tables.traces import TRACES
 from tests.pipeline.rows import item
 
 RECIPE = TraceRecipe(LM("scripted"), Reward(), Decoding(), Engine(), Verify(), 0, "c0ffee")

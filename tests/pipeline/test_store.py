@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ResumeError
 from pipeline.parts import DamagedError, with_config
-from pipeline.schema import TRACES
 from pipeline.slots import DEAD, FINISHED, MISSING
 from pipeline.store import RunStore, Store
+from pipeline.tables.traces import TRACES
 from tests.pipeline.rows import SCHEMA, inputs, item, keys, row, store_in
 
 NAMES = [f"p{n}" for n in range(7)]

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from nabla_core.methods.counterfactuals import Explored, Place
-from pipeline.schema import COST, KEYS, TURNS
+from pipeline.tables.traces import COST, KEYS, TURNS
 
 VERSION = "1"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.summary import kind_of
+from pipeline.tables.trace_totals import kind_of
 
 COLUMNS = (
     *("error", "score", "scorer", "places", "cost", "tokenizer_fingerprint"),
