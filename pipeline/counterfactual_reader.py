@@ -12,9 +12,9 @@ from nabla_core.guide_training.examples import Record
 from nabla_core.methods.counterfactuals import Place
 from nabla_core.types import Identity
 from pipeline.errors import InputError
-from pipeline.finished_rows import finished_rows
 from pipeline.guide_data import Data
 from pipeline.revisions import Tokens, prompt_of, revised
+from pipeline.store.reader import finished_rows
 from pipeline.tables.counterfactuals import place_of
 
 
@@ -105,3 +105,13 @@ def _record(row: dict[str, Any], data: Data) -> Record:
         odds(row["score"]),
         places,
     )
+
+
+def look(data: Data) -> None:
+    """Whether every folder of `data` holds what it should; reads no more than first rows.
+
+    Raises InputError, as reading it all would after models were loaded.
+    """
+    for kind, paths in (("counterfactuals", data.counterfactuals), ("traces", data.traces)):
+        for path in paths:
+            next(finished_rows(path, kind), None)

@@ -14,10 +14,10 @@ import torch
 from nabla_core.guide_training.trainees import scaled
 from pipeline.adapters import adapted, merged
 from pipeline.errors import RunError
-from pipeline.files import Folder
 from pipeline.guide_folder import HISTORY, MODEL, STATE
 from pipeline.guide_measuring import calibration, measure
 from pipeline.guide_training import Course
+from pipeline.store.files import Folder
 
 
 def keep(course: Course, lost: float, path: Path, before: dict[str, Any]) -> dict[str, Any]:

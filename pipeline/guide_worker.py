@@ -13,13 +13,14 @@ from ray.train import Checkpoint
 from ray.train.torch import get_device
 
 from nabla_core.errors import NablaError
-from pipeline import crash, final_error
+from pipeline import final_error
 from pipeline.errors import PipelineError
-from pipeline.files import Folder
 from pipeline.guide_checkpoints import keep, restore
 from pipeline.guide_config import TrainGuideConfig
 from pipeline.guide_measuring import reference
 from pipeline.guide_training import Course, advance, begin
+from pipeline.store import crash
+from pipeline.store.files import Folder
 
 
 def work(config: TrainGuideConfig) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pipeline import config_check
 from pipeline.cluster import Cluster
 from pipeline.config import RowsConfig, to_dict
 from pipeline.inputs.prompts import Item, read
-from pipeline.parts import with_config
 from pipeline.pool import Status
 from pipeline.recipe import Recipe
-from pipeline.store import RunStore, Store
+from pipeline.store import config_check
+from pipeline.store.parts import with_config
+from pipeline.store.run_store import RunStore, Store
 
 
 @dataclass(frozen=True)

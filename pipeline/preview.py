@@ -11,8 +11,8 @@ from pipeline.generate import plan
 from pipeline.inputs.prompts import index, read
 from pipeline.plan import open_store
 from pipeline.recipe import render
-from pipeline.run_folder import at_work
-from pipeline.slots import DEAD, FINISHED
+from pipeline.store.run_folder import at_work
+from pipeline.store.slots import DEAD, FINISHED
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nabla_core.scheduler import Scheduler
-from pipeline.files import patiently
 from pipeline.inputs.prompts import Item
 from pipeline.recipe import Maker
-from pipeline.store import RunStore
+from pipeline.store.files import patiently
+from pipeline.store.run_store import RunStore
 from pipeline.tables.traces import key_columns
 
 

@@ -14,17 +14,18 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline import config_check, manifest, pool
+from pipeline import pool
 from pipeline.cluster import connected, has_room, need_room
 from pipeline.errors import LeaseError, LoadError, RunError
 from pipeline.inputs.prompts import Item, index
-from pipeline.lease import Lease
 from pipeline.ledger import Key
-from pipeline.parts import DamagedError
 from pipeline.plan import Outcome, Plan, Watcher, open_store
-from pipeline.run_folder import at_work
-from pipeline.slots import DEAD, FINISHED, MISSING, Slots
-from pipeline.store import MANIFEST, RunStore
+from pipeline.store import config_check, manifest
+from pipeline.store.lease import Lease
+from pipeline.store.parts import DamagedError
+from pipeline.store.run_folder import at_work
+from pipeline.store.run_store import MANIFEST, RunStore
+from pipeline.store.slots import DEAD, FINISHED, MISSING, Slots
 from pipeline.worker import Assignment
 
 FRUITLESS_ROUNDS = 3

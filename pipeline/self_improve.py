@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 
-from pipeline import config_check, round_settings
+from pipeline import round_settings
 from pipeline.cluster import connected
 from pipeline.config import GenerateConfig, overrides_yaml, to_dict
 from pipeline.counterfactuals import counterfactuals
@@ -27,8 +27,9 @@ from pipeline.inputs.prompts import saying
 from pipeline.measurements import Tell
 from pipeline.plan import Outcome, Watcher, open_store
 from pipeline.rounds import Measured, Round, choose, parted
-from pipeline.run_folder import at_work, open_folder
 from pipeline.self_improve_config import SelfImproveConfig
+from pipeline.store import config_check
+from pipeline.store.run_folder import at_work, open_folder
 from pipeline.train_guide import ready, train_guide
 
 ROUNDS, CHOSEN = "rounds.json", "chosen.yaml"

@@ -20,19 +20,20 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from nabla_core.guide_training.settings import Optimise
-from pipeline import config_check, crash, final_error, manifest
+from pipeline import final_error
 from pipeline.cluster import Actors, Cluster, connected, need_room
 from pipeline.config import to_dict
+from pipeline.counterfactual_reader import look
 from pipeline.errors import RunError
 from pipeline.extras import require_for_lora
-from pipeline.files import Folder
-from pipeline.finished_rows import look
 from pipeline.guide_config import SHAPING, TrainGuideConfig, Validation
 from pipeline.guide_folder import CARD, HISTORY, MODEL
 from pipeline.inputs.prompts import read as read_prompts
-from pipeline.lease import held
 from pipeline.measurements import Tell, followed
-from pipeline.run_folder import at_work, open_folder
+from pipeline.store import config_check, crash, manifest
+from pipeline.store.files import Folder
+from pipeline.store.lease import held
+from pipeline.store.run_folder import at_work, open_folder
 
 
 @dataclass(frozen=True)

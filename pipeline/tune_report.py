@@ -9,8 +9,8 @@ from pipeline.config import overrides_yaml
 from pipeline.errors import RunError
 from pipeline.intervals import normal
 from pipeline.plan import open_store
-from pipeline.run_folder import at_work
-from pipeline.store import RunStore
+from pipeline.store.run_folder import at_work
+from pipeline.store.run_store import RunStore
 from pipeline.tune import Candidate, candidates, plan
 from pipeline.tune_config import TuneConfig
 

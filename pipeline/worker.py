@@ -23,7 +23,7 @@ from pipeline.inputs.prompts import Item
 from pipeline.ledger import Key, Place, Verdict
 from pipeline.pump import Pump
 from pipeline.recipe import Recipe
-from pipeline.store import RunStore
+from pipeline.store.run_store import RunStore
 
 LOAD_TRIES = 3
 

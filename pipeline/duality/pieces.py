@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing import active_children, get_context
 from typing import Any
 
-from pipeline.files import Folder
+from pipeline.store.files import Folder
 
 # Of the pieces in a run folder: raise it where their meaning changes.
 VERSION = 2

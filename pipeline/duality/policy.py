@@ -9,18 +9,18 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 
 from nabla_core.model_config import LM, Engine, Reward
-from pipeline import config_check
 from pipeline.cluster import Cluster
 from pipeline.duality.findings import Book
 from pipeline.duality.policy_rows import PolicyRecipe
 from pipeline.errors import InputError
-from pipeline.files import below
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts, read
-from pipeline.parts import with_config
 from pipeline.plan import Plan, Watcher
 from pipeline.run import execute
-from pipeline.store import RunStore, Store
+from pipeline.store import config_check
+from pipeline.store.files import below
+from pipeline.store.parts import with_config
+from pipeline.store.run_store import RunStore, Store
 
 SHAPING = (
     "seed",

@@ -14,7 +14,7 @@ from pipeline.duality.claims import tell
 from pipeline.duality.findings import Book, Finding, Spread, broken
 from pipeline.duality.plane import above
 from pipeline.duality.words import what_we_measured
-from pipeline.files import Folder
+from pipeline.store.files import Folder
 
 
 @dataclass(frozen=True)

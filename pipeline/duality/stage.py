@@ -17,7 +17,7 @@ from pipeline.duality.policy import Policy
 from pipeline.duality.tokens import Tokens
 from pipeline.extras import require
 from pipeline.plan import Watcher
-from pipeline.run_folder import at_work, open_folder
+from pipeline.store.run_folder import at_work, open_folder
 
 PARTS = ("continuous", "tokens", "embedded", "policy")
 

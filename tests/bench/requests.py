@@ -14,7 +14,7 @@ import math
 import sys
 from dataclasses import dataclass
 
-from pipeline.compact import ROW_GROUP
+from pipeline.store.compact import ROW_GROUP
 
 PAGE = 1000  # objects a LIST or a bulk DELETE names
 ROWS_A_FILE = 50_000

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from pipeline.inputs.prompts import Item, index
-from pipeline.slots import FINISHED
+from pipeline.store.slots import FINISHED
 from tests.pipeline.rows import item, row, store_in
 
 T = TypeVar("T")

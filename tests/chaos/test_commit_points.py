@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[2]
 # A worker's and the driver's side of the store, in one process and without Ray.
 DRIVER = """
 import sys
-from pipeline.store import Store, RunStore
-from pipeline.slots import MISSING
+from pipeline.store.run_store import Store, RunStore
+from pipeline.store.slots import MISSING
 from tests.pipeline.rows import SCHEMA, inputs, item, row
 
 NAMES = [f"p{n}" for n in range(int(sys.argv[2]))]

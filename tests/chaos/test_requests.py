@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.slots import FINISHED
+from pipeline.store.slots import FINISHED
 from tests.bench.requests import requests
 from tests.chaos.s3 import unreliable
 from tests.chaos.test_s3 import server, uri

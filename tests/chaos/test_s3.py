@@ -8,10 +8,10 @@ from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
 from pipeline.errors import LeaseError
-from pipeline.files import Folder, below
 from pipeline.inputs.prompts import Prompts, read
-from pipeline.lease import Lease
-from pipeline.slots import FINISHED, MISSING
+from pipeline.store.files import Folder, below
+from pipeline.store.lease import Lease
+from pipeline.store.slots import FINISHED, MISSING
 from tests.chaos.s3 import unreliable
 from tests.pipeline.rows import inputs, item, row, store_in
 
@@ -99,7 +99,7 @@ def test_two_drivers_in_s3(server, monkeypatch):
         lease = Lease(folder, 1, lambda: None)
         with pytest.raises(LeaseError, match=f"is held by process {os.getpid()}"):
             Lease(folder, 1, lambda: None)
-        monkeypatch.setattr("pipeline.lease._machine", lambda: "another")
+        monkeypatch.setattr("pipeline.store.lease._machine", lambda: "another")
         with pytest.raises(LeaseError, match="is held by process"):
             Lease(folder, 1, lambda: None)
         lease.release()

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from pipeline.duality.pieces import Kept, Piece
-from pipeline.files import Folder
+from pipeline.store.files import Folder
 
 
 def double(number: int) -> int:

@@ -15,10 +15,10 @@ from nabla_core.types import Cost, Identity, Revision, Trace
 from pipeline.counterfactual_reader import mix
 from pipeline.errors import InputError
 from pipeline.guide_data import Data
-from pipeline.parts import with_config
 from pipeline.revisions import revised
-from pipeline.slots import Slots
-from pipeline.store import RunStore, Store
+from pipeline.store.parts import with_config
+from pipeline.store.run_store import RunStore, Store
+from pipeline.store.slots import Slots
 from pipeline.tables.counterfactual_totals import COLUMNS, summarise
 from pipeline.tables.counterfactuals import COUNTERFACTUALS, explored_columns
 from pipeline.tables.traces import TRACES, key_columns, prompt_columns, trace_columns

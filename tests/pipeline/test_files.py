@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import StoreError
-from pipeline.files import Folder, locate
-from pipeline.run_folder import open_folder
+from pipeline.store.files import Folder, locate
+from pipeline.store.run_folder import open_folder
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ import time
 
 import pytest
 
-from pipeline import lease as leases
 from pipeline.errors import LeaseError
-from pipeline.files import Folder
-from pipeline.lease import Lease, held, holder
+from pipeline.store import lease as leases
+from pipeline.store.files import Folder
+from pipeline.store.lease import Lease, held, holder
 
 HOLD = """
 import sys, time
-from pipeline.files import Folder
-from pipeline.lease import Lease
+from pipeline.store.files import Folder
+from pipeline.store.lease import Lease
 lease = Lease(Folder(sys.argv[1]), float(sys.argv[2]), lambda: None)
 print("held", flush=True)
 time.sleep(60)

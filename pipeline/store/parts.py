@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import StoreError
-from pipeline.files import Folder
+from pipeline.store.files import Folder
 
 PARTS = "parts"
 SUFFIX = ".parquet"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.errors import RunError, StoreError
-from pipeline.files import Folder
+from pipeline.store.files import Folder
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 

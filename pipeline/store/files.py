@@ -21,7 +21,7 @@ import fsspec
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from pipeline import crash
+from pipeline.store import crash
 
 TEMPORARY = ".tmp-"
 CHECKSUM = 16

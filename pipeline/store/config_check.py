@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from pipeline.errors import ResumeError
-from pipeline.files import Folder
+from pipeline.store.files import Folder
 
 CONFIG = "config.yaml"
 

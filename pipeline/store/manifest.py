@@ -50,7 +50,7 @@ def versions() -> dict[str, str]:
 
 def commit() -> str | None:
     """The git commit of this code, "+" behind it where files differ; None outside git."""
-    here = Path(__file__).resolve().parents[1]
+    here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None
     try:

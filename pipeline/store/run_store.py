@@ -21,12 +21,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import crash
-from pipeline.compact import Compactor
 from pipeline.errors import ResumeError
-from pipeline.parts import PARTS, DamagedError, commit, marks, new_name, open_part, read, read_keys
-from pipeline.run_folder import open_folder
-from pipeline.slots import DEAD, FINISHED, Slots
+from pipeline.store import crash
+from pipeline.store.compact import Compactor
+from pipeline.store.parts import (
+    PARTS,
+    DamagedError,
+    commit,
+    marks,
+    new_name,
+    open_part,
+    read,
+    read_keys,
+)
+from pipeline.store.run_folder import open_folder
+from pipeline.store.slots import DEAD, FINISHED, Slots
 
 DATA, DEAD_LETTER, SET_ASIDE, SUPERSEDED = "data", "dead_letter", "set_aside", "superseded"
 SUCCESS, INPUT, MANIFEST = "_SUCCESS", "input.json", "manifest.json"

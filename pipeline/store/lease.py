@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import LeaseError
-from pipeline.files import Folder
+from pipeline.store.files import Folder
 
 LEASE = "lease"
 TAKEN = signal.SIGUSR2

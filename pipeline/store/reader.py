@@ -9,20 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, StoreError
-from pipeline.files import Folder
-from pipeline.guide_data import Data
-from pipeline.parts import KIND
-from pipeline.store import DATA, SUCCESS
-
-
-def look(data: Data) -> None:
-    """Whether every folder of `data` holds what it should; reads no more than first rows.
-
-    Raises InputError, as reading it all would after models were loaded.
-    """
-    for kind, paths in (("counterfactuals", data.counterfactuals), ("traces", data.traces)):
-        for path in paths:
-            next(finished_rows(path, kind), None)
+from pipeline.store.files import Folder
+from pipeline.store.parts import KIND
+from pipeline.store.run_store import DATA, SUCCESS
 
 
 def finished_rows(path: str, kind: str) -> Iterator[tuple[dict[str, Any], str]]:

@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.files import Checked, Folder
-from pipeline.parts import SUFFIX, DamagedError, open_part, read
-from pipeline.slots import Slots
+from pipeline.store.files import Checked, Folder
+from pipeline.store.parts import SUFFIX, DamagedError, open_part, read
+from pipeline.store.slots import Slots
 
 ROWS = b"nabla_rows"
 ROW_GROUP = 1000
