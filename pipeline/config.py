@@ -21,7 +21,7 @@ from pipeline.cluster import Cluster
 from pipeline.errors import ConfigError
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
-from pipeline.store.run_store import Store
+from pipeline.store.settings import Store
 
 C = TypeVar("C")
 

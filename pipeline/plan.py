@@ -13,7 +13,8 @@ from pipeline.pool import Status
 from pipeline.recipe import Recipe
 from pipeline.store import config_check
 from pipeline.store.parts import with_config
-from pipeline.store.run_store import RunStore, Store
+from pipeline.store.run_store import RunStore
+from pipeline.store.settings import Store
 
 
 @dataclass(frozen=True)

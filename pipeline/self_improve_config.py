@@ -12,7 +12,7 @@ from pipeline.cluster import Cluster
 from pipeline.grading.graders import Verify
 from pipeline.guide_config import Start, Validation, Workers, ranked_search, searchable
 from pipeline.inputs.prompts import Prompts
-from pipeline.store.run_store import Store
+from pipeline.store.settings import Store
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from pipeline.run import execute
 from pipeline.store import config_check
 from pipeline.store.files import below
 from pipeline.store.parts import with_config
-from pipeline.store.run_store import RunStore, Store
+from pipeline.store.run_store import RunStore
+from pipeline.store.settings import Store
 
 SHAPING = (
     "seed",

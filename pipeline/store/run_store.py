@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -35,35 +34,11 @@ from pipeline.store.parts import (
     read_keys,
 )
 from pipeline.store.run_folder import open_folder
+from pipeline.store.settings import Store
 from pipeline.store.slots import DEAD, FINISHED, Slots
 
 DATA, DEAD_LETTER, SET_ASIDE, SUPERSEDED = "data", "dead_letter", "set_aside", "superseded"
 SUCCESS, INPUT, MANIFEST = "_SUCCESS", "input.json", "manifest.json"
-
-
-@dataclass(frozen=True)
-class Store:
-    """How rows become files.
-
-    A worker commits when `flush_rows` rows wait, when one has waited `flush_seconds`, or
-    when it has nothing else to do. Final files hold `rows_per_file` rows. `threads` read
-    and write files at a time. Another driver may take the folder over once this one has
-    been silent for `lease_seconds`.
-    """
-
-    flush_rows: int = 1
-    flush_seconds: float = 10.0
-    rows_per_file: int = 50_000
-    threads: int = 4
-    lease_seconds: float = 30.0
-
-    def __post_init__(self) -> None:
-        for name in ("flush_rows", "rows_per_file", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"store.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("flush_seconds", "lease_seconds"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"store.{name} must be above 0, got {getattr(self, name)}")
 
 
 class RunStore:

@@ -8,7 +8,8 @@ import pyarrow.dataset
 from nabla_core.types import Cost, Prompt, Revision, Trace
 from pipeline.inputs.prompts import Item, fingerprint
 from pipeline.store.parts import with_config
-from pipeline.store.run_store import RunStore, Store
+from pipeline.store.run_store import RunStore
+from pipeline.store.settings import Store
 from pipeline.tables.traces import TRACES, key_columns, prompt_columns, trace_columns
 
 SCHEMA = with_config(TRACES, "c0ffee")

@@ -17,7 +17,8 @@ from pipeline.errors import InputError
 from pipeline.guide_data import Data
 from pipeline.revisions import revised
 from pipeline.store.parts import with_config
-from pipeline.store.run_store import RunStore, Store
+from pipeline.store.run_store import RunStore
+from pipeline.store.settings import Store
 from pipeline.store.slots import Slots
 from pipeline.tables.counterfactual_totals import COLUMNS, summarise
 from pipeline.tables.counterfactuals import COUNTERFACTUALS, explored_columns

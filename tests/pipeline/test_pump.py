@@ -12,7 +12,8 @@ from pipeline.pump import Pump
 from pipeline.recipe import TraceMaker, TraceRecipe
 from pipeline.store import files
 from pipeline.store.parts import with_config
-from pipeline.store.run_store import RunStore, Store
+from pipeline.store.run_store import RunStore
+from pipeline.store.settings import Store
 from pipeline.tables.traces import TRACES
 from tests.pipeline.rows import item
 

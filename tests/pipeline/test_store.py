@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ResumeError
 from pipeline.store.parts import DamagedError, with_config
-from pipeline.store.run_store import RunStore, Store
+from pipeline.store.run_store import RunStore
+from pipeline.store.settings import Store
 from pipeline.store.slots import DEAD, FINISHED, MISSING
 from pipeline.tables.traces import TRACES
 from tests.pipeline.rows import SCHEMA, inputs, item, keys, row, store_in
