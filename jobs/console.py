@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from pipeline.plan import Outcome
+    from pipeline.run.plan import Outcome
 
 
 def plain(*, stderr: bool = False, width: int | None = None) -> Console:

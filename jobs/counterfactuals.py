@@ -20,7 +20,7 @@ from pipeline.config import load, to_yaml
 from pipeline.counterfactuals_config import CounterfactualsConfig
 
 if TYPE_CHECKING:
-    from pipeline.plan import Outcome
+    from pipeline.run.plan import Outcome
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ import pyarrow.dataset
 
 from jobs import console, generate
 from pipeline.errors import StoreError
-from pipeline.status import standing
+from pipeline.run.status import standing
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "embedded.yaml"
 RUNS = Path("runs")

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 
 from jobs import command, console
-from pipeline.config import GenerateConfig, load, to_yaml
+from pipeline.config import load, to_yaml
+from pipeline.generate_config import GenerateConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

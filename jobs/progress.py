@@ -11,13 +11,13 @@ from rich.live import Live
 from rich.text import Text
 
 from jobs import console
-from pipeline.pool import Status
+from pipeline.run.pool import Status
 
 LOG_SECONDS = 10.0
 
 
 class Progress:
-    """A `pipeline.plan.Watcher`: one live line on a terminal, a line now and then elsewhere.
+    """A `pipeline.run.plan.Watcher`: one live line on a terminal, a line now and then elsewhere.
 
     Rate, time left, acceptance and gains are of this run's rows; the count is of all.
     """

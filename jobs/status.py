@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from jobs import console
 from pipeline.errors import PipelineError
-from pipeline.status import standing
+from pipeline.run.status import standing
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

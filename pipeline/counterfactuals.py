@@ -18,9 +18,9 @@ from nabla_core.model_config import LM, Engine, Reward
 from nabla_core.types import Prompt
 from pipeline.counterfactuals_config import CounterfactualsConfig
 from pipeline.grading.graders import Verify, grader
-from pipeline.plan import Outcome, Plan, Watcher, planned
-from pipeline.recipe import open_engines
-from pipeline.run import execute
+from pipeline.run.driver import execute
+from pipeline.run.models import open_engines
+from pipeline.run.plan import Outcome, Plan, Watcher, planned
 from pipeline.tables.counterfactual_totals import COLUMNS, summarise
 from pipeline.tables.counterfactuals import COUNTERFACTUALS, explored_columns
 from pipeline.tables.traces import model_columns, prompt_columns
@@ -33,7 +33,7 @@ SHAPING = (
 
 @dataclass(frozen=True)
 class CounterfactualRecipe:
-    """See `pipeline.recipe.Recipe`."""
+    """See `pipeline.run.recipe.Recipe`."""
 
     lm: LM
     reward: Reward
@@ -60,7 +60,7 @@ class CounterfactualRecipe:
 
 
 class CounterfactualMaker:
-    """See `pipeline.recipe.Maker`."""
+    """See `pipeline.run.recipe.Maker`."""
 
     def __init__(self, recipe: CounterfactualRecipe, engines: Engines) -> None:
         self.engines = engines

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.config import GenerateConfig
-from pipeline.plan import Outcome, Plan, Watcher, planned
-from pipeline.recipe import TraceRecipe
-from pipeline.run import execute
+from pipeline.generate_config import GenerateConfig
+from pipeline.generate_recipe import TraceRecipe
+from pipeline.run.driver import execute
+from pipeline.run.plan import Outcome, Plan, Watcher, planned
 
 # What else a config says (actors, batch sizes, flushing) changes no row. Prompts are
 # compared row by row.

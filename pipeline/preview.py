@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 from nabla_core.types import Prompt
-from pipeline.config import GenerateConfig
 from pipeline.generate import plan
+from pipeline.generate_config import GenerateConfig
 from pipeline.inputs.prompts import index, read
-from pipeline.plan import open_store
-from pipeline.recipe import render
+from pipeline.run.models import render
+from pipeline.run.plan import open_store
 from pipeline.store.run_folder import at_work
 from pipeline.store.slots import DEAD, FINISHED
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.config import GenerateConfig
 from pipeline.counterfactuals_config import CounterfactualsConfig
+from pipeline.generate_config import GenerateConfig
 from pipeline.guide_config import Start, TrainGuideConfig
 from pipeline.guide_data import Data
 from pipeline.inputs.prompts import Prompts

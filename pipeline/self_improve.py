@@ -16,17 +16,18 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 
 from pipeline import round_settings
-from pipeline.cluster import connected
-from pipeline.config import GenerateConfig, overrides_yaml, to_dict
+from pipeline.config import overrides_yaml, to_dict
 from pipeline.counterfactuals import counterfactuals
 from pipeline.errors import ConfigError, RunError
 from pipeline.generate import generate
 from pipeline.generate import plan as generate_plan
+from pipeline.generate_config import GenerateConfig
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.inputs.prompts import saying
 from pipeline.measurements import Tell
-from pipeline.plan import Outcome, Watcher, open_store
 from pipeline.rounds import Measured, Round, choose, parted
+from pipeline.run.cluster import connected
+from pipeline.run.plan import Outcome, Watcher, open_store
 from pipeline.self_improve_config import SelfImproveConfig
 from pipeline.store import config_check
 from pipeline.store.run_folder import at_work, open_folder

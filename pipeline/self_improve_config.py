@@ -8,10 +8,10 @@ from nabla_core.config import Decoding
 from nabla_core.guide_training.settings import Kind, Optimise, Target
 from nabla_core.methods.counterfactuals import Explore
 from nabla_core.model_config import LM, Engine, Reward
-from pipeline.cluster import Cluster
 from pipeline.grading.graders import Verify
 from pipeline.guide_config import Start, Validation, Workers, ranked_search, searchable
 from pipeline.inputs.prompts import Prompts
+from pipeline.run.cluster import Cluster
 from pipeline.store.settings import Store
 
 

@@ -21,7 +21,6 @@ from ray.train.torch import TorchTrainer
 
 from nabla_core.guide_training.settings import Optimise
 from pipeline import final_error
-from pipeline.cluster import Actors, Cluster, connected, need_room
 from pipeline.config import to_dict
 from pipeline.counterfactual_reader import look
 from pipeline.errors import RunError
@@ -30,6 +29,7 @@ from pipeline.guide_config import SHAPING, TrainGuideConfig, Validation
 from pipeline.guide_folder import CARD, HISTORY, MODEL
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.measurements import Tell, followed
+from pipeline.run.cluster import Actors, Cluster, connected, need_room
 from pipeline.store import config_check, crash, manifest
 from pipeline.store.files import Folder
 from pipeline.store.lease import held

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nabla_core.config import Decoding
-from pipeline.config import RowsConfig
+from pipeline.run.config import RowsConfig
 
 
 @dataclass(frozen=True)

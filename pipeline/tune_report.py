@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pipeline.config import overrides_yaml
 from pipeline.errors import RunError
 from pipeline.intervals import normal
-from pipeline.plan import open_store
+from pipeline.run.plan import open_store
 from pipeline.store.run_folder import at_work
 from pipeline.store.run_store import RunStore
 from pipeline.tune import Candidate, candidates, plan

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 
 from nabla_core.model_config import LM, Engine, Reward
-from pipeline.cluster import Cluster
 from pipeline.duality.findings import Book
 from pipeline.duality.policy_rows import PolicyRecipe
 from pipeline.errors import InputError
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts, read
-from pipeline.plan import Plan, Watcher
-from pipeline.run import execute
+from pipeline.run.cluster import Cluster
+from pipeline.run.driver import execute
+from pipeline.run.plan import Plan, Watcher
 from pipeline.store import config_check
 from pipeline.store.files import below
 from pipeline.store.parts import with_config

@@ -11,7 +11,7 @@ import pyarrow as pa
 from nabla_core.requests import Flow
 from nabla_core.types import Prompt
 from pipeline.grading.graders import grader
-from pipeline.recipe import Maker
+from pipeline.run.recipe import Maker
 from pipeline.tables.traces import KEYS, TRACES, model_columns
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pipeline.duality.pieces import Kept, Piece
 from pipeline.duality.policy import Policy
 from pipeline.duality.tokens import Tokens
 from pipeline.extras import require
-from pipeline.plan import Watcher
+from pipeline.run.plan import Watcher
 from pipeline.store.run_folder import at_work, open_folder
 
 PARTS = ("continuous", "tokens", "embedded", "policy")

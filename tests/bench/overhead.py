@@ -24,9 +24,10 @@ from nabla_core import LM, Decoding, Engine, drive, flow, load_engines
 from nabla_core.embedded import task
 from nabla_core.engines.base import Engines
 from nabla_core.engines.scripted import from_path
-from pipeline.config import GenerateConfig, load
+from pipeline.config import load
 from pipeline.generate import generate
-from pipeline.pool import Status
+from pipeline.generate_config import GenerateConfig
+from pipeline.run.pool import Status
 from tests.bench.arms import quiet
 
 # Seconds a prompt, and how many prompts it takes to tell the difference.

@@ -18,8 +18,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config import GenerateConfig, load
+from pipeline.config import load
 from pipeline.generate import generate
+from pipeline.generate_config import GenerateConfig
 from tests.bench.overhead import Unwatched
 from tests.chaos.verdict import final_rows
 

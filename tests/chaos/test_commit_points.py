@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.status import standing
+from pipeline.run.status import standing
 
 ROOT = Path(__file__).parents[2]
 

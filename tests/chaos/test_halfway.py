@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import generate
-from pipeline.status import Standing, standing
+from pipeline.run.status import Standing, standing
 from tests.chaos.verdict import content, final_rows, verdict
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.cluster import Actors, Cluster
-from pipeline.pool import task_size
+from pipeline.run.cluster import Actors, Cluster
+from pipeline.run.pool import task_size
 from tests.chaos.verdict import final_rows
 
 

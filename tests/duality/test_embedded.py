@@ -5,13 +5,14 @@ import torch
 
 from nabla_core.embedded import task
 from nabla_core.types import Revision, Trace
-from pipeline.config import GenerateConfig, load
+from pipeline.config import load
 from pipeline.duality import agreement, embedded
 from pipeline.duality.agreement import apart
 from pipeline.duality.embedded import Embedded
 from pipeline.duality.estimators import optimum
 from pipeline.duality.findings import broken
 from pipeline.duality.lm_policies import Laboratory, Rloo, log_probability
+from pipeline.generate_config import GenerateConfig
 
 SMALL = Embedded(
     betas=(4.0, 1.0),

@@ -20,13 +20,13 @@ from nabla_core.errors import ModelError
 from nabla_core.model_config import LM, Engine, Reward
 from pipeline.config import load
 from pipeline.errors import RunError
+from pipeline.generate_recipe import TraceRecipe
 from pipeline.grading.graders import Verify
 from pipeline.guide_checkpoints import keep, restore
 from pipeline.guide_config import TrainGuideConfig
 from pipeline.guide_folder import HISTORY, MODEL
 from pipeline.guide_measuring import calibration, measure
 from pipeline.guide_training import advance, begin, some
-from pipeline.recipe import TraceRecipe
 from pipeline.store.files import Folder
 from pipeline.store.lease import holder
 from tests.jobs.test_generate import rows

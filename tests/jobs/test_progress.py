@@ -3,7 +3,7 @@
 import json
 
 from jobs.progress import Progress
-from pipeline.pool import Status
+from pipeline.run.pool import Status
 
 
 def test_a_dead_letter_is_told_word_for_word_in_one_line(capsys):

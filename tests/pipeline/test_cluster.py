@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from pipeline.cluster import Cluster, _signals_kept, connected
 from pipeline.errors import RunError
+from pipeline.run.cluster import Cluster, _signals_kept, connected
 
 
 def test_a_ray_that_cannot_be_joined_ends_the_run_by_name(monkeypatch):

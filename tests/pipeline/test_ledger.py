@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.ledger import Ledger, Place
+from pipeline.run.ledger import Ledger, Place
 
 A, B = ("a", 0), ("b", 0)
 ONE, TWO, THREE = (Place(f"w{n}", "node") for n in range(3))

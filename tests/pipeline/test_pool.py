@@ -1,7 +1,7 @@
 import pytest
 
-from pipeline.cluster import Actors, Cluster
-from pipeline.pool import task_size
+from pipeline.run.cluster import Actors, Cluster
+from pipeline.run.pool import task_size
 
 
 @pytest.mark.parametrize(

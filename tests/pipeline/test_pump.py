@@ -7,9 +7,9 @@ import torch  # noqa: F401 - `!lost` needs it, and importing it takes a while
 from nabla_core.config import Decoding
 from nabla_core.engines.scripted import Script, scripted
 from nabla_core.model_config import LM, Engine, Reward
+from pipeline.generate_recipe import TraceMaker, TraceRecipe
 from pipeline.grading.graders import Verify
-from pipeline.pump import Pump
-from pipeline.recipe import TraceMaker, TraceRecipe
+from pipeline.run.pump import Pump
 from pipeline.store import files
 from pipeline.store.parts import with_config
 from pipeline.store.run_store import RunStore

@@ -22,10 +22,10 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipeline.cluster import Cluster, node_alive
 from pipeline.inputs.prompts import Item
-from pipeline.ledger import Key, Ledger
-from pipeline.worker import Assignment, Worker
+from pipeline.run.cluster import Cluster, node_alive
+from pipeline.run.ledger import Key, Ledger
+from pipeline.run.worker import Assignment, Worker
 
 TASK = 16
 INIT_DEATHS = 2

@@ -18,11 +18,11 @@ import pyarrow as pa
 import ray
 
 from nabla_core.errors import ModelError
-from pipeline.cluster import Cluster
 from pipeline.inputs.prompts import Item
-from pipeline.ledger import Key, Place, Verdict
-from pipeline.pump import Pump
-from pipeline.recipe import Recipe
+from pipeline.run.cluster import Cluster
+from pipeline.run.ledger import Key, Place, Verdict
+from pipeline.run.pump import Pump
+from pipeline.run.recipe import Recipe
 from pipeline.store.run_store import RunStore
 
 LOAD_TRIES = 3

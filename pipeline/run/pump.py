@@ -18,7 +18,7 @@ from typing import Any
 
 from nabla_core.scheduler import Scheduler
 from pipeline.inputs.prompts import Item
-from pipeline.recipe import Maker
+from pipeline.run.recipe import Maker
 from pipeline.store.files import patiently
 from pipeline.store.run_store import RunStore
 from pipeline.tables.traces import key_columns

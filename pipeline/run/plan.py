@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pipeline.cluster import Cluster
-from pipeline.config import RowsConfig, to_dict
+from pipeline.config import to_dict
 from pipeline.inputs.prompts import Item, read
-from pipeline.pool import Status
-from pipeline.recipe import Recipe
+from pipeline.run.cluster import Cluster
+from pipeline.run.config import RowsConfig
+from pipeline.run.pool import Status
+from pipeline.run.recipe import Recipe
 from pipeline.store import config_check
 from pipeline.store.parts import with_config
 from pipeline.store.run_store import RunStore

@@ -14,19 +14,19 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline import pool
-from pipeline.cluster import connected, has_room, need_room
 from pipeline.errors import LeaseError, LoadError, RunError
 from pipeline.inputs.prompts import Item, index
-from pipeline.ledger import Key
-from pipeline.plan import Outcome, Plan, Watcher, open_store
+from pipeline.run import pool
+from pipeline.run.cluster import connected, has_room, need_room
+from pipeline.run.ledger import Key
+from pipeline.run.plan import Outcome, Plan, Watcher, open_store
+from pipeline.run.worker import Assignment
 from pipeline.store import config_check, manifest
 from pipeline.store.lease import Lease
 from pipeline.store.parts import DamagedError
 from pipeline.store.run_folder import at_work
 from pipeline.store.run_store import MANIFEST, RunStore
 from pipeline.store.slots import DEAD, FINISHED, MISSING, Slots
-from pipeline.worker import Assignment
 
 FRUITLESS_ROUNDS = 3
 FEW = 20

@@ -1,0 +1,95 @@
+"""TODO-DOC pipeline/generate_recipe.py"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from nabla_core.config import Decoding
+from nabla_core.engines.base import Engines
+from nabla_core.methods.dispatch import flow
+from nabla_core.model_config import LM, Engine, Reward
+from nabla_core.requests import Flow
+from nabla_core.types import Prompt, Trace
+from pipeline.grading.graders import Grader, Verify, grader
+from pipeline.run.models import open_engines
+from pipeline.run.recipe import Maker
+from pipeline.tables.trace_totals import COLUMNS, Summary
+from pipeline.tables.traces import TRACES, model_columns, prompt_columns, trace_columns
+
+
+@dataclass(frozen=True)
+class TraceRecipe:
+    """Refined traces: the recipe of `jobs.generate`."""
+
+    lm: LM
+    reward: Reward
+    decoding: Decoding
+    engine: Engine
+    verify: Verify
+    seed: int
+    config_hash: str
+
+    @property
+    def schema(self) -> pa.Schema:
+        return TRACES
+
+    @property
+    def totals(self) -> tuple[str, ...]:
+        return COLUMNS
+
+    def summarise(self, tables: Iterable[pa.Table]) -> dict[str, Any]:
+        return Summary.of(tables).as_dict()
+
+    def open(self) -> Maker:
+        engines = open_engines(self.lm, self.reward, self.engine)
+        if self.decoding.method == "nabla":
+            engines.check(self.decoding.nabla)
+        return TraceMaker(self, engines)
+
+
+class TraceMaker:
+    """See `TraceRecipe`."""
+
+    def __init__(self, recipe: TraceRecipe, engines: Engines) -> None:
+        self.engines = engines
+        self._recipe = recipe
+        self._grade: Grader = grader(recipe.verify)
+        self._constant = {
+            "method": recipe.decoding.method,
+            "seed": recipe.seed,
+            "config_hash": recipe.config_hash,
+            **model_columns(engines.identities, generation="lm", judge="judge", guide="guide"),
+        }
+
+    def flow(self, prompt: Prompt) -> Flow:
+        return flow(prompt, self._recipe.decoding, seed=self._recipe.seed)
+
+    def row(self, prompt: Prompt, result: Trace) -> dict[str, Any]:
+        after = self._grade(prompt, result.text)
+        before = after if result.base_text == result.text else self._grade(prompt, result.base_text)
+        return {
+            **self._constant,
+            **prompt_columns(prompt),
+            **trace_columns(prompt, result),
+            "predicted_answer": after.predicted,
+            "correct": after.correct,
+            "base_correct": before.correct,
+        }
+
+    def dead(self, prompt: Prompt) -> dict[str, Any]:
+        return {**self._constant, **prompt_columns(prompt)}
+
+    def numbers(self, row: Mapping[str, Any]) -> dict[str, float]:
+        found = {
+            "proposed": len(row["revisions"]),
+            "accepted": sum(revision["accepted"] for revision in row["revisions"]),
+            "reward": row["reward"],
+            "base_reward": row["base_reward"],
+            "correct": row["correct"],
+            "base_correct": row["base_correct"],
+        }
+        return {name: float(value) for name, value in found.items() if value is not None}

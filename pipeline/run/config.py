@@ -1,0 +1,41 @@
+"""TODO-DOC pipeline/run/config.py"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nabla_core.model_config import LM, Engine, Reward
+from pipeline.grading.graders import Verify
+from pipeline.inputs.prompts import Prompts
+from pipeline.run.cluster import Cluster
+from pipeline.store.settings import Store
+
+
+@dataclass(frozen=True)
+class RowsConfig:
+    """What every job is told that makes rows of prompts on Ray.
+
+    `run_dir` is a local folder or any URI that pyarrow or fsspec opens. A row is lost to
+    the dead letters after its prompt alone killed `max_attempts` worker processes; the run
+    ends early once more than `max_dead_fraction` of at least 20 finished rows are dead.
+    `allow_input_change` redoes rows whose prompt was edited since they were committed.
+    """
+
+    run_dir: str = "runs/rows"
+    seed: int = 0
+    max_attempts: int = 3
+    max_dead_fraction: float = 0.1
+    allow_input_change: bool = False
+    prompts: Prompts = field(default_factory=Prompts)
+    lm: LM = field(default_factory=LM)
+    reward: Reward = field(default_factory=Reward)
+    engine: Engine = field(default_factory=Engine)
+    verify: Verify = field(default_factory=Verify)
+    cluster: Cluster = field(default_factory=Cluster)
+    store: Store = field(default_factory=Store)
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise ValueError(f"max_attempts must be at least 1, got {self.max_attempts}")
+        if not 0 <= self.max_dead_fraction <= 1:
+            raise ValueError(f"max_dead_fraction must be in [0, 1], got {self.max_dead_fraction}")

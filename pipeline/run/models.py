@@ -1,0 +1,52 @@
+"""TODO-DOC pipeline/run/models.py"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nabla_core.engines.base import Engines
+from nabla_core.errors import ModelError
+from nabla_core.model_config import LM, Engine, Reward
+from nabla_core.models.templates import render_for_lm
+from nabla_core.types import Prompt
+
+
+def open_engines(lm: LM, reward: Reward, engine: Engine) -> Engines:
+    """The engines of one process; `scripted?...` as the LM's path loads no model."""
+    if _scripted(lm):
+        from nabla_core.engines import scripted  # noqa: PLC0415 - as below
+
+        return scripted.from_path(lm.path, max_batch=engine.max_batch)
+    from transformers.utils import logging  # noqa: PLC0415 - torch: workers only
+
+    from nabla_core.engines.loading import load_engines  # noqa: PLC0415 - as above
+
+    logging.disable_progress_bar()
+
+    return load_engines(lm, reward, engine)
+
+
+def render(prompt: Prompt, lm: LM) -> str:
+    """The prompt as the LM reads it; needs the tokenizer alone. Raises ModelError."""
+    if _scripted(lm):
+        return prompt.text
+    from transformers import AutoTokenizer  # noqa: PLC0415 - as above
+
+    from nabla_core.embedded.weights import located  # noqa: PLC0415 - as above
+
+    path = located(lm.path, "lm")
+    if Path(path).is_dir() and not any(Path(path).glob("tokenizer*")):
+        raise ModelError(f"{lm.path}: no tokenizer files in this folder")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=lm.revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{lm.path}: cannot load a tokenizer: {error}") from error
+    try:
+        return render_for_lm(prompt, tokenizer)[0]
+    except Exception as error:  # a template is a program, and some refuse a system prompt
+        told = f"{type(error).__name__}: {error}"
+        raise ModelError(f"{lm.path} cannot render prompt {prompt.id}: {told}") from error
+
+
+def _scripted(lm: LM) -> bool:
+    return lm.path.partition("?")[0] == "scripted"
