@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from jobs import command, console
 from pipeline.config import load, to_yaml
-from pipeline.generate_config import GenerateConfig
+from pipeline.generate.config import GenerateConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _generate(config: GenerateConfig, *, retry_dead: bool) -> int:
     from jobs.progress import Progress  # noqa: PLC0415 - ray: not before the config is right
-    from pipeline.generate import generate  # noqa: PLC0415
+    from pipeline.generate.job import generate  # noqa: PLC0415
 
     with console.terminable(), Progress() as progress:
         try:
@@ -55,7 +55,7 @@ def _generate(config: GenerateConfig, *, retry_dead: bool) -> int:
 
 
 def _preview(config: GenerateConfig) -> int:
-    from pipeline.preview import preview  # noqa: PLC0415 - tokenizers are slow to import
+    from pipeline.generate.preview import preview  # noqa: PLC0415 - tokenizers are slow to import
 
     console.say(to_yaml(config).rstrip())
     found = preview(config)

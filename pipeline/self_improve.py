@@ -19,9 +19,9 @@ from pipeline import round_settings
 from pipeline.config import overrides_yaml, to_dict
 from pipeline.counterfactuals import counterfactuals
 from pipeline.errors import ConfigError, RunError
-from pipeline.generate import generate
-from pipeline.generate import plan as generate_plan
-from pipeline.generate_config import GenerateConfig
+from pipeline.generate.config import GenerateConfig
+from pipeline.generate.job import generate
+from pipeline.generate.job import plan as generate_plan
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.inputs.prompts import saying
 from pipeline.measurements import Tell

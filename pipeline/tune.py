@@ -14,7 +14,7 @@ from nabla_core.engines.base import Engines
 from nabla_core.methods.dispatch import flow
 from nabla_core.requests import Flow
 from nabla_core.types import Prompt
-from pipeline.generate_recipe import TraceMaker, TraceRecipe
+from pipeline.generate.recipe import TraceMaker, TraceRecipe
 from pipeline.run.driver import execute
 from pipeline.run.models import open_engines
 from pipeline.run.plan import Outcome, Plan, Watcher, planned

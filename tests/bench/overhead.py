@@ -25,8 +25,8 @@ from nabla_core.embedded import task
 from nabla_core.engines.base import Engines
 from nabla_core.engines.scripted import from_path
 from pipeline.config import load
-from pipeline.generate import generate
-from pipeline.generate_config import GenerateConfig
+from pipeline.generate.config import GenerateConfig
+from pipeline.generate.job import generate
 from pipeline.run.pool import Status
 from tests.bench.arms import quiet
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import load
-from pipeline.generate import generate
-from pipeline.generate_config import GenerateConfig
+from pipeline.generate.config import GenerateConfig
+from pipeline.generate.job import generate
 from tests.bench.overhead import Unwatched
 from tests.chaos.verdict import final_rows
 

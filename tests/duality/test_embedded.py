@@ -12,7 +12,7 @@ from pipeline.duality.embedded import Embedded
 from pipeline.duality.estimators import optimum
 from pipeline.duality.findings import broken
 from pipeline.duality.lm_policies import Laboratory, Rloo, log_probability
-from pipeline.generate_config import GenerateConfig
+from pipeline.generate.config import GenerateConfig
 
 SMALL = Embedded(
     betas=(4.0, 1.0),

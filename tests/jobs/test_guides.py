@@ -20,7 +20,7 @@ from nabla_core.errors import ModelError
 from nabla_core.model_config import LM, Engine, Reward
 from pipeline.config import load
 from pipeline.errors import RunError
-from pipeline.generate_recipe import TraceRecipe
+from pipeline.generate.recipe import TraceRecipe
 from pipeline.grading.graders import Verify
 from pipeline.guide_checkpoints import keep, restore
 from pipeline.guide_config import TrainGuideConfig

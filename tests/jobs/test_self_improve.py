@@ -9,7 +9,7 @@ import yaml
 from jobs import self_improve
 from pipeline import round_settings
 from pipeline.config import load, overrides_yaml
-from pipeline.generate_config import GenerateConfig
+from pipeline.generate.config import GenerateConfig
 from pipeline.intervals import bounds
 from pipeline.rounds import Round, choose, parted
 from pipeline.self_improve_config import SelfImproveConfig, Training

@@ -6,7 +6,7 @@ from itertools import product
 from jobs import tune
 from nabla_core.config import DTO, Decoding, NablaConfig
 from pipeline.config import load
-from pipeline.generate_config import GenerateConfig
+from pipeline.generate.config import GenerateConfig
 from pipeline.tune import candidates
 from pipeline.tune_config import Grid
 from tests.pipeline.rows import keys

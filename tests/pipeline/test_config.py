@@ -9,7 +9,7 @@ from pipeline.config import load, to_yaml
 from pipeline.counterfactuals_config import CounterfactualsConfig
 from pipeline.duality.stage import DualityConfig
 from pipeline.errors import ConfigError
-from pipeline.generate_config import GenerateConfig
+from pipeline.generate.config import GenerateConfig
 from pipeline.guide_config import TrainGuideConfig
 from pipeline.self_improve_config import SelfImproveConfig
 from pipeline.tune_config import TuneConfig

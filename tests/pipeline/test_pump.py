@@ -7,7 +7,7 @@ import torch  # noqa: F401 - `!lost` needs it, and importing it takes a while
 from nabla_core.config import Decoding
 from nabla_core.engines.scripted import Script, scripted
 from nabla_core.model_config import LM, Engine, Reward
-from pipeline.generate_recipe import TraceMaker, TraceRecipe
+from pipeline.generate.recipe import TraceMaker, TraceRecipe
 from pipeline.grading.graders import Verify
 from pipeline.run.pump import Pump
 from pipeline.store import files

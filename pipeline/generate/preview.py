@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from nabla_core.types import Prompt
-from pipeline.generate import plan
-from pipeline.generate_config import GenerateConfig
+from pipeline.generate.config import GenerateConfig
+from pipeline.generate.job import plan
 from pipeline.inputs.prompts import index, read
 from pipeline.run.models import render
 from pipeline.run.plan import open_store

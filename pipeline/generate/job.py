@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.generate_config import GenerateConfig
-from pipeline.generate_recipe import TraceRecipe
+from pipeline.generate.config import GenerateConfig
+from pipeline.generate.recipe import TraceRecipe
 from pipeline.run.driver import execute
 from pipeline.run.plan import Outcome, Plan, Watcher, planned
 

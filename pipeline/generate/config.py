@@ -1,4 +1,4 @@
-"""TODO-DOC pipeline/generate_config.py"""
+"""TODO-DOC pipeline/generate/config.py"""
 
 from __future__ import annotations
 

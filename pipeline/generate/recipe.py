@@ -1,4 +1,4 @@
-"""TODO-DOC pipeline/generate_recipe.py"""
+"""TODO-DOC pipeline/generate/recipe.py"""
 
 from __future__ import annotations
 
