@@ -17,7 +17,7 @@ from rich.table import Table
 
 from jobs import command, console
 from pipeline.config import load, to_yaml
-from pipeline.counterfactuals_config import CounterfactualsConfig
+from pipeline.counterfactuals.config import CounterfactualsConfig
 
 if TYPE_CHECKING:
     from pipeline.run.plan import Outcome
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _preview(config: CounterfactualsConfig) -> int:
-    from pipeline.counterfactuals import plan  # noqa: PLC0415 - after the config is right
+    from pipeline.counterfactuals.job import plan  # noqa: PLC0415 - after the config is right
     from pipeline.inputs.prompts import index  # noqa: PLC0415
 
     console.say(to_yaml(config).rstrip())
@@ -53,7 +53,7 @@ def _preview(config: CounterfactualsConfig) -> int:
 
 def _explore(config: CounterfactualsConfig, *, retry_dead: bool) -> int:
     from jobs.progress import Progress  # noqa: PLC0415 - ray: not before the config is right
-    from pipeline.counterfactuals import counterfactuals  # noqa: PLC0415
+    from pipeline.counterfactuals.job import counterfactuals  # noqa: PLC0415
 
     with console.terminable(), Progress() as progress:
         try:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.counterfactuals_config import CounterfactualsConfig
+from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.generate.config import GenerateConfig
 from pipeline.guide_config import Start, TrainGuideConfig
 from pipeline.guide_data import Data

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 
 from pipeline import round_settings
 from pipeline.config import overrides_yaml, to_dict
-from pipeline.counterfactuals import counterfactuals
+from pipeline.counterfactuals.job import counterfactuals
 from pipeline.errors import ConfigError, RunError
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import generate

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load, to_yaml
-from pipeline.counterfactuals_config import CounterfactualsConfig
+from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.duality.stage import DualityConfig
 from pipeline.errors import ConfigError
 from pipeline.generate.config import GenerateConfig

@@ -16,7 +16,7 @@ from nabla_core.engines.base import Engines
 from nabla_core.methods.counterfactuals import Explore, Explored, Exploring, explore
 from nabla_core.model_config import LM, Engine, Reward
 from nabla_core.types import Prompt
-from pipeline.counterfactuals_config import CounterfactualsConfig
+from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.grading.graders import Verify, grader
 from pipeline.run.driver import execute
 from pipeline.run.models import open_engines
