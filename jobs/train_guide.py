@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jobs import command, console, guide_figures
-from pipeline.guide_config import TrainGuideConfig
+from pipeline.train_guide.config import TrainGuideConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(config: TrainGuideConfig) -> int:
-    from pipeline.train_guide import train_guide  # noqa: PLC0415 - ray: after the config is right
+    from pipeline.train_guide.job import train_guide  # noqa: PLC0415 - ray: after the config is right
 
     steps, every = config.optimise.steps, config.validation.every
     console.say(f"{config.run_dir}: {steps} steps, measured every {every}")

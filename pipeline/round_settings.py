@@ -16,10 +16,10 @@ from dataclasses import replace
 
 from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.generate.config import GenerateConfig
-from pipeline.guide_config import Start, TrainGuideConfig
-from pipeline.guide_data import Data
 from pipeline.inputs.prompts import Prompts
 from pipeline.self_improve_config import SelfImproveConfig
+from pipeline.train_guide.config import Start, TrainGuideConfig
+from pipeline.train_guide.data_config import Data
 
 
 def searching(config: SelfImproveConfig, number: int, guide: str | None) -> GenerateConfig:

@@ -24,14 +24,14 @@ from pipeline.generate.job import generate
 from pipeline.generate.job import plan as generate_plan
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.inputs.prompts import saying
-from pipeline.measurements import Tell
 from pipeline.rounds import Measured, Round, choose, parted
 from pipeline.run.cluster import connected
 from pipeline.run.plan import Outcome, Watcher, open_store
 from pipeline.self_improve_config import SelfImproveConfig
 from pipeline.store import config_check
 from pipeline.store.run_folder import at_work, open_folder
-from pipeline.train_guide import ready, train_guide
+from pipeline.train_guide.job import ready, train_guide
+from pipeline.train_guide.progress import Tell
 
 ROUNDS, CHOSEN = "rounds.json", "chosen.yaml"
 SHAPING = (

@@ -9,10 +9,10 @@ from nabla_core.guide_training.settings import Kind, Optimise, Target
 from nabla_core.methods.counterfactuals import Explore
 from nabla_core.model_config import LM, Engine, Reward
 from pipeline.grading.graders import Verify
-from pipeline.guide_config import Start, Validation, Workers, ranked_search, searchable
 from pipeline.inputs.prompts import Prompts
 from pipeline.run.cluster import Cluster
 from pipeline.store.settings import Store
+from pipeline.train_guide.config import Start, Validation, Workers, ranked_search, searchable
 
 
 @dataclass(frozen=True)

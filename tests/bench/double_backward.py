@@ -5,7 +5,7 @@
 
 Qwen2 0.5B from its configuration, random weights; one response of T = 256 tokens with 8
 positions of 10 alternatives each; forward, loss, backward, clipping and AdamW as
-`pipeline.guide_training.advance` makes them, with the product's defaults (embeddings frozen,
+`pipeline.train_guide.training.advance` makes them, with the product's defaults (embeddings frozen,
 eager attention where the gradient is differentiated again). `lora` has rank 16 on every
 linear layer; `half` has the first half of the layers frozen. bf16 is autocast over fp32
 weights. Every variant has a process of its own, so that peaks do not mix; the first step is
@@ -36,7 +36,7 @@ from nabla_core.guide_training.examples import Batch, Example, Tried
 from nabla_core.guide_training.losses import loss
 from nabla_core.guide_training.settings import Lora, Optimise, Target
 from nabla_core.guide_training.trainees import GradientTrainee, HeadTrainee, Trainee, freeze
-from pipeline.adapters import adapt
+from pipeline.train_guide.lora import adapt
 from tests.bench.gpu import synchronize
 from tests.bench.shapes import HALF_B, TINY, Size, configuration
 

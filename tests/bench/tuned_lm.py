@@ -25,8 +25,8 @@ from nabla_core.guide_training.examples import Tried
 from nabla_core.guides.head import KIND_KEY
 from nabla_core.model_config import LM
 from pipeline.config import load
-from pipeline.guide_config import TrainGuideConfig
-from pipeline.guide_training import Course, advance, begin
+from pipeline.train_guide.config import TrainGuideConfig
+from pipeline.train_guide.training import Course, advance, begin
 from tests.bench.arms import quiet
 from tests.bench.tasks import TASKS, Task
 

@@ -22,13 +22,13 @@ from pipeline.config import load
 from pipeline.errors import RunError
 from pipeline.generate.recipe import TraceRecipe
 from pipeline.grading.graders import Verify
-from pipeline.guide_checkpoints import keep, restore
-from pipeline.guide_config import TrainGuideConfig
-from pipeline.guide_folder import HISTORY, MODEL
-from pipeline.guide_measuring import calibration, measure
-from pipeline.guide_training import advance, begin, some
 from pipeline.store.files import Folder
 from pipeline.store.lease import holder
+from pipeline.train_guide.checkpoints import keep, restore
+from pipeline.train_guide.config import TrainGuideConfig
+from pipeline.train_guide.evaluation import calibration, measure
+from pipeline.train_guide.folder import HISTORY, MODEL
+from pipeline.train_guide.training import advance, begin, some
 from tests.jobs.test_generate import rows
 from tests.pipeline.rows import keys
 

@@ -17,8 +17,8 @@ from nabla_core.guide_training.losses import loss
 from nabla_core.guide_training.settings import Kind, Lora, Optimise, Target
 from nabla_core.guide_training.trainees import Trainee, lens, open_trainee, scaled
 from nabla_core.models.loading import load_language_model
-from pipeline.adapters import adapt, adapted, merged
 from pipeline.errors import ConfigError
+from pipeline.train_guide.lora import adapt, adapted, merged
 from tests.core.test_guide_training import CPU, KINDS, records
 from tests.core.tiny import Family
 

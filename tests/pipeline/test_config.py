@@ -10,8 +10,8 @@ from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.duality.stage import DualityConfig
 from pipeline.errors import ConfigError
 from pipeline.generate.config import GenerateConfig
-from pipeline.guide_config import TrainGuideConfig
 from pipeline.self_improve_config import SelfImproveConfig
+from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.tune_config import TuneConfig
 
 ROOT = Path(__file__).parents[2]

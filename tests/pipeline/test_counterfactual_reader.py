@@ -12,10 +12,7 @@ import pytest
 
 from nabla_core.methods.counterfactuals import Explored, Place
 from nabla_core.types import Cost, Identity, Revision, Trace
-from pipeline.counterfactual_reader import mix
 from pipeline.errors import InputError
-from pipeline.guide_data import Data
-from pipeline.revisions import revised
 from pipeline.store.parts import with_config
 from pipeline.store.run_store import RunStore
 from pipeline.store.settings import Store
@@ -23,6 +20,9 @@ from pipeline.store.slots import Slots
 from pipeline.tables.counterfactual_totals import COLUMNS, summarise
 from pipeline.tables.counterfactuals import COUNTERFACTUALS, explored_columns
 from pipeline.tables.traces import TRACES, key_columns, prompt_columns, trace_columns
+from pipeline.train_guide.data import mix
+from pipeline.train_guide.data_config import Data
+from pipeline.train_guide.revisions import revised
 from tests.pipeline.rows import inputs, item
 
 PLACES = (

@@ -39,12 +39,12 @@ from nabla_core.models.loading import (
 from nabla_core.models.readers import Reader
 from nabla_core.models.vocab import fingerprint
 from nabla_core.types import Identity
-from pipeline import adapters
-from pipeline.counterfactual_reader import Mixture, mix
 from pipeline.errors import InputError, RunError
-from pipeline.guide_config import TrainGuideConfig
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.inputs.prompts import saying
+from pipeline.train_guide import lora as adapters
+from pipeline.train_guide.config import TrainGuideConfig
+from pipeline.train_guide.data import Mixture, mix
 
 T = TypeVar("T")
 

@@ -20,20 +20,20 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from nabla_core.guide_training.settings import Optimise
-from pipeline import final_error
 from pipeline.config import to_dict
-from pipeline.counterfactual_reader import look
 from pipeline.errors import RunError
 from pipeline.extras import require_for_lora
-from pipeline.guide_config import SHAPING, TrainGuideConfig, Validation
-from pipeline.guide_folder import CARD, HISTORY, MODEL
 from pipeline.inputs.prompts import read as read_prompts
-from pipeline.measurements import Tell, followed
 from pipeline.run.cluster import Actors, Cluster, connected, need_room
 from pipeline.store import config_check, crash, manifest
 from pipeline.store.files import Folder
 from pipeline.store.lease import held
 from pipeline.store.run_folder import at_work, open_folder
+from pipeline.train_guide import failure as final_error
+from pipeline.train_guide.config import SHAPING, TrainGuideConfig, Validation
+from pipeline.train_guide.data import look
+from pipeline.train_guide.folder import CARD, HISTORY, MODEL
+from pipeline.train_guide.progress import Tell, followed
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,6 @@ def _deliver(folder: Folder, config: TrainGuideConfig, result: Any) -> dict[str,
 
 
 def _work(given: Mapping[str, Any]) -> None:
-    from pipeline.guide_worker import work  # noqa: PLC0415 - transformers: in workers alone
+    from pipeline.train_guide.worker import work  # noqa: PLC0415 - transformers: in workers alone
 
     work(given["config"])

@@ -9,8 +9,8 @@ from nabla_core.config import NablaConfig, Ranked, Sampling
 from nabla_core.guide_training.settings import Kind, Optimise, Target
 from nabla_core.model_config import LM, Reward
 from pipeline.grading.graders import Verify
-from pipeline.guide_data import Data
 from pipeline.inputs.prompts import Prompts
+from pipeline.train_guide.data_config import Data
 
 
 @dataclass(frozen=True)

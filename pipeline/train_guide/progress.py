@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from pipeline.errors import StoreError
-from pipeline.guide_folder import HISTORY
 from pipeline.store.files import Folder
+from pipeline.train_guide.folder import HISTORY
 
 Tell = Callable[[Mapping[str, Any]], None]
 LOCAL_SECONDS, REMOTE_SECONDS = 1.0, 10.0

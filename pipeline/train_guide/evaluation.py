@@ -18,8 +18,8 @@ from nabla_core.guide_training.trainees import GradientTrainee, lens, open_train
 from nabla_core.model_config import Engine
 from pipeline.errors import RunError
 from pipeline.grading.graders import grader
-from pipeline.guide_training import Course, examples, some
 from pipeline.inputs.prompts import read as read_prompts
+from pipeline.train_guide.training import Course, examples, some
 
 
 def calibration(course: Course) -> float:

@@ -13,14 +13,14 @@ from ray.train import Checkpoint
 from ray.train.torch import get_device
 
 from nabla_core.errors import NablaError
-from pipeline import final_error
 from pipeline.errors import PipelineError
-from pipeline.guide_checkpoints import keep, restore
-from pipeline.guide_config import TrainGuideConfig
-from pipeline.guide_measuring import reference
-from pipeline.guide_training import Course, advance, begin
 from pipeline.store import crash
 from pipeline.store.files import Folder
+from pipeline.train_guide import failure as final_error
+from pipeline.train_guide.checkpoints import keep, restore
+from pipeline.train_guide.config import TrainGuideConfig
+from pipeline.train_guide.evaluation import reference
+from pipeline.train_guide.training import Course, advance, begin
 
 
 def work(config: TrainGuideConfig) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from nabla_core.guide_training.trainees import scaled
-from pipeline.adapters import adapted, merged
 from pipeline.errors import RunError
-from pipeline.guide_folder import HISTORY, MODEL, STATE
-from pipeline.guide_measuring import calibration, measure
-from pipeline.guide_training import Course
 from pipeline.store.files import Folder
+from pipeline.train_guide.evaluation import calibration, measure
+from pipeline.train_guide.folder import HISTORY, MODEL, STATE
+from pipeline.train_guide.lora import adapted, merged
+from pipeline.train_guide.training import Course
 
 
 def keep(course: Course, lost: float, path: Path, before: dict[str, Any]) -> dict[str, Any]:

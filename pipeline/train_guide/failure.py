@@ -7,8 +7,8 @@ import json
 
 from nabla_core.errors import ModelError
 from pipeline.errors import ConfigError, InputError, RunError, StoreError
-from pipeline.guide_folder import FAILED
 from pipeline.store.files import Folder
+from pipeline.train_guide.folder import FAILED
 
 KINDS: dict[str, type[Exception]] = {
     e.__name__: e for e in (ModelError, ConfigError, InputError, StoreError, RunError)

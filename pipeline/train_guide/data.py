@@ -12,10 +12,10 @@ from nabla_core.guide_training.examples import Record
 from nabla_core.methods.counterfactuals import Place
 from nabla_core.types import Identity
 from pipeline.errors import InputError
-from pipeline.guide_data import Data
-from pipeline.revisions import Tokens, prompt_of, revised
 from pipeline.store.reader import finished_rows
 from pipeline.tables.counterfactuals import place_of
+from pipeline.train_guide.data_config import Data
+from pipeline.train_guide.revisions import Tokens, prompt_of, revised
 
 
 @dataclass
