@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from jobs import command, console, guide_figures
-from pipeline.self_improve_config import SelfImproveConfig
+from pipeline.improve.config import SelfImproveConfig
 
 if TYPE_CHECKING:
     from jobs.progress import Progress
-    from pipeline.self_improve import Improved
+    from pipeline.improve.job import Improved
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _improve(config: SelfImproveConfig) -> int:
     from jobs.progress import Progress  # noqa: PLC0415 - ray: after the config is right
-    from pipeline.self_improve import self_improve  # noqa: PLC0415
+    from pipeline.improve.job import self_improve  # noqa: PLC0415
 
     def watch(name: str) -> Progress:
         console.say(name)

@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from jobs import self_improve
-from pipeline import round_settings
 from pipeline.config import load, overrides_yaml
 from pipeline.generate.config import GenerateConfig
+from pipeline.improve import steps as round_settings
+from pipeline.improve.config import SelfImproveConfig, Training
+from pipeline.improve.rounds import Round, choose, parted
 from pipeline.intervals import bounds
-from pipeline.rounds import Round, choose, parted
-from pipeline.self_improve_config import SelfImproveConfig, Training
 from tests.jobs.test_generate import rows
 
 UP, DOWN, FLAT = (0.2, 0.1, 0.3), (-0.2, -0.3, -0.1), (0.0, -0.1, 0.1)

@@ -10,7 +10,7 @@ from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.duality.stage import DualityConfig
 from pipeline.errors import ConfigError
 from pipeline.generate.config import GenerateConfig
-from pipeline.self_improve_config import SelfImproveConfig
+from pipeline.improve.config import SelfImproveConfig
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.tune_config import TuneConfig
 

@@ -15,19 +15,19 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 
-from pipeline import round_settings
 from pipeline.config import overrides_yaml, to_dict
 from pipeline.counterfactuals.job import counterfactuals
 from pipeline.errors import ConfigError, RunError
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import generate
 from pipeline.generate.job import plan as generate_plan
+from pipeline.improve import steps as round_settings
+from pipeline.improve.config import SelfImproveConfig
+from pipeline.improve.rounds import Measured, Round, choose, parted
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.inputs.prompts import saying
-from pipeline.rounds import Measured, Round, choose, parted
 from pipeline.run.cluster import connected
 from pipeline.run.plan import Outcome, Watcher, open_store
-from pipeline.self_improve_config import SelfImproveConfig
 from pipeline.store import config_check
 from pipeline.store.run_folder import at_work, open_folder
 from pipeline.train_guide.job import ready, train_guide

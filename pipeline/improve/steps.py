@@ -16,8 +16,8 @@ from dataclasses import replace
 
 from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.generate.config import GenerateConfig
+from pipeline.improve.config import SelfImproveConfig
 from pipeline.inputs.prompts import Prompts
-from pipeline.self_improve_config import SelfImproveConfig
 from pipeline.train_guide.config import Start, TrainGuideConfig
 from pipeline.train_guide.data_config import Data
 
