@@ -20,10 +20,10 @@ from rich.table import Table
 
 from jobs import command, console
 from pipeline.config import load, to_yaml
-from pipeline.tune_config import TuneConfig
+from pipeline.tune.config import TuneConfig
 
 if TYPE_CHECKING:
-    from pipeline.tune_report import Finding
+    from pipeline.tune.report import Finding
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _preview(config: TuneConfig) -> int:
-    from pipeline.tune import candidates  # noqa: PLC0415 - with _tune, after the config is right
+    from pipeline.tune.job import candidates  # noqa: PLC0415 - with _tune, after the config is right
 
     console.say(to_yaml(config).rstrip())
     for candidate in candidates(config.decoding, config.grid):
@@ -49,7 +49,7 @@ def _preview(config: TuneConfig) -> int:
 
 def _tune(config: TuneConfig) -> int:
     from jobs.progress import Progress  # noqa: PLC0415 - ray: not before the config is right
-    from pipeline.tune import tune  # noqa: PLC0415
+    from pipeline.tune.job import tune  # noqa: PLC0415
 
     with console.terminable(), Progress() as progress:
         try:
@@ -66,7 +66,7 @@ def _tune(config: TuneConfig) -> int:
 
 
 def _tell(config: TuneConfig) -> None:
-    from pipeline.tune_report import report  # noqa: PLC0415 - as above
+    from pipeline.tune.report import report  # noqa: PLC0415 - as above
 
     finding = report(config)
     console.show(_table(finding))

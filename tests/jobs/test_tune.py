@@ -7,8 +7,8 @@ from jobs import tune
 from nabla_core.config import DTO, Decoding, NablaConfig
 from pipeline.config import load
 from pipeline.generate.config import GenerateConfig
-from pipeline.tune import candidates
-from pipeline.tune_config import Grid
+from pipeline.tune.config import Grid
+from pipeline.tune.job import candidates
 from tests.pipeline.rows import keys
 
 

@@ -12,7 +12,7 @@ from pipeline.errors import ConfigError
 from pipeline.generate.config import GenerateConfig
 from pipeline.improve.config import SelfImproveConfig
 from pipeline.train_guide.config import TrainGuideConfig
-from pipeline.tune_config import TuneConfig
+from pipeline.tune.config import TuneConfig
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED = ROOT / "configs" / "embedded.yaml"

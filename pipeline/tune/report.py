@@ -11,8 +11,8 @@ from pipeline.intervals import normal
 from pipeline.run.plan import open_store
 from pipeline.store.run_folder import at_work
 from pipeline.store.run_store import RunStore
-from pipeline.tune import Candidate, candidates, plan
-from pipeline.tune_config import TuneConfig
+from pipeline.tune.config import TuneConfig
+from pipeline.tune.job import Candidate, candidates, plan
 
 
 @dataclass

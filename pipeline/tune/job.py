@@ -18,7 +18,7 @@ from pipeline.generate.recipe import TraceMaker, TraceRecipe
 from pipeline.run.driver import execute
 from pipeline.run.models import open_engines
 from pipeline.run.plan import Outcome, Plan, Watcher, planned
-from pipeline.tune_config import Grid, TuneConfig
+from pipeline.tune.config import Grid, TuneConfig
 
 SHAPING = (
     *("seed", "lm", "reward", "decoding", "engine.device", "engine.dtype", "grid"),
