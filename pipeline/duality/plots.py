@@ -8,7 +8,8 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from pipeline.duality import plots_continuous, plots_language, plots_tokens
+from pipeline.duality import plots_language, plots_tokens
+from pipeline.duality.continuous import plots as plots_continuous
 from pipeline.duality.findings import Book
 
 

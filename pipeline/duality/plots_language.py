@@ -9,9 +9,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from pipeline.duality.continuous.plots import COLOURS
 from pipeline.duality.findings import Book, Spread
 from pipeline.duality.plane import above
-from pipeline.duality.plots_continuous import COLOURS
 
 KL, LOW, HIGH = (
     "KL to the reference",

@@ -9,9 +9,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from pipeline.duality.continuous.plots import COLOURS
 from pipeline.duality.findings import Book
 from pipeline.duality.placement import GAP, TV
-from pipeline.duality.plots_continuous import COLOURS
 
 
 def chains(book: Book) -> Any:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from pipeline.config import to_yaml
-from pipeline.duality.continuous import Continuous
+from pipeline.duality.continuous.part import Continuous
 from pipeline.duality.embedded import Embedded
 from pipeline.duality.findings import Book, Finding, broken, merged, to_parquet
 from pipeline.duality.pieces import Kept, Piece
@@ -98,7 +98,8 @@ def _part(part: str, config: DualityConfig, kept: Kept, watcher: Watcher) -> Boo
 
 def pieces(part: str, config: DualityConfig) -> list[Piece]:
     """What parts continuous and tokens are made of; each gives a Book."""
-    from pipeline.duality import continuous, tokens  # noqa: PLC0415
+    from pipeline.duality import tokens  # noqa: PLC0415
+    from pipeline.duality.continuous import part as continuous  # noqa: PLC0415
 
     seeds = config.seeds
     if part == "continuous":

@@ -4,12 +4,12 @@ instrument is noticed."""
 import pytest
 import torch
 
-from pipeline.duality import continuous
-from pipeline.duality.continuous import Continuous
+from pipeline.duality.continuous import part as continuous
+from pipeline.duality.continuous.fokker_planck import Grid
+from pipeline.duality.continuous.landscapes import line, plane
+from pipeline.duality.continuous.part import Continuous
+from pipeline.duality.continuous.particles import LANGEVIN, WRONG, kolmogorov, kolmogorov_threshold
 from pipeline.duality.findings import broken
-from pipeline.duality.fokker_planck import Grid
-from pipeline.duality.landscapes import line, plane
-from pipeline.duality.particles import LANGEVIN, WRONG, kolmogorov, kolmogorov_threshold
 
 SMALL = Continuous(
     particles=8_000, step=0.01, cells=400, plane_cells=60, quantiles=(20, 40), ensemble=32_000

@@ -8,8 +8,9 @@ import pytest
 
 from jobs import duality
 from pipeline.config import load
-from pipeline.duality import continuous, particles
 from pipeline.duality.claims import tell
+from pipeline.duality.continuous import part as continuous
+from pipeline.duality.continuous import particles
 from pipeline.duality.findings import SCHEMA, Book, Spread, broken
 from pipeline.duality.stage import DualityConfig
 

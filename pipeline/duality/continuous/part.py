@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.duality.findings import Book, merged
-from pipeline.duality.flows import (
+from pipeline.duality.continuous.flows import (
     TIMES,
     identities,
     natural_gradient,
@@ -16,9 +15,9 @@ from pipeline.duality.flows import (
     slope,
     step_rate,
 )
-from pipeline.duality.fokker_planck import Grid
-from pipeline.duality.landscapes import line, plane
-from pipeline.duality.particles import (
+from pipeline.duality.continuous.fokker_planck import Grid
+from pipeline.duality.continuous.landscapes import line, plane
+from pipeline.duality.continuous.particles import (
     LANGEVIN,
     WRONG,
     Dynamics,
@@ -27,6 +26,7 @@ from pipeline.duality.particles import (
     simulate,
     wasserstein_to,
 )
+from pipeline.duality.findings import Book, merged
 
 LATE = 0.3
 

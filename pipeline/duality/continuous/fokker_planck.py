@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pipeline.duality.continuous.landscapes import Landscape
 from pipeline.duality.frontier import Target
-from pipeline.duality.landscapes import Landscape
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.duality.landscapes import Landscape
+from pipeline.duality.continuous.landscapes import Landscape
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pipeline.duality.continuous.fokker_planck import Grid, quantile_flow, quantiles
 from pipeline.duality.findings import Book
-from pipeline.duality.fokker_planck import Grid, quantile_flow, quantiles
 from pipeline.duality.frontier import total_variation
 
 TIMES = [0.1, 0.3, 1.0, 3.0]
