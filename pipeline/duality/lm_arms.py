@@ -16,7 +16,7 @@ from nabla_core.types import Trace
 from pipeline.duality.estimators import Bounds, Estimate, answer_kl, best_of, mean_over_prompts
 from pipeline.duality.lm_policies import MAX_TOKENS, Laboratory, Sample, padded
 from pipeline.duality.plane import Plane
-from pipeline.duality.policies import best_of_n_bound
+from pipeline.duality.tokens.policies import best_of_n_bound
 
 ENGINE_BATCH = 256
 

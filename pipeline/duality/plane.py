@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.duality.estimators import LEAST_ESS, Bounds, Estimate, Optimum, kl_bounds
 from pipeline.duality.findings import Book
-from pipeline.duality.placement import GAP
+from pipeline.duality.tokens.placement import GAP
 
 # Betas that bound the KL of samplers from below, beside those asked for.
 LADDER = (16.0, 8.0, 6.0, 4.0, 3.0)

@@ -14,7 +14,7 @@ from pipeline.duality.embedded import Embedded
 from pipeline.duality.findings import Book, Finding, broken, merged, to_parquet
 from pipeline.duality.pieces import Kept, Piece
 from pipeline.duality.policy import Policy
-from pipeline.duality.tokens import Tokens
+from pipeline.duality.tokens.part import Tokens
 from pipeline.extras import require
 from pipeline.run.plan import Watcher
 from pipeline.store.run_folder import at_work, open_folder
@@ -98,8 +98,8 @@ def _part(part: str, config: DualityConfig, kept: Kept, watcher: Watcher) -> Boo
 
 def pieces(part: str, config: DualityConfig) -> list[Piece]:
     """What parts continuous and tokens are made of; each gives a Book."""
-    from pipeline.duality import tokens  # noqa: PLC0415
     from pipeline.duality.continuous import part as continuous  # noqa: PLC0415
+    from pipeline.duality.tokens import part as tokens  # noqa: PLC0415
 
     seeds = config.seeds
     if part == "continuous":

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from pipeline.duality.enumerable import World, world
 from pipeline.duality.estimators import (
     Estimate,
     answer_kl,
@@ -17,7 +16,8 @@ from pipeline.duality.estimators import (
 )
 from pipeline.duality.findings import Book
 from pipeline.duality.plane import Plane
-from pipeline.duality.policies import best_of_n
+from pipeline.duality.tokens.enumerable import World, world
+from pipeline.duality.tokens.policies import best_of_n
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from pipeline.duality import kernels, tokens
-from pipeline.duality.enumerable import STATES, T, V, World, digits, number, world
 from pipeline.duality.findings import Book, broken
 from pipeline.duality.frontier import total_variation
-from pipeline.duality.gumbel import GumbelChains
-from pipeline.duality.placement import draws_bound
-from pipeline.duality.tokens import Tokens
+from pipeline.duality.tokens import kernels
+from pipeline.duality.tokens import part as tokens
+from pipeline.duality.tokens.enumerable import STATES, T, V, World, digits, number, world
+from pipeline.duality.tokens.gumbel import GumbelChains
+from pipeline.duality.tokens.part import Tokens
+from pipeline.duality.tokens.placement import draws_bound
 
 
 @pytest.fixture(scope="module")

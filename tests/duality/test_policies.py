@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from nabla_core import DTO, MH, NablaConfig, Objective, Sampling, mh, nabla
-from pipeline.duality import policies
-from pipeline.duality.draws import decode
-from pipeline.duality.dto_law import decoding_law, joint_descent, push_forward
-from pipeline.duality.enumerable import STATES, T, World, log_law, world
 from pipeline.duality.findings import Book, broken
 from pipeline.duality.frontier import Target, total_variation
-from pipeline.duality.kernels import follow, suffix_resampling
-from pipeline.duality.placement import draws_bound
-from pipeline.duality.product import counts
-from pipeline.duality.released import NULL, reach, released
+from pipeline.duality.tokens import policies
+from pipeline.duality.tokens.dto_law import decoding_law, joint_descent, push_forward
+from pipeline.duality.tokens.enumerable import STATES, T, World, log_law, world
+from pipeline.duality.tokens.kernels import follow, suffix_resampling
+from pipeline.duality.tokens.library_runs import counts
+from pipeline.duality.tokens.monte_carlo import decode
+from pipeline.duality.tokens.placement import draws_bound
+from pipeline.duality.tokens.released import NULL, reach, released
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_grpo_rests_where_backward_induction_says(here: World):
 
 
 def test_grpo_through_trl_runs_and_climbs(here: World):
-    from pipeline.duality.trl_grpo import grpo  # noqa: PLC0415 - slow to import
+    from pipeline.duality.tokens.trl_grpo import grpo  # noqa: PLC0415 - slow to import
 
     law = grpo(here, 1.0, steps=25, rate=5e-3, batch=64, seed=0)
     assert float(law.sum()) == pytest.approx(1, abs=1e-9)

@@ -11,8 +11,8 @@ import itertools
 import torch
 from torch import Tensor
 
-from pipeline.duality.enumerable import STATES, T, V, World, digits
 from pipeline.duality.frontier import kl
+from pipeline.duality.tokens.enumerable import STATES, T, V, World, digits
 
 
 def suffix_resampling(world: World, beta: float, *, metropolis: bool = True) -> Tensor:

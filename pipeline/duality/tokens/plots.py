@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 
 from pipeline.duality.continuous.plots import COLOURS
 from pipeline.duality.findings import Book
-from pipeline.duality.placement import GAP, TV
+from pipeline.duality.tokens.placement import GAP, TV
 
 
 def chains(book: Book) -> Any:

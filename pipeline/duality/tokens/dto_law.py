@@ -15,7 +15,7 @@ from torch import Tensor
 from nabla_core.config import DTO, NablaConfig
 from nabla_core.proposals.dto import Rows, adam_step, hard_tokens, optimise
 from nabla_core.sampling import filtered_probabilities
-from pipeline.duality.enumerable import STATES, T, V, World, digits, number
+from pipeline.duality.tokens.enumerable import STATES, T, V, World, digits, number
 
 _FREE = torch.zeros(V, dtype=torch.bool)
 

@@ -9,15 +9,15 @@ from torch import Tensor
 
 from nabla_core import MH, NablaConfig, mh, nabla
 from nabla_core.sampling import filtered_probabilities
-from pipeline.duality import kernels
-from pipeline.duality.dto_law import decoding_law, optimised
-from pipeline.duality.enumerable import STATES, T, V, World, digits
 from pipeline.duality.findings import Book
 from pipeline.duality.frontier import total_variation
-from pipeline.duality.gumbel import GumbelChains
-from pipeline.duality.placement import draws_bound
-from pipeline.duality.product import counts
-from pipeline.duality.released import NULL, released
+from pipeline.duality.tokens import kernels
+from pipeline.duality.tokens.dto_law import decoding_law, optimised
+from pipeline.duality.tokens.enumerable import STATES, T, V, World, digits
+from pipeline.duality.tokens.gumbel import GumbelChains
+from pipeline.duality.tokens.library_runs import counts
+from pipeline.duality.tokens.placement import draws_bound
+from pipeline.duality.tokens.released import NULL, released
 
 MH_STEPS = 24
 

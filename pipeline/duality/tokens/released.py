@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from nabla_core import DTO, NablaConfig, Objective, Sampling
-from pipeline.duality.dto_law import Descent, decoding_law, joint_descent, push_forward
-from pipeline.duality.enumerable import STATES, World
 from pipeline.duality.findings import Book
-from pipeline.duality.placement import describe
+from pipeline.duality.tokens.dto_law import Descent, decoding_law, joint_descent, push_forward
+from pipeline.duality.tokens.enumerable import STATES, World
+from pipeline.duality.tokens.placement import describe
 
 OWN = Sampling(temperature=1.0)
 NULL = "null arm (learning rate 0)"

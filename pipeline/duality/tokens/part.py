@@ -12,12 +12,13 @@ from functools import partial
 
 from torch import Tensor
 
-from pipeline.duality import draws, kernels, policies
-from pipeline.duality.enumerable import World, world
 from pipeline.duality.findings import Book
 from pipeline.duality.frontier import total_variation
-from pipeline.duality.placement import BETA_OFF, GAP, describe
-from pipeline.duality.released import released_laws
+from pipeline.duality.tokens import kernels, policies
+from pipeline.duality.tokens import monte_carlo as draws
+from pipeline.duality.tokens.enumerable import World, world
+from pipeline.duality.tokens.placement import BETA_OFF, GAP, describe
+from pipeline.duality.tokens.released import released_laws
 
 # Of a KL summed over 4,096 float64 numbers: near 0 it flickers by as much.
 ROUNDING = 1e-13
@@ -168,7 +169,7 @@ def _trained(book: Book, here: World, arm: str, seed: int, law: Tensor, beta: fl
 
 
 def _grpo(book: Book, here: World, settings: Tokens, seed: int) -> None:
-    from pipeline.duality import trl_grpo  # noqa: PLC0415 - the `train` extra
+    from pipeline.duality.tokens import trl_grpo  # noqa: PLC0415 - the `train` extra
 
     steps = settings.grpo_steps
     for beta in settings.betas[:2]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.duality.enumerable import STATES, T, V, World, number
+from pipeline.duality.tokens.enumerable import STATES, T, V, World, number
 
 # The prior's slope e^-g grows without bound to the left; a capped drift is as exact.
 CAP = 5.0

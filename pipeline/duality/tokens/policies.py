@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.duality.enumerable import STATES, T, V, World, log_law
 from pipeline.duality.frontier import Target
+from pipeline.duality.tokens.enumerable import STATES, T, V, World, log_law
 
 WARM = 0.05
 # Training starts at this beta (or at the one asked for, if larger) and cools down to the one

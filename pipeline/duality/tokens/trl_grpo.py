@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.duality.enumerable import (
+from pipeline.duality.tokens.enumerable import (
     LETTERS,
     PROMPT,
     STATES,
@@ -23,7 +23,7 @@ from pipeline.duality.enumerable import (
     save_lm,
     tokenizer,
 )
-from pipeline.duality.policies import law_of
+from pipeline.duality.tokens.policies import law_of
 
 GROUP = 8
 

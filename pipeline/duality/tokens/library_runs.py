@@ -14,7 +14,7 @@ from nabla_core.engines.loading import build_engines, read_with
 from nabla_core.models.loading import language_model, reward_model
 from nabla_core.requests import Flow
 from nabla_core.types import Identity
-from pipeline.duality.enumerable import LETTERS, PROMPT, STATES, T, World, number, tokenizer
+from pipeline.duality.tokens.enumerable import LETTERS, PROMPT, STATES, T, World, number, tokenizer
 
 BATCH = 256
 
