@@ -8,9 +8,9 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from pipeline.duality import plots_language
 from pipeline.duality.continuous import plots as plots_continuous
 from pipeline.duality.findings import Book
+from pipeline.duality.language import plots as plots_language
 from pipeline.duality.tokens import plots as plots_tokens
 
 

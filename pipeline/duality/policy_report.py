@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.duality.estimators import mean_over_prompts, optimum
 from pipeline.duality.findings import Book
-from pipeline.duality.plane import Plane
+from pipeline.duality.language.estimators import mean_over_prompts, optimum
+from pipeline.duality.language.plane import Plane
 from pipeline.duality.policy import Policy
 
 

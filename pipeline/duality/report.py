@@ -12,7 +12,7 @@ import jinja2
 from pipeline.duality import plots
 from pipeline.duality.claims import tell
 from pipeline.duality.findings import Book, Finding, Spread, broken
-from pipeline.duality.plane import above
+from pipeline.duality.language.plane import above
 from pipeline.duality.words import what_we_measured
 from pipeline.store.files import Folder
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from pipeline.config import to_yaml
 from pipeline.duality.continuous.part import Continuous
-from pipeline.duality.embedded import Embedded
 from pipeline.duality.findings import Book, Finding, broken, merged, to_parquet
+from pipeline.duality.language.part import Embedded
 from pipeline.duality.pieces import Kept, Piece
 from pipeline.duality.policy import Policy
 from pipeline.duality.tokens.part import Tokens
@@ -120,7 +120,7 @@ def pieces(part: str, config: DualityConfig) -> list[Piece]:
 
 def trainings(config: DualityConfig) -> list[Piece]:
     """RL policies from the embedded LM, one a beta; each gives weights."""
-    from pipeline.duality import embedded  # noqa: PLC0415
+    from pipeline.duality.language import part as embedded  # noqa: PLC0415
 
     asked, first = config.embedded.rloo, config.seeds[0]
     return [
@@ -131,7 +131,7 @@ def trainings(config: DualityConfig) -> list[Piece]:
 
 def measurements(config: DualityConfig, trained: list[Any]) -> list[Piece]:
     """Part embedded on each seed's prompts; each gives a Book."""
-    from pipeline.duality import embedded  # noqa: PLC0415
+    from pipeline.duality.language import part as embedded  # noqa: PLC0415
 
     asked, first = config.embedded, config.seeds[0]
     return [

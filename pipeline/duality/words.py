@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.duality.findings import Finding, Spread
-from pipeline.duality.plane import above
+from pipeline.duality.language.plane import above
 
 
 class _Unsaid(Exception):

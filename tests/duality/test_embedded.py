@@ -6,12 +6,13 @@ import torch
 from nabla_core.embedded import task
 from nabla_core.types import Revision, Trace
 from pipeline.config import load
-from pipeline.duality import agreement, embedded
-from pipeline.duality.agreement import apart
-from pipeline.duality.embedded import Embedded
-from pipeline.duality.estimators import optimum
 from pipeline.duality.findings import broken
-from pipeline.duality.lm_policies import Laboratory, Rloo, log_probability
+from pipeline.duality.language import agreement
+from pipeline.duality.language import part as embedded
+from pipeline.duality.language.agreement import apart
+from pipeline.duality.language.estimators import optimum
+from pipeline.duality.language.part import Embedded
+from pipeline.duality.language.policies import Laboratory, Rloo, log_probability
 from pipeline.generate.config import GenerateConfig
 
 SMALL = Embedded(

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from pipeline.duality.estimators import (
+from pipeline.duality.findings import Book
+from pipeline.duality.language.estimators import (
     Estimate,
     answer_kl,
     best_of,
@@ -14,8 +15,7 @@ from pipeline.duality.estimators import (
     mean_over_prompts,
     optimum,
 )
-from pipeline.duality.findings import Book
-from pipeline.duality.plane import Plane
+from pipeline.duality.language.plane import Plane
 from pipeline.duality.tokens.enumerable import World, world
 from pipeline.duality.tokens.policies import best_of_n
 

@@ -17,12 +17,12 @@ from torch import Tensor
 from nabla_core import DTO, Engine, NablaConfig, Ranked, Sampling, Select, load_engines, nabla
 from nabla_core.embedded import task
 from nabla_core.proposals.dto import learning_rate
-from pipeline.duality.agreement import exact_sampler
-from pipeline.duality.estimators import optimum
 from pipeline.duality.findings import Book
-from pipeline.duality.lm_arms import ENGINE_BATCH, best_of_n, density, drawn, sampler
-from pipeline.duality.lm_policies import MAX_TOKENS, Laboratory, Rloo, Sample, rloo
-from pipeline.duality.plane import LADDER, Plane
+from pipeline.duality.language.agreement import exact_sampler
+from pipeline.duality.language.arms import ENGINE_BATCH, best_of_n, density, drawn, sampler
+from pipeline.duality.language.estimators import optimum
+from pipeline.duality.language.plane import LADDER, Plane
+from pipeline.duality.language.policies import MAX_TOKENS, Laboratory, Rloo, Sample, rloo
 
 OWN = Sampling(temperature=1.0)
 

@@ -13,9 +13,15 @@ from nabla_core import Prompt, drive
 from nabla_core.engines.base import Engines
 from nabla_core.requests import Flow
 from nabla_core.types import Trace
-from pipeline.duality.estimators import Bounds, Estimate, answer_kl, best_of, mean_over_prompts
-from pipeline.duality.lm_policies import MAX_TOKENS, Laboratory, Sample, padded
-from pipeline.duality.plane import Plane
+from pipeline.duality.language.estimators import (
+    Bounds,
+    Estimate,
+    answer_kl,
+    best_of,
+    mean_over_prompts,
+)
+from pipeline.duality.language.plane import Plane
+from pipeline.duality.language.policies import MAX_TOKENS, Laboratory, Sample, padded
 from pipeline.duality.tokens.policies import best_of_n_bound
 
 ENGINE_BATCH = 256

@@ -11,10 +11,10 @@ from torch import Tensor
 from nabla_core import MH, mh
 from nabla_core.engines.base import Engines
 from nabla_core.types import Trace
-from pipeline.duality.estimators import LEAST_ESS, Optimum, mean_over_prompts
-from pipeline.duality.lm_arms import drawn, sampler
-from pipeline.duality.lm_policies import MAX_TOKENS, Laboratory, Sample
-from pipeline.duality.plane import Plane
+from pipeline.duality.language.arms import drawn, sampler
+from pipeline.duality.language.estimators import LEAST_ESS, Optimum, mean_over_prompts
+from pipeline.duality.language.plane import Plane
+from pipeline.duality.language.policies import MAX_TOKENS, Laboratory, Sample
 
 AGREES, SETTLED = 4.0, 3.0
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from pipeline.duality.estimators import LEAST_ESS, Bounds, Estimate, Optimum, kl_bounds
 from pipeline.duality.findings import Book
+from pipeline.duality.language.estimators import LEAST_ESS, Bounds, Estimate, Optimum, kl_bounds
 from pipeline.duality.tokens.placement import GAP
 
 # Betas that bound the KL of samplers from below, beside those asked for.

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 
 from pipeline.duality.continuous.plots import COLOURS
 from pipeline.duality.findings import Book, Spread
-from pipeline.duality.plane import above
+from pipeline.duality.language.plane import above
 
 KL, LOW, HIGH = (
     "KL to the reference",
