@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any
 
 from pipeline.config import to_yaml
+from pipeline.duality.checkpoints.config import Policy
 from pipeline.duality.continuous.part import Continuous
 from pipeline.duality.findings import Book, Finding, broken, merged, to_parquet
 from pipeline.duality.language.part import Embedded
 from pipeline.duality.pieces import Kept, Piece
-from pipeline.duality.policy import Policy
 from pipeline.duality.tokens.part import Tokens
 from pipeline.extras import require
 from pipeline.run.plan import Watcher
@@ -87,7 +87,7 @@ def run(config: DualityConfig, watcher: Watcher, say: Callable[[str], None]) -> 
 
 
 def _part(part: str, config: DualityConfig, kept: Kept, watcher: Watcher) -> Book:
-    from pipeline.duality import policy  # noqa: PLC0415
+    from pipeline.duality.checkpoints import part as policy  # noqa: PLC0415
 
     if part == "policy":
         return policy.run(config.policy, config.run_dir, config.seeds[0], watcher)

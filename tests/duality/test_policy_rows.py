@@ -12,9 +12,9 @@ from nabla_core.embedded.tokenizer import encode
 from nabla_core.embedded.weights import folder
 from nabla_core.errors import NonFiniteError, VocabularyError
 from nabla_core.model_config import LM
-from pipeline.duality.policy import Policy
-from pipeline.duality.policy_report import measure
-from pipeline.duality.policy_rows import PolicyRecipe
+from pipeline.duality.checkpoints.config import Policy
+from pipeline.duality.checkpoints.measure import measure
+from pipeline.duality.checkpoints.rows import PolicyRecipe
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
 from tests.duality.checkpoints import tuned

@@ -15,7 +15,7 @@ from pipeline.run.recipe import Maker
 from pipeline.tables.traces import KEYS, TRACES, model_columns
 
 if TYPE_CHECKING:
-    from pipeline.duality.policy import Policy
+    from pipeline.duality.checkpoints.config import Policy
 
 RESPONSES = pa.schema(
     [
@@ -77,7 +77,7 @@ class PolicyRecipe:
         from nabla_core.engines.score import ScoreEngine  # noqa: PLC0415
         from nabla_core.engines.text import TextEngine  # noqa: PLC0415
         from nabla_core.models.loading import load_reward_model  # noqa: PLC0415
-        from pipeline.duality.policy_flow import (  # noqa: PLC0415
+        from pipeline.duality.checkpoints.flow import (  # noqa: PLC0415
             Likelihoods,
             PolicyLikelihood,
             PolicyRollouts,
@@ -131,7 +131,7 @@ class PolicyMaker:
         }
 
     def flow(self, prompt: Prompt) -> Flow:
-        from pipeline.duality.policy_flow import measured  # noqa: PLC0415 - torch
+        from pipeline.duality.checkpoints.flow import measured  # noqa: PLC0415 - torch
 
         settings = self._recipe.settings
         return measured(

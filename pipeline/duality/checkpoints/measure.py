@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.duality.checkpoints.config import Policy
 from pipeline.duality.findings import Book
 from pipeline.duality.language.estimators import mean_over_prompts, optimum
 from pipeline.duality.language.plane import Plane
-from pipeline.duality.policy import Policy
 
 
 def measure(rows: Sequence[dict[str, Any]], settings: Policy, seed: int) -> Book:

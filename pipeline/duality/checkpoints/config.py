@@ -1,0 +1,45 @@
+"""TODO-DOC pipeline/duality/checkpoints/config.py"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nabla_core.model_config import LM, Engine, Reward
+from pipeline.grading.graders import Verify
+from pipeline.inputs.prompts import Prompts
+from pipeline.run.cluster import Cluster
+from pipeline.store.settings import Store
+
+
+@dataclass(frozen=True)
+class Policy:
+    """`reference` and `policy`: two causal LMs with one tokenizer, sampled at temperature 1;
+    `reward.judge` gives r. `samples` responses of the policy and `reference_samples` of the
+    reference to each prompt; `betas` at which the frontier is sought."""
+
+    reference: LM = field(default_factory=lambda: LM(path=""))
+    policy: LM = field(default_factory=lambda: LM(path=""))
+    reward: Reward = field(default_factory=Reward)
+    prompts: Prompts = field(default_factory=Prompts)
+    samples: int = 64
+    reference_samples: int = 2048
+    max_tokens: int = 1024
+    betas: tuple[float, ...] = (16.0, 8.0, 4.0, 2.0, 1.0, 0.5)
+    engine: Engine = field(default_factory=Engine)
+    verify: Verify = field(default_factory=Verify)
+    cluster: Cluster = field(default_factory=Cluster)
+    store: Store = field(default_factory=Store)
+    max_attempts: int = 3
+
+    def __post_init__(self) -> None:
+        if not self.betas or min(self.betas) <= 0:
+            raise ValueError(f"policy.betas must be positive, got {list(self.betas)}")
+        for name in ("samples", "reference_samples"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"policy.{name} must be at least 2, got {getattr(self, name)}")
+
+    def check(self) -> None:
+        """Raises ValueError where the part cannot run."""
+        for name in ("reference", "policy"):
+            if not getattr(self, name).path:
+                raise ValueError(f"part policy needs policy.{name}.path, a checkpoint of yours")
