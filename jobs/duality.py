@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _tell(outcome: Outcome, run_dir: str) -> None:
-    from pipeline.duality.claims import tell  # noqa: PLC0415 - as above
+    from pipeline.duality.report.claims import tell  # noqa: PLC0415 - as above
 
     told = tell(outcome.findings)
     table = Table("claim", "verdict", "number", "threshold")

@@ -66,7 +66,7 @@ def run(config: DualityConfig, watcher: Watcher, say: Callable[[str], None]) -> 
     Raises PipelineError on bad input.
     """
     _need(config)
-    from pipeline.duality.report import write  # noqa: PLC0415 - the `report` extra
+    from pipeline.duality.report.report import write  # noqa: PLC0415 - the `report` extra
 
     folder = open_folder(config.run_dir)
     kept = Kept(folder, config.processes, say)

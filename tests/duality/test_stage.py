@@ -8,10 +8,10 @@ import pytest
 
 from jobs import duality
 from pipeline.config import load
-from pipeline.duality.claims import tell
 from pipeline.duality.continuous import part as continuous
 from pipeline.duality.continuous import particles
 from pipeline.duality.findings import SCHEMA, Book, Spread, broken
+from pipeline.duality.report.claims import tell
 from pipeline.duality.stage import DualityConfig
 
 QUICK = (

@@ -9,11 +9,11 @@ from importlib.resources import files
 
 import jinja2
 
-from pipeline.duality import plots
-from pipeline.duality.claims import tell
 from pipeline.duality.findings import Book, Finding, Spread, broken
 from pipeline.duality.language.plane import above
-from pipeline.duality.words import what_we_measured
+from pipeline.duality.report import plots
+from pipeline.duality.report.claims import tell
+from pipeline.duality.report.sentences import what_we_measured
 from pipeline.store.files import Folder
 
 
@@ -62,7 +62,7 @@ def _render(name: str, known: dict[str, object]) -> bytes:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    source = (files("pipeline.duality") / "templates" / name).read_text(encoding="utf-8")
+    source = (files("pipeline.duality.report") / "templates" / name).read_text(encoding="utf-8")
     return environment.from_string(source).render(**known).encode()
 
 
