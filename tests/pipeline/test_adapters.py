@@ -19,7 +19,7 @@ from nabla_core.guide_training.trainees import Trainee, lens, open_trainee, scal
 from nabla_core.models.loading import load_language_model
 from pipeline.errors import ConfigError
 from pipeline.train_guide.lora import adapt, adapted, merged
-from tests.core.test_guide_training import CPU, KINDS, records
+from tests.core.guide_training.test_trainees import CPU, KINDS, records
 from tests.core.tiny import Family
 
 FILE = "model.safetensors"

@@ -14,9 +14,9 @@ from nabla_core.guide_training.head_model import new_head
 from nabla_core.guide_training.teacher import Teacher
 from nabla_core.models.loading import identify, load_language_model
 from nabla_core.requests import Likeliest, Render, Response
+from tests.core.guide_training.test_trainees import records
+from tests.core.guides.test_head import head_on
 from tests.core.reference import serve
-from tests.core.test_guide_training import records
-from tests.core.test_head import head_on
 from tests.core.tiny import Family
 
 

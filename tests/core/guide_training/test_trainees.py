@@ -24,8 +24,8 @@ from nabla_core.models.loading import load_language_model
 from nabla_core.models.readers import Reader
 from nabla_core.requests import Render, Response, Sweep
 from nabla_core.scheduler import drive
+from tests.core.guides.test_head import head_on
 from tests.core.reference import guide_of, serve
-from tests.core.test_head import head_on
 from tests.core.tiny import Family, greedy_search, prompts
 
 CPU = torch.device("cpu")
