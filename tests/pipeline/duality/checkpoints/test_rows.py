@@ -17,7 +17,7 @@ from pipeline.duality.checkpoints.measure import measure
 from pipeline.duality.checkpoints.rows import PolicyRecipe
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
-from tests.duality.checkpoints import tuned
+from tests.pipeline.duality.checkpoints.tuned import tuned
 
 
 def settings(policy, **changes) -> Policy:

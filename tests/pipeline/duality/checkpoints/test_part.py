@@ -4,7 +4,7 @@ without Ray in test_policy_rows."""
 import pyarrow.parquet as pq
 
 from jobs import duality
-from tests.duality.checkpoints import tuned
+from tests.pipeline.duality.checkpoints.tuned import tuned
 
 
 def run(run_dir, policy, *more: str) -> int:
