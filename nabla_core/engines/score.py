@@ -1,4 +1,4 @@
-"""TODO-DOC nabla_core/engines/score.py"""
+"""Scores: the judge reads responses, without a gradient."""
 
 from __future__ import annotations
 

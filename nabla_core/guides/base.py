@@ -1,4 +1,4 @@
-"""TODO-DOC nabla_core/guides/base.py"""
+"""What a guide is: tokens in, the worth of every replacement out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO-DOC pipeline/generate/config.py"""
+"""Settings of `jobs.generate`."""
 
 from __future__ import annotations
 

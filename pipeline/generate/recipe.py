@@ -1,4 +1,4 @@
-"""TODO-DOC pipeline/generate/recipe.py"""
+"""Refined traces: what `jobs.generate` makes of a prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO-DOC pipeline/run/config.py"""
+"""Settings shared by every job that makes rows of prompts on Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO-DOC pipeline/run/models.py"""
+"""The models of one process: engines from settings, prompts as the LM reads them."""
 
 from __future__ import annotations
 

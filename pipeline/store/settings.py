@@ -1,4 +1,4 @@
-"""TODO-DOC pipeline/store/settings.py"""
+"""Settings of the store."""
 
 from __future__ import annotations
 

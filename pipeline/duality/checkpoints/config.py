@@ -1,4 +1,4 @@
-"""TODO-DOC pipeline/duality/checkpoints/config.py"""
+"""Settings of the part that measures your checkpoints."""
 
 from __future__ import annotations
 
