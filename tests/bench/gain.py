@@ -7,7 +7,7 @@ Accuracy is the last digit, trace every step right, with 95 % intervals over pro
 arms run under three seeds (best of 32 and 64 under one); differences are paired by prompt.
 Settings were chosen on validation prompts of the shipped models, for every arm that has any,
 and hold for all models. `--models` are folders with lm and judge each (one a training
-seed: `python -m nabla_core.embedded.recipe.train --seed 1 --out DIR`, which makes aligned and gold too),
+seed: `python -m nabla_core.embedded.recipe.train --seed 1 --out DIR` makes aligned and gold too),
 head and guide (what configs/train_head_embedded.yaml and configs/train_guide_embedded.yaml make for
 those models); without it the shipped ones. Arms whose models are not there are left out.
 `--guide gold`: the gradient guide of every arm is the gold-aligned one.

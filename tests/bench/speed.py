@@ -5,7 +5,7 @@
 Every regime asserts equal outputs, then compares per prompt: gradient passes (one sequence
 forward and backward through LM and guide; the literal side takes one to select and one to
 optimise at every uncertain position, and one at every flip of a hard token, not one at every
-optimiser step), FLOPs (one formula for both, nabla_core.models.flops) and CPU seconds (process time,
+optimiser step), FLOPs (one formula for both, nabla_core.models.flops), CPU seconds (process time,
 one thread; the product in batches of 32).
 
 Prompts of the regimes "accepted" and "rejected" are those, of a larger set, where the product
