@@ -17,7 +17,7 @@ from pipeline.duality.pieces import Kept, Piece
 from pipeline.duality.tokens.part import Tokens
 from pipeline.extras import require
 from pipeline.run.plan import Watcher
-from pipeline.store.run_folder import at_work, open_folder
+from pipeline.store.run_folder import open_folder, translate_os_errors
 
 PARTS = ("continuous", "tokens", "embedded", "policy")
 
@@ -72,7 +72,7 @@ def run(config: DualityConfig, watcher: Watcher, say: Callable[[str], None]) -> 
     kept = Kept(folder, config.processes, say)
     books: list[Book] = []
     seconds: dict[str, float] = {}
-    with at_work(config.run_dir):
+    with translate_os_errors(config.run_dir):
         for part in config.parts:
             say(f"part {part}")
             started = time.perf_counter()

@@ -11,7 +11,7 @@ from pipeline.generate.job import plan
 from pipeline.inputs.prompts import index, read
 from pipeline.run.models import render
 from pipeline.run.plan import open_store
-from pipeline.store.run_folder import at_work
+from pipeline.store.run_folder import translate_os_errors
 from pipeline.store.slots import DEAD, FINISHED
 
 
@@ -32,7 +32,7 @@ def preview(config: GenerateConfig) -> Preview:
     planned = plan(config)
     inputs = index(planned.read(), planned.source)
     (first,) = islice(read(config.prompts), 1)
-    with at_work(config.run_dir):
+    with translate_os_errors(config.run_dir):
         slots = open_store(planned).look(inputs, config.samples_per_prompt)
     return Preview(
         len(inputs),

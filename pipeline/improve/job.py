@@ -24,12 +24,12 @@ from pipeline.generate.job import plan as generate_plan
 from pipeline.improve import steps as round_settings
 from pipeline.improve.config import SelfImproveConfig
 from pipeline.improve.rounds import Measured, Round, choose, parted
+from pipeline.inputs.prompts import content_key
 from pipeline.inputs.prompts import read as read_prompts
-from pipeline.inputs.prompts import saying
 from pipeline.run.cluster import connected
 from pipeline.run.plan import Outcome, Watcher, open_store
 from pipeline.store import config_check
-from pipeline.store.run_folder import at_work, open_folder
+from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.train_guide.job import ready, train_guide
 from pipeline.train_guide.progress import Tell
 
@@ -61,7 +61,7 @@ def self_improve(config: SelfImproveConfig, watch: Watch, tell: Tell) -> Improve
     workers = config.training.workers
     _check(config)
     folder = open_folder(config.run_dir)
-    with at_work(config.run_dir):
+    with translate_os_errors(config.run_dir):
         config_check.enter(folder, to_dict(config), SHAPING)
         with connected(config.cluster, workers.count * workers.cpus):
             loop = _Loop(config, watch, tell)
@@ -95,12 +95,14 @@ def _check_prompts(config: SelfImproveConfig) -> None:
             f"prompts: {config.rounds} rounds of {config.prompts.limit} need {wanted}, and "
             f"{config.prompts.path} has {len(taken)} after the first {config.prompts.skip}"
         )
-    used = {saying(item.prompt): f"prompts ({item.prompt.id})" for item in taken}
+    used = {content_key(item.prompt): f"prompts ({item.prompt.id})" for item in taken}
     for name, asked in (
         ("measured", config.measured),
         ("training.validation.prompts", config.training.validation.prompts),
     ):
-        there = {saying(item.prompt): f"{name} ({item.prompt.id})" for item in read_prompts(asked)}
+        there = {
+            content_key(item.prompt): f"{name} ({item.prompt.id})" for item in read_prompts(asked)
+        }
         if shared := used.keys() & there.keys():
             one = min(shared)
             raise ConfigError(

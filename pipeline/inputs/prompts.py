@@ -118,7 +118,7 @@ def index(items: Iterable[Item], path: str) -> dict[str, str]:
     return found
 
 
-def saying(prompt: Prompt) -> str:
+def content_key(prompt: Prompt) -> str:
     """16 hex digits of what the LM is asked: whatever its id, and whether an answer is known."""
     return _digest(prompt.messages, prompt.system)
 

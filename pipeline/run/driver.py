@@ -24,7 +24,7 @@ from pipeline.run.worker import Assignment
 from pipeline.store import config_check, manifest
 from pipeline.store.lease import Lease
 from pipeline.store.parts import DamagedError
-from pipeline.store.run_folder import at_work
+from pipeline.store.run_folder import translate_os_errors
 from pipeline.store.run_store import MANIFEST, RunStore
 from pipeline.store.slots import DEAD, FINISHED, MISSING, Slots
 
@@ -206,7 +206,7 @@ class Run:
 
 def execute(plan: Plan, watcher: Watcher) -> Outcome:
     """Run a plan; see `Run.execute`."""
-    with at_work(plan.run_dir):
+    with translate_os_errors(plan.run_dir):
         return Run(plan, watcher, open_store(plan)).execute()
 
 

@@ -21,7 +21,7 @@ import fsspec
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from pipeline.store import crash
+from pipeline.store.failpoints import failpoint
 
 TEMPORARY = ".tmp-"
 CHECKSUM = 16
@@ -180,7 +180,7 @@ class Folder:
             with self.fs.open_output_stream(self.path(name), compression=None) as stream:
                 yield stream
             return
-        crash.point(f"before-write {name}")
+        failpoint(f"before-write {name}")
         target = self.path(name)
         parent, base = os.path.split(target)
         os.makedirs(parent, exist_ok=True)
@@ -189,11 +189,11 @@ class Folder:
             with open(temporary, "wb") as sink:
                 yield sink
                 sink.flush()
-                crash.point(f"after-write {name}")
+                failpoint(f"after-write {name}")
                 os.fsync(sink.fileno())
-            crash.point(f"before-rename {name}")
+            failpoint(f"before-rename {name}")
             os.replace(temporary, target)
-            crash.point(f"after-rename {name}")
+            failpoint(f"after-rename {name}")
         except BaseException:
             if os.path.exists(temporary):
                 os.unlink(temporary)

@@ -21,7 +21,7 @@ def open_folder(uri: str) -> Folder:
 
 
 @contextmanager
-def at_work(uri: str) -> Iterator[None]:
+def translate_os_errors(uri: str) -> Iterator[None]:
     """An OSError in the block becomes RunError where the store is full, for what is there is
     good and the same command goes on, and StoreError otherwise."""
     try:

@@ -3,7 +3,7 @@
     config.yaml     the resolved config      data/         finished rows, in input order
     input.json      how many rows there will be
     manifest.json   counts, checksums        dead_letter/  rows that could not be made
-    parts/          rows as they finish      set_aside/    damaged or foreign files
+    parts/          rows as they finish      quarantine/    damaged or foreign files
     lease/          who drives               superseded/   rows of edited or removed prompts
     _SUCCESS        the final files are whole
 
@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import ResumeError
-from pipeline.store import crash
 from pipeline.store.compact import Compactor
+from pipeline.store.failpoints import failpoint
 from pipeline.store.parts import (
     PARTS,
     DamagedError,
@@ -37,7 +37,7 @@ from pipeline.store.run_folder import open_folder
 from pipeline.store.settings import Store
 from pipeline.store.slots import DEAD, FINISHED, Slots
 
-DATA, DEAD_LETTER, SET_ASIDE, SUPERSEDED = "data", "dead_letter", "set_aside", "superseded"
+DATA, DEAD_LETTER, QUARANTINE, SUPERSEDED = "data", "dead_letter", "quarantine", "superseded"
 SUCCESS, INPUT, MANIFEST = "_SUCCESS", "input.json", "manifest.json"
 
 
@@ -74,7 +74,7 @@ class RunStore:
     def scan(self, inputs: Mapping[str, str], samples: int) -> Slots:
         """Where every row of the input stands, by what the files hold.
 
-        Files that are torn, altered or not ours are moved to set_aside/. Of an unfinished
+        Files that are torn, altered or not ours are moved to quarantine/. Of an unfinished
         folder the parts count; a final file that knows rows no part does becomes one.
         """
         slots = Slots(inputs, samples)
@@ -118,11 +118,11 @@ class RunStore:
     def reopen(self) -> None:
         """Make a finished folder one that is being worked on: final files become parts."""
         self.folder.delete(SUCCESS)
-        crash.point("reopen begins")
+        failpoint("reopen begins")
         for name in (DATA, DEAD_LETTER):
             for found in self.folder.files(name):
                 self._to_parts(found.name)
-                crash.point("reopening")
+                failpoint("reopening")
 
     def tidy(self) -> None:
         """Delete what a finished folder does not need any more: parts, among them those that
@@ -141,11 +141,11 @@ class RunStore:
         )
         try:
             data = compactor.run(DATA, list(slots.in_state(FINISHED)))
-            crash.point("between-data-and-dead")
+            failpoint("between-data-and-dead")
             return data | compactor.run(DEAD_LETTER, list(slots.in_state(DEAD)))
         except DamagedError as error:
             if len(error.args) > 1:
-                self._set_aside(error.args[1], error.args[0])
+                self._quarantine(error.args[1], error.args[0])
             raise
 
     def supersede(self, slots: Slots) -> None:
@@ -165,9 +165,9 @@ class RunStore:
 
     def succeed(self) -> None:
         """Mark the final files as whole, then delete the parts they were made of."""
-        crash.point("before-success")
+        failpoint("before-success")
         self.folder.write(SUCCESS, b"")
-        crash.point("after-success")
+        failpoint("after-success")
         self.tidy()
 
     def parts(self) -> list[str]:
@@ -198,7 +198,7 @@ class RunStore:
         with ThreadPoolExecutor(self.settings.threads) as pool:
             for name, found in zip(known, pool.map(self.folder.checksum, known), strict=True):
                 if found != sums[name]:
-                    self._set_aside(name, f"its checksum is not the one in {MANIFEST}")
+                    self._quarantine(name, f"its checksum is not the one in {MANIFEST}")
         return True
 
     def _add(self, slots: Slots, folders: Sequence[str], but: frozenset[str] = frozenset()) -> None:
@@ -211,7 +211,7 @@ class RunStore:
         """The files that are whole and ours; others are set aside."""
         for name, keys in self._keys(folders, but):
             if isinstance(keys, DamagedError):
-                self._set_aside(name, str(keys))
+                self._quarantine(name, str(keys))
             else:
                 yield name, keys
 
@@ -238,7 +238,7 @@ class RunStore:
         except FileNotFoundError:  # another driver's compaction, where this one only looks
             return DamagedError("gone since it was listed")
 
-    def _set_aside(self, name: str, reason: str) -> None:
+    def _quarantine(self, name: str, reason: str) -> None:
         base = name.replace("/", "-")
-        self.folder.move(name, f"{SET_ASIDE}/{base}")
-        self.folder.write(f"{SET_ASIDE}/{base}.reason.txt", f"{reason}\n".encode())
+        self.folder.move(name, f"{QUARANTINE}/{base}")
+        self.folder.write(f"{QUARANTINE}/{base}.reason.txt", f"{reason}\n".encode())

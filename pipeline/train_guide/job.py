@@ -25,10 +25,11 @@ from pipeline.errors import RunError
 from pipeline.extras import require_for_lora
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.run.cluster import Actors, Cluster, connected, need_room
-from pipeline.store import config_check, crash, manifest
+from pipeline.store import config_check, manifest
+from pipeline.store.failpoints import failpoint_environment
 from pipeline.store.files import Folder
 from pipeline.store.lease import held
-from pipeline.store.run_folder import at_work, open_folder
+from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.train_guide import failure as final_error
 from pipeline.train_guide.config import SHAPING, TrainGuideConfig, Validation
 from pipeline.train_guide.data import look
@@ -52,7 +53,7 @@ def train_guide(config: TrainGuideConfig, tell: Tell) -> Trained:
     leaves a folder to resume.
     """
     folder = open_folder(config.run_dir)
-    with at_work(config.run_dir), held(folder, config.workers.lease_seconds):
+    with translate_os_errors(config.run_dir), held(folder, config.workers.lease_seconds):
         made = folder.exists(CARD)
         if not made:
             # Before the config is written: after a mistyped path the folder is still free.
@@ -99,7 +100,7 @@ def _fit(folder: Folder, config: TrainGuideConfig, tell: Tell) -> Any:
                 name="train",
                 storage_path=folder.root,
                 storage_filesystem=None if folder.local else folder.fs,
-                worker_runtime_env={"env_vars": crash.carried()},
+                worker_runtime_env={"env_vars": failpoint_environment()},
                 failure_config=FailureConfig(
                     max_failures=workers.max_failures,
                     # Ray Train looks for a place for a minute, then counts a failure.

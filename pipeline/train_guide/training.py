@@ -40,8 +40,8 @@ from nabla_core.models.readers import Reader
 from nabla_core.models.vocab import fingerprint
 from nabla_core.types import Identity
 from pipeline.errors import InputError, RunError
+from pipeline.inputs.prompts import content_key
 from pipeline.inputs.prompts import read as read_prompts
-from pipeline.inputs.prompts import saying
 from pipeline.train_guide import lora as adapters
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.train_guide.data import Mixture, mix
@@ -230,8 +230,10 @@ def _taught(
 
 
 def _met(config: TrainGuideConfig, learned: Iterable[Record]) -> int:
-    taught = {saying(record.prompt) for record in learned}
-    return sum(saying(item.prompt) in taught for item in read_prompts(config.validation.prompts))
+    taught = {content_key(record.prompt) for record in learned}
+    return sum(
+        content_key(item.prompt) in taught for item in read_prompts(config.validation.prompts)
+    )
 
 
 def _start(config: TrainGuideConfig, lm: str, judge: str) -> tuple[str, str | None, Any]:

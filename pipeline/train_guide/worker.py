@@ -14,7 +14,7 @@ from ray.train.torch import get_device
 
 from nabla_core.errors import NablaError
 from pipeline.errors import PipelineError
-from pipeline.store import crash
+from pipeline.store.failpoints import failpoint
 from pipeline.store.files import Folder
 from pipeline.train_guide import failure as final_error
 from pipeline.train_guide.checkpoints import keep, restore
@@ -80,4 +80,4 @@ def _train(course: Course, rank: int, world: int) -> None:
                 metrics = keep(course, lost, Path(path), before)
                 mine = Checkpoint.from_directory(path)
             ray.train.report(metrics, checkpoint=mine)
-        crash.point(f"guide step {course.step}.")
+        failpoint(f"guide step {course.step}.")

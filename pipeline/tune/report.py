@@ -9,7 +9,7 @@ from pipeline.config import overrides_yaml
 from pipeline.errors import RunError
 from pipeline.intervals import normal
 from pipeline.run.plan import open_store
-from pipeline.store.run_folder import at_work
+from pipeline.store.run_folder import translate_os_errors
 from pipeline.store.run_store import RunStore
 from pipeline.tune.config import TuneConfig
 from pipeline.tune.job import Candidate, candidates, plan
@@ -56,7 +56,7 @@ def report(config: TuneConfig) -> Finding:
     """Read a finished tuning run, and leave what is chosen in its chosen.yaml. Ties go to the
     candidate with fewer calls. Raises RunError where too few rows are finished to tell, StoreError.
     """
-    with at_work(config.run_dir):
+    with translate_os_errors(config.run_dir):
         store = open_store(plan(config))
         finding = _finding(store, candidates(config.decoding, config.grid))
         chosen = overrides_yaml(dict(finding.chosen.candidate.overrides))

@@ -189,7 +189,7 @@ def main() -> None:
         base = Path(folder)
         write_prompts(base / "prompts.jsonl", options.prompts)
         points = (*WORKER_POINTS, *DRIVER_POINTS)
-        os.environ["NABLA_CRASH_AT"] = ";".join(f"{p}|{token_of(base, p)}" for p in points)
+        os.environ["NABLA_FAILPOINTS"] = ";".join(f"{p}|{token_of(base, p)}" for p in points)
         nodes = Nodes()
         try:
             report = chaos(base, nodes, options, started)

@@ -93,7 +93,7 @@ def test_a_kill_loses_doubles_and_alters_nothing(tmp_path, undisturbed, point):
     if point.startswith("reopen"):
         assert drive(run, rows=6) == 0
     token.touch()
-    assert drive(run, NABLA_CRASH_AT=f"{point}|{token}") == -signal.SIGKILL
+    assert drive(run, NABLA_FAILPOINTS=f"{point}|{token}") == -signal.SIGKILL
     assert not token.exists()
     before = made(run)
     told = standing(str(run))
@@ -105,7 +105,7 @@ def test_a_kill_loses_doubles_and_alters_nothing(tmp_path, undisturbed, point):
     assert all(after[name] == when for name, when in before.items())
     assert (run / "_SUCCESS").exists()
     assert not list(run.rglob(".tmp-*"))
-    assert not (run / "set_aside").exists()
+    assert not (run / "quarantine").exists()
 
 
 def test_the_undisturbed_run_is_what_it_should_be(undisturbed):

@@ -36,7 +36,7 @@ def test_a_full_disk_ends_the_run_and_more_room_finishes_it(job, prompts, disk, 
     assert job(path, *settings) == 1
     subprocess.run(["mount", "-o", "remount,size=16m", disk], check=True)
     assert job(path, *settings) == 0
-    assert not (run / "set_aside").exists()
+    assert not (run / "quarantine").exists()
     rows = final_rows(run)
     assert [row["prompt_id"] for row in rows] == [f"p{n}" for n in range(60)]
     after = {row["prompt_id"]: row["created_at"] for row in rows}

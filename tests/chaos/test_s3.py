@@ -83,14 +83,14 @@ def test_a_finished_folder_in_s3_can_be_added_to(server):
         assert final(store) == NAMES
 
 
-def test_a_torn_object_is_set_aside(server):
+def test_a_torn_object_is_quarantined(server):
     with unreliable(server, 0, seed=1) as proxy:
         store = store_in(uri(proxy.url, "torn"))
         store.commit([row(item("p0"))])
         (name,) = store.parts()
         store.folder.write(name, store.folder.read(name)[:-10])
         assert store.scan(inputs(["p0"]), 1).count(MISSING) == 1
-        assert len(store.folder.files("set_aside")) == 2
+        assert len(store.folder.files("quarantine")) == 2
 
 
 def test_two_drivers_in_s3(server, monkeypatch):

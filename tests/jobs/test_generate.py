@@ -259,7 +259,7 @@ def test_a_bit_that_flips_in_a_final_file_is_noticed_and_its_rows_are_made_again
     assert job(path, "store.rows_per_file=2") == 0
     assert "was already done" not in capsys.readouterr().out
     assert content(run) == made
-    (reason,) = (run / "set_aside").glob("*.txt")
+    (reason,) = (run / "quarantine").glob("*.txt")
     assert "its checksum is not the one in manifest.json" in reason.read_text()
     assert job(path, "store.rows_per_file=2") == 0
     assert "was already done" in capsys.readouterr().out

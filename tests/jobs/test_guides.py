@@ -139,7 +139,7 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     alone = course(plain, explored, f"start.path={start}")
     lost = [advance(alone) for _ in range(6)]
     token.touch()
-    monkeypatch.setenv("NABLA_CRASH_AT", f"guide step 2.|{token}")
+    monkeypatch.setenv("NABLA_FAILPOINTS", f"guide step 2.|{token}")
     asked = settings(
         plain, explored, run, f"start.path={start}", "workers.count=2", "optimise.micro_batch=2"
     )

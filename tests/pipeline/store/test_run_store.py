@@ -77,7 +77,7 @@ SHARES = st.floats(0, 1, exclude_max=True)
 
 
 @given(SHARES)
-def test_a_part_cut_anywhere_is_set_aside_and_its_rows_are_missing(tmp_path_factory, share):
+def test_a_part_cut_anywhere_is_quarantined_and_its_rows_are_missing(tmp_path_factory, share):
     folder = tmp_path_factory.mktemp("run")
     store = store_in(folder)
     store.commit([row(item("p0"))])
@@ -88,7 +88,7 @@ def test_a_part_cut_anywhere_is_set_aside_and_its_rows_are_missing(tmp_path_fact
     slots = store.scan(inputs(["p0", "p1", "p2"]), 1)
     assert list(slots.in_state(MISSING)) == [1, 2]
     assert not newest.exists()
-    assert len(list((folder / "set_aside").glob("*.parquet"))) == 1
+    assert len(list((folder / "quarantine").glob("*.parquet"))) == 1
 
 
 @given(SHARES, st.integers(0, 7))
@@ -120,7 +120,7 @@ def test_a_flipped_bit_anywhere_in_a_part_is_noticed(tmp_path_factory, share, bi
     ids=["no parquet", "no marks", "another config", "another schema"],
 )
 @pytest.mark.parametrize("where", ["parts", "data"])
-def test_a_foreign_file_is_set_aside_not_read_not_lost(tmp_path, make, where):
+def test_a_foreign_file_is_quarantined_not_read_not_lost(tmp_path, make, where):
     store = store_in(tmp_path)
     store.commit([row(item("p1"))])
     (tmp_path / where).mkdir(exist_ok=True)
@@ -128,7 +128,7 @@ def test_a_foreign_file_is_set_aside_not_read_not_lost(tmp_path, make, where):
     content = (tmp_path / where / "foreign.parquet").read_bytes()
     slots = store.scan(inputs(["p0", "p1"]), 1)
     assert list(slots.in_state(MISSING)) == [0]
-    assert (tmp_path / "set_aside" / f"{where}-foreign.parquet").read_bytes() == content
+    assert (tmp_path / "quarantine" / f"{where}-foreign.parquet").read_bytes() == content
 
 
 def test_compaction_goes_on_where_it_stopped(tmp_path):
@@ -144,7 +144,7 @@ def test_compaction_goes_on_where_it_stopped(tmp_path):
     assert keys(tmp_path) == [(name, 0) for name in NAMES]
 
 
-def test_a_part_damaged_after_the_scan_is_set_aside_by_the_compaction(tmp_path):
+def test_a_part_damaged_after_the_scan_is_quarantined_by_the_compaction(tmp_path):
     store = store_in(tmp_path)
     store.commit([row(item("p0"))])
     store.commit([row(item("p1"))])
