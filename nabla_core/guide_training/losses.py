@@ -44,7 +44,7 @@ def loss(
     if target.scale:
         others = batch.tried.clone()
         others[:, 0] = False
-        off = functional.huber_loss(said, true, reduction="none", delta=target.huber)
+        off = functional.huber_loss(said, true, reduction="none", delta=target.huber_delta)
         mean = off.masked_fill(~others, 0.0).sum(-1) / others.sum(-1)
         total = total + target.scale * mean.sum() / positions
     if target.score and rewards is not None:

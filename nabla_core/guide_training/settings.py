@@ -18,7 +18,7 @@ class Target:
       tokens of a position;
     - `across`: the same over the gains, S_b - S_y and P_b - P_y, of all pairs (position, token)
       of a response together, so that positions are ranked among each other;
-    - `scale`: Huber loss (quadratic up to `huber`) of P_b - P_y against S_b - S_y, so that
+    - `scale`: Huber loss (quadratic up to `huber_delta`) of P_b - P_y against S_b - S_y, so that
       gains come in the judge's units and eta near 1 is right;
     - `mirror`: cross-entropy of p exp(S / temperature), normalised, and softmax(log p + P): the
       search's mirror step at eta 1 is taught the law that is best for the scores at that price
@@ -26,36 +26,38 @@ class Target:
     - `score`: squared difference between the guide's own reward of the response and its score
       (a gradient guide's only).
 
-    Each is the weight of its term. For the first `turn` steps `within` is taught alone: terms
-    that ask for a gradient's size keep it from turning to where it should point. Terms that are
-    softmaxes leave gains too small where the outcome is uncertain, so (`calibrate`) the output
-    layer of the guide that is measured and delivered is multiplied by the slope of true gains
-    on predicted ones, from examples it was trained on; a gradient grows with its reward.
+    Each is the weight of its term. For the first `direction_steps` steps the loss is `within`
+    alone: terms on the size of a gradient keep it from changing its direction. Softmax terms
+    leave predicted gains too small where the outcome is uncertain. With `calibrate` the output
+    layer of the guide that is measured and delivered is therefore multiplied by the slope of
+    true gains on predicted ones, over examples it was trained on.
     """
 
     temperature: float = 0.3
     within: float = 1.0
     across: float = 1.0
     scale: float = 1.0
-    huber: float = 4.0
+    huber_delta: float = 4.0
     mirror: float = 0.0
     score: float = 0.0
-    turn: int = 0
+    direction_steps: int = 0
     calibrate: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "huber"):
+        for name in ("temperature", "huber_delta"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"target.{name} must be above 0, got {getattr(self, name)}")
         weights = (self.within, self.across, self.scale, self.mirror, self.score)
         if min(weights) < 0 or max(weights) == 0:
             raise ValueError("target: weights must be at least 0, and one of them above it")
-        if self.turn < 0:
-            raise ValueError(f"target.turn must be at least 0, got {self.turn}")
+        if self.direction_steps < 0:
+            raise ValueError(
+                f"target.direction_steps must be at least 0, got {self.direction_steps}"
+            )
 
     def at(self, step: int) -> Target:
         """What is taught at a step, counted from 1."""
-        if step > self.turn:
+        if step > self.direction_steps:
             return self
         return replace(self, within=1.0, across=0.0, scale=0.0, mirror=0.0, score=0.0)
 

@@ -20,16 +20,16 @@ class Training:
     """How the guide of a round is trained: the settings of `jobs.train_guide` of these names.
 
     `start` is what the first round's guide starts as; a later one goes on from the one before
-    (`anew`: from `start` again), on the counterfactuals of all rounds so far and, with
+    (`from_scratch`: from `start` again), on the counterfactuals of all rounds so far and, with
     `revisions`, on the revisions of their traces.
     """
 
     kind: Kind = "head"
     start: Start = field(default_factory=Start)
-    anew: bool = False
+    from_scratch: bool = False
     revisions: bool = True
     held_out: float = 0.1
-    least_log_probability: float | None = None
+    min_log_probability: float | None = None
     target: Target = field(default_factory=Target)
     optimise: Optimise = field(default_factory=Optimise)
     validation: Validation = field(default_factory=Validation)
@@ -40,7 +40,7 @@ class Training:
 class SelfImproveConfig:
     """One run of `jobs.self_improve`.
 
-    Every round takes the next `prompts.limit` of `prompts`. `measured` are the prompts that all
+    Every round takes the next `prompts.limit` of `prompts`. `eval_prompts` are the prompts that all
     rounds are measured on; `verify` grades their answers where the input has them, which is
     told beside the judge's reward and is not learned from.
     """
@@ -49,7 +49,7 @@ class SelfImproveConfig:
     rounds: int = 3
     seed: int = 0
     prompts: Prompts = field(default_factory=lambda: Prompts(split="train", limit=1000))
-    measured: Prompts = field(default_factory=lambda: Prompts(split="test", limit=1000))
+    eval_prompts: Prompts = field(default_factory=lambda: Prompts(split="test", limit=1000))
     lm: LM = field(default_factory=LM)
     reward: Reward = field(default_factory=Reward)
     verify: Verify = field(default_factory=Verify)

@@ -35,9 +35,9 @@ from pipeline.train_guide.progress import Tell
 
 ROUNDS, CHOSEN = "rounds.json", "chosen.yaml"
 SHAPING = (
-    *("seed", "prompts", "measured", "lm", "reward", "verify", "decoding", "explore"),
-    *("training.kind", "training.start", "training.anew", "training.revisions"),
-    *("training.held_out", "training.least_log_probability", "training.target"),
+    *("seed", "prompts", "eval_prompts", "lm", "reward", "verify", "decoding", "explore"),
+    *("training.kind", "training.start", "training.from_scratch", "training.revisions"),
+    *("training.held_out", "training.min_log_probability", "training.target"),
     *("training.optimise", "training.validation", "engine.device", "engine.dtype"),
 )
 
@@ -97,7 +97,7 @@ def _check_prompts(config: SelfImproveConfig) -> None:
         )
     used = {content_key(item.prompt): f"prompts ({item.prompt.id})" for item in taken}
     for name, asked in (
-        ("measured", config.measured),
+        ("eval_prompts", config.eval_prompts),
         ("training.validation.prompts", config.training.validation.prompts),
     ):
         there = {

@@ -1,11 +1,11 @@
 """What the steps of a round of self-improvement run with: settings of other jobs.
 
-    run_dir/round-0/measured         the judge as its own guide, on the prompts measured
+    run_dir/round-0/eval             the judge as its own guide, on the prompts measured
     run_dir/round-N/traces           the last guide at work on new prompts
     run_dir/round-N/counterfactuals  what else could have stood there: from the second round on
                                      where the guide sees a change or is not sure
     run_dir/round-N/guide            the next guide, trained on all that is there so far
-    run_dir/round-N/measured         that guide, on the prompts measured
+    run_dir/round-N/eval             that guide, on the prompts measured
 
 Rounds count from 1; `guide` is the folder of the last round's guide, None in the first round.
 """
@@ -30,7 +30,7 @@ def searching(config: SelfImproveConfig, number: int, guide: str | None) -> Gene
 
 def measuring(config: SelfImproveConfig, number: int, guide: str | None) -> GenerateConfig:
     """A guide on the prompts that all rounds are measured on."""
-    return _generating(config, folder(config, number, "measured"), guide, config.measured)
+    return _generating(config, folder(config, number, "eval"), guide, config.eval_prompts)
 
 
 def exploring(config: SelfImproveConfig, number: int, guide: str | None) -> CounterfactualsConfig:
@@ -58,12 +58,12 @@ def training(config: SelfImproveConfig, number: int, guide: str | None) -> Train
             tuple(folder(config, n, "counterfactuals") for n in rounds),
             tuple(folder(config, n, "traces") for n in rounds) if learning.revisions else (),
             held_out=learning.held_out,
-            least_log_probability=learning.least_log_probability,
+            min_log_probability=learning.min_log_probability,
         ),
         run_dir=folder(config, number, "guide"),
         kind=learning.kind,
         seed=config.seed + number,
-        start=learning.start if learning.anew or not guide else Start(guide),
+        start=learning.start if learning.from_scratch or not guide else Start(guide),
         lm=config.lm,
         reward=config.reward,
         target=learning.target,

@@ -47,7 +47,7 @@ class Validation:
     """The search that checkpoints are chosen by, on prompts that are neither trained on nor
     reported.
 
-    `measure`: answers right by `verify`, or the judge's mean reward where there are none (or
+    `metric`: answers right by `verify`, or the judge's mean reward where there are none (or
     where nothing may owe anything to answers). Every `every` steps.
     """
 
@@ -55,7 +55,7 @@ class Validation:
     verify: Verify = field(default_factory=Verify)
     nabla: NablaConfig = field(default_factory=ranked_search)
     max_tokens: int = 1024
-    measure: Literal["accuracy", "reward"] = "reward"
+    metric: Literal["accuracy", "reward"] = "reward"
     every: int = 250
     max_batch: int = 64
     held_out: int = 500
@@ -64,23 +64,26 @@ class Validation:
         for name in ("max_tokens", "every", "max_batch", "held_out"):
             if getattr(self, name) < 1:
                 raise ValueError(f"validation.{name} must be at least 1")
-        if self.measure == "accuracy" and self.verify.method == "none":
-            raise ValueError("validation.measure=accuracy needs a validation.verify.method")
+        if self.metric == "accuracy" and self.verify.method == "none":
+            raise ValueError("validation.metric=accuracy needs a validation.verify.method")
 
 
 @dataclass(frozen=True)
 class Workers:
-    """How many processes train, and where. `address` as in `cluster.address`; a run whose
-    worker died goes on from its last checkpoint, `max_failures` times (-1: always), and one for
-    which a cluster finds no place within `place_seconds` ends. Another driver may take the run
-    folder over once this one has been silent for `lease_seconds`."""
+    """How many processes train, and where.
+
+    `address` is the Ray cluster to join, as in `cluster.address`. After a worker died, training
+    continues from its last checkpoint, at most `max_failures` times (-1: without limit). It ends
+    where a cluster cannot place the workers within `scheduling_timeout_s` seconds. Another
+    driver may take over the run folder once this one has been silent for `lease_seconds`.
+    """
 
     count: int = 1
     address: str | None = None
     cpus: float = 1.0
     gpu: bool = False
     max_failures: int = 2
-    place_seconds: float = 1800.0
+    scheduling_timeout_s: float = 1800.0
     lease_seconds: float = 30.0
 
     def __post_init__(self) -> None:
@@ -88,7 +91,7 @@ class Workers:
             raise ValueError(f"workers.count must be at least 1, got {self.count}")
         if self.max_failures < -1:
             raise ValueError(f"workers.max_failures must be at least -1, got {self.max_failures}")
-        for name in ("cpus", "place_seconds", "lease_seconds"):
+        for name in ("cpus", "scheduling_timeout_s", "lease_seconds"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"workers.{name} must be above 0, got {getattr(self, name)}")
 

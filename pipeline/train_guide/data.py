@@ -91,7 +91,7 @@ def _record(row: dict[str, Any], data: Data) -> Record:
     if row["scorer"] == "verifier":
 
         def odds(score: float) -> float:
-            p = data.doubt + (1 - 2 * data.doubt) * score
+            p = data.label_smoothing + (1 - 2 * data.label_smoothing) * score
             return log(p / (1 - p))
 
     places = tuple(

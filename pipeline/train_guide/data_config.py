@@ -12,17 +12,17 @@ class Data:
     `counterfactuals` and `traces` are run folders of `jobs.counterfactuals` and
     `jobs.generate`, mixed; of each the first `limit` rows. Prompts are held out for measuring
     with probability `held_out`, by their id. Alternatives to which the LM gives a
-    log-probability below `least_log_probability` are left out (traces hold none: there it leaves
+    log-probability below `min_log_probability` are left out (traces hold none: there it leaves
     out nothing but what a teacher adds). Verdicts of a verifier become
-    log-odds, 0 and 1 first drawn in by `doubt`.
+    log-odds, 0 and 1 first drawn in by `label_smoothing`.
     """
 
     counterfactuals: tuple[str, ...] = ()
     traces: tuple[str, ...] = ()
     limit: int | None = None
     held_out: float = 0.1
-    least_log_probability: float | None = None
-    doubt: float = 0.05
+    min_log_probability: float | None = None
+    label_smoothing: float = 0.05
 
     def __post_init__(self) -> None:
         if not self.counterfactuals and not self.traces:
@@ -31,11 +31,13 @@ class Data:
             raise ValueError(f"data.limit must be at least 1, got {self.limit}")
         if not 0 < self.held_out < 1:
             raise ValueError(f"data.held_out must be above 0 and below 1, got {self.held_out}")
-        if not 0 < self.doubt < 0.5:
-            raise ValueError(f"data.doubt must be above 0 and below 0.5, got {self.doubt}")
+        if not 0 < self.label_smoothing < 0.5:
+            raise ValueError(
+                f"data.label_smoothing must be above 0 and below 0.5, got {self.label_smoothing}"
+            )
 
     @property
     def least(self) -> float:
-        """`least_log_probability`, -inf where nothing is left out."""
-        least = self.least_log_probability
+        """`min_log_probability`, -inf where nothing is left out."""
+        least = self.min_log_probability
         return float("-inf") if least is None else least

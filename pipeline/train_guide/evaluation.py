@@ -56,9 +56,9 @@ def measure(course: Course) -> dict[str, Any]:
             in_flight=3 * config.max_batch,
         )
     found |= asdict(searched)
-    chosen = found[config.measure]
+    chosen = found[config.metric]
     if chosen is None:
-        raise RunError("validation.measure=accuracy: no validation prompt has an answer")
+        raise RunError("validation.metric=accuracy: no validation prompt has an answer")
     return found | {"chosen_by": chosen}
 
 

@@ -104,7 +104,7 @@ def _fit(folder: Folder, config: TrainGuideConfig, tell: Tell) -> Any:
                 failure_config=FailureConfig(
                     max_failures=workers.max_failures,
                     # Ray Train looks for a place for a minute, then counts a failure.
-                    controller_failure_limit=math.ceil(workers.place_seconds / 60),
+                    controller_failure_limit=math.ceil(workers.scheduling_timeout_s / 60),
                 ),
                 checkpoint_config=CheckpointConfig(
                     num_to_keep=2,
@@ -147,7 +147,7 @@ def _deliver(folder: Folder, config: TrainGuideConfig, result: Any) -> dict[str,
         "seed": config.seed,
         "workers": config.workers.count,
         "chosen_step": metrics["step"],
-        "chosen_by": config.validation.measure,
+        "chosen_by": config.validation.metric,
         "ranked": asdict(config.validation.nabla.ranked),
         "metrics": next(m for m in history["measured"] if m["step"] == metrics["step"]),
         "judge_gradient": history["judge_gradient"],

@@ -79,7 +79,7 @@ def test_settings_that_contradict_each_other_are_named(capsys):
     assert train_guide.main(["run_dir=x"]) == 2
     assert "data" in capsys.readouterr().err
     for wrong, told in (
-        ("validation.measure=accuracy", "validation.verify.method"),
+        ("validation.metric=accuracy", "validation.verify.method"),
         ("workers.cpus=0", "workers.cpus must be above 0"),
         ("workers.max_failures=-2", "workers.max_failures must be at least -1"),
         ("reward.guide=embedded", "start.path says from what"),

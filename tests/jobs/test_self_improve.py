@@ -60,7 +60,7 @@ def test_a_later_round_goes_on_with_the_guide_and_the_data_before_it():
     second = round_settings.searching(config, 2, guide)
     assert (first.prompts.skip, second.prompts.skip) == (2, 7)
     assert (first.reward.guide, second.reward.guide) == (None, guide)
-    assert round_settings.measuring(config, 2, guide).prompts == config.measured
+    assert round_settings.measuring(config, 2, guide).prompts == config.eval_prompts
 
     explored = round_settings.exploring(config, 2, guide)
     assert explored.prompts == second.prompts
@@ -72,9 +72,9 @@ def test_a_later_round_goes_on_with_the_guide_and_the_data_before_it():
     assert trained.data.counterfactuals == tuple(f"r/round-{n}/counterfactuals" for n in (1, 2))
     assert trained.data.traces == tuple(f"r/round-{n}/traces" for n in (1, 2))
     assert trained.seed != round_settings.training(config, 1, None).seed
-    anew = replace(config, training=Training(anew=True, revisions=False))
-    trained = round_settings.training(anew, 2, guide)
-    assert trained.start == anew.training.start
+    fresh = replace(config, training=Training(from_scratch=True, revisions=False))
+    trained = round_settings.training(fresh, 2, guide)
+    assert trained.start == fresh.training.start
     assert trained.data.traces == ()
 
 
@@ -89,7 +89,12 @@ def test_a_round_learns_from_new_prompts_and_resumes(cluster, plain, tmp_path, c
     given = [
         *(f"run_dir={run}", "rounds=1", f"lm.path={plain.lm}", f"reward.judge={plain.judge}"),
         *(f"prompts.path={path}", "prompts.limit=5", "prompts.split=null"),
-        *(f"measured.path={path}", "measured.skip=5", "measured.limit=4", "measured.split=null"),
+        *(
+            f"eval_prompts.path={path}",
+            "eval_prompts.skip=5",
+            "eval_prompts.limit=4",
+            "eval_prompts.split=null",
+        ),
         *("verify.method=last_number", "decoding.max_tokens=8", "cluster.in_flight=8"),
         *("decoding.nabla.proposals=ranked", "explore.temperatures=[1]"),
         *("explore.positions=2", "explore.alternatives=4"),
@@ -101,8 +106,14 @@ def test_a_round_learns_from_new_prompts_and_resumes(cluster, plain, tmp_path, c
     ]
     for wrong, told in (
         ("rounds=3", "prompts: 3 rounds of 5 need 15, and"),
-        ("measured.skip=4", "measured: 1 of its prompts are used elsewhere too, measured (q4) as"),
-        ("training.validation.prompts.skip=8", "training.validation.prompts (q8) as measured (q8)"),
+        (
+            "eval_prompts.skip=4",
+            "eval_prompts: 1 of its prompts are used elsewhere too, eval_prompts (q4) as",
+        ),
+        (
+            "training.validation.prompts.skip=8",
+            "training.validation.prompts (q8) as eval_prompts (q8)",
+        ),
     ):
         assert self_improve.main([*given, wrong]) == 2
         assert told in capsys.readouterr().err
@@ -118,7 +129,7 @@ def test_a_round_learns_from_new_prompts_and_resumes(cluster, plain, tmp_path, c
     for what in ("traces", "counterfactuals"):
         used = {row["prompt_id"] for row in rows(run / "round-1" / what)}
         assert used == {f"q{n}" for n in range(5)}
-    measured = rows(run / "round-1" / "measured")
+    measured = rows(run / "round-1" / "eval")
     assert {row["prompt_id"] for row in measured} == {f"q{n}" for n in range(5, 9)}
     assert {row["guide_model"] for row in measured} == {str(guide)}
     assert {row["guide_model"] for row in rows(run / "round-1" / "traces")} == {str(plain.judge)}

@@ -180,7 +180,7 @@ def test_each_term_is_what_its_definition_says():
         mirror += entropy(wanted, given, 1.0) / 2
     assert lost(replace(only, mirror=1.0), FIRST) == pytest.approx(mirror)
     huber = (1.5 - 0.5 + (1.2 - 0.5 + 0.5 * 0.6**2) / 2) / 2
-    assert lost(replace(only, scale=1.0, huber=1.0), FIRST) == pytest.approx(huber)
+    assert lost(replace(only, scale=1.0, huber_delta=1.0), FIRST) == pytest.approx(huber)
 
 
 def test_the_loss_of_parts_adds_up_to_that_of_the_whole():
@@ -376,10 +376,10 @@ def test_steps_that_would_learn_nothing_are_refused(wrong: dict[str, float], tol
 
 
 def test_a_gradient_turns_before_its_size_is_taught():
-    target = Target(within=0.5, across=2.0, score=1.0, turn=3)
+    target = Target(within=0.5, across=2.0, score=1.0, direction_steps=3)
     assert target.at(4) is target
     first = target.at(3)
     assert (first.within, first.across, first.scale, first.mirror, first.score) == (1, 0, 0, 0, 0)
     assert first.temperature == target.temperature
-    with pytest.raises(ValueError, match=r"target\.turn must be at least 0"):
-        Target(turn=-1)
+    with pytest.raises(ValueError, match=r"target\.direction_steps must be at least 0"):
+        Target(direction_steps=-1)

@@ -87,7 +87,7 @@ def test_counterfactuals_come_back_as_they_were(tmp_path: Path):
 def test_a_verifiers_verdicts_become_log_odds(tmp_path: Path):
     right = replace(EXPLORED, score=0.0, places=(Place(1, 0.5, (5, 6), (-1, -1), (0.5, 1.0)),))
     path = folder(tmp_path, COUNTERFACTUALS, [explored_row("a", right, scorer="verifier")])
-    (record,) = read(counterfactuals=path, doubt=0.1).records
+    (record,) = read(counterfactuals=path, label_smoothing=0.1).records
     assert record.places[0].scores == pytest.approx((0.0, log(9)))
     assert record.score == pytest.approx(-log(9))
 
