@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.errors import ConfigError
+from pipeline.renamed_keys import renamed
 
 C = TypeVar("C")
 
@@ -86,10 +87,18 @@ def _merge(merged: Any, given: Any, source: str) -> Any:
     try:
         return OmegaConf.merge(merged, given)
     except OmegaConfBaseException as error:
+        old = renamed(_plain(given), _plain(merged))
+        if old:
+            told = [f"{source}: {key} was renamed: write {new}" for key, new in old.items()]
+            raise ConfigError("\n".join(told)) from error
         key = getattr(error, "full_key", None)
         reason = _first_line(error)
         named = f"{source}: {reason}" if key is None else f"{source}: {key}: {reason}"
         raise ConfigError(named) from error
+
+
+def _plain(config: Any) -> Any:
+    return OmegaConf.to_container(config)
 
 
 def _first_line(error: Exception) -> str:

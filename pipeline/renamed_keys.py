@@ -1,0 +1,81 @@
+"""Config keys that had another name in an earlier version.
+
+There are no aliases: `pipeline.config.load` refuses an old key and names the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# Old dotted key, matched as a whole or as the trailing part of a key -> what to write now: the
+# new key, and where its value differs, how.
+RENAMED: dict[str, str] = {
+    "engine": "runtime",
+    "engine.checkpoint": "runtime.gradient_checkpointing",
+    "ranked.eta": "ranked.beta = 1 / eta; null ranks without a guide",
+    "ranked.stop": "ranked.min_score",
+    "ranked.trust": "ranked.reward_weight",
+    "dto.eta": "dto.beta = 1 / eta",
+    "grid.eta": "grid.beta, each 1 / eta; null is no guide",
+    "grid.stop": "grid.min_score",
+    "grid.trust": "grid.reward_weight",
+    "target.turn": "target.direction_steps",
+    "target.huber": "target.huber_delta",
+    "data.doubt": "data.label_smoothing",
+    "training.anew": "training.from_scratch",
+    "measured": "eval_prompts",
+    "workers.place_seconds": "workers.scheduling_timeout_s",
+    "embedded": "language",
+    "policy": "checkpoints",
+}
+
+
+def renamed(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, str]:
+    """The keys of `given` that are not in `known` and have a new name: old dotted key -> what to
+    write now."""
+    found = {}
+    for key in _leaves(given):
+        parts = key.split(".")
+        unknown = _first_unknown(parts, known)
+        if unknown is None:
+            continue
+        entry = _entry(parts, unknown)
+        if entry is not None:
+            start, end = entry
+            before = "".join(f"{part}." for part in parts[:start])
+            found[".".join(parts[:end])] = before + RENAMED[".".join(parts[start:end])]
+    return found
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            found += _leaves(value, f"{prefix}{key}.")
+        else:
+            found.append(f"{prefix}{key}")
+    return found
+
+
+def _first_unknown(parts: Sequence[str], known: Mapping[str, Any]) -> int | None:
+    """The index of the first part that is no key where it stands."""
+    node: Any = known
+    for i, part in enumerate(parts):
+        if not isinstance(node, Mapping):
+            return None
+        if part not in node:
+            return i
+        node = node[part]
+    return None
+
+
+def _entry(parts: Sequence[str], unknown: int) -> tuple[int, int] | None:
+    """Start and end of the longest entry of the table that covers the unknown part."""
+    spans = [
+        (start, end)
+        for start in range(unknown + 1)
+        for end in range(unknown + 1, len(parts) + 1)
+        if ".".join(parts[start:end]) in RENAMED
+    ]
+    return max(spans, key=lambda span: span[1] - span[0], default=None)
