@@ -5,7 +5,7 @@ PipelineError
 ├── InputError       prompts cannot be read
 ├── StoreError       the run folder cannot be used
 │   ├── LeaseError   another driver holds it
-│   ├── DamagedError (`parts`) a file in it is torn, altered or not ours
+│   ├── DamagedError a file in it is torn, altered or written by another run
 │   └── ResumeError  it belongs to another config or to other inputs
 └── RunError         the run cannot go on
     └── LoadError    a worker cannot load its models
@@ -30,6 +30,17 @@ class StoreError(PipelineError):
 
 class LeaseError(StoreError):
     """Another driver holds the run folder."""
+
+
+class DamagedError(StoreError):
+    """A file of the run folder is torn, altered or written by another run; the message says how.
+
+    `file` is its name in the run folder, "" where the caller of the reader knows it.
+    """
+
+    def __init__(self, message: str, file: str = "") -> None:
+        super().__init__(message)
+        self.file = file
 
 
 class ResumeError(StoreError):

@@ -21,8 +21,8 @@ PIECES = 8
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """May a prompt run? `later`: apart from others, in another round. `again`: its row is
+class Decision:
+    """Whether a prompt may run. `later`: apart from others, in another round. `again`: its row is
     committed, only the news of it was lost; `reason` is then the error of a dead one.
     `attempt` counts from 1; `reason` also says why a prompt is given up."""
 
@@ -54,13 +54,13 @@ class Ledger:
         self._unflushed: set[str] = set()
         self._stopped = False
 
-    def begin(self, key: Key, place: Place, group: int) -> Verdict:
+    def begin(self, key: Key, place: Place, group: int) -> Decision:
         """Ask before working on a prompt. `group`: how many suspects share the process with
         it, itself among them; 0 where anything does."""
         if self._stopped:
-            return Verdict("stop")
+            return Decision("stop")
         if key in self._ended:
-            return Verdict("again", reason=self._ended[key])
+            return Decision("again", reason=self._ended[key])
         before = self._running.pop(key, None)
         if before is not None and before != place:
             self._unflushed.discard(before.worker)
@@ -68,13 +68,13 @@ class Ledger:
                 self._suspects[key] = before.worker
                 self._attempts[key] += group == 1
                 if self._attempts[key] >= self._max_attempts:
-                    return Verdict("give_up", self._attempts[key], self._reason(key, before))
+                    return Decision("give_up", self._attempts[key], self._reason(key, before))
                 if group > 1:
-                    return Verdict("later")
+                    return Decision("later")
         if key in self._suspects and group == 0:
-            return Verdict("later")
+            return Decision("later")
         self._running[key] = place
-        return Verdict("run", self._attempts[key] + 1)
+        return Decision("run", self._attempts[key] + 1)
 
     def end(self, key: Key, error: str | None = None) -> None:
         """The prompt's row is committed; `error` is that of a dead one."""

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedError, StoreError
 from pipeline.store.files import Folder
 from pipeline.store.lease import holder
-from pipeline.store.parts import PARTS, DamagedError, open_marked, read_keys
+from pipeline.store.parts import PARTS, open_marked, read_keys
 from pipeline.store.run_store import DATA, DEAD_LETTER, INPUT, SUCCESS
 from pipeline.tables.trace_totals import kind_of
 

@@ -20,7 +20,7 @@ import ray
 from nabla_core.errors import ModelError
 from pipeline.inputs.prompts import Item
 from pipeline.run.cluster import Cluster
-from pipeline.run.ledger import Key, Place, Verdict
+from pipeline.run.ledger import Decision, Key, Place
 from pipeline.run.pump import Pump
 from pipeline.run.recipe import Recipe
 from pipeline.store.run_store import RunStore
@@ -90,13 +90,13 @@ class Worker:
             return (*key, *await self._work(item, key, group))
 
     async def _work(self, item: Item, key: Key, group: int) -> tuple[str, str]:
-        verdict: Verdict = await self._ledger.begin.remote(key, self._place, group)
-        if verdict.action in ("later", "again", "stop"):
-            return ("dead", verdict.reason) if verdict.reason else (verdict.action, "")
-        if verdict.action == "give_up":
-            future = self._pump.give_up(item, verdict.attempt, verdict.reason or "")
+        decision: Decision = await self._ledger.begin.remote(key, self._place, group)
+        if decision.action in ("later", "again", "stop"):
+            return ("dead", decision.reason) if decision.reason else (decision.action, "")
+        if decision.action == "give_up":
+            future = self._pump.give_up(item, decision.attempt, decision.reason or "")
         else:
-            future = self._pump.submit(item, verdict.attempt)
+            future = self._pump.submit(item, decision.attempt)
         try:
             row = await asyncio.wrap_future(future)
         except asyncio.CancelledError:

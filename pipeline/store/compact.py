@@ -17,8 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.errors import DamagedError
 from pipeline.store.files import Checked, Folder
-from pipeline.store.parts import SUFFIX, DamagedError, open_part, read
+from pipeline.store.parts import SUFFIX, open_part, read
 from pipeline.store.slots import Slots
 
 ROWS = b"nabla_rows"
@@ -39,8 +40,7 @@ class Compactor:
         """Write the rows of the chosen slots to `name`/train-*.parquet; returns the files with
         their checksums.
 
-        Other files in that folder are deleted. Raises DamagedError, the damaged file as its
-        second argument.
+        Other files in that folder are deleted. Raises DamagedError; its `file` is the damaged one.
         """
         size = self.rows_per_file
         ranges = [chosen[start : start + size] for start in range(0, len(chosen), size)]

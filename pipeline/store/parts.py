@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedError
 from pipeline.store.files import Folder
 
 PARTS = "parts"
@@ -26,12 +26,7 @@ SUFFIX = ".parquet"
 KIND, CONFIG = b"nabla_schema", b"nabla_config"
 KEY_COLUMNS = ("prompt_id", "sample", "input_fingerprint", "created_at", "error")
 
-
 _SIGNED = re.compile(r"-([0-9a-f]{16})\.parquet$")
-
-
-class DamagedError(StoreError):
-    """A file of the run folder is torn, altered or not ours; the message says how."""
 
 
 def with_config(schema: pa.Schema, config_hash: str) -> pa.Schema:

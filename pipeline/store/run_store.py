@@ -20,12 +20,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import ResumeError
+from pipeline.errors import DamagedError, ResumeError
 from pipeline.store.compact import Compactor
 from pipeline.store.failpoints import failpoint
 from pipeline.store.parts import (
     PARTS,
-    DamagedError,
     commit,
     marks,
     new_name,
@@ -144,8 +143,8 @@ class RunStore:
             failpoint("between-data-and-dead")
             return data | compactor.run(DEAD_LETTER, list(slots.in_state(DEAD)))
         except DamagedError as error:
-            if len(error.args) > 1:
-                self._quarantine(error.args[1], error.args[0])
+            if error.file:
+                self._quarantine(error.file, str(error))
             raise
 
     def supersede(self, slots: Slots) -> None:

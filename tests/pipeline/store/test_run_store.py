@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import ResumeError
-from pipeline.store.parts import DamagedError, with_config
+from pipeline.errors import DamagedError, ResumeError
+from pipeline.store.parts import with_config
 from pipeline.store.run_store import RunStore
 from pipeline.store.settings import Store
 from pipeline.store.slots import DEAD, FINISHED, MISSING
