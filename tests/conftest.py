@@ -30,7 +30,7 @@ settings.load_profile("steady")
 # Two processes take turns at these files. Runs on Ray, which wait much, go with what computes all
 # the time, and what is short comes last, so that both end together.
 LONG = (
-    *("test_schedule", "test_equality", "test_self_improve", "test_embedded", "test_submit"),
+    *("test_schedule", "test_equality", "test_improve", "test_embedded", "test_submit"),
     *("test_guides", "test_embedded_weights", "test_runs", "test_stage", "test_halfway"),
     *("test_policies", "test_generate", "test_same_traces", "test_policy"),
 )

@@ -1,4 +1,4 @@
-"""Settings of `jobs.self_improve`. Nothing here imports torch or ray."""
+"""Settings of `jobs.improve`. Nothing here imports torch or ray."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class Training:
 
 
 @dataclass(frozen=True)
-class SelfImproveConfig:
-    """One run of `jobs.self_improve`.
+class ImproveConfig:
+    """One run of `jobs.improve`.
 
     Every round takes the next `prompts.limit` of `prompts`. `eval_prompts` are the prompts that all
     rounds are measured on; `verify` grades their answers where the input has them, which is
     told beside the judge's reward and is not learned from.
     """
 
-    run_dir: str = "runs/self-improve"
+    run_dir: str = "runs/improve"
     rounds: int = 3
     seed: int = 0
     prompts: Prompts = field(default_factory=lambda: Prompts(split="train", limit=1000))

@@ -1,4 +1,4 @@
-"""`jobs.self_improve`: search, learn from where it went wrong, search again.
+"""`jobs.improve`: search, learn from where it went wrong, search again.
 
     run_dir/round-N/...  the steps of a round (see `round_settings`)
     run_dir/rounds.json  every round's figures
@@ -22,7 +22,7 @@ from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import generate
 from pipeline.generate.job import plan as generate_plan
 from pipeline.improve import steps as round_settings
-from pipeline.improve.config import SelfImproveConfig
+from pipeline.improve.config import ImproveConfig
 from pipeline.improve.rounds import Measured, Round, choose, parted
 from pipeline.inputs.prompts import content_key
 from pipeline.inputs.prompts import read as read_prompts
@@ -52,7 +52,7 @@ class Improved:
     chosen: Round
 
 
-def self_improve(config: SelfImproveConfig, watch: Watch, tell: Tell) -> Improved:
+def improve(config: ImproveConfig, watch: Watch, tell: Tell) -> Improved:
     """Run all rounds, or go on with them; `watch(name)` gives each run's watcher, and `tell` gets
     the measurements of guides in training.
 
@@ -75,7 +75,7 @@ def self_improve(config: SelfImproveConfig, watch: Watch, tell: Tell) -> Improve
     return Improved(rounds, choose(rounds))
 
 
-def _check(config: SelfImproveConfig) -> None:
+def _check(config: ImproveConfig) -> None:
     """Raises what the last steps of a round would be refused for, before the first one."""
     try:
         round_settings.exploring(config, 1, None)
@@ -86,7 +86,7 @@ def _check(config: SelfImproveConfig) -> None:
     _check_prompts(config)
 
 
-def _check_prompts(config: SelfImproveConfig) -> None:
+def _check_prompts(config: ImproveConfig) -> None:
     """There are enough for all rounds, and none of them has more than one use."""
     wanted = config.rounds * (config.prompts.limit or 0)
     taken = list(read_prompts(replace(config.prompts, limit=wanted)))
@@ -113,7 +113,7 @@ def _check_prompts(config: SelfImproveConfig) -> None:
 
 
 class _Loop:
-    def __init__(self, config: SelfImproveConfig, watch: Watch, tell: Tell) -> None:
+    def __init__(self, config: ImproveConfig, watch: Watch, tell: Tell) -> None:
         self._config = config
         self._watch, self._tell = watch, tell
         self._last = self._measure(0, None)

@@ -16,24 +16,24 @@ from dataclasses import replace
 
 from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.generate.config import GenerateConfig
-from pipeline.improve.config import SelfImproveConfig
+from pipeline.improve.config import ImproveConfig
 from pipeline.inputs.prompts import Prompts
 from pipeline.train_guide.config import Start, TrainGuideConfig
 from pipeline.train_guide.data_config import Data
 
 
-def searching(config: SelfImproveConfig, number: int, guide: str | None) -> GenerateConfig:
+def searching(config: ImproveConfig, number: int, guide: str | None) -> GenerateConfig:
     """The last guide on the round's own prompts."""
     run_dir = folder(config, number, "traces")
     return _generating(config, run_dir, guide, _prompts(config, number))
 
 
-def measuring(config: SelfImproveConfig, number: int, guide: str | None) -> GenerateConfig:
+def measuring(config: ImproveConfig, number: int, guide: str | None) -> GenerateConfig:
     """A guide on the prompts that all rounds are measured on."""
     return _generating(config, folder(config, number, "eval"), guide, config.eval_prompts)
 
 
-def exploring(config: SelfImproveConfig, number: int, guide: str | None) -> CounterfactualsConfig:
+def exploring(config: ImproveConfig, number: int, guide: str | None) -> CounterfactualsConfig:
     """Counterfactuals of the round's prompts."""
     return CounterfactualsConfig(
         run_dir=folder(config, number, "counterfactuals"),
@@ -50,7 +50,7 @@ def exploring(config: SelfImproveConfig, number: int, guide: str | None) -> Coun
     )
 
 
-def training(config: SelfImproveConfig, number: int, guide: str | None) -> TrainGuideConfig:
+def training(config: ImproveConfig, number: int, guide: str | None) -> TrainGuideConfig:
     """The round's guide, from the data of this round and of all before it."""
     learning, rounds = config.training, range(1, number + 1)
     return TrainGuideConfig(
@@ -73,18 +73,18 @@ def training(config: SelfImproveConfig, number: int, guide: str | None) -> Train
     )
 
 
-def folder(config: SelfImproveConfig, number: int, what: str) -> str:
+def folder(config: ImproveConfig, number: int, what: str) -> str:
     """The run folder of a step."""
     return f"{config.run_dir}/round-{number}/{what}"
 
 
-def _prompts(config: SelfImproveConfig, number: int) -> Prompts:
+def _prompts(config: ImproveConfig, number: int) -> Prompts:
     size = config.prompts.limit or 0
     return replace(config.prompts, skip=config.prompts.skip + (number - 1) * size)
 
 
 def _generating(
-    config: SelfImproveConfig, run_dir: str, guide: str | None, prompts: Prompts
+    config: ImproveConfig, run_dir: str, guide: str | None, prompts: Prompts
 ) -> GenerateConfig:
     return GenerateConfig(
         run_dir=run_dir,

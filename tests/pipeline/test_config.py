@@ -10,7 +10,7 @@ from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.duality.stage import DualityConfig
 from pipeline.errors import ConfigError
 from pipeline.generate.config import GenerateConfig
-from pipeline.improve.config import SelfImproveConfig
+from pipeline.improve.config import ImproveConfig
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.tune.config import TuneConfig
 
@@ -21,7 +21,7 @@ JOBS = {
     "tune": TuneConfig,
     "counterfactuals": CounterfactualsConfig,
     "train_guide": TrainGuideConfig,
-    "self_improve": SelfImproveConfig,
+    "improve": ImproveConfig,
     "duality": DualityConfig,
 }
 CONFIGS = sorted(
@@ -124,8 +124,8 @@ def test_a_file_that_is_not_text_is_named(tmp_path):
 def test_help_and_wrong_keys_need_neither_torch_nor_ray():
     script = (
         "import sys\n"
-        "from jobs import counterfactuals, generate, self_improve, train_guide, tune\n"
-        "for job in (counterfactuals, generate, self_improve, train_guide, tune):\n"
+        "from jobs import counterfactuals, generate, improve, train_guide, tune\n"
+        "for job in (counterfactuals, generate, improve, train_guide, tune):\n"
         "    assert job.main(['sed=1']) == 2\n"
         "heavy = {'torch', 'ray', 'transformers', 'datasets'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"

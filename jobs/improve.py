@@ -1,6 +1,6 @@
 """Rounds of search and training: each round's guide learns where the last one went wrong.
 
-    python -m jobs.self_improve --config configs/self_improve_embedded.yaml [key=value ...]
+    python -m jobs.improve --config configs/improve_embedded.yaml [key=value ...]
 
 The table tells accuracy against the answers beside the judge's reward, for a judge can be
 hacked; rounds end where the two part. Run it again to go on. chosen.yaml in the run folder
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from jobs import command, console, guide_figures
-from pipeline.improve.config import SelfImproveConfig
+from pipeline.improve.config import ImproveConfig
 
 if TYPE_CHECKING:
     from jobs.progress import Progress
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit code."""
     return command.run(
-        "self_improve",
+        "improve",
         __doc__,
-        SelfImproveConfig,
+        ImproveConfig,
         _improve,
         arguments,
         "show the config, run nothing",
     )
 
 
-def _improve(config: SelfImproveConfig) -> int:
+def _improve(config: ImproveConfig) -> int:
     from jobs.progress import Progress  # noqa: PLC0415 - ray: after the config is right
-    from pipeline.improve.job import self_improve  # noqa: PLC0415
+    from pipeline.improve.job import improve  # noqa: PLC0415
 
     def watch(name: str) -> Progress:
         console.say(name)
@@ -48,7 +48,7 @@ def _improve(config: SelfImproveConfig) -> int:
 
     with console.terminable():
         try:
-            improved = self_improve(config, watch, guide_figures.tell)
+            improved = improve(config, watch, guide_figures.tell)
         except KeyboardInterrupt:
             console.say("interrupted; the same command goes on from there")
             return 130

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from jobs import self_improve
+from jobs import improve
 from pipeline.config import load, overrides_yaml
 from pipeline.generate.config import GenerateConfig
 from pipeline.improve import steps as round_settings
-from pipeline.improve.config import SelfImproveConfig, Training
+from pipeline.improve.config import ImproveConfig, Training
 from pipeline.improve.rounds import Round, choose, parted
 from pipeline.intervals import bounds
 from tests.jobs.test_generate import rows
@@ -55,7 +55,7 @@ def test_an_interval_is_the_normal_one():
 
 
 def test_a_later_round_goes_on_with_the_guide_and_the_data_before_it():
-    config = load(SelfImproveConfig, (), ["run_dir=r", "prompts.limit=5", "prompts.skip=2"])
+    config = load(ImproveConfig, (), ["run_dir=r", "prompts.limit=5", "prompts.skip=2"])
     first, guide = round_settings.searching(config, 1, None), "r/round-1/guide/guide"
     second = round_settings.searching(config, 2, guide)
     assert (first.prompts.skip, second.prompts.skip) == (2, 7)
@@ -115,10 +115,10 @@ def test_a_round_learns_from_new_prompts_and_resumes(cluster, plain, tmp_path, c
             "training.validation.prompts (q8) as eval_prompts (q8)",
         ),
     ):
-        assert self_improve.main([*given, wrong]) == 2
+        assert improve.main([*given, wrong]) == 2
         assert told in capsys.readouterr().err
     assert not run.exists()
-    assert self_improve.main(given) in (0, 3)
+    assert improve.main(given) in (0, 3)
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     first, second = line["rounds"]
     assert first["guide"] is None
@@ -140,10 +140,10 @@ def test_a_round_learns_from_new_prompts_and_resumes(cluster, plain, tmp_path, c
     assert chosen == line["rounds"][line["chosen"]]["guide"]
 
     before = {p: p.stat().st_mtime_ns for p in run.glob("round-*/*/data/*")}
-    assert self_improve.main(given) in (0, 3)
+    assert improve.main(given) in (0, 3)
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == line
     assert {p: p.stat().st_mtime_ns for p in run.glob("round-*/*/data/*")} == before
-    assert self_improve.main([*given, "decoding.max_tokens=9"]) == 2
+    assert improve.main([*given, "decoding.max_tokens=9"]) == 2
     assert "decoding.max_tokens: 8 there, 9 here" in capsys.readouterr().err
 
 
@@ -158,5 +158,5 @@ def test_settings_that_make_no_sense_are_refused(capsys):
         ("training.workers.address=here:1", "cluster.address says which Ray is joined"),
         ("training.validation.prompts.path=none.jsonl", "none.jsonl"),
     ):
-        assert self_improve.main([wrong]) == 2
+        assert improve.main([wrong]) == 2
         assert told in capsys.readouterr().err
