@@ -5,7 +5,7 @@
 The table tells accuracy against the answers beside the judge's reward, for a judge can be
 hacked; rounds end where the two part. Run it again to go on. chosen.yaml in the run folder
 names the guide to use. The last line is one JSON object. Exit codes: 0 done, 2 bad config,
-model or data, 1 it could not go on, 3 judge and truth parted, 130 interrupted.
+model or data, 1 it could not go on, 3 the reward was hacked, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _improve(config: ImproveConfig) -> int:
             return 130
     console.show(_table(improved))
     chosen, last = improved.chosen, improved.rounds[-1]
-    if last.parted:
+    if last.reward_hacked:
         console.say(
             f"round {last.number}: the judge's reward rose and accuracy fell: judge and truth "
             "part here, so the rounds end"
@@ -62,8 +62,9 @@ def _improve(config: ImproveConfig) -> int:
     guide = chosen.guide or "the judge"
     console.say(f"chosen: {guide} (round {chosen.number}), in {config.run_dir}/chosen.yaml")
     rounds = [asdict(one) for one in improved.rounds]
-    console.say(json.dumps({"rounds": rounds, "chosen": chosen.number, "parted": last.parted}))
-    return 3 if last.parted else 0
+    line = {"rounds": rounds, "chosen": chosen.number, "reward_hacked": last.reward_hacked}
+    console.say(json.dumps(line))
+    return 3 if last.reward_hacked else 0
 
 
 def _table(improved: Improved) -> Table:

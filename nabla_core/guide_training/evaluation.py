@@ -55,7 +55,7 @@ def agreement(
     products = squares = 0.0
     for start in range(0, len(examples), size):
         batch = Batch.of(examples[start : start + size], trainee.model.device)
-        values, _ = trainee.worth(batch, learn=False)
+        values, _ = trainee.predict(batch, differentiable=False)
         said, true = (v.double() - v.double()[:, :1] for v in (values, batch.scores))
         others = batch.tried.clone()
         others[:, 0] = False
@@ -134,7 +134,7 @@ def search(
 
 
 @contextmanager
-def at_rest(model: Any) -> Iterator[None]:
+def frozen(model: Any) -> Iterator[None]:
     """No gradient of a weight is kept meanwhile, so that a search costs what it will cost."""
     trained = [p for p in model.parameters() if p.requires_grad]
     for parameter in trained:

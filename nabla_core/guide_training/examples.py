@@ -31,7 +31,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class ScoredPosition:
     """One position: where its token stands in the ids, guide ids of the tokens tried (the one
     taken first), their scores, the LM's log-probabilities of them (all 0: not known)."""
 
@@ -49,11 +49,11 @@ class Example:
     prompt_id: str
     ids: tuple[int, ...]
     score: float
-    places: tuple[Tried, ...]
+    places: tuple[ScoredPosition, ...]
 
 
 @dataclass(frozen=True)
-class Lens:
+class GuideEncoder:
     """How a guide reads: its tokenizer, the map of the LM's ids to its own, its context."""
 
     tokenizer: Any
@@ -87,7 +87,7 @@ class Lens:
         kept = tuple(place for place in places if len(place.tokens) > 1)
         return Example(record.name, record.prompt.id, ids, record.score, kept)
 
-    def _tried(self, record: Record, place: Place, before: int, least: float) -> Tried:
+    def _tried(self, record: Record, place: Place, before: int, least: float) -> ScoredPosition:
         if len(place.tokens) < 2:
             raise PromptError(
                 f"{record.name}: {len(place.tokens)} token was tried at position "
@@ -98,10 +98,10 @@ class Lens:
         ids: list[int] = self.vocabulary.ids[list(place.tokens)].tolist()
         tried = zip(ids, place.scores, place.log_probabilities, strict=True)
         if ids[0] < 0:  # gains are over the token taken
-            return Tried(before + place.position, (), (), ())
+            return ScoredPosition(before + place.position, (), (), ())
         kept = [one for n, one in enumerate(tried) if one[0] >= 0 and (n == 0 or one[2] >= least)]
         tokens, scores, log_probabilities = zip(*kept, strict=True)
-        return Tried(before + place.position, tokens, scores, log_probabilities)
+        return ScoredPosition(before + place.position, tokens, scores, log_probabilities)
 
 
 @dataclass(eq=False)

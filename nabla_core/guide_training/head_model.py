@@ -38,7 +38,7 @@ def new_head(path: str, *, revision: str | None = None) -> Any:
         raise ModelError(f"{path}: no backbone for a head: its weights lack {missing[0]}")
     if getattr(model.config, KIND_KEY, None) != "head":
         nn.init.zeros_(head.weight)
-        if head.bias is not None:  # no gradient reaches it: `HeadTrainee.worth`
+        if head.bias is not None:  # no gradient reaches it: `HeadTrainee.predict`
             nn.init.zeros_(head.bias)
         setattr(model.config, KIND_KEY, "head")
     return model.eval()

@@ -17,9 +17,9 @@ from transformers import AutoTokenizer
 from nabla_core.engines.base import Engines
 from nabla_core.engines.loading import kind_of
 from nabla_core.errors import UNREADABLE, ModelError
-from nabla_core.guide_training.examples import Batch, Example, Lens, Record
+from nabla_core.guide_training.examples import Batch, Example, GuideEncoder, Record
 from nabla_core.guide_training.settings import Optimise
-from nabla_core.guide_training.trainees import Trainee, lens, open_trainee
+from nabla_core.guide_training.trainees import Trainee, guide_encoder, open_trainee
 from nabla_core.methods.counterfactuals import Place
 from nabla_core.models.loading import LanguageModel, identify
 from nabla_core.requests import Asking, Choices, Likeliest, Render, Response, ask
@@ -34,7 +34,7 @@ class Teacher:
     """A head, how it reads, and which one it is."""
 
     head: Trainee
-    eye: Lens
+    encoder: GuideEncoder
     identity: Identity
 
     @classmethod
@@ -47,7 +47,9 @@ class Teacher:
         tokenizer: Any = AutoTokenizer.from_pretrained(path, revision=revision)
         head = open_trainee("head", path, tokenizer, Optimise(), revision=revision, seed=0)
         head.model.to(lm.device)
-        return cls(head, lens("head", head, tokenizer, lm, coverage), identify(path, revision))
+        return cls(
+            head, guide_encoder("head", head, tokenizer, lm, coverage), identify(path, revision)
+        )
 
     def predicted(
         self, records: Sequence[Record], engines: Engines, alternatives: int, *, size: int
@@ -61,7 +63,7 @@ class Teacher:
             if not kept:
                 continue
             batch = Batch.of([e for _, e in kept], self.head.model.device)
-            values, _ = self.head.worth(batch, learn=False)
+            values, _ = self.head.predict(batch, differentiable=False)
             rows = iter(values.tolist())
             for record, _ in kept:
                 places = tuple(
@@ -72,7 +74,7 @@ class Teacher:
 
     def _read(self, record: Record) -> Example | None:
         try:
-            return self.eye.example(record)
+            return self.encoder.example(record)
         except UNREADABLE:
             return None
 
@@ -85,7 +87,7 @@ class Teacher:
             yield replace(seen.record, places=tuple(p for p in places if len(p.tokens) > 1))
 
     def _place(self, position: int, choice: Choices) -> Place:
-        known = self.eye.vocabulary.ids[list(choice.tokens)].ge(0).tolist()
+        known = self.encoder.vocabulary.ids[list(choice.tokens)].ge(0).tolist()
         pairs = [
             pair
             for pair, there in zip(

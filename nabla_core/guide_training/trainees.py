@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification
 
 from nabla_core.engines.loading import head_with, read_with
 from nabla_core.errors import HeadError, ModelError
-from nabla_core.guide_training.examples import Batch, Lens
+from nabla_core.guide_training.examples import Batch, GuideEncoder
 from nabla_core.guide_training.head_model import new_head
 from nabla_core.guide_training.settings import Kind, Optimise
 from nabla_core.guides.head import KIND_KEY, HeadGuide
@@ -32,9 +32,9 @@ class Trainee(Protocol):
     def output(self) -> nn.Linear:
         """The layer that what it says is proportional to."""
 
-    def worth(self, batch: Batch, *, learn: bool = True) -> tuple[Tensor, Tensor | None]:
+    def predict(self, batch: Batch, *, differentiable: bool = True) -> tuple[Tensor, Tensor | None]:
         """What each token tried is worth, `[N, K]`, and the rewards `[R]` where it has any;
-        with `learn` differentiable with respect to the weights."""
+        with `differentiable` differentiable with respect to the weights."""
 
     def guide(self, lm: LanguageModel, min_coverage: float, engine: Engine) -> Reader | HeadGuide:
         """It as the guide of `lm`, over the same weights."""
@@ -66,7 +66,7 @@ class GradientTrainee:
         layer: nn.Linear = self.model.score
         return layer
 
-    def worth(self, batch: Batch, *, learn: bool = True) -> tuple[Tensor, Tensor | None]:
+    def predict(self, batch: Batch, *, differentiable: bool = True) -> tuple[Tensor, Tensor | None]:
         table = self.model.get_input_embeddings().weight
         with torch.enable_grad():
             embeddings = table[batch.ids]
@@ -76,10 +76,10 @@ class GradientTrainee:
             hidden = body(inputs_embeds=embeddings, use_cache=False).last_hidden_state
             ends = hidden[torch.arange(len(batch.ids), device=hidden.device), batch.last]
             rewards = self.model.score(ends).squeeze(-1)
-            (slope,) = torch.autograd.grad(rewards.sum(), embeddings, create_graph=learn)
+            (slope,) = torch.autograd.grad(rewards.sum(), embeddings, create_graph=differentiable)
         here = slope[batch.row, batch.index]
         values = torch.einsum("nd,nkd->nk", here, table[batch.tokens].to(here.dtype))
-        return (values, rewards) if learn else (values.detach(), rewards.detach())
+        return (values, rewards) if differentiable else (values.detach(), rewards.detach())
 
     def guide(self, lm: LanguageModel, min_coverage: float, engine: Engine) -> Reader | HeadGuide:
         model = reward_model(self.model, self._tokenizer, Identity(self._name, "in training"))
@@ -98,8 +98,8 @@ class HeadTrainee:
         layer: nn.Linear = self.model.get_output_embeddings()
         return layer
 
-    def worth(self, batch: Batch, *, learn: bool = True) -> tuple[Tensor, Tensor | None]:
-        with torch.set_grad_enabled(learn):
+    def predict(self, batch: Batch, *, differentiable: bool = True) -> tuple[Tensor, Tensor | None]:
+        with torch.set_grad_enabled(differentiable):
             body = self.model.base_model
             hidden = body(input_ids=batch.ids, use_cache=False).last_hidden_state
             here = hidden[batch.row, batch.index - 1]
@@ -138,12 +138,14 @@ def open_trainee(
     return trainee
 
 
-def lens(kind: Kind, trainee: Trainee, tokenizer: Any, lm: LanguageModel, coverage: float) -> Lens:
+def guide_encoder(
+    kind: Kind, trainee: Trainee, tokenizer: Any, lm: LanguageModel, coverage: float
+) -> GuideEncoder:
     """How the trainee reads the LM's responses. Raises VocabularyError."""
     guide = trainee.guide(lm, coverage, Engine())
     if isinstance(guide, HeadGuide):
-        return Lens(tokenizer, guide.vocabulary, lm.stop, guide.head.context, kind)
-    return Lens(tokenizer, guide.vocabulary, lm.stop, guide.rm.context, kind)
+        return GuideEncoder(tokenizer, guide.vocabulary, lm.stop, guide.head.context, kind)
+    return GuideEncoder(tokenizer, guide.vocabulary, lm.stop, guide.rm.context, kind)
 
 
 def _classifier(path: str, revision: str | None, attention: str) -> Any:
@@ -203,7 +205,7 @@ def _probe(trainee: Trainee, path: str, attention: str) -> None:
     if not trained:
         raise ModelError(f"{path}: everything is frozen, so there is nothing to train")
     try:
-        values, _ = trainee.worth(batch)
+        values, _ = trainee.predict(batch)
         torch.autograd.grad(values.sum(), trained, allow_unused=True)
     except RuntimeError as error:
         raise ModelError(

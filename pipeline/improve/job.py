@@ -5,7 +5,7 @@
     run_dir/chosen.yaml  the guide to use
 
 Every step is a run of another job and resumes as that job does, so the same command goes on
-where it was interrupted. Rounds end early where judge and truth part (see `parted`).
+where it was interrupted. Rounds end early where judge and truth part (see `reward_hacked`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.generate.job import generate
 from pipeline.generate.job import plan as generate_plan
 from pipeline.improve import steps as round_settings
 from pipeline.improve.config import ImproveConfig
-from pipeline.improve.rounds import Measured, Round, choose, parted
+from pipeline.improve.rounds import Measured, Round, choose, reward_hacked
 from pipeline.inputs.prompts import content_key
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.run.cluster import connected
@@ -66,7 +66,7 @@ def improve(config: ImproveConfig, watch: Watch, tell: Tell) -> Improved:
         with connected(config.cluster, workers.count * workers.cpus):
             loop = _Loop(config, watch, tell)
             rounds = loop.rounds
-            while len(rounds) <= config.rounds and not rounds[-1].parted:
+            while len(rounds) <= config.rounds and not rounds[-1].reward_hacked:
                 loop.go_on()
                 chosen = choose(rounds)
                 told = {"rounds": [asdict(one) for one in rounds], "chosen": chosen.number}
@@ -146,7 +146,7 @@ class _Loop:
                 card["data"]["counterfactuals"],
                 reward_gain,
                 accuracy_gain,
-                parted(reward_gain, accuracy_gain),
+                reward_hacked(reward_gain, accuracy_gain),
             )
         )
 

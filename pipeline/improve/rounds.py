@@ -47,7 +47,7 @@ class Round:
     `accuracy` (None without answers) and `calls` are means; `reward_gain` and `accuracy_gain`
     are over the round before, paired by prompt, as [mean, low, high] of a 95 % normal
     interval. `top1` is its agreement with held-out scores, `counterfactuals` what it was
-    trained on. `parted`: here judge and truth part.
+    trained on. `reward_hacked`: here judge and truth part.
     """
 
     number: int
@@ -59,10 +59,10 @@ class Round:
     counterfactuals: int
     reward_gain: Bounds | None = None
     accuracy_gain: Bounds | None = None
-    parted: bool = False
+    reward_hacked: bool = False
 
 
-def parted(reward_gain: Bounds, accuracy_gain: Bounds | None) -> bool:
+def reward_hacked(reward_gain: Bounds, accuracy_gain: Bounds | None) -> bool:
     """Whether the judge liked a round better while its answers got worse, both clear of 0: its
     reward is no longer what it stands for."""
     return accuracy_gain is not None and reward_gain[1] > 0 and accuracy_gain[2] < 0
@@ -70,8 +70,8 @@ def parted(reward_gain: Bounds, accuracy_gain: Bounds | None) -> bool:
 
 def choose(rounds: Sequence[Round]) -> Round:
     """The round with the most right answers (without answers, the most reward) of those before
-    judge and truth parted; fewer calls break ties."""
-    sound = [one for one in rounds if not one.parted]
+    the reward was hacked; fewer calls break ties."""
+    sound = [one for one in rounds if not one.reward_hacked]
     return max(
         sound,
         key=lambda one: (one.reward if one.accuracy is None else one.accuracy, -one.calls),

@@ -17,82 +17,84 @@ from pipeline.store.files import Folder
 from pipeline.train_guide.evaluation import calibration, measure
 from pipeline.train_guide.folder import HISTORY, MODEL, STATE
 from pipeline.train_guide.lora import adapted, merged
-from pipeline.train_guide.training import Course
+from pipeline.train_guide.training import TrainingState
 
 
-def keep(course: Course, lost: float, path: Path, before: dict[str, Any]) -> dict[str, Any]:
-    """Measure the course and leave a checkpoint of it in the folder `path`; returns what was
+def save_checkpoint(
+    state: TrainingState, lost: float, path: Path, before: dict[str, Any]
+) -> dict[str, Any]:
+    """Measure the state and leave a checkpoint of it in the folder `path`; returns what was
     measured. The run folder's history grows with it; `before` is what was measured first."""
-    with merged(course.trainee), scaled(course.trainee, factor := calibration(course)):
-        metrics = {**measure(course), "loss": lost, "calibration": factor}
-        course.trainee.model.save_pretrained(path / MODEL)
-    course.tokenizer.save_pretrained(path / MODEL)
-    course.history.append(metrics)
-    state = {
-        "step": course.step,
-        "made_of": course.made_of,
-        "learned": {name: p.detach() for name, p in _learned(course)},
-        "optimizer": course.optimizer.state_dict(),
-        "history": course.history,
-        "skipped": course.skipped,
+    with merged(state.trainee), scaled(state.trainee, factor := calibration(state)):
+        metrics = {**measure(state), "loss": lost, "calibration": factor}
+        state.trainee.model.save_pretrained(path / MODEL)
+    state.tokenizer.save_pretrained(path / MODEL)
+    state.history.append(metrics)
+    saved = {
+        "step": state.step,
+        "provenance": state.provenance,
+        "learned": {name: p.detach() for name, p in _learned(state)},
+        "optimizer": state.optimizer.state_dict(),
+        "history": state.history,
+        "skipped": state.skipped,
         "before": before,
     }
-    torch.save(state, path / STATE)
+    torch.save(saved, path / STATE)
     told = {
-        "about": _about(course),
-        "measured": course.history,
-        "skipped": course.skipped,
+        "about": _about(state),
+        "measured": state.history,
+        "skipped": state.skipped,
         **before,
     }
-    Folder(course.config.run_dir).write(HISTORY, json.dumps(told, indent=2).encode())
+    Folder(state.config.run_dir).write(HISTORY, json.dumps(told, indent=2).encode())
     return metrics
 
 
-def restore(course: Course, path: Path) -> dict[str, Any]:
-    """Set a fresh course to where a checkpoint left off; returns its `before`. Raises RunError
+def load_checkpoint(state: TrainingState, path: Path) -> dict[str, Any]:
+    """Set a fresh state to where a checkpoint left off; returns its `before`. Raises RunError
     where a model or the data that it was trained with have changed since."""
-    state = torch.load(path / STATE, map_location=course.trainee.model.device, weights_only=True)
-    now = course.made_of
-    if changed := [what for what, one in state["made_of"].items() if one != now.get(what)]:
+    saved = torch.load(path / STATE, map_location=state.trainee.model.device, weights_only=True)
+    now = state.provenance
+    if changed := [what for what, one in saved["provenance"].items() if one != now.get(what)]:
         raise RunError(
-            f"{' and '.join(changed)}: not what it was at step {state['step']}, from which "
+            f"{' and '.join(changed)}: not what it was at step {saved['step']}, from which "
             "training would go on; another run_dir starts from the beginning"
         )
     with torch.no_grad():
-        for name, parameter in _learned(course):
-            parameter.copy_(state["learned"][name])
-    course.optimizer.load_state_dict(state["optimizer"])
-    course.step, course.history = state["step"], state["history"]
-    course.skipped = state["skipped"]
-    before: dict[str, Any] = state["before"]
+        for name, parameter in _learned(state):
+            parameter.copy_(saved["learned"][name])
+    state.optimizer.load_state_dict(saved["optimizer"])
+    state.step, state.history = saved["step"], saved["history"]
+    state.skipped = saved["skipped"]
+    before: dict[str, Any] = saved["before"]
     return before
 
 
-def _learned(course: Course) -> list[tuple[str, Any]]:
+def _learned(state: TrainingState) -> list[tuple[str, Any]]:
     """The parameters that training changes; all others are those of `start.path`."""
-    named = course.trainee.model.named_parameters()
+    named = state.trainee.model.named_parameters()
     return [(name, parameter) for name, parameter in named if parameter.requires_grad]
 
 
-def _about(course: Course) -> dict[str, Any]:
+def _about(state: TrainingState) -> dict[str, Any]:
     """What the card says of models and data."""
-    lora = course.config.optimise.lora
+    lora = state.config.optimise.lora
     return {
         "weights": {
-            "learned": sum(p.numel() for _, p in _learned(course)),
+            "learned": sum(p.numel() for _, p in _learned(state)),
             "method": f"LoRA of rank {lora.rank}, merged" if lora.rank else "full",
-            "adapted_layers": len(adapted(course.trainee.model)),
+            "adapted_layers": len(adapted(state.trainee.model)),
         },
         # Embedded models are named so, not by where they lie on this machine.
-        "lm": {**asdict(course.lm.identity), "name": course.config.lm.path},
-        "judge": {**asdict(course.judge.rm.identity), "name": course.config.reward.judge},
-        "teacher": asdict(course.teacher) if course.teacher else None,
+        "lm": {**asdict(state.lm.identity), "name": state.config.lm.path},
+        "judge": {**asdict(state.judge.rm.identity), "name": state.config.reward.judge},
+        "teacher": asdict(state.teacher) if state.teacher else None,
         "data": {
-            "sources": course.mixture.sources,
-            "left_out": dict(course.mixture.left_out),
-            "responses": len(course.train),
-            "held_out": len(course.held_out),
-            "counterfactuals": course.explored,
-            "validation_prompts_trained_on": course.met,
+            "sources": state.mixture.sources,
+            "left_out": dict(state.mixture.left_out),
+            "responses": len(state.train),
+            "held_out": len(state.held_out),
+            "counterfactuals": state.explored,
+            "validation_prompts_trained_on": state.validation_overlap,
         },
     }

@@ -13,39 +13,39 @@ from transformers import AutoTokenizer
 from nabla_core.embedded.weights import located
 from nabla_core.engines.loading import build_engines
 from nabla_core.errors import ModelError
-from nabla_core.guide_training.evaluation import Agreement, agreement, at_rest, search
-from nabla_core.guide_training.trainees import GradientTrainee, lens, open_trainee
+from nabla_core.guide_training.evaluation import Agreement, agreement, frozen, search
+from nabla_core.guide_training.trainees import GradientTrainee, guide_encoder, open_trainee
 from nabla_core.model_config import Engine
 from pipeline.errors import RunError
 from pipeline.grading.graders import grader
 from pipeline.inputs.prompts import read as read_prompts
-from pipeline.train_guide.training import Course, examples, some
+from pipeline.train_guide.training import TrainingState, examples, subsample
 
 
-def calibration(course: Course) -> float:
+def calibration(state: TrainingState) -> float:
     """What the output layer is multiplied by; 1 where that makes no sense."""
-    if not course.config.target.calibrate:
+    if not state.config.target.calibrate:
         return 1.0
-    learned = some(course.train, course.config.validation.held_out, course.config.seed)
-    with at_rest(course.trainee.model):
+    learned = subsample(state.train, state.config.validation.held_out, state.config.seed)
+    with frozen(state.trainee.model):
         slope = agreement(
-            course.trainee, learned, margin=0.0, size=course.config.optimise.micro_batch
+            state.trainee, learned, margin=0.0, size=state.config.optimise.micro_batch
         ).slope
     return slope if slope > 0 else 1.0
 
 
-def measure(course: Course) -> dict[str, Any]:
+def measure(state: TrainingState) -> dict[str, Any]:
     """Agreement with held-out scores, and the search on validation prompts, of the guide as it
     stands (calibrate it first)."""
-    config = course.config.validation
-    margin = course.config.target.temperature
-    found: dict[str, Any] = {"step": course.step}
-    with at_rest(course.trainee.model):
-        size = course.config.optimise.micro_batch
-        found |= agreement(course.trainee, course.held_out, margin=margin, size=size).as_dict()
+    config = state.config.validation
+    margin = state.config.target.temperature
+    found: dict[str, Any] = {"step": state.step}
+    with frozen(state.trainee.model):
+        size = state.config.optimise.micro_batch
+        found |= agreement(state.trainee, state.held_out, margin=margin, size=size).as_dict()
         engine = Engine(max_batch=config.max_batch)
-        guide = course.trainee.guide(course.lm, course.config.reward.min_coverage, engine)
-        engines = build_engines(course.lm, course.judge, guide, engine)
+        guide = state.trainee.guide(state.lm, state.config.reward.min_coverage, engine)
+        engines = build_engines(state.lm, state.judge, guide, engine)
         grade = grader(config.verify)
         searched = search(
             engines,
@@ -62,23 +62,25 @@ def measure(course: Course) -> dict[str, Any]:
     return found | {"chosen_by": chosen}
 
 
-def reference(course: Course) -> Agreement | None:
+def reference(state: TrainingState) -> Agreement | None:
     """The agreement of the judge's own gradient, where it reads as the guide does."""
-    judge = located(course.config.reward.judge, "judge")
-    revision = course.config.reward.judge_revision
+    judge = located(state.config.reward.judge, "judge")
+    revision = state.config.reward.judge_revision
     try:
         tokenizer = AutoTokenizer.from_pretrained(judge, revision=revision)
         plain = open_trainee(
-            "gradient", judge, tokenizer, course.config.optimise, revision=revision, seed=0
+            "gradient", judge, tokenizer, state.config.optimise, revision=revision, seed=0
         )
     except ModelError:
         return None
     assert isinstance(plain, GradientTrainee)
-    plain.model.to(course.trainee.model.device)
-    eye = lens("gradient", plain, tokenizer, course.lm, course.config.reward.min_coverage)
-    read = list(examples(eye, course.apart, course.config.data.least, Counter()))
-    with at_rest(plain.model):
+    plain.model.to(state.trainee.model.device)
+    encoder = guide_encoder(
+        "gradient", plain, tokenizer, state.lm, state.config.reward.min_coverage
+    )
+    read = list(examples(encoder, state.apart, state.config.data.least, Counter()))
+    with frozen(plain.model):
         if not read:
             return None
-        margin, size = course.config.target.temperature, course.config.optimise.micro_batch
+        margin, size = state.config.target.temperature, state.config.optimise.micro_batch
         return agreement(plain, read, margin=margin, size=size)

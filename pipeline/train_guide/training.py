@@ -25,10 +25,10 @@ from transformers import AutoTokenizer
 from nabla_core.embedded.weights import located
 from nabla_core.engines.loading import build_engines, device_of, read_with
 from nabla_core.errors import UNREADABLE, ModelError, PromptError
-from nabla_core.guide_training.examples import Batch, Example, Lens, Record
+from nabla_core.guide_training.examples import Batch, Example, GuideEncoder, Record
 from nabla_core.guide_training.losses import loss
 from nabla_core.guide_training.teacher import Teacher
-from nabla_core.guide_training.trainees import Trainee, lens, open_trainee
+from nabla_core.guide_training.trainees import Trainee, guide_encoder, open_trainee
 from nabla_core.model_config import Engine
 from nabla_core.models.loading import (
     LanguageModel,
@@ -50,10 +50,10 @@ T = TypeVar("T")
 
 
 @dataclass
-class Course:
+class TrainingState:
     """Everything a worker trains with. `apart` are the records held out, `explored` counts the
-    counterfactuals trained on (of a teacher those behind what it says), `met` the validation
-    prompts that are among those trained on, `history` holds one dict a measurement."""
+    counterfactuals trained on (of a teacher those behind what it says), `validation_overlap` the
+    validation prompts that are among those trained on, `history` holds one dict a measurement."""
 
     config: TrainGuideConfig
     lm: LanguageModel
@@ -67,13 +67,13 @@ class Course:
     mixture: Mixture
     teacher: Identity | None
     explored: int
-    met: int
+    validation_overlap: int
     step: int = 0
     skipped: list[str] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @cached_property
-    def made_of(self) -> dict[str, str]:
+    def provenance(self) -> dict[str, str]:
         """Digests of the models and the data that make a guide what it is; formed once, for no
         step changes them."""
         model, config = self.trainee.model.config, self.config
@@ -90,7 +90,7 @@ class Course:
         }
 
 
-def begin(config: TrainGuideConfig, device: str = "auto") -> Course:
+def setup(config: TrainGuideConfig, device: str = "auto") -> TrainingState:
     """Load models and data. Raises ModelError, VocabularyError, InputError."""
     where = device_of(device)
     lm_path = located(config.lm.path, "lm")
@@ -119,16 +119,16 @@ def begin(config: TrainGuideConfig, device: str = "auto") -> Course:
             lm.tokenizer.eos_token_id,
         ],
     )
-    eye = lens(config.kind, trainee, tokenizer, lm, config.reward.min_coverage)
+    encoder = guide_encoder(config.kind, trainee, tokenizer, lm, config.reward.min_coverage)
     learned = [r for r in mixture.records if not _held_out(r, config.data.held_out)]
     kept_apart = [r for r in mixture.records if _held_out(r, config.data.held_out)]
-    kept_apart = some(kept_apart, config.validation.held_out, config.seed)
+    kept_apart = subsample(kept_apart, config.validation.held_out, config.seed)
     taught, teacher = _taught(config, learned, lm, judge)
     if len(taught) < len(learned):
         silent = "responses of which the teacher says nothing"
         mixture.left_out[silent] += len(learned) - len(taught)
     train, held_out = (
-        list(examples(eye, part, config.data.least, mixture.left_out))
+        list(examples(encoder, part, config.data.least, mixture.left_out))
         for part in (taught, kept_apart)
     )
     behind: Sequence[Record | Example] = learned if teacher else train
@@ -143,20 +143,20 @@ def begin(config: TrainGuideConfig, device: str = "auto") -> Course:
     optimizer = torch.optim.AdamW(
         trained, lr=config.optimise.learning_rate, weight_decay=config.optimise.weight_decay
     )
-    return Course(
+    return TrainingState(
         config, lm, judge, trainee, tokenizer, optimizer, train, held_out, kept_apart, mixture,
-        teacher, explored, _met(config, learned),
+        teacher, explored, _validation_overlap(config, learned),
     )  # fmt: skip
 
 
 def examples(
-    eye: Lens, records: Iterable[Record], least: float, left_out: Counter[str]
+    encoder: GuideEncoder, records: Iterable[Record], least: float, left_out: Counter[str]
 ) -> Iterator[Example]:
     """Records as a guide reads them; those it cannot read, and those without a position to learn
     from, are counted in `left_out`. Raises InputError naming a record that makes no sense."""
     for record in records:
         try:
-            example = eye.example(record, least=least)
+            example = encoder.example(record, least=least)
         except UNREADABLE:
             left_out["responses that the guide cannot read"] += 1
             continue
@@ -168,50 +168,50 @@ def examples(
             left_out["responses without a position to learn from"] += 1
 
 
-def some(found: Sequence[T], most: int, seed: int) -> list[T]:
+def subsample(found: Sequence[T], most: int, seed: int) -> list[T]:
     """At most so many, drawn from all of them (sources come one after the other), in order."""
     if len(found) <= most:
         return list(found)
     return [found[n] for n in sorted(random.Random(seed).sample(range(len(found)), most))]
 
 
-def advance(course: Course, rank: int = 0, world: int = 1) -> float:
+def train_step(state: TrainingState, rank: int = 0, world: int = 1) -> float:
     """One step; the loss. Raises RunError naming the responses where a gradient is not finite and
     `on_nonfinite` is `stop`."""
-    course.step += 1
-    optimise = course.config.optimise
-    batch = _batch(course)
+    state.step += 1
+    optimise = state.config.optimise
+    batch = _batch(state)
     counts = {"responses": len(batch), "positions": sum(len(e.places) for e in batch)}
-    course.optimizer.param_groups[0]["lr"] = optimise.rate(course.step)
-    course.optimizer.zero_grad()
-    device = course.trainee.model.device
+    state.optimizer.param_groups[0]["lr"] = optimise.rate(state.step)
+    state.optimizer.zero_grad()
+    device = state.trainee.model.device
     low = optimise.dtype == "bfloat16"
     total = torch.zeros(1, device=device)
     for part in _parts(batch[rank::world], optimise.micro_batch):
         tensors = Batch.of(part, device)
         with torch.autocast(device.type, torch.bfloat16) if low else nullcontext():
-            values, rewards = course.trainee.worth(tensors)
-        lost = loss(values, rewards, tensors, course.config.target.at(course.step), **counts)
+            values, rewards = state.trainee.predict(tensors)
+        lost = loss(values, rewards, tensors, state.config.target.at(state.step), **counts)
         torch.autograd.backward(
-            lost, inputs=[p for p in course.trainee.model.parameters() if p.requires_grad]
+            lost, inputs=[p for p in state.trainee.model.parameters() if p.requires_grad]
         )
         total += lost.detach()
-    trained = course.optimizer.param_groups[0]["params"]
+    trained = state.optimizer.param_groups[0]["params"]
     _sum_over_workers(trained, total, world)
     norm = torch.nn.utils.clip_grad_norm_(trained, optimise.clip)
     if norm.isfinite():
-        course.optimizer.step()
+        state.optimizer.step()
     else:
-        _not_finite(course, batch)
+        _not_finite(state, batch)
     return total.item()
 
 
-def _not_finite(course: Course, batch: list[Example]) -> None:
+def _not_finite(state: TrainingState, batch: list[Example]) -> None:
     names = ", ".join(e.name for e in batch[:20]) + (", ..." if len(batch) > 20 else "")
-    told = f"step {course.step}: the gradient is not finite; responses: {names}"
-    if course.config.optimise.on_nonfinite == "stop":
+    told = f"step {state.step}: the gradient is not finite; responses: {names}"
+    if state.config.optimise.on_nonfinite == "stop":
         raise RunError(f"{told}. optimise.on_nonfinite=skip leaves such steps out")
-    course.skipped.append(told)
+    state.skipped.append(told)
 
 
 def _taught(
@@ -229,7 +229,7 @@ def _taught(
     return list(predicted), teacher.identity
 
 
-def _met(config: TrainGuideConfig, learned: Iterable[Record]) -> int:
+def _validation_overlap(config: TrainGuideConfig, learned: Iterable[Record]) -> int:
     taught = {content_key(record.prompt) for record in learned}
     return sum(
         content_key(item.prompt) in taught for item in read_prompts(config.validation.prompts)
@@ -247,16 +247,16 @@ def _start(config: TrainGuideConfig, lm: str, judge: str) -> tuple[str, str | No
         raise ModelError(f"start.path {path}: cannot load its tokenizer: {error}") from error
 
 
-def _batch(course: Course) -> list[Example]:
+def _batch(state: TrainingState) -> list[Example]:
     """The examples of a step: a fresh order every epoch, so each is met once in each."""
-    size, count = course.config.optimise.batch, len(course.train)
-    wanted = range((course.step - 1) * size, course.step * size)
+    size, count = state.config.optimise.batch, len(state.train)
+    wanted = range((state.step - 1) * size, state.step * size)
     orders: dict[int, list[int]] = {}
     for epoch in {n // count for n in wanted}:
         order = list(range(count))
-        random.Random(f"{course.config.seed}/{epoch}").shuffle(order)
+        random.Random(f"{state.config.seed}/{epoch}").shuffle(order)
         orders[epoch] = order
-    return [course.train[orders[n // count][n % count]] for n in wanted]
+    return [state.train[orders[n // count][n % count]] for n in wanted]
 
 
 def _parts(examples: list[Example], size: int) -> Iterator[list[Example]]:

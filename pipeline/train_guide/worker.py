@@ -1,4 +1,4 @@
-"""A worker of guide training, as Ray Train starts it: a course from its last checkpoint on."""
+"""A worker of guide training, as Ray Train starts it: a state from its last checkpoint on."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pipeline.errors import PipelineError
 from pipeline.store.failpoints import failpoint
 from pipeline.store.files import Folder
 from pipeline.train_guide import failure as final_error
-from pipeline.train_guide.checkpoints import keep, restore
+from pipeline.train_guide.checkpoints import load_checkpoint, save_checkpoint
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.train_guide.evaluation import reference
-from pipeline.train_guide.training import Course, advance, begin
+from pipeline.train_guide.training import TrainingState, setup, train_step
 
 
 def work(config: TrainGuideConfig) -> None:
@@ -29,21 +29,21 @@ def work(config: TrainGuideConfig) -> None:
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     folder = Folder(config.run_dir)
-    course = None if final_error.is_left(folder) else _begun(config, folder)
-    if not _by_all(course is not None, world) or course is None:
+    state = None if final_error.is_left(folder) else _begun(config, folder)
+    if not _by_all(state is not None, world) or state is None:
         return
     try:
-        _train(course, rank, world)
+        _train(state, rank, world)
     except (NablaError, PipelineError) as error:
         final_error.leave(folder, error)
         if world > 1:  # the others may wait for this one, without end
             raise
 
 
-def _begun(config: TrainGuideConfig, folder: Folder) -> Course | None:
+def _begun(config: TrainGuideConfig, folder: Folder) -> TrainingState | None:
     """Models and data; None where they do not go together."""
     try:
-        return begin(config, str(get_device()))
+        return setup(config, str(get_device()))
     except (NablaError, PipelineError) as error:
         final_error.leave(folder, error)
         return None
@@ -59,25 +59,25 @@ def _by_all(done: bool, world: int) -> bool:
     return bool(told)
 
 
-def _train(course: Course, rank: int, world: int) -> None:
-    config = course.config
+def _train(state: TrainingState, rank: int, world: int) -> None:
+    config = state.config
     before: dict[str, Any] = {"judge_gradient": None}
     checkpoint = ray.train.get_checkpoint()
     if checkpoint:
         with checkpoint.as_directory() as path:
-            before = restore(course, Path(path))
+            before = load_checkpoint(state, Path(path))
     elif rank == 0:
-        judge = reference(course)
+        judge = reference(state)
         before["judge_gradient"] = judge.as_dict() if judge else None
-    while course.step < config.optimise.steps:
-        lost = advance(course, rank, world)
-        if course.step % config.validation.every and course.step != config.optimise.steps:
+    while state.step < config.optimise.steps:
+        lost = train_step(state, rank, world)
+        if state.step % config.validation.every and state.step != config.optimise.steps:
             continue
         metrics: dict[str, Any] = {}
         with tempfile.TemporaryDirectory() as path:
             mine = None
             if rank == 0:
-                metrics = keep(course, lost, Path(path), before)
+                metrics = save_checkpoint(state, lost, Path(path), before)
                 mine = Checkpoint.from_directory(path)
             ray.train.report(metrics, checkpoint=mine)
-        failpoint(f"guide step {course.step}.")
+        failpoint(f"guide step {state.step}.")

@@ -5,8 +5,8 @@
 
 Qwen2 0.5B from its configuration, random weights; one response of T = 256 tokens with 8
 positions of 10 alternatives each; forward, loss, backward, clipping and AdamW as
-`pipeline.train_guide.training.advance` makes them, with the product's defaults (embeddings frozen,
-eager attention where the gradient is differentiated again). `lora` has rank 16 on every
+`pipeline.train_guide.training.train_step` makes them, with the product's defaults (embeddings
+frozen, eager attention where the gradient is differentiated again). `lora` has rank 16 on every
 linear layer; `half` has the first half of the layers frozen. bf16 is autocast over fp32
 weights. Every variant has a process of its own, so that peaks do not mix; the first step is
 not timed. `--only` takes the beginning of a variant's name, `--rehearse` a tiny model.
@@ -32,7 +32,7 @@ from typing import Any
 import torch
 from transformers import Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
-from nabla_core.guide_training.examples import Batch, Example, Tried
+from nabla_core.guide_training.examples import Batch, Example, ScoredPosition
 from nabla_core.guide_training.losses import loss
 from nabla_core.guide_training.settings import Lora, Optimise, Target
 from nabla_core.guide_training.trainees import GradientTrainee, HeadTrainee, Trainee, freeze
@@ -152,7 +152,7 @@ def example(size: Size, tokens: int) -> Example:
 
     half = tokens // 2
     places = [
-        Tried(
+        ScoredPosition(
             half + n * (half // POSITIONS),
             ids(1 + ALTERNATIVES),
             tuple(draw.gauss(0, 1) for _ in range(1 + ALTERNATIVES)),
@@ -170,11 +170,11 @@ def step(
     optimizer: torch.optim.Optimizer,
     optimise: Optimise,
 ) -> float:
-    """As `guide_training.advance` on one worker."""
+    """As `guide_training.train_step` on one worker."""
     optimizer.zero_grad()
     low = optimise.dtype == "bfloat16"
     with torch.autocast(batch.ids.device.type, torch.bfloat16) if low else nullcontext():
-        values, rewards = trainee.worth(batch)
+        values, rewards = trainee.predict(batch)
     lost = loss(values, rewards, batch, Target(), responses=1, positions=POSITIONS)
     torch.autograd.backward(lost, inputs=trained)
     torch.nn.utils.clip_grad_norm_(trained, optimise.clip)

@@ -21,12 +21,12 @@ from transformers import AutoModelForCausalLM
 
 from nabla_core import Engine, drive, greedy, load_engines
 from nabla_core.embedded.weights import located
-from nabla_core.guide_training.examples import Tried
+from nabla_core.guide_training.examples import ScoredPosition
 from nabla_core.guides.head import KIND_KEY
 from nabla_core.model_config import LM
 from pipeline.config import load
 from pipeline.train_guide.config import TrainGuideConfig
-from pipeline.train_guide.training import Course, advance, begin
+from pipeline.train_guide.training import TrainingState, setup, train_step
 from tests.bench.arms import quiet
 from tests.bench.tasks import TASKS, Task
 
@@ -40,32 +40,32 @@ def main() -> None:
     options = parser.parse_intermixed_args()
     quiet()
     task = TASKS[options.task]
-    course = start(load(TrainGuideConfig, options.config, options.overrides))
+    state = start(load(TrainGuideConfig, options.config, options.overrides))
     measured = []
-    while course.step < course.config.optimise.steps:
-        lost = advance(course)
-        if course.step % course.config.validation.every == 0:
-            course.trainee.model.save_pretrained(options.out / "last")
-            course.tokenizer.save_pretrained(options.out / "last")
+    while state.step < state.config.optimise.steps:
+        lost = train_step(state)
+        if state.step % state.config.validation.every == 0:
+            state.trainee.model.save_pretrained(options.out / "last")
+            state.tokenizer.save_pretrained(options.out / "last")
             found = {
-                "step": course.step,
+                "step": state.step,
                 "loss": lost,
-                "greedy": accuracy(options.out / "last", task, course),
+                "greedy": accuracy(options.out / "last", task, state),
             }
             print(found, flush=True)
             measured.append(found)
             if found["greedy"] == max(m["greedy"] for m in measured):
-                course.trainee.model.save_pretrained(options.out / "lm")
-                course.tokenizer.save_pretrained(options.out / "lm")
+                state.trainee.model.save_pretrained(options.out / "lm")
+                state.tokenizer.save_pretrained(options.out / "lm")
     print(json.dumps(measured))
 
 
-def start(config: TrainGuideConfig) -> Course:
-    """A course whose trainee is the LM, its scores such that a target at temperature 1 is the
+def start(config: TrainGuideConfig) -> TrainingState:
+    """A state whose trainee is the LM, its scores such that a target at temperature 1 is the
     optimum at the configured one."""
     target = replace(config.target, temperature=1.0, across=0.0, scale=0.0, calibrate=False)
     optimise = replace(config.optimise, frozen_layers=0, freeze_embeddings=False)
-    course = begin(
+    state = setup(
         replace(
             config,
             kind="head",
@@ -76,23 +76,23 @@ def start(config: TrainGuideConfig) -> Course:
     )
     path = located(config.lm.path, "lm")
     lm = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-    course.trainee.model.load_state_dict(lm.state_dict())
-    delattr(course.trainee.model.config, KIND_KEY)
-    course.train = [
+    state.trainee.model.load_state_dict(lm.state_dict())
+    delattr(state.trainee.model.config, KIND_KEY)
+    state.train = [
         replace(e, places=tuple(_optimum(p, config.target.temperature) for p in e.places))
-        for e in course.train
+        for e in state.train
     ]
-    return course
+    return state
 
 
-def _optimum(place: Tried, temperature: float) -> Tried:
+def _optimum(place: ScoredPosition, temperature: float) -> ScoredPosition:
     pairs = zip(place.log_probabilities, place.scores, strict=True)
     return replace(place, scores=tuple(log_p + s / temperature for log_p, s in pairs))
 
 
-def accuracy(path: Path, task: Task, course: Course) -> float:
+def accuracy(path: Path, task: Task, state: TrainingState) -> float:
     """Greedy, on 500 validation prompts."""
-    engines = load_engines(LM(str(path)), course.config.reward, Engine(max_batch=256))
+    engines = load_engines(LM(str(path)), state.config.reward, Engine(max_batch=256))
     asked = task.prompts(500, "validation")
     traces = drive((greedy(p, max_tokens=task.max_tokens) for p in asked), engines, in_flight=768)
     return sum(task.grade(t.prompt_text, t.text).answer for t in traces) / len(asked)

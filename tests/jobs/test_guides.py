@@ -24,11 +24,11 @@ from pipeline.generate.recipe import TraceRecipe
 from pipeline.grading.graders import Verify
 from pipeline.store.files import Folder
 from pipeline.store.lease import holder
-from pipeline.train_guide.checkpoints import keep, restore
+from pipeline.train_guide.checkpoints import load_checkpoint, save_checkpoint
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.train_guide.evaluation import calibration, measure
 from pipeline.train_guide.folder import HISTORY, MODEL
-from pipeline.train_guide.training import advance, begin, some
+from pipeline.train_guide.training import setup, subsample, train_step
 from tests.jobs.test_generate import rows
 from tests.pipeline.rows import keys
 
@@ -119,8 +119,8 @@ def settings(plain, explored: Path, run: Path, *more: str) -> list[str]:
     ]
 
 
-def course(plain, explored: Path, *more: str):
-    return begin(
+def training_state(plain, explored: Path, *more: str):
+    return setup(
         load(TrainGuideConfig, (), settings(plain, explored, Path("unused"), *more)), "cpu"
     )
 
@@ -136,8 +136,8 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     more = Path("additional_chat_templates", "rag.jinja")
     (start / more).parent.mkdir()
     (start / more).write_text("{{ messages }}")
-    alone = course(plain, explored, f"start.path={start}")
-    lost = [advance(alone) for _ in range(6)]
+    alone = training_state(plain, explored, f"start.path={start}")
+    lost = [train_step(alone) for _ in range(6)]
     token.touch()
     monkeypatch.setenv("NABLA_FAILPOINTS", f"guide step 2.|{token}")
     asked = settings(
@@ -200,19 +200,19 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
 
 def test_lora_goes_on_from_a_checkpoint_and_leaves_a_plain_model(plain, explored, tmp_path):
     asked = ["kind=gradient", "optimise.lora.rank=4", "optimise.steps=4"]
-    alone = course(plain, explored, *asked)
+    alone = training_state(plain, explored, *asked)
     started = alone.trainee.model.score.weight.detach().clone()
     for _ in range(4):
-        advance(alone)
-    first = course(plain, explored, *asked, f"run_dir={tmp_path}")
+        train_step(alone)
+    first = training_state(plain, explored, *asked, f"run_dir={tmp_path}")
     for _ in range(2):
-        advance(first)
-    keep(first, 0.0, tmp_path / "at 2", {"judge_gradient": None})
-    second = course(plain, explored, *asked, f"run_dir={tmp_path}")
-    restore(second, tmp_path / "at 2")
+        train_step(first)
+    save_checkpoint(first, 0.0, tmp_path / "at 2", {"judge_gradient": None})
+    second = training_state(plain, explored, *asked, f"run_dir={tmp_path}")
+    load_checkpoint(second, tmp_path / "at 2")
     for _ in range(2):
-        advance(second)
-    keep(second, 0.0, tmp_path / "at 4", {"judge_gradient": None})
+        train_step(second)
+    save_checkpoint(second, 0.0, tmp_path / "at 4", {"judge_gradient": None})
     state = torch.load(tmp_path / "at 4" / "state.pt", weights_only=True)
     learned = {n: p for n, p in alone.trainee.model.named_parameters() if p.requires_grad}
     assert state["step"] == 4
@@ -277,44 +277,44 @@ def test_a_second_training_in_the_folder_is_refused_while_the_first_lives(
 
 
 def test_validation_prompts_that_are_trained_on_are_counted(plain, explored):
-    learning = course(plain, explored)
+    learning = training_state(plain, explored)
     taught = {example.prompt_id for example in learning.train}
-    assert 0 < learning.met == sum(f"q{n}" in taught for n in range(4))
-    other = course(plain, explored, "validation.prompts.path=embedded", "data.held_out=0.5")
-    assert other.met == 0
+    assert 0 < learning.validation_overlap == sum(f"q{n}" in taught for n in range(4))
+    other = training_state(plain, explored, "validation.prompts.path=embedded", "data.held_out=0.5")
+    assert other.validation_overlap == 0
 
 
 def test_a_sample_is_drawn_from_all_and_keeps_the_order():
-    assert some([3, 1, 2], 3, seed=0) == [3, 1, 2]
-    drawn = some(range(100), 10, seed=0)
-    assert drawn == sorted(set(drawn)) == some(range(100), 10, seed=0)
+    assert subsample([3, 1, 2], 3, seed=0) == [3, 1, 2]
+    drawn = subsample(range(100), 10, seed=0)
+    assert drawn == sorted(set(drawn)) == subsample(range(100), 10, seed=0)
     assert len(drawn) == 10
     assert max(drawn) > 50
-    assert drawn != some(range(100), 10, seed=1)
+    assert drawn != subsample(range(100), 10, seed=1)
 
 
 def test_another_start_and_other_data_than_the_checkpoints_are_refused(plain, explored, tmp_path):
     """Adapters belong to the weights they were learned on, and a batch's number to its data."""
     asked = ["optimise.lora.rank=4", f"run_dir={tmp_path}"]
-    first = course(plain, explored, *asked)
-    advance(first)
-    keep(first, 0.0, tmp_path, {"judge_gradient": None})
-    second = course(plain, explored, *asked)
-    restore(second, tmp_path)
+    first = training_state(plain, explored, *asked)
+    train_step(first)
+    save_checkpoint(first, 0.0, tmp_path, {"judge_gradient": None})
+    second = training_state(plain, explored, *asked)
+    load_checkpoint(second, tmp_path)
     assert second.step == 1
     for changed, told in (
         (f"start.path={plain.judge}", r"start\.path .*guide: not what it was at step 1, "),
         ("data.limit=20", r"data: not what it was at step 1, "),
     ):
         with pytest.raises(RunError, match=told):
-            restore(course(plain, explored, *asked, changed), tmp_path)
+            load_checkpoint(training_state(plain, explored, *asked, changed), tmp_path)
 
 
 def test_a_gradient_guide_learns_in_bfloat16_too(plain, explored):
     losses = {}
     for dtype in ("float32", "bfloat16"):
-        learning = course(plain, explored, "kind=gradient", f"optimise.dtype={dtype}")
-        losses[dtype] = [advance(learning) for _ in range(3)]
+        learning = training_state(plain, explored, "kind=gradient", f"optimise.dtype={dtype}")
+        losses[dtype] = [train_step(learning) for _ in range(3)]
         assert learning.trainee.model.dtype == torch.float32
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05)
     assert losses["bfloat16"] != losses["float32"]
@@ -324,15 +324,15 @@ def test_a_gradient_guide_learns_in_bfloat16_too(plain, explored):
 
 
 def test_a_gradient_that_is_not_finite_stops_or_skips_and_names_its_responses(plain, explored):
-    learning = course(plain, explored, "kind=gradient")
+    learning = training_state(plain, explored, "kind=gradient")
     with torch.no_grad():
         learning.trainee.model.score.weight[0, 0] = float("nan")
     with pytest.raises(RunError, match=r"step 1: .* not finite; responses: q\d+#\d, .*skip"):
-        advance(learning)
-    skipping = course(plain, explored, "kind=gradient", "optimise.on_nonfinite=skip")
+        train_step(learning)
+    skipping = training_state(plain, explored, "kind=gradient", "optimise.on_nonfinite=skip")
     kept = skipping.trainee.model.score.weight.clone()
     skipping.trainee.model.score.weight.data[0, 0] = float("inf")
-    advance(skipping)
+    train_step(skipping)
     assert torch.equal(skipping.trainee.model.score.weight[0, 1:], kept[0, 1:])
     assert len(skipping.skipped) == 1
     assert "q" in skipping.skipped[0]
@@ -343,7 +343,7 @@ def test_another_lms_counterfactuals_end_the_job(
     plain, grouped, explored, tmp_path, cluster, capsys
 ):
     with pytest.raises(ModelError, match="no such folder"):
-        course(plain, explored, f"lm.path={plain.judge.parent / 'other'}")
+        training_state(plain, explored, f"lm.path={plain.judge.parent / 'other'}")
     others = [
         *(f"lm.path={grouped.lm}", f"reward.judge={grouped.judge}"),
         *(f"start.path={grouped.guide}", "reward.min_coverage=0.9"),

@@ -11,7 +11,7 @@ from pipeline.config import load, overrides_yaml
 from pipeline.generate.config import GenerateConfig
 from pipeline.improve import steps as round_settings
 from pipeline.improve.config import ImproveConfig, Training
-from pipeline.improve.rounds import Round, choose, parted
+from pipeline.improve.rounds import Round, choose, reward_hacked
 from pipeline.intervals import bounds
 from tests.jobs.test_generate import rows
 
@@ -24,15 +24,15 @@ def one(number: int, accuracy: float | None, reward: float = 0.0, **more) -> Rou
 
 
 def test_judge_and_truth_part_where_one_rises_and_the_other_falls():
-    assert parted(UP, DOWN)
-    assert not parted(UP, FLAT)
-    assert not parted(FLAT, DOWN)
-    assert not parted(DOWN, DOWN)
-    assert not parted(UP, None)
+    assert reward_hacked(UP, DOWN)
+    assert not reward_hacked(UP, FLAT)
+    assert not reward_hacked(FLAT, DOWN)
+    assert not reward_hacked(DOWN, DOWN)
+    assert not reward_hacked(UP, None)
 
 
 def test_the_best_round_before_they_part_is_chosen():
-    rounds = [one(0, 0.5), one(1, 0.8, 1.0), one(2, 0.7, 2.0), one(3, 0.9, 3.0, parted=True)]
+    rounds = [one(0, 0.5), one(1, 0.8, 1.0), one(2, 0.7, 2.0), one(3, 0.9, 3.0, reward_hacked=True)]
     assert choose(rounds).number == 1
     ungraded = [replace(r, accuracy=None) for r in rounds]
     assert choose(ungraded).number == 2

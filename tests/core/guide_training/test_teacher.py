@@ -45,10 +45,10 @@ def test_every_position_has_the_heads_outputs_for_the_likeliest_tokens(
 def _check(record: Record, engines: Engines, teacher: Teacher, path: Path) -> None:
     (context,) = serve(engines, [Render(record.prompt)])
     (choices,) = serve(engines, [Likeliest(context, Response(record.tokens, "stop"), 5)])
-    ids = teacher.eye.vocabulary.ids
-    before = teacher.eye.example(record).places[0].index - record.places[0].position
+    ids = teacher.encoder.vocabulary.ids
+    before = teacher.encoder.example(record).places[0].index - record.places[0].position
     model = new_head(str(path))
-    prompt = list(teacher.eye.example(record).ids[:before])
+    prompt = list(teacher.encoder.example(record).ids[:before])
     with torch.no_grad():
         out = model(torch.tensor([[*prompt, *ids[list(record.tokens)].tolist()]])).logits[0]
     assert [p.position for p in record.places] == [

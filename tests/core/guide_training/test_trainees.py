@@ -15,10 +15,10 @@ from nabla_core.engines.base import Engines
 from nabla_core.engines.loading import build_engines, kind_of
 from nabla_core.errors import ContextError, ModelError, PromptError, VocabularyError
 from nabla_core.guide_training.evaluation import Searched, agreement, search, spearman
-from nabla_core.guide_training.examples import Batch, Example, Record, Tried
+from nabla_core.guide_training.examples import Batch, Example, Record, ScoredPosition
 from nabla_core.guide_training.losses import loss
 from nabla_core.guide_training.settings import Kind, Optimise, Target
-from nabla_core.guide_training.trainees import Trainee, lens, open_trainee
+from nabla_core.guide_training.trainees import Trainee, guide_encoder, open_trainee
 from nabla_core.methods.counterfactuals import Explore, Place, explore
 from nabla_core.models.loading import load_language_model
 from nabla_core.models.readers import Reader
@@ -60,9 +60,9 @@ def test_what_a_trainee_says_is_what_the_engines_make_of_it(family: Family, kind
     engines = family.engines()
     trainee, tokenizer, lm = trainee_of(family, kind)
     found = records(engines)
-    eye = lens(kind, trainee, tokenizer, lm, 0.9)
-    examples = [eye.example(record) for record in found]
-    values, _ = trainee.worth(Batch.of(examples, CPU), learn=False)
+    encoder = guide_encoder(kind, trainee, tokenizer, lm, 0.9)
+    examples = [encoder.example(record) for record in found]
+    values, _ = trainee.predict(Batch.of(examples, CPU), differentiable=False)
     said = iter(values.tolist())
     judge = guide_of(engines).reader
     guided = build_engines(lm, judge, trainee.guide(lm, 0.9, Engine()), Engine(device="cpu"))
@@ -92,15 +92,15 @@ def test_what_a_trainee_says_is_what_the_engines_make_of_it(family: Family, kind
 def test_the_loss_learns_what_finite_differences_say(plain: Family, kind: Kind):
     """Through the second derivative where the kind needs one. In fp64 but for the norms."""
     trainee, tokenizer, lm = trainee_of(plain, kind)
-    eye = lens(kind, trainee, tokenizer, lm, 0.9)
-    batch = Batch.of([eye.example(r) for r in records(plain.engines())], CPU)
+    encoder = guide_encoder(kind, trainee, tokenizer, lm, 0.9)
+    batch = Batch.of([encoder.example(r) for r in records(plain.engines())], CPU)
     batch.scores, batch.score = batch.scores.double(), batch.score.double()
     trainee.model.double()
     target = Target(temperature=0.7, score=0.5 if kind == "gradient" else 0.0)
     weight = trainee.model.base_model.layers[1].mlp.down_proj.weight
 
     def lost() -> torch.Tensor:
-        values, rewards = trainee.worth(batch)
+        values, rewards = trainee.predict(batch)
         counts = {"responses": len(batch.ids), "positions": len(batch.row)}
         return double_loss(values, rewards, batch, target, **counts)
 
@@ -132,7 +132,7 @@ PRIORS = (-0.3, -1.7, -2.5)
 def example(name: str, *places: tuple[list[float], list[float]]) -> tuple[Example, list[Any]]:
     """A response with positions of (scores, what the guide says)."""
     tried = tuple(
-        Tried(n + 1, tuple(range(len(scores))), tuple(scores), PRIORS[: len(scores)])
+        ScoredPosition(n + 1, tuple(range(len(scores))), tuple(scores), PRIORS[: len(scores)])
         for n, (scores, _) in enumerate(places)
     )
     return Example(name, name, tuple(range(8)), 0.0, tried), [said for _, said in places]
@@ -210,7 +210,7 @@ class Said:
         self.model.device = CPU  # type: ignore[assignment]
         self.rows = torch.tensor(rows)
 
-    def worth(self, batch: Batch, *, learn: bool = True) -> tuple[torch.Tensor, None]:
+    def predict(self, batch: Batch, *, differentiable: bool = True) -> tuple[torch.Tensor, None]:
         return self.rows, None
 
     def guide(self, *_: Any) -> Any:
@@ -250,13 +250,13 @@ def test_guessing_finds_one_of_several_best_more_often():
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_few_steps_learn_a_few_counterfactuals(plain: Family, kind: Kind):
     trainee, tokenizer, lm = trainee_of(plain, kind)
-    eye = lens(kind, trainee, tokenizer, lm, 0.9)
-    examples = [eye.example(r) for r in records(plain.engines())]
+    encoder = guide_encoder(kind, trainee, tokenizer, lm, 0.9)
+    examples = [encoder.example(r) for r in records(plain.engines())]
     batch = Batch.of(examples, CPU)
     before = agreement(trainee, examples, margin=0.0, size=2)
     optimizer = torch.optim.AdamW(trainee.model.parameters(), lr=3e-3)
     for _ in range(150):
-        values, rewards = trainee.worth(batch)
+        values, rewards = trainee.predict(batch)
         counts = {"responses": len(batch.ids), "positions": len(batch.row)}
         optimizer.zero_grad()
         torch.autograd.backward(loss(values, rewards, batch, Target(), **counts))
@@ -332,7 +332,7 @@ def test_a_gradient_guide_may_start_as_the_lm(plain: Family, tmp_path: Path):
 
 def test_counterfactuals_that_cannot_be_learned_from_are_named(plain: Family, grouped: Family):
     trainee, tokenizer, lm = trainee_of(plain, "head")
-    eye = lens("head", trainee, tokenizer, lm, 0.9)
+    encoder = guide_encoder("head", trainee, tokenizer, lm, 0.9)
     good = records(plain.engines())[0]
     place = good.places[0]
 
@@ -341,22 +341,22 @@ def test_counterfactuals_that_cannot_be_learned_from_are_named(plain: Family, gr
 
     single = Place(place.position, 0.5, place.tokens[:1], (0.0,), (1.0,))
     with pytest.raises(PromptError, match=r"p0: 1 token was tried at position \d+"):
-        eye.example(replace(good, places=(single,)))
+        encoder.example(replace(good, places=(single,)))
     with pytest.raises(PromptError, match=r"p0: a score at position \d+ is not finite"):
-        eye.example(with_place(scores=(math.nan, *place.scores[1:])))
+        encoder.example(with_place(scores=(math.nan, *place.scores[1:])))
     with pytest.raises(ContextError, match=r"p0: .* whose context is 5"):
-        replace(eye, context=5).example(good)
+        replace(encoder, context=5).example(good)
     other = load_language_model(str(grouped.lm), revision=None, device=CPU, dtype=torch.float32)
     with pytest.raises(VocabularyError):
-        lens("head", trainee, tokenizer, other, 0.9)
+        guide_encoder("head", trainee, tokenizer, other, 0.9)
     # Unlikely alternatives are left out, and positions of which nothing remains.
-    assert eye.example(good, least=1.0).places == ()
+    assert encoder.example(good, least=1.0).places == ()
     unlikely = with_place(log_probabilities=(-9.0, -1.0, -9.0, -1.0))
-    assert len(eye.example(unlikely, least=-2.0).places[0].tokens) == 3
+    assert len(encoder.example(unlikely, least=-2.0).places[0].tokens) == 3
     # So is a position whose own token the guide does not know: gains would be over another.
-    ids = eye.vocabulary.ids.clone()
+    ids = encoder.vocabulary.ids.clone()
     ids[place.tokens[1]] = -1
-    partial = replace(eye, vocabulary=replace(eye.vocabulary, ids=ids))
+    partial = replace(encoder, vocabulary=replace(encoder.vocabulary, ids=ids))
     assert len(partial._tried(good, place, 0, -math.inf).tokens) == len(place.tokens) - 1
     ids[place.tokens[0]] = -1
     assert partial._tried(good, place, 0, -math.inf).tokens == ()

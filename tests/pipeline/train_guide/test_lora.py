@@ -15,7 +15,7 @@ from nabla_core.errors import ModelError
 from nabla_core.guide_training.examples import Batch
 from nabla_core.guide_training.losses import loss
 from nabla_core.guide_training.settings import Kind, Lora, Optimise, Target
-from nabla_core.guide_training.trainees import Trainee, lens, open_trainee, scaled
+from nabla_core.guide_training.trainees import Trainee, guide_encoder, open_trainee, scaled
 from nabla_core.models.loading import load_language_model
 from pipeline.errors import ConfigError
 from pipeline.train_guide.lora import adapt, adapted, merged
@@ -39,15 +39,15 @@ def opened(family: Family, kind: Kind, optimise: Optimise = LORA, path: Path | N
         adapt=adapt(optimise, seed=3),
     )
     lm = load_language_model(str(family.lm), revision=None, device=CPU, dtype=torch.float32)
-    eye = lens(kind, trainee, tokenizer, lm, 0.9)
-    return trainee, Batch.of([eye.example(r) for r in records(family.engines())], CPU)
+    encoder = guide_encoder(kind, trainee, tokenizer, lm, 0.9)
+    return trainee, Batch.of([encoder.example(r) for r in records(family.engines())], CPU)
 
 
 def learn(trainee: Trainee, batch: Batch, steps: int = 5) -> None:
     trained = [p for p in trainee.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=3e-2)
     for _ in range(steps):
-        values, rewards = trainee.worth(batch)
+        values, rewards = trainee.predict(batch)
         counts = {"responses": len(batch.ids), "positions": len(batch.row)}
         optimizer.zero_grad()
         torch.autograd.backward(loss(values, rewards, batch, Target(), **counts), inputs=trained)
@@ -76,26 +76,26 @@ def test_the_plain_folder_says_what_the_trainee_says_times_the_calibration(
     family: Family, kind: Kind, tmp_path: Path
 ):
     trainee, batch = opened(family, kind)
-    start, _ = trainee.worth(batch, learn=False)
+    start, _ = trainee.predict(batch, differentiable=False)
     learn(trainee, batch)
-    taught, _ = trainee.worth(batch, learn=False)
+    taught, _ = trainee.predict(batch, differentiable=False)
     assert not torch.allclose(start, taught, rtol=0.1, atol=0.1)
     before = snapshot(trainee.model)
     with merged(trainee), scaled(trainee, 1.7):
         assert not adapted(trainee.model)
-        told, _ = trainee.worth(batch, learn=False)
+        told, _ = trainee.predict(batch, differentiable=False)
         trainee.model.save_pretrained(tmp_path)
     after = snapshot(trainee.model)
     assert list(before) == list(after)
     assert all(torch.equal(before[name], after[name]) for name in before)
-    again, _ = trainee.worth(batch, learn=False)
+    again, _ = trainee.predict(batch, differentiable=False)
     assert torch.equal(again, taught)
 
     torch.testing.assert_close(told, 1.7 * taught, rtol=1e-4, atol=1e-4)
     assert not any("lora" in n or "base_layer" in n for n in load_file(tmp_path / FILE))
     assert sorted(p.suffix for p in tmp_path.iterdir() if "adapter" in p.name) == []
     plain, _ = opened(family, kind, Optimise(), tmp_path)
-    delivered, _ = plain.worth(batch, learn=False)
+    delivered, _ = plain.predict(batch, differentiable=False)
     torch.testing.assert_close(delivered, told, rtol=1e-5, atol=1e-5)
 
 
