@@ -27,7 +27,7 @@ from nabla_core.methods.baselines import best_of_n, greedy, majority, sample
 from nabla_core.methods.dispatch import flow
 from nabla_core.methods.metropolis import mh
 from nabla_core.methods.nabla import nabla
-from nabla_core.model_config import LM, Engine, Reward
+from nabla_core.model_config import LM, Reward, Runtime
 from nabla_core.scheduler import Scheduler, drive
 from nabla_core.types import Cost, Prompt, Revision, Trace
 
@@ -41,7 +41,6 @@ __all__ = [
     "BestOfN",
     "Cost",
     "Decoding",
-    "Engine",
     "Majority",
     "NablaConfig",
     "NablaError",
@@ -50,6 +49,7 @@ __all__ = [
     "Ranked",
     "Revision",
     "Reward",
+    "Runtime",
     "Sampling",
     "Scheduler",
     "Select",

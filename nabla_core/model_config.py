@@ -40,14 +40,14 @@ class Reward:
 
 
 @dataclass(frozen=True)
-class Engine:
+class Runtime:
     """Where and how models run. `device: auto` is the first GPU, else the CPU.
 
     A batch holds at most `max_batch` sequences and about `max_batch_tokens` tokens,
     padding included. `reuse` keeps the keys and values of a response in flight, so that a
     shared prefix is never read twice; without it prefixes are read again and memory is saved.
-    `checkpoint` keeps no activations inside a layer during a sweep and computes them again on
-    the way back; sweeps then read their whole prefix.
+    `gradient_checkpointing` keeps no activations inside a layer during a sweep and computes
+    them again in the backward pass; sweeps then read their whole prefix.
     """
 
     device: str = "auto"
@@ -55,7 +55,7 @@ class Engine:
     max_batch: int = 32
     max_batch_tokens: int = 65536
     reuse: bool = True
-    checkpoint: bool = False
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         check(self.max_batch >= 1, f"max_batch must be at least 1, got {self.max_batch}")

@@ -19,7 +19,7 @@ from nabla_core.errors import ModelError
 from nabla_core.guides.base import Guide
 from nabla_core.guides.gradient import GradientGuide
 from nabla_core.guides.head import KIND_KEY, HeadGuide
-from nabla_core.model_config import LM, Engine, Reward
+from nabla_core.model_config import LM, Reward, Runtime
 from nabla_core.models.loading import (
     LanguageModel,
     RewardModel,
@@ -35,7 +35,7 @@ from nabla_core.types import Identity
 def load_engines(
     lm: LM | str = "embedded",
     reward: Reward | None = None,
-    engine: Engine | None = None,
+    runtime: Runtime | None = None,
 ) -> Engines:
     """Load the models named and build the engines of one process.
 
@@ -46,9 +46,9 @@ def load_engines(
     """
     lm = LM(lm) if isinstance(lm, str) else lm
     reward = reward or Reward(judge="embedded", guide="embedded")
-    engine = engine or Engine()
-    where = device_of(engine.device)
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[engine.dtype]
+    runtime = runtime or Runtime()
+    where = device_of(runtime.device)
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[runtime.dtype]
     language = load_language_model(
         located(lm.path, "lm"), revision=lm.revision, device=where, dtype=dtype
     )
@@ -62,14 +62,14 @@ def load_engines(
         reward.judge if reward.judge != "embedded" else None,
         reward.judge_revision,
     ):
-        return build_engines(language, judge, judge, engine)
+        return build_engines(language, judge, judge, runtime)
     path = located(reward.guide, "guide")
     if kind_of(path, reward.guide_revision) == "gradient":
         guide = reader(reward.guide, "guide", reward.guide_revision)
-        return build_engines(language, judge, guide, engine)
+        return build_engines(language, judge, guide, runtime)
     head = load_language_model(path, revision=reward.guide_revision, device=where, dtype=dtype)
     return build_engines(
-        language, judge, head_with(head, language, reward.min_coverage, engine), engine
+        language, judge, head_with(head, language, reward.min_coverage, runtime), runtime
     )
 
 
@@ -77,29 +77,33 @@ def build_engines(
     lm: LanguageModel,
     judge: Reader,
     guide: Reader | HeadGuide,
-    engine: Engine | None = None,
+    runtime: Runtime | None = None,
 ) -> Engines:
     """Engines around loaded models. The guide may be the judge itself."""
-    engine = engine or Engine()
-    rows, tokens = engine.max_batch, engine.max_batch_tokens
+    runtime = runtime or Runtime()
+    rows, tokens = runtime.max_batch, runtime.max_batch_tokens
     if isinstance(guide, HeadGuide):
         asked: Guide = guide
         model: LanguageModel | RewardModel = guide.head
     else:
         asked = GradientGuide(
-            lm, guide, judges=guide is judge, keep=engine.reuse, checkpoint=engine.checkpoint
+            lm,
+            guide,
+            judges=guide is judge,
+            keep=runtime.reuse,
+            checkpoint=runtime.gradient_checkpointing,
         )
         model = guide.rm
-        if engine.checkpoint:
+        if runtime.gradient_checkpointing:
             for swept in (lm, guide.rm):
                 checkpoint_layers(swept)
     return Engines(
         TextEngine(lm, judge.rm, model),
-        ScoreEngine(judge, rows, tokens, keep=engine.reuse),
+        ScoreEngine(judge, rows, tokens, keep=runtime.reuse),
         ProposeEngine(asked, rows, tokens),
         SweepEngine(asked, rows, tokens),
         ChoicesEngine(lm, judge.vocabulary, rows, tokens),
-        RolloutEngine(lm, rows, tokens, keep=engine.reuse),
+        RolloutEngine(lm, rows, tokens, keep=runtime.reuse),
         identities={
             "lm": lm.identity,
             "judge": judge.rm.identity,
@@ -126,10 +130,10 @@ def kind_of(path: str, revision: str | None) -> Literal["gradient", "head"]:
 
 
 def head_with(
-    model: LanguageModel, lm: LanguageModel, min_coverage: float, engine: Engine
+    model: LanguageModel, lm: LanguageModel, min_coverage: float, runtime: Runtime
 ) -> HeadGuide:
     """A head as this LM's guide; checks that their vocabularies map."""
-    return HeadGuide(lm, model, _map(model, lm, min_coverage), keep=engine.reuse)
+    return HeadGuide(lm, model, _map(model, lm, min_coverage), keep=runtime.reuse)
 
 
 def read_with(model: RewardModel, lm: LanguageModel, min_coverage: float) -> Reader:
@@ -157,5 +161,5 @@ def device_of(name: str) -> torch.device:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"engine.device: {name} cannot be used here: {error}") from error
+        raise ModelError(f"runtime.device: {name} cannot be used here: {error}") from error
     return torch.device(name)

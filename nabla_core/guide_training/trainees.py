@@ -17,7 +17,7 @@ from nabla_core.guide_training.examples import Batch, GuideEncoder
 from nabla_core.guide_training.head_model import new_head
 from nabla_core.guide_training.settings import Kind, Optimise
 from nabla_core.guides.head import KIND_KEY, HeadGuide
-from nabla_core.model_config import Engine
+from nabla_core.model_config import Runtime
 from nabla_core.models.loading import LanguageModel, language_model, reward_model
 from nabla_core.models.readers import Reader
 from nabla_core.types import Identity
@@ -36,7 +36,7 @@ class Trainee(Protocol):
         """What each token tried is worth, `[N, K]`, and the rewards `[R]` where it has any;
         with `differentiable` differentiable with respect to the weights."""
 
-    def guide(self, lm: LanguageModel, min_coverage: float, engine: Engine) -> Reader | HeadGuide:
+    def guide(self, lm: LanguageModel, min_coverage: float, runtime: Runtime) -> Reader | HeadGuide:
         """It as the guide of `lm`, over the same weights."""
 
 
@@ -81,7 +81,7 @@ class GradientTrainee:
         values = torch.einsum("nd,nkd->nk", here, table[batch.tokens].to(here.dtype))
         return (values, rewards) if differentiable else (values.detach(), rewards.detach())
 
-    def guide(self, lm: LanguageModel, min_coverage: float, engine: Engine) -> Reader | HeadGuide:
+    def guide(self, lm: LanguageModel, min_coverage: float, runtime: Runtime) -> Reader | HeadGuide:
         model = reward_model(self.model, self._tokenizer, Identity(self._name, "in training"))
         return read_with(model, lm, min_coverage)
 
@@ -106,9 +106,9 @@ class HeadTrainee:
             rows = self.model.get_output_embeddings().weight[batch.tokens]
             return torch.einsum("nd,nkd->nk", here, rows.to(here.dtype)), None
 
-    def guide(self, lm: LanguageModel, min_coverage: float, engine: Engine) -> Reader | HeadGuide:
+    def guide(self, lm: LanguageModel, min_coverage: float, runtime: Runtime) -> Reader | HeadGuide:
         model = language_model(self.model, self._tokenizer, Identity(self._name, "in training"))
-        return head_with(model, lm, min_coverage, engine)
+        return head_with(model, lm, min_coverage, runtime)
 
 
 def open_trainee(
@@ -142,7 +142,7 @@ def guide_encoder(
     kind: Kind, trainee: Trainee, tokenizer: Any, lm: LanguageModel, coverage: float
 ) -> GuideEncoder:
     """How the trainee reads the LM's responses. Raises VocabularyError."""
-    guide = trainee.guide(lm, coverage, Engine())
+    guide = trainee.guide(lm, coverage, Runtime())
     if isinstance(guide, HeadGuide):
         return GuideEncoder(tokenizer, guide.vocabulary, lm.stop, guide.head.context, kind)
     return GuideEncoder(tokenizer, guide.vocabulary, lm.stop, guide.rm.context, kind)

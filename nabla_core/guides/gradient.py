@@ -31,7 +31,7 @@ class Slopes:
 class GradientGuide:
     """An LM and a reward model, swept together. See `sweeps.Guide`.
 
-    `keep`: leave memories for later sweeps. `checkpoint`: see `config.Engine`.
+    `keep`: leave memories for later sweeps. `checkpoint`: see `config.Runtime`.
     """
 
     def __init__(

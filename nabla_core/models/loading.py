@@ -149,7 +149,7 @@ def checkpoint_layers(model: LanguageModel | RewardModel) -> None:
     body: Any = model.body
     if not body.supports_gradient_checkpointing:
         raise ModelError(
-            f"engine.checkpoint: true: {model.identity.name} ({type(body).__name__}) has no "
+            f"runtime.gradient_checkpointing: {model.identity.name} ({type(body).__name__}) has no "
             "layers that can be checkpointed"
         )
     body.gradient_checkpointing_enable({"use_reentrant": False})

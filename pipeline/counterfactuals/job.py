@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from nabla_core.engines.base import Engines
 from nabla_core.methods.counterfactuals import Explore, Explored, Exploring, explore
-from nabla_core.model_config import LM, Engine, Reward
+from nabla_core.model_config import LM, Reward, Runtime
 from nabla_core.types import Prompt
 from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.grading.graders import Verify, grader
@@ -27,7 +27,7 @@ from pipeline.tables.traces import model_columns, prompt_columns
 
 SHAPING = (
     *("seed", "lm", "reward", "explore", "max_tokens"),
-    *("engine.device", "engine.dtype", "verify.method"),
+    *("runtime.device", "runtime.dtype", "verify.method"),
 )
 
 
@@ -38,7 +38,7 @@ class CounterfactualRecipe:
     lm: LM
     reward: Reward
     explore: Explore
-    engine: Engine
+    runtime: Runtime
     verify: Verify
     max_tokens: int
     seed: int
@@ -56,7 +56,7 @@ class CounterfactualRecipe:
         return summarise(tables)
 
     def open(self) -> CounterfactualMaker:
-        return CounterfactualMaker(self, open_engines(self.lm, self.reward, self.engine))
+        return CounterfactualMaker(self, open_engines(self.lm, self.reward, self.runtime))
 
 
 class CounterfactualMaker:
@@ -101,7 +101,7 @@ def plan(config: CounterfactualsConfig, *, retry_dead: bool = False) -> Plan:
             config.lm,
             config.reward,
             config.explore,
-            config.engine,
+            config.runtime,
             config.verify,
             config.max_tokens,
             config.seed,

@@ -14,8 +14,8 @@ SHAPING = (
     "lm",
     "reward",
     "decoding",
-    "engine.device",
-    "engine.dtype",
+    "runtime.device",
+    "runtime.dtype",
     "verify.method",
 )
 
@@ -28,7 +28,7 @@ def plan(config: GenerateConfig, *, retry_dead: bool = False) -> Plan:
             config.lm,
             config.reward,
             config.decoding,
-            config.engine,
+            config.runtime,
             config.verify,
             config.seed,
             config_hash,

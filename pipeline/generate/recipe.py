@@ -11,7 +11,7 @@ import pyarrow as pa
 from nabla_core.config import Decoding
 from nabla_core.engines.base import Engines
 from nabla_core.methods.dispatch import flow
-from nabla_core.model_config import LM, Engine, Reward
+from nabla_core.model_config import LM, Reward, Runtime
 from nabla_core.requests import Flow
 from nabla_core.types import Prompt, Trace
 from pipeline.grading.graders import Grader, Verify, grader
@@ -28,7 +28,7 @@ class TraceRecipe:
     lm: LM
     reward: Reward
     decoding: Decoding
-    engine: Engine
+    runtime: Runtime
     verify: Verify
     seed: int
     config_hash: str
@@ -45,7 +45,7 @@ class TraceRecipe:
         return Summary.of(tables).as_dict()
 
     def open(self) -> Maker:
-        engines = open_engines(self.lm, self.reward, self.engine)
+        engines = open_engines(self.lm, self.reward, self.runtime)
         if self.decoding.method == "nabla":
             engines.check(self.decoding.nabla)
         return TraceMaker(self, engines)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from nabla_core.config import Decoding
 from nabla_core.guide_training.settings import Kind, Optimise, Target
 from nabla_core.methods.counterfactuals import Explore
-from nabla_core.model_config import LM, Engine, Reward
+from nabla_core.model_config import LM, Reward, Runtime
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
 from pipeline.run.cluster import Cluster
@@ -56,7 +56,7 @@ class ImproveConfig:
     decoding: Decoding = field(default_factory=lambda: Decoding(nabla=ranked_search()))
     explore: Explore = field(default_factory=Explore)
     training: Training = field(default_factory=Training)
-    engine: Engine = field(default_factory=Engine)
+    runtime: Runtime = field(default_factory=Runtime)
     cluster: Cluster = field(default_factory=Cluster)
     store: Store = field(default_factory=Store)
 

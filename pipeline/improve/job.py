@@ -38,7 +38,7 @@ SHAPING = (
     *("seed", "prompts", "eval_prompts", "lm", "reward", "verify", "decoding", "explore"),
     *("training.kind", "training.start", "training.from_scratch", "training.revisions"),
     *("training.held_out", "training.min_log_probability", "training.target"),
-    *("training.optimise", "training.validation", "engine.device", "engine.dtype"),
+    *("training.optimise", "training.validation", "runtime.device", "runtime.dtype"),
 )
 
 Watch = Callable[[str], AbstractContextManager[Watcher]]

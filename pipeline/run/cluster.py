@@ -33,7 +33,7 @@ class Cluster:
 
     `address` is that of a running Ray; without one the address in RAY_ADDRESS (set inside
     `ray job submit`) is joined, and where there is none a local Ray is started for the run.
-    `in_flight` about three times `engine.max_batch` keeps batches full. An actor whose
+    `in_flight` about three times `runtime.max_batch` keeps batches full. An actor whose
     engine has not moved for `hang_seconds` is restarted; so is one that is not ready after
     `load_seconds`.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nabla_core.model_config import LM, Engine, Reward
+from nabla_core.model_config import LM, Reward, Runtime
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
 from pipeline.run.cluster import Cluster
@@ -29,7 +29,7 @@ class RowsConfig:
     prompts: Prompts = field(default_factory=Prompts)
     lm: LM = field(default_factory=LM)
     reward: Reward = field(default_factory=Reward)
-    engine: Engine = field(default_factory=Engine)
+    runtime: Runtime = field(default_factory=Runtime)
     verify: Verify = field(default_factory=Verify)
     cluster: Cluster = field(default_factory=Cluster)
     store: Store = field(default_factory=Store)

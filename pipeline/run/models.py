@@ -6,24 +6,24 @@ from pathlib import Path
 
 from nabla_core.engines.base import Engines
 from nabla_core.errors import ModelError
-from nabla_core.model_config import LM, Engine, Reward
+from nabla_core.model_config import LM, Reward, Runtime
 from nabla_core.models.templates import render_for_lm
 from nabla_core.types import Prompt
 
 
-def open_engines(lm: LM, reward: Reward, engine: Engine) -> Engines:
+def open_engines(lm: LM, reward: Reward, runtime: Runtime) -> Engines:
     """The engines of one process; `scripted?...` as the LM's path loads no model."""
     if _scripted(lm):
         from nabla_core.engines import scripted  # noqa: PLC0415 - as below
 
-        return scripted.from_path(lm.path, max_batch=engine.max_batch)
+        return scripted.from_path(lm.path, max_batch=runtime.max_batch)
     from transformers.utils import logging  # noqa: PLC0415 - torch: workers only
 
     from nabla_core.engines.loading import load_engines  # noqa: PLC0415 - as above
 
     logging.disable_progress_bar()
 
-    return load_engines(lm, reward, engine)
+    return load_engines(lm, reward, runtime)
 
 
 def render(prompt: Prompt, lm: LM) -> str:

@@ -15,7 +15,7 @@ from nabla_core.engines.loading import build_engines
 from nabla_core.errors import ModelError
 from nabla_core.guide_training.evaluation import Agreement, agreement, frozen, search
 from nabla_core.guide_training.trainees import GradientTrainee, guide_encoder, open_trainee
-from nabla_core.model_config import Engine
+from nabla_core.model_config import Runtime
 from pipeline.errors import RunError
 from pipeline.grading.graders import grader
 from pipeline.inputs.prompts import read as read_prompts
@@ -43,9 +43,9 @@ def measure(state: TrainingState) -> dict[str, Any]:
     with frozen(state.trainee.model):
         size = state.config.optimise.micro_batch
         found |= agreement(state.trainee, state.held_out, margin=margin, size=size).as_dict()
-        engine = Engine(max_batch=config.max_batch)
-        guide = state.trainee.guide(state.lm, state.config.reward.min_coverage, engine)
-        engines = build_engines(state.lm, state.judge, guide, engine)
+        runtime = Runtime(max_batch=config.max_batch)
+        guide = state.trainee.guide(state.lm, state.config.reward.min_coverage, runtime)
+        engines = build_engines(state.lm, state.judge, guide, runtime)
         grade = grader(config.verify)
         searched = search(
             engines,

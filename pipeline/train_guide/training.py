@@ -29,7 +29,7 @@ from nabla_core.guide_training.examples import Batch, Example, GuideEncoder, Rec
 from nabla_core.guide_training.losses import loss
 from nabla_core.guide_training.teacher import Teacher
 from nabla_core.guide_training.trainees import Trainee, guide_encoder, open_trainee
-from nabla_core.model_config import Engine
+from nabla_core.model_config import Runtime
 from nabla_core.models.loading import (
     LanguageModel,
     identify,
@@ -223,7 +223,7 @@ def _taught(
     if asked.path is None:
         return records, None
     teacher = Teacher.load(asked.path, lm, coverage, revision=asked.revision)
-    engines = build_engines(lm, judge, judge, Engine(max_batch=config.validation.max_batch))
+    engines = build_engines(lm, judge, judge, Runtime(max_batch=config.validation.max_batch))
     size = config.optimise.micro_batch
     predicted = teacher.predicted(records, engines, asked.alternatives, size=size)
     return list(predicted), teacher.identity

@@ -21,7 +21,7 @@ from pipeline.run.plan import Outcome, Plan, Watcher, planned
 from pipeline.tune.config import Grid, TuneConfig
 
 SHAPING = (
-    *("seed", "lm", "reward", "decoding", "engine.device", "engine.dtype", "grid"),
+    *("seed", "lm", "reward", "decoding", "runtime.device", "runtime.dtype", "grid"),
     "verify.method",
 )
 
@@ -70,7 +70,7 @@ class TuneRecipe(TraceRecipe):
     decodings: tuple[Decoding, ...] = ()
 
     def open(self) -> TuneMaker:
-        engines = open_engines(self.lm, self.reward, self.engine)
+        engines = open_engines(self.lm, self.reward, self.runtime)
         engines.check(self.decoding.nabla)
         return TuneMaker(self, engines)
 
@@ -102,7 +102,7 @@ def plan(config: TuneConfig) -> Plan:
             config.lm,
             config.reward,
             config.decoding,
-            config.engine,
+            config.runtime,
             config.verify,
             config.seed,
             config_hash,

@@ -14,12 +14,12 @@ from nabla_core import (
     DTO,
     BestOfN,
     Decoding,
-    Engine,
     Majority,
     NablaConfig,
     Prompt,
     Ranked,
     Reward,
+    Runtime,
     Sampling,
     Select,
     drive,
@@ -98,7 +98,7 @@ def engines_for(arm: Arm, folder: Callable[[str], str], batch: int) -> Engines:
     """Engines of the arm's models; `folder` turns a role into a path."""
     judge = folder(arm.judge)
     guide = folder(arm.guide) if arm.guide and arm.guide != arm.judge else None
-    return load_engines(LM(folder("lm")), Reward(judge, guide=guide), Engine(max_batch=batch))
+    return load_engines(LM(folder("lm")), Reward(judge, guide=guide), Runtime(max_batch=batch))
 
 
 def run(

@@ -31,9 +31,9 @@ import transformers
 
 from nabla_core import (
     DTO,
-    Engine,
     NablaConfig,
     Prompt,
+    Runtime,
     Sampling,
     Select,
     Trace,
@@ -156,7 +156,7 @@ def seconds(work: Callable[[], Any], repeats: int = 7) -> float:
 def sweeps(size: Size, rate: float, plan: Plan) -> list[dict[str, Any]]:
     """Sweep and proposal times of one model size."""
     pair = random_pair(size, device=plan.device, dtype=plan.dtype)
-    engines = pair.engines(Engine(device=plan.device, reuse=False))
+    engines = pair.engines(Runtime(device=plan.device, reuse=False))
     return [{"model": size.name} | one_batch(engines, batch, rate, plan) for batch in (1, 16)]
 
 
@@ -216,7 +216,7 @@ def confidence_quantile(engines: Engines, requests: list[Sweep]) -> tuple[float,
 def against_literal(plan: Plan) -> dict[str, Any]:
     """One greedy response through both; fp32, so that decisions can agree."""
     pair = random_pair(plan.sizes[0], device=plan.device, dtype=torch.float32, sharpness=8.0)
-    engines = pair.engines(Engine(device=plan.device))
+    engines = pair.engines(Runtime(device=plan.device))
     words = pair.tokenizer
     text = " ".join(f"t{17 * i % 1000}" for i in range(PROMPT))
     config = NablaConfig(
@@ -254,11 +254,11 @@ def against_literal(plan: Plan) -> dict[str, Any]:
 def embedded_traces(plan: Plan, count: int = 256) -> dict[str, int]:
     """Decisions of the embedded models on the CPU and here in fp32, and here in bf16."""
     runs = {
-        name: decisions(load_engines(engine=engine), count)
-        for name, engine in (
-            ("cpu", Engine(device="cpu")),
-            ("here", Engine(device=plan.device)),
-            ("bf16", Engine(device=plan.device, dtype="bfloat16")),
+        name: decisions(load_engines(runtime=runtime), count)
+        for name, runtime in (
+            ("cpu", Runtime(device="cpu")),
+            ("here", Runtime(device=plan.device)),
+            ("bf16", Runtime(device=plan.device, dtype="bfloat16")),
         )
     }
     return {

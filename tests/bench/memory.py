@@ -3,8 +3,8 @@
     python -m tests.bench.memory [response tokens] [vocabulary]
 
 The plain way keeps logits and one-hot gradients `[T, V]` in fp32 under autograd, as the
-literal algorithm does; `checkpointed` is the product with `engine.checkpoint`. Each runs in a
-process of its own, so that peaks do not mix. The last line is one JSON object.
+literal algorithm does; `checkpointed` is the product with `runtime.gradient_checkpointing`.
+Each runs in a process of its own, so that peaks do not mix. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import torch
 
-from nabla_core import Engine, NablaConfig, Select
+from nabla_core import NablaConfig, Runtime, Select
 from nabla_core.draws import DrawKey
 from nabla_core.requests import Context, Propose, Response, Sweep
 from tests.bench.shapes import TINY, Pair, random_pair
@@ -81,7 +81,7 @@ def plain(pair: Pair, ids: list[int]) -> float:
 
 def product(pair: Pair, ids: list[int], *, checkpoint: bool) -> float:
     """A sweep and every proposal it can make. Returns bytes kept between requests."""
-    engines = pair.engines(Engine(reuse=False, checkpoint=checkpoint))
+    engines = pair.engines(Runtime(reuse=False, gradient_checkpointing=checkpoint))
     frame = (tuple(ids[:PROMPT]), ())
     context = Context("", frame[0], frame, frame)
     config = NablaConfig(select=Select(confidence_threshold=1.0))

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from nabla_core import LM, Decoding, Engine, drive, flow, load_engines
+from nabla_core import LM, Decoding, Runtime, drive, flow, load_engines
 from nabla_core.embedded import task
 from nabla_core.engines.base import Engines
 from nabla_core.engines.scripted import from_path
@@ -60,7 +60,7 @@ def main() -> None:
 def embedded(config: GenerateConfig, many: int) -> dict[str, float]:
     """The embedded models, bare and through the pipeline."""
     few = many // 8
-    engines = load_engines(config.lm, config.reward, config.engine)
+    engines = load_engines(config.lm, config.reward, config.runtime)
     bare(config, engines, few)
     short, long = (bare(config, engines, n) for n in (few, many))
     row_bare = (long - short) / (many - few)
@@ -89,7 +89,7 @@ def stub(config: GenerateConfig, seconds: float, many: int) -> dict[str, float]:
         config,
         lm=LM(path),
         decoding=Decoding(method="sample"),
-        engine=Engine(max_batch=1),
+        runtime=Runtime(max_batch=1),
         store=replace(config.store, flush_rows=1),
     )
     row_bare = bare(config, from_path(path, max_batch=1), many) / many
@@ -152,7 +152,7 @@ def through_ray(config: GenerateConfig, count: int, folder: Path) -> float:
 
 def cpu_a_prompt(config: GenerateConfig, batch: int, count: int) -> float:
     """CPU seconds a prompt of the bare loop at one batch size."""
-    engines = load_engines(config.lm, config.reward, Engine(max_batch=batch))
+    engines = load_engines(config.lm, config.reward, Runtime(max_batch=batch))
     prompts = task.prompts(count, seed=0, split="test")
     started = time.process_time()
     flows = (flow(p, config.decoding, seed=config.seed) for p in prompts)

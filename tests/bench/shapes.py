@@ -15,7 +15,7 @@ from transformers import (
     Qwen2ForSequenceClassification,
 )
 
-from nabla_core import Engine
+from nabla_core import Runtime
 from nabla_core.engines.base import Engines
 from nabla_core.engines.loading import build_engines, read_with
 from nabla_core.models.loading import language_model, reward_model
@@ -77,12 +77,12 @@ class Pair:
     rm: Qwen2ForSequenceClassification
     tokenizer: PreTrainedTokenizerFast
 
-    def engines(self, engine: Engine) -> Engines:
+    def engines(self, runtime: Runtime) -> Engines:
         """Engines with the reward model in both roles."""
         lm = language_model(self.lm, self.tokenizer, Identity("lm", "random"))
         rm = reward_model(self.rm, self.tokenizer, Identity("rm", "random"))
         reader = read_with(rm, lm, 1.0)
-        return build_engines(lm, reader, reader, engine)
+        return build_engines(lm, reader, reader, runtime)
 
 
 def random_pair(

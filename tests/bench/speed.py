@@ -29,10 +29,10 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from nabla_core import (
     DTO,
-    Engine,
     NablaConfig,
     Prompt,
     Reward,
+    Runtime,
     Sampling,
     Select,
     Trace,
@@ -169,7 +169,7 @@ def embedded(count: int, config: NablaConfig, *, kept: tuple[float, float] | Non
     """The embedded models; `kept` bounds the share of accepted proposals of the prompts."""
     lm, judge, guide = folder("lm"), folder("judge"), folder("guide")
     engines = load_engines(
-        reward=Reward("embedded", guide="embedded"), engine=Engine(max_batch=BATCH)
+        reward=Reward("embedded", guide="embedded"), runtime=Runtime(max_batch=BATCH)
     )
 
     def load(auto: Any, path: Any) -> Any:
@@ -211,7 +211,7 @@ def many_candidates(count: int) -> Bench:
         Prompt.of(" ".join(f"t{(31 * i + 7 * k) % 500}" for k in range(16)), id=f"random/{i}")
         for i in range(count)
     ]
-    engines = pair.engines(Engine(max_batch=BATCH))
+    engines = pair.engines(Runtime(max_batch=BATCH))
     return Bench(engines, models, pair.tokenizer, prompts, config, 64)
 
 

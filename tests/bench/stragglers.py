@@ -60,7 +60,7 @@ def run(texts: list[str]) -> list[Commit]:
         folder = Path(name)
         path = folder / "prompts.jsonl"
         path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
-        settings = ["lm.path=scripted?delay=0.1", "decoding.method=sample", "engine.max_batch=4"]
+        settings = ["lm.path=scripted?delay=0.1", "decoding.method=sample", "runtime.max_batch=4"]
         settings += ["cluster.actors.min=2", "cluster.actors.max=2", "cluster.in_flight=16"]
         where = [f"run_dir={folder / 'run'}", f"prompts.path={path}"]
         outcome = generate(load(GenerateConfig, [], [*where, *settings]), Unwatched())

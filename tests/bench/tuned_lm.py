@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM
 
-from nabla_core import Engine, drive, greedy, load_engines
+from nabla_core import Runtime, drive, greedy, load_engines
 from nabla_core.embedded.weights import located
 from nabla_core.guide_training.examples import ScoredPosition
 from nabla_core.guides.head import KIND_KEY
@@ -92,7 +92,7 @@ def _optimum(place: ScoredPosition, temperature: float) -> ScoredPosition:
 
 def accuracy(path: Path, task: Task, state: TrainingState) -> float:
     """Greedy, on 500 validation prompts."""
-    engines = load_engines(LM(str(path)), state.config.reward, Engine(max_batch=256))
+    engines = load_engines(LM(str(path)), state.config.reward, Runtime(max_batch=256))
     asked = task.prompts(500, "validation")
     traces = drive((greedy(p, max_tokens=task.max_tokens) for p in asked), engines, in_flight=768)
     return sum(task.grade(t.prompt_text, t.text).answer for t in traces) / len(asked)

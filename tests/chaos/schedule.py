@@ -112,7 +112,7 @@ class Story:
             *("samples_per_prompt=2", "decoding.nabla.max_rollouts=4", "max_attempts=20"),
             *(f"cluster.address={self.nodes.address}", f"cluster.actors.min={actors}"),
             *(f"cluster.actors.max={actors}", one_of("cluster.in_flight", 4, 8, 16)),
-            *(one_of("engine.max_batch", 2, 8), one_of("store.flush_rows", 1, 4)),
+            *(one_of("runtime.max_batch", 2, 8), one_of("store.flush_rows", 1, 4)),
             "store.flush_seconds=1",
         ]
         told = os.environ | {"PYTHONFAULTHANDLER": "1"}

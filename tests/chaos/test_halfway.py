@@ -19,10 +19,10 @@ from tests.chaos.verdict import content, final_rows, verdict
 
 ROOT = Path(__file__).parents[2]
 ROWS = 80
-FIRST = ["cluster.in_flight=4", "engine.max_batch=4"]
+FIRST = ["cluster.in_flight=4", "runtime.max_batch=4"]
 SECOND = [
     *("cluster.actors.min=2", "cluster.actors.max=2", "cluster.in_flight=3"),
-    *("engine.max_batch=2", "store.flush_rows=5", "store.rows_per_file=50"),
+    *("runtime.max_batch=2", "store.flush_rows=5", "store.rows_per_file=50"),
 ]
 
 

@@ -50,7 +50,7 @@ def test_a_straggler_delays_nobody(job, prompts, tmp_path, in_flight, actors, a_
     # task or a batch it is in, the run would never end.
     path = prompts("!after63", *(f"question {n}" for n in range(63)))
     assert task_size(64, Cluster(actors=Actors(actors, actors), in_flight=in_flight)) == a_task
-    settings = ["decoding.method=sample", f"cluster.in_flight={in_flight}", "engine.max_batch=4"]
+    settings = ["decoding.method=sample", f"cluster.in_flight={in_flight}", "runtime.max_batch=4"]
     lm = f"scripted?delay=0.1&log={tmp_path / 'log'}"
     assert job(path, *settings, lm=lm, actors=actors) == 0
     rows = sorted(final_rows(tmp_path / "run"), key=lambda row: row["created_at"])
@@ -65,7 +65,7 @@ def test_one_killer_among_many_in_flight_costs_no_neighbour_an_attempt(job, prom
     texts = [f"question {n}" for n in range(40)]
     texts[17] = "!kill"
     log = tmp_path / "log"
-    settings = ["decoding.method=sample", "max_attempts=2", "engine.max_batch=8"]
+    settings = ["decoding.method=sample", "max_attempts=2", "runtime.max_batch=8"]
     assert job(prompts(*texts), *settings, lm=f"scripted?delay=0.2&log={log}") == 3
     rows = final_rows(tmp_path / "run")
     (dead,) = (row for row in rows if row["error"] is not None)

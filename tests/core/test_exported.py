@@ -15,7 +15,7 @@ def test_the_public_names():
         "BestOfN",
         "Cost",
         "Decoding",
-        "Engine",
+        "Runtime",
         "Majority",
         "NablaConfig",
         "NablaError",

@@ -31,7 +31,7 @@ from transformers import (
     Qwen2ForSequenceClassification,
 )
 
-from nabla_core import Engine, NablaConfig, Prompt, Reward, load_engines
+from nabla_core import NablaConfig, Prompt, Reward, Runtime, load_engines
 from nabla_core.embedded import tokenizer as embedded_tokenizer
 from nabla_core.engines.base import Engines
 from nabla_core.model_config import LM
@@ -53,12 +53,12 @@ class Family:
     guide: Path
 
     def engines(
-        self, engine: Engine | None = None, *, two: bool = True, coverage: float = 0.9
+        self, runtime: Runtime | None = None, *, two: bool = True, coverage: float = 0.9
     ) -> Engines:
         """The product's engines; with `two` the guide is a model of its own."""
         guide = str(self.guide) if two else None
         reward = Reward(judge=str(self.judge), guide=guide, min_coverage=coverage)
-        return load_engines(LM(str(self.lm)), reward, engine or Engine(device="cpu"))
+        return load_engines(LM(str(self.lm)), reward, runtime or Runtime(device="cpu"))
 
     def raw(self, role: str) -> Any:
         """The model as transformers loads it, for literal checks."""

@@ -12,10 +12,10 @@ from nabla_core import (
     DTO,
     BestOfN,
     Decoding,
-    Engine,
     NablaConfig,
     Prompt,
     Ranked,
+    Runtime,
     Sampling,
     Select,
     Trace,
@@ -44,13 +44,13 @@ METHODS = {
     "ranked": search(proposals="ranked", ranked=Ranked(eta=1.0)),
     "random": search(proposals="random"),
 }
-REFERENCE = Engine(device="cpu", max_batch=7)
+REFERENCE = Runtime(device="cpu", max_batch=7)
 
 
 def traces(
     family: Family,
     config: NablaConfig | Decoding,
-    engine: Engine = REFERENCE,
+    runtime: Runtime = REFERENCE,
     *,
     two: bool = True,
     in_flight: int = 40,
@@ -61,7 +61,7 @@ def traces(
         decoding = Decoding(max_tokens=LENGTH, nabla=config)
     asked = prompts(COUNT)
     flows = (flow(asked[n], decoding, seed=SEED) for n in order)  # type: ignore[arg-type]
-    engines = family.engines(engine, two=two)
+    engines = family.engines(runtime, two=two)
     return {t.prompt_id: t for t in drive(flows, engines, in_flight=in_flight)}
 
 
@@ -112,9 +112,9 @@ class Case:
     method: NablaConfig
     reference: dict[str, Trace]
 
-    def same(self, engine: Engine = REFERENCE, *, costs: bool = True, **settings: Any) -> None:
+    def same(self, runtime: Runtime = REFERENCE, *, costs: bool = True, **settings: Any) -> None:
         assert_same(
-            traces(self.family, self.method, engine, **settings), self.reference, costs=costs
+            traces(self.family, self.method, runtime, **settings), self.reference, costs=costs
         )
 
 

@@ -71,7 +71,7 @@ def test_an_interrupted_run_commits_what_waits_and_can_be_resumed(
     path = prompts(*(f"question {n}" for n in range(24)))
     log, run = tmp_path / "rollouts", tmp_path / "run"
     lm = f"scripted?delay=0.3&log={log}"
-    settings = ["engine.max_batch=1", "decoding.method=sample", "store.flush_rows=100"]
+    settings = ["runtime.max_batch=1", "decoding.method=sample", "store.flush_rows=100"]
     settings += ["store.flush_seconds=1000", "cluster.in_flight=2"]
     command = [
         *(sys.executable, "-m", "jobs.generate", f"run_dir={run}", f"prompts.path={path}"),
@@ -110,7 +110,7 @@ def test_content_depends_on_neither_actors_nor_batches_nor_flushing(job, prompts
     assert job(path) == 3
     first = content(tmp_path / "run")
     others = [
-        "cluster.in_flight=3", "engine.max_batch=2",
+        "cluster.in_flight=3", "runtime.max_batch=2",
         "store.flush_rows=5", "store.rows_per_file=4",
     ]  # fmt: skip
     assert job(path, f"run_dir={tmp_path / 'other'}", *others, actors=2) == 3

@@ -17,7 +17,7 @@ from jobs import counterfactuals, train_guide
 from nabla_core import Prompt, drive, load_engines, nabla
 from nabla_core.config import DTO, Decoding, NablaConfig
 from nabla_core.errors import ModelError
-from nabla_core.model_config import LM, Engine, Reward
+from nabla_core.model_config import LM, Reward, Runtime
 from pipeline.config import load
 from pipeline.errors import RunError
 from pipeline.generate.recipe import TraceRecipe
@@ -183,13 +183,13 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     assert "was already there" in capsys.readouterr().out
     models = LM(str(plain.lm)), Reward(str(plain.judge), guide=str(run / "guide"))
     flow = nabla(Prompt.of("1+2*3", id="p"), NablaConfig(proposals="ranked"), max_tokens=8)
-    (trace,) = drive([flow], load_engines(*models, Engine(device="cpu")))
+    (trace,) = drive([flow], load_engines(*models, Runtime(device="cpu")))
     assert trace.revisions
     assert trace.cost.rm_backward == 0
     recipe = TraceRecipe(
         *models,
         Decoding(nabla=NablaConfig(dto=DTO(optimizer="adam"))),
-        Engine(device="cpu"),
+        Runtime(device="cpu"),
         Verify(),
         0,
         "x",
@@ -234,7 +234,7 @@ def test_lora_goes_on_from_a_checkpoint_and_leaves_a_plain_model(plain, explored
     changed = {name for name in weights if not torch.equal(weights[name], before[name])}
     assert changed == {"score.weight", *(n for n in before if "_proj.weight" in n)}
     reward = Reward(str(plain.judge), guide=str(made), min_coverage=0.9)
-    engines = load_engines(LM(str(plain.lm)), reward, Engine(device="cpu"))
+    engines = load_engines(LM(str(plain.lm)), reward, Runtime(device="cpu"))
     flow = nabla(Prompt.of("1+2*3", id="p"), NablaConfig(proposals="ranked"), max_tokens=8)
     (trace,) = drive([flow], engines)
     assert trace.cost.rm_backward > 0

@@ -13,7 +13,7 @@ def test_models_in_folders_answer_judge_and_guide(cluster, plain, tmp_path):
     path.write_text("".join(json.dumps({"prompt": t, "id": t[:3]}) + "\n" for t in texts))
     arguments = [
         *(f"run_dir={run}", f"prompts.path={path}", f"lm.path={plain.lm}"),
-        *(f"reward.judge={plain.judge}", f"reward.guide={plain.guide}", "engine.device=cpu"),
+        *(f"reward.judge={plain.judge}", f"reward.guide={plain.guide}", "runtime.device=cpu"),
         *("decoding.max_tokens=6", "decoding.nabla.proposals=ranked", "max_dead_fraction=1"),
     ]
     assert generate.main(arguments) == 3

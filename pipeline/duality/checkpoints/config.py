@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nabla_core.model_config import LM, Engine, Reward
+from nabla_core.model_config import LM, Reward, Runtime
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
 from pipeline.run.cluster import Cluster
@@ -25,7 +25,7 @@ class Policy:
     reference_samples: int = 2048
     max_tokens: int = 1024
     betas: tuple[float, ...] = (16.0, 8.0, 4.0, 2.0, 1.0, 0.5)
-    engine: Engine = field(default_factory=Engine)
+    runtime: Runtime = field(default_factory=Runtime)
     verify: Verify = field(default_factory=Verify)
     cluster: Cluster = field(default_factory=Cluster)
     store: Store = field(default_factory=Store)

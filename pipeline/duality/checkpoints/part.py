@@ -28,8 +28,8 @@ SHAPING = (
     "policy.samples",
     "policy.reference_samples",
     "policy.max_tokens",
-    "policy.engine.device",
-    "policy.engine.dtype",
+    "policy.runtime.device",
+    "policy.runtime.dtype",
     "policy.verify.method",
 )
 

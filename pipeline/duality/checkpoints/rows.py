@@ -86,9 +86,9 @@ class PolicyRecipe:
             refuse_strangers,
         )
 
-        asked, engine = self.settings, self.settings.engine
-        reference = load_lm(asked.reference, engine.device, engine.dtype)
-        policy = load_lm(asked.policy, engine.device, engine.dtype)
+        asked, runtime = self.settings, self.settings.runtime
+        reference = load_lm(asked.reference, runtime.device, runtime.dtype)
+        policy = load_lm(asked.policy, runtime.device, runtime.dtype)
         refuse_strangers(reference, policy)
         judge_path = asked.reward.judge
         judge = load_reward_model(
@@ -98,7 +98,7 @@ class PolicyRecipe:
             dtype=reference.table.dtype,
         )
         reader = read_with(judge, reference, asked.reward.min_coverage)
-        rows, tokens = engine.max_batch, engine.max_batch_tokens
+        rows, tokens = runtime.max_batch, runtime.max_batch_tokens
         engines = Engines(
             TextEngine(reference, judge, judge),
             ScoreEngine(reader, rows, tokens, keep=False),

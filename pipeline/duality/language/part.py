@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from nabla_core import DTO, Engine, NablaConfig, Ranked, Sampling, Select, load_engines, nabla
+from nabla_core import DTO, NablaConfig, Ranked, Runtime, Sampling, Select, load_engines, nabla
 from nabla_core.embedded import task
 from nabla_core.proposals.dto import learning_rate
 from pipeline.duality.findings import Book
@@ -80,7 +80,7 @@ def run(settings: Embedded, seed: int, trained: Sequence[Weights]) -> Book:
         density(plane, arm, laboratory.sample(policy, 512, generator))
     for n in (4, 16, 64):
         best_of_n(plane, reference, n)
-    engines = load_engines("embedded", engine=Engine(max_batch=ENGINE_BATCH))
+    engines = load_engines("embedded", runtime=Runtime(max_batch=ENGINE_BATCH))
     for name, config in searches().items():
         draws = 1 if config.rollout.temperature == 0 else settings.draws
         method = partial(nabla, config=config, seed=seed, max_tokens=MAX_TOKENS)

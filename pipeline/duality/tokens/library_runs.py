@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from nabla_core import Engine, Prompt, drive
+from nabla_core import Prompt, Runtime, drive
 from nabla_core.engines.base import Engines
 from nabla_core.engines.loading import build_engines, read_with
 from nabla_core.models.loading import language_model, reward_model
@@ -25,7 +25,7 @@ def engines_of(world: World) -> Engines:
     lm = language_model(copy.deepcopy(world.lm), names, Identity("enumerable lm", "1"))
     rm = reward_model(copy.deepcopy(world.rm), names, Identity("enumerable reward", "1"))
     reader = read_with(rm, lm, 1.0)
-    return build_engines(lm, reader, reader, Engine(max_batch=BATCH))
+    return build_engines(lm, reader, reader, Runtime(max_batch=BATCH))
 
 
 def counts(world: World, method: Callable[[Prompt], Flow], count: int) -> Tensor:

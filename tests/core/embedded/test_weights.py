@@ -15,10 +15,10 @@ from transformers import (
 )
 
 from nabla_core import (
-    Engine,
     NablaConfig,
     Ranked,
     Reward,
+    Runtime,
     Sampling,
     drive,
     load_engines,
@@ -78,7 +78,7 @@ def test_guides_were_trained_for_the_lm_and_the_judge_that_lie_beside_them(role:
 def right_answers(guide: str | None, eta: float, stop: float) -> int:
     """Of 200 validation prompts, ranked search."""
     asked = prompts(200, seed=0, split="validation")
-    engines = load_engines("embedded", Reward("embedded", guide=guide), Engine(max_batch=128))
+    engines = load_engines("embedded", Reward("embedded", guide=guide), Runtime(max_batch=128))
     ranked = Ranked(eta=eta, stop=stop, trust=2.0)
     config = NablaConfig(proposals="ranked", ranked=ranked, rollout=Sampling(temperature=0))
     flows = (nabla(p, config, max_tokens=20) for p in asked)

@@ -12,7 +12,7 @@ from nabla_core.config import NablaConfig, Objective, Ranked
 from nabla_core.engines.base import Engines
 from nabla_core.errors import NonFiniteError
 from nabla_core.guides.base import Gradients
-from nabla_core.model_config import Engine
+from nabla_core.model_config import Runtime
 from nabla_core.proposals.positions import rows_at
 from nabla_core.requests import Judged, Response, Score, Sweep, Swept
 from tests.core.reference import Literal, guide_of, rolled_out, serve
@@ -42,12 +42,14 @@ def close(found: Tensor, expected: Tensor) -> None:
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
 @pytest.mark.parametrize(
-    "memory", [{}, {"reuse": False}, {"checkpoint": True}], ids=["reuse", "anew", "checkpoint"]
+    "memory",
+    [{}, {"reuse": False}, {"gradient_checkpointing": True}],
+    ids=["reuse", "anew", "checkpoint"],
 )
 def test_gradient_rows_equal_autograd_through_one_hots(
     family: Family, objective: Objective, memory: dict[str, bool]
 ):
-    engines = family.engines(Engine(device="cpu", **memory))
+    engines = family.engines(Runtime(device="cpu", **memory))
     literal = Literal(family, engines)
     contexts, responses = rolled_out(engines)
     config = NablaConfig(objective=objective)
@@ -67,7 +69,9 @@ def test_checkpointed_sweeps_hold_less_and_book_the_second_forward(family: Famil
     """The graph of a sweep holds the inputs of layers alone, and no module is left training."""
     held, flops = {}, {}
     for checkpoint in (False, True):
-        engines = family.engines(Engine(device="cpu", reuse=False, checkpoint=checkpoint))
+        engines = family.engines(
+            Runtime(device="cpu", reuse=False, gradient_checkpointing=checkpoint)
+        )
         (context,), (response,) = rolled_out(engines, 1)
         saved: list[int] = []
 
@@ -89,7 +93,7 @@ def test_checkpointed_sweeps_hold_less_and_book_the_second_forward(family: Famil
 @pytest.mark.parametrize("reuse", [True, False])
 @pytest.mark.parametrize("nll", [0.0, 0.5])
 def test_a_suffix_sweep_equals_the_full_one(family: Family, nll: float, reuse: bool):
-    engines = family.engines(Engine(device="cpu", reuse=reuse))
+    engines = family.engines(Runtime(device="cpu", reuse=reuse))
     config = NablaConfig(objective=Objective(nll_coeff=nll))
     contexts, responses = rolled_out(engines)
     full = serve(
@@ -250,7 +254,7 @@ def cost_of(engines: Engines, request: Any) -> Any:
 
 
 def test_costs_count_every_pass(plain: Family):
-    engines = plain.engines(Engine(device="cpu", reuse=False))
+    engines = plain.engines(Runtime(device="cpu", reuse=False))
     (context,), (response,) = rolled_out(engines, 1)
     x, t = len(context.lm), len(response.tokens)
     cost = cost_of(engines, Sweep(context, response, 0, NablaConfig()))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from nabla_core import Engine, NablaConfig, Objective, Prompt, Ranked
+from nabla_core import NablaConfig, Objective, Prompt, Ranked, Runtime
 from nabla_core.engines.base import Engines
 from nabla_core.engines.loading import build_engines, kind_of
 from nabla_core.errors import ContextError, ModelError, PromptError, VocabularyError
@@ -65,7 +65,7 @@ def test_what_a_trainee_says_is_what_the_engines_make_of_it(family: Family, kind
     values, _ = trainee.predict(Batch.of(examples, CPU), differentiable=False)
     said = iter(values.tolist())
     judge = guide_of(engines).reader
-    guided = build_engines(lm, judge, trainee.guide(lm, 0.9, Engine()), Engine(device="cpu"))
+    guided = build_engines(lm, judge, trainee.guide(lm, 0.9, Runtime()), Runtime(device="cpu"))
     guide = guided.serving(Sweep)._guide  # type: ignore[attr-defined]
     config = NablaConfig(
         proposals="ranked", ranked=Ranked(eta=1.0), objective=Objective(nll_coeff=0.0)
@@ -325,7 +325,7 @@ def test_a_gradient_guide_may_start_as_the_lm(plain: Family, tmp_path: Path):
     raw = plain.raw("lm").model.state_dict()
     mine = trainee.model.model.state_dict()
     assert all(torch.equal(raw[name], mine[name]) for name in raw)
-    assert isinstance(trainee.guide(lm, 0.9, Engine()), Reader)
+    assert isinstance(trainee.guide(lm, 0.9, Runtime()), Reader)
     with pytest.raises(ModelError, match="cannot load it as a guide"):
         open_trainee("gradient", str(tmp_path / "none"), tokenizer, OPEN, revision=None, seed=0)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import PhiConfig, PhiForCausalLM
 
-from nabla_core import DTO, Engine, Prompt, Ranked, Reward, drive, load_engines, nabla
+from nabla_core import DTO, Prompt, Ranked, Reward, Runtime, drive, load_engines, nabla
 from nabla_core.draws import DrawKey
 from nabla_core.engines.base import Engines
 from nabla_core.errors import ContextError, ModelError
@@ -40,9 +40,9 @@ def head_on(family: Family, role: str, path: Path) -> Path:
     return path
 
 
-def engines_with(family: Family, head: Path, **engine: Any) -> Engines:
+def engines_with(family: Family, head: Path, **runtime: Any) -> Engines:
     reward = Reward(judge=str(family.judge), guide=str(head), min_coverage=0.9)
-    return load_engines(LM(str(family.lm)), reward, Engine(device="cpu", **engine))
+    return load_engines(LM(str(family.lm)), reward, Runtime(device="cpu", **runtime))
 
 
 def head_of(engines: Engines) -> HeadGuide:
@@ -177,8 +177,8 @@ def test_no_backward_pass_is_taken_nor_booked(plain: Family, tmp_path: Path):
 def test_traces_do_not_depend_on_batch_or_reuse(family: Family, head: Path):
     asked = prompts(5)
 
-    def traces(**engine: Any) -> list[Any]:
-        engines = engines_with(family, head, **engine)
+    def traces(**runtime: Any) -> list[Any]:
+        engines = engines_with(family, head, **runtime)
         done = drive((nabla(p, RANKED, max_tokens=10) for p in asked), engines)
         return [decisions(t) for t in sorted(done, key=lambda t: t.prompt_id)]
 
@@ -210,7 +210,7 @@ def test_adam_left_to_right_refuses_a_head_by_name(plain: Family, tmp_path: Path
 def test_a_head_is_no_judge_and_a_response_must_fit_it(plain: Family, tmp_path: Path):
     path = head_on(plain, "judge", tmp_path / "head")
     with pytest.raises(ModelError, match="weights lack score"):
-        load_engines(LM(str(plain.lm)), Reward(judge=str(path)), Engine(device="cpu"))
+        load_engines(LM(str(plain.lm)), Reward(judge=str(path)), Runtime(device="cpu"))
     engines = engines_with(plain, path)
     object.__setattr__(head_of(engines).head, "context", 8)
     (context,) = serve(engines, [Render(Prompt.of("1+2+3+4+5", id="p"))])

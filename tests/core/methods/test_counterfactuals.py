@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from nabla_core import Engine, NablaConfig, Prompt, Ranked, Sampling, drive
+from nabla_core import NablaConfig, Prompt, Ranked, Runtime, Sampling, drive
 from nabla_core.draws import DrawKey, uniform
 from nabla_core.engines.base import Engines
 from nabla_core.engines.scripted import scripted
@@ -84,7 +84,7 @@ def test_what_is_drawn_depends_on_nothing_around_it(plain: Family):
     def drawn(made: list[Explored]) -> list[Any]:
         return [(e.tokens, [(p.position, p.tokens) for p in e.places]) for e in made]
 
-    alone = explored(plain.engines(Engine(device="cpu", max_batch=1, reuse=False)), config)
+    alone = explored(plain.engines(Runtime(device="cpu", max_batch=1, reuse=False)), config)
     assert drawn(alone) == drawn(reference)
     for a, b in zip(alone, reference, strict=True):
         for x, y in zip(a.places, b.places, strict=True):

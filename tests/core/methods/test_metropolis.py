@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nabla_core import MH, Decoding, Engine, Prompt, Sampling, drive, flow, mh
+from nabla_core import MH, Decoding, Prompt, Runtime, Sampling, drive, flow, mh
 from nabla_core import mh as _exported
 from nabla_core.draws import uniform
 from nabla_core.engines.base import BatchEngine, Engines
@@ -145,13 +145,13 @@ def test_neither_batch_size_nor_memory_nor_company_changes_a_draw(plain: Family)
     asked = prompts(6)
     config = MH(beta=0.5, steps=5)
     runs = []
-    for engine in (
-        Engine(device="cpu"),
-        Engine(device="cpu", max_batch=1),
-        Engine(device="cpu", max_batch=4, reuse=False),
+    for runtime in (
+        Runtime(device="cpu"),
+        Runtime(device="cpu", max_batch=1),
+        Runtime(device="cpu", max_batch=4, reuse=False),
     ):
         flows = (mh(p, config, seed=2, max_tokens=10) for p in asked)
-        traces = {t.prompt_id: decisions(t) for t in drive(flows, plain.engines(engine))}
+        traces = {t.prompt_id: decisions(t) for t in drive(flows, plain.engines(runtime))}
         runs.append(traces)
     assert runs[0] == runs[1] == runs[2]
     (alone,) = drive([mh(asked[3], config, seed=2, max_tokens=10)], plain.engines())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from nabla_core import Engine, NablaConfig, Prompt, Ranked, Sampling, Trace, drive, nabla
+from nabla_core import NablaConfig, Prompt, Ranked, Runtime, Sampling, Trace, drive, nabla
 from nabla_core.engines.base import BatchEngine, Engines
 from nabla_core.errors import ContextError, EncodingError, NonFiniteError
 from nabla_core.requests import (
@@ -438,7 +438,7 @@ def test_other_errors_of_the_judge_and_an_unreadable_first_response_end_the_trac
 
 @pytest.mark.parametrize("role", ["judge", "guide"])
 def test_a_number_that_is_not_finite_ends_its_own_prompt_alone(plain: Family, role: str):
-    engines = plain.engines(Engine(device="cpu", reuse=False))
+    engines = plain.engines(Runtime(device="cpu", reuse=False))
     asked = [*prompts(5), Prompt.of("(1+1)", id="odd"), *prompts(9)[5:]]
     parenthesis = plain.tokenizer("lm").convert_tokens_to_ids("(")
     reader = {

@@ -18,7 +18,7 @@ from transformers import (
     Qwen2ForSequenceClassification,
 )
 
-from nabla_core import Engine, Reward, load_engines
+from nabla_core import Reward, Runtime, load_engines
 from nabla_core.errors import HeadError, ModelError, VocabularyError
 from nabla_core.model_config import LM
 from nabla_core.models.loading import identify, load_language_model, load_reward_model
@@ -178,7 +178,7 @@ def test_another_checkpoint_has_another_revision(plain: Family, tmp_path: Path):
 
 
 def test_one_folder_in_both_roles_is_loaded_once(plain: Family):
-    both = load_engines(LM(str(plain.lm)), Reward(judge=str(plain.judge)), Engine(device="cpu"))
+    both = load_engines(LM(str(plain.lm)), Reward(judge=str(plain.judge)), Runtime(device="cpu"))
     assert both.identities["guide"] is both.identities["judge"]
     assert both.identities["judge"].name == str(plain.judge)
     two = plain.engines()
@@ -189,11 +189,11 @@ def test_a_reward_model_that_knows_too_few_tokens_is_refused(tmp_path: Path, pla
     model = Qwen2ForSequenceClassification(qwen2(9, num_labels=1))
     folder = save(tmp_path / "rm", model, TOKENIZER)
     with pytest.raises(VocabularyError, match=rf"{folder} knows 3 of the 24 tokens of {plain.lm}"):
-        load_engines(LM(str(plain.lm)), Reward(judge=str(folder)), Engine(device="cpu"))
+        load_engines(LM(str(plain.lm)), Reward(judge=str(folder)), Runtime(device="cpu"))
 
 
 def test_a_device_that_is_not_there_is_refused(plain: Family):
     if torch.cuda.is_available():
         pytest.skip("needs a machine without a GPU")
-    with pytest.raises(ModelError, match=r"engine\.device: cuda cannot be used"):
-        plain.engines(Engine(device="cuda"))
+    with pytest.raises(ModelError, match=r"runtime\.device: cuda cannot be used"):
+        plain.engines(Runtime(device="cuda"))

@@ -13,7 +13,7 @@ from transformers import PhiConfig, PhiForCausalLM
 from nabla_core.config import DTO, NablaConfig, Objective, Sampling, Select
 from nabla_core.draws import uniform
 from nabla_core.engines.base import Engines
-from nabla_core.model_config import Engine
+from nabla_core.model_config import Runtime
 from nabla_core.proposals import left_to_right
 from nabla_core.requests import Context, Proposal, Propose, Sweep
 from tests.core.reference import KEY, Literal, changes, guide_of, proposed, rolled_out, serve
@@ -316,7 +316,7 @@ def test_extra_sweeps_do_not_depend_on_what_shares_the_batch(plain: Family, anch
 
 
 def test_sweeps_of_flips_are_bounded_by_tokens(plain: Family, monkeypatch: pytest.MonkeyPatch):
-    engines = plain.engines(Engine(device="cpu", max_batch_tokens=40))
+    engines = plain.engines(Runtime(device="cpu", max_batch_tokens=40))
     contexts, responses = rolled_out(engines, 6)
     config = greedy_search(dto=dto(0.5))
     swept = serve(
@@ -341,7 +341,7 @@ def test_states_of_bf16_models_are_fp32_and_small_steps_count(
     plain: Family, monkeypatch: pytest.MonkeyPatch
 ):
     """In bf16 a step at the published rate is below the spacing of numbers."""
-    engines = plain.engines(Engine(device="cpu", dtype="bfloat16"))
+    engines = plain.engines(Runtime(device="cpu", dtype="bfloat16"))
     assert guide_of(engines).lm.table.dtype == torch.bfloat16
     moved: list[float] = []
 

@@ -6,7 +6,7 @@ import torch  # noqa: F401 - `!lost` needs it, and importing it takes a while
 
 from nabla_core.config import Decoding
 from nabla_core.engines.scripted import Script, scripted
-from nabla_core.model_config import LM, Engine, Reward
+from nabla_core.model_config import LM, Reward, Runtime
 from pipeline.generate.recipe import TraceMaker, TraceRecipe
 from pipeline.grading.graders import Verify
 from pipeline.run.pump import Pump
@@ -17,7 +17,7 @@ from pipeline.store.settings import Store
 from pipeline.tables.traces import TRACES
 from tests.pipeline.rows import item
 
-RECIPE = TraceRecipe(LM("scripted"), Reward(), Decoding(), Engine(), Verify(), 0, "c0ffee")
+RECIPE = TraceRecipe(LM("scripted"), Reward(), Decoding(), Runtime(), Verify(), 0, "c0ffee")
 
 
 def start(folder, *, delay=0.0, fatal=None, hang_seconds=60.0, in_flight=8, **settings):

@@ -15,7 +15,7 @@ def run(run_dir, policy, *more: str) -> int:
             *("policy.reward.judge=embedded", "policy.prompts.limit=3", "policy.samples=4"),
             *("policy.reference_samples=12", "policy.max_tokens=16"),
             *("policy.betas=[8.0,0.05]", "policy.verify.method=embedded"),
-            *("policy.store.flush_rows=200", "policy.engine.device=cpu", *more),
+            *("policy.store.flush_rows=200", "policy.runtime.device=cpu", *more),
         ]
     )
 

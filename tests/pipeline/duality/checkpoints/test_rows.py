@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from nabla_core import Engine, drive
+from nabla_core import Runtime, drive
 from nabla_core.embedded import task
 from nabla_core.embedded.tokenizer import encode
 from nabla_core.embedded.weights import folder
@@ -29,7 +29,7 @@ def settings(policy, **changes) -> Policy:
         reference_samples=400,
         max_tokens=16,
         betas=(8.0, 0.05),
-        engine=Engine(device="cpu", max_batch=256),
+        runtime=Runtime(device="cpu", max_batch=256),
         verify=Verify("embedded"),
         **changes,
     )
