@@ -1,18 +1,29 @@
-"""What each gradient buys: accuracy against calls, FLOPs and seconds, all methods, one run.
+"""Accuracy against cost of every decoding method on the embedded task.
 
-    python -m tests.bench.gain [--prompts 2000] [--batch 256] [--plot gain.png]
+    python -m tests.bench.gain [--prompts 2000] [--batch 256] [--figures DIR]
                                [--models DIR ...] [--guide gold] [--only TEXT ...]
 
-Accuracy is the last digit, trace every step right, with 95 % intervals over prompts; sampling
-arms run under three seeds (best of 32 and 64 under one); differences are paired by prompt.
-Settings were chosen on validation prompts of the shipped models, for every arm that has any,
-and hold for all models. `--models` are folders with lm and judge each (one a training
-seed: `python -m nabla_core.embedded.recipe.train --seed 1 --out DIR` makes aligned and gold too),
-head and guide (what configs/train_head_embedded.yaml and configs/train_guide_embedded.yaml make for
-those models); without it the shipped ones. Arms whose models are not there are left out.
-`--guide gold`: the gradient guide of every arm is the gold-aligned one.
-The last line is one JSON object: figures of the default method with the first models, and
-the same by models where there are several.
+The bench decodes the same unseen prompts with every arm and prints one table row per arm.
+Accuracy is the share of right last digits. Trace accuracy is the share of responses in which
+every step is right. Intervals are 95 % normal intervals over prompts. Arms that sample are
+averaged over three seeds of draws (best of 32 and of 64: one seed). Differences between arms are
+paired by prompt. Settings were chosen on validation prompts of the shipped models and are the
+same for all models.
+
+`--models` names folders that hold `lm` and `judge` each, one folder per training seed
+(`python -m nabla_core.embedded.recipe.train --seed 1 --out DIR` makes them, with `aligned` and
+`gold`); `head` and `guide` are made for those models by configs/train_head_embedded.yaml and
+configs/train_guide_embedded.yaml. Without `--models` the shipped models are measured. An arm whose
+models are missing is skipped. With `--guide gold` every arm with a gradient guide uses the
+gold-aligned one.
+
+`--figures DIR` stores the arms in DIR/gain.json and draws DIR/gain-light.svg and
+DIR/gain-dark.svg from it. Arms that the file already has and that were not measured now are kept,
+so that `--only` can measure in several runs. `python -m tests.bench.figure DIR` draws again
+without measuring.
+
+The last line is one JSON object: every arm, the figures of the default method and its differences
+from the best null arm and from best of 8; `by_models` holds the same for each folder of `--models`.
 """
 
 from __future__ import annotations
@@ -26,9 +37,11 @@ from nabla_core import DTO, Prompt, Sampling
 from nabla_core.config import Decoding
 from nabla_core.embedded import task
 from nabla_core.embedded.weights import ROOT
+from tests.bench import figure
 from tests.bench.arms import (
     MAX_TOKENS,
     Arm,
+    Interval,
     Outcome,
     best_of,
     engines_for,
@@ -93,7 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.gain")
     parser.add_argument("--prompts", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--figures", type=Path, metavar="DIR")
     parser.add_argument("--models", type=Path, nargs="+", default=[ROOT])
     parser.add_argument("--guide", choices=("guide", "gold"), default="guide")
     parser.add_argument("--only", nargs="+", help="arms whose names hold one of these texts")
@@ -109,9 +122,9 @@ def main() -> None:
         )
         outcomes = measure(models, prompts, options)
         reports[models.name] = summary(outcomes)
-        if options.plot:
-            name = options.plot.with_stem(f"{options.plot.stem}-{models.name}")
-            plot(list(outcomes.values()), name if len(options.models) > 1 else options.plot)
+    if options.figures:
+        figure.store(options.figures, next(iter(reports.values()))["arms"])
+        figure.draw(options.figures)
     line: dict[str, Any] = dict(next(iter(reports.values())))
     if len(reports) > 1:
         line["by_models"] = reports
@@ -140,7 +153,10 @@ def summary(outcomes: dict[str, Outcome]) -> dict[str, Any]:
         "arms": {
             name: {
                 "accuracy": round(sum(o.answer) / len(o.answer), 4),
+                "accuracy_interval": Interval.of(o.answer).triple()[1:],
                 "trace": round(sum(o.trace) / len(o.trace), 4),
+                "prompts": len(o.answer),
+                "draw_seeds": len(o.arm.seeds),
                 "calls": round(o.cost.paper_calls, 2),
                 "mflop": round(o.cost.flops / 1e6, 1),
                 "seconds_per_1000": round(o.seconds, 2),
@@ -162,28 +178,6 @@ def summary(outcomes: dict[str, Outcome]) -> dict[str, Any]:
         found["minus_best_null"] = paired(mine, null).triple()
         found["best_null"] = null.arm.name
     return found
-
-
-def plot(outcomes: list[Outcome], path: Path) -> None:
-    """Accuracy against FLOPs, every method a point."""
-    import matplotlib  # noqa: PLC0415 - only where a plot is asked for
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt  # noqa: PLC0415
-
-    figure, axes = plt.subplots(figsize=(10, 7))
-    for number, o in enumerate(outcomes, 1):
-        rival = "best of" in o.arm.name or o.arm.name in ("greedy", "majority of 8")
-        colour = "tab:grey" if o.arm.null else "tab:orange" if rival else "tab:blue"
-        if o.arm.name == DEFAULT:
-            colour = "tab:red"
-        x, y = o.cost.flops / 1e6, sum(o.answer) / len(o.answer)
-        axes.scatter(x, y, color=colour, label=f"{number} {o.arm.name}")
-        axes.annotate(str(number), (x, y), (5, 3), textcoords="offset points", fontsize=8)
-    axes.set(xscale="log", xlabel="estimated MFLOP a prompt", ylabel="accuracy (last digit)")
-    axes.grid(alpha=0.3)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
-    figure.savefig(path, dpi=130, bbox_inches="tight")
 
 
 if __name__ == "__main__":
