@@ -46,7 +46,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which model: its name as configured, and its revision (a hub commit or a digest)."""
+    """Which model: its name without a machine's path, and its revision (a hub commit or a digest).
+
+    `nabla_core.models.identity` makes the identities of loaded models.
+    """
 
     name: str
     revision: str

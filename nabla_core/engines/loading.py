@@ -149,7 +149,7 @@ def _map(
         lm.tokenizer,
         model.tokenizer,
         size=lm.head.out_features,
-        names=(lm.identity.name, model.identity.name),
+        names=(lm.source, model.source),
         least=min_coverage,
     )
 

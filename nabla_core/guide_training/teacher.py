@@ -21,7 +21,8 @@ from nabla_core.guide_training.examples import Batch, Example, GuideEncoder, Rec
 from nabla_core.guide_training.settings import Optimise
 from nabla_core.guide_training.trainees import Trainee, guide_encoder, open_trainee
 from nabla_core.methods.counterfactuals import Place
-from nabla_core.models.loading import LanguageModel, identify
+from nabla_core.models.identity import identify_loaded
+from nabla_core.models.loading import LanguageModel
 from nabla_core.requests import Asking, Choices, Likeliest, Render, Response, ask
 from nabla_core.scheduler import drive
 from nabla_core.types import Cost, Identity
@@ -47,9 +48,8 @@ class Teacher:
         tokenizer: Any = AutoTokenizer.from_pretrained(path, revision=revision)
         head = open_trainee("head", path, tokenizer, Optimise(), revision=revision, seed=0)
         head.model.to(lm.device)
-        return cls(
-            head, guide_encoder("head", head, tokenizer, lm, coverage), identify(path, revision)
-        )
+        identity = identify_loaded(path, revision, head.model.config)
+        return cls(head, guide_encoder("head", head, tokenizer, lm, coverage), identity)
 
     def predicted(
         self, records: Sequence[Record], engines: Engines, alternatives: int, *, size: int

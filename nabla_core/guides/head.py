@@ -58,7 +58,7 @@ class HeadGuide:
         """Raises ModelError where a config cannot do without a gradient."""
         if config.needs_gradient:
             raise ModelError(
-                f"reward.guide {self.head.identity.name} is a head: it predicts what tokens are "
+                f"reward.guide {self.head.source} is a head: it predicts what tokens are "
                 "worth and has no gradient, which proposals: left_to_right with dto.optimizer: "
                 "adam needs; use proposals: ranked, or dto.optimizer: mirror"
             )

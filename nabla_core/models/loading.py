@@ -8,7 +8,6 @@ logit scale, a soft cap, a pooling rule).
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from transformers import (
 
 from nabla_core.errors import HeadError, ModelError
 from nabla_core.models.flops import Shape
+from nabla_core.models.identity import identify_loaded
 from nabla_core.types import Identity
 
 
@@ -33,7 +33,8 @@ class LanguageModel:
 
     table `[V, D]`, head weight `[V, D]`. `stop` are the ids that end a response,
     `vocabulary` the number of ids that stand for a token (the table may be padded beyond),
-    `context` the longest sequence in tokens.
+    `context` the longest sequence in tokens. `source` is the folder or hub id that it was loaded
+    from, as errors name it; `identity` is what rows and cards store.
     """
 
     body: nn.Module
@@ -44,6 +45,7 @@ class LanguageModel:
     vocabulary: int
     context: int
     identity: Identity
+    source: str
     shape: Shape = field(repr=False)
 
     @property
@@ -61,7 +63,7 @@ class LanguageModel:
 class RewardModel:
     """A sequence classifier with one output: `score(hidden of the last token)` is the reward.
 
-    table `[V_rm, D_rm]`; `context` as for the LM.
+    table `[V_rm, D_rm]`; `context` and `source` as for the LM.
     """
 
     body: nn.Module
@@ -70,6 +72,7 @@ class RewardModel:
     tokenizer: Any
     context: int
     identity: Identity
+    source: str
     shape: Shape = field(repr=False)
 
     @property
@@ -83,20 +86,21 @@ def load_language_model(
     """Load a causal LM for rollouts and sweeps. Raises ModelError naming the path."""
     tokenizer = _tokenizer(path, revision)
     model = _model(AutoModelForCausalLM, path, revision, device, dtype)
-    return language_model(model, tokenizer, identify(path, revision))
+    return language_model(model, tokenizer, identify_loaded(path, revision, model.config))
 
 
 def language_model(model: Any, tokenizer: Any, identity: Identity) -> LanguageModel:
     """Take a loaded causal LM apart; see the module."""
     head, body = model.get_output_embeddings(), model.base_model
+    source = _source(model, identity)
     table = model.get_input_embeddings().weight
     if not isinstance(head, nn.Linear):
-        raise HeadError(f"{identity.name}: its output head is a {type(head).__name__}, not Linear")
+        raise HeadError(f"{source}: its output head is a {type(head).__name__}, not Linear")
     probe = _probe(model, tokenizer)
     with torch.no_grad():
         whole = model(input_ids=probe).logits
         parts = head(body(inputs_embeds=table[probe]).last_hidden_state)
-    _same(whole, parts, identity.name, "logits are not head(body(table[ids]))")
+    _same(whole, parts, source, "logits are not head(body(table[ids]))")
     return LanguageModel(
         body=body,
         head=head,
@@ -106,6 +110,7 @@ def language_model(model: Any, tokenizer: Any, identity: Identity) -> LanguageMo
         vocabulary=min(len(tokenizer), head.out_features),
         context=_context(model),
         identity=identity,
+        source=source,
         shape=Shape.of(body, model.config, head.out_features),
     )
 
@@ -116,23 +121,24 @@ def load_reward_model(
     """Load a sequence classifier with one label. Raises HeadError on any other number."""
     tokenizer = _tokenizer(path, revision)
     model = _model(AutoModelForSequenceClassification, path, revision, device, dtype)
-    return reward_model(model, tokenizer, identify(path, revision))
+    return reward_model(model, tokenizer, identify_loaded(path, revision, model.config))
 
 
 def reward_model(model: Any, tokenizer: Any, identity: Identity) -> RewardModel:
     """Take a loaded classifier apart; see the module."""
+    source = _source(model, identity)
     labels = model.config.num_labels
     if labels != 1:
-        raise HeadError(f"{identity.name}: a reward model has one label, this one has {labels}")
+        raise HeadError(f"{source}: a reward model has one label, this one has {labels}")
     score = getattr(model, "score", None)
     if not isinstance(score, nn.Linear):
-        raise HeadError(f"{identity.name}: no linear layer `score` to read a reward from")
+        raise HeadError(f"{source}: no linear layer `score` to read a reward from")
     table = model.get_input_embeddings().weight
     probe = _probe(model, tokenizer)
     with torch.no_grad():
         whole = model(input_ids=probe).logits
         parts = score(model.base_model(inputs_embeds=table[probe]).last_hidden_state[:, -1])
-    _same(whole, parts, identity.name, "its reward is not score(body(table[ids])) at the end")
+    _same(whole, parts, source, "its reward is not score(body(table[ids])) at the end")
     return RewardModel(
         body=model.base_model,
         score=score,
@@ -140,6 +146,7 @@ def reward_model(model: Any, tokenizer: Any, identity: Identity) -> RewardModel:
         tokenizer=tokenizer,
         context=_context(model),
         identity=identity,
+        source=source,
         shape=Shape.of(model.base_model, model.config, 1),
     )
 
@@ -149,26 +156,15 @@ def checkpoint_layers(model: LanguageModel | RewardModel) -> None:
     body: Any = model.body
     if not body.supports_gradient_checkpointing:
         raise ModelError(
-            f"runtime.gradient_checkpointing: {model.identity.name} ({type(body).__name__}) has no "
+            f"runtime.gradient_checkpointing: {model.source} ({type(body).__name__}) has no "
             "layers that can be checkpointed"
         )
     body.gradient_checkpointing_enable({"use_reentrant": False})
 
 
-def identify(path: str, revision: str | None) -> Identity:
-    """A local folder's revision is a digest of its config and weights (first and last MiB
-    and the size of each file: enough to notice another checkpoint, quick on any size)."""
-    folder = Path(path)
-    if not folder.is_dir():
-        return Identity(path, revision or "main")
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.json")) + sorted(folder.glob("*.safetensors")):
-        digest.update(f"{file.name} {file.stat().st_size}".encode())
-        with file.open("rb") as stream:
-            digest.update(stream.read(1 << 20))
-            stream.seek(max(0, file.stat().st_size - (1 << 20)))
-            digest.update(stream.read())
-    return Identity(path, f"sha256:{digest.hexdigest()[:16]}")
+def _source(model: Any, identity: Identity) -> str:
+    """The folder or hub id of a loaded model; the identity's name of one made in memory."""
+    return getattr(model.config, "name_or_path", "") or identity.name
 
 
 def _tokenizer(path: str, revision: str | None) -> Any:

@@ -85,9 +85,8 @@ def _about(state: TrainingState) -> dict[str, Any]:
             "method": f"LoRA of rank {lora.rank}, merged" if lora.rank else "full",
             "adapted_layers": len(adapted(state.trainee.model)),
         },
-        # Embedded models are named so, not by where they lie on this machine.
-        "lm": {**asdict(state.lm.identity), "name": state.config.lm.path},
-        "judge": {**asdict(state.judge.rm.identity), "name": state.config.reward.judge},
+        "lm": asdict(state.lm.identity),
+        "judge": asdict(state.judge.rm.identity),
         "teacher": asdict(state.teacher) if state.teacher else None,
         "data": {
             "sources": state.mixture.sources,

@@ -30,9 +30,9 @@ from nabla_core.guide_training.losses import loss
 from nabla_core.guide_training.teacher import Teacher
 from nabla_core.guide_training.trainees import Trainee, guide_encoder, open_trainee
 from nabla_core.model_config import Runtime
+from nabla_core.models.identity import identify_loaded
 from nabla_core.models.loading import (
     LanguageModel,
-    identify,
     load_language_model,
     load_reward_model,
 )
@@ -77,7 +77,7 @@ class TrainingState:
         """Digests of the models and the data that make a guide what it is; formed once, for no
         step changes them."""
         model, config = self.trainee.model.config, self.config
-        start = identify(model.name_or_path, getattr(model, "_commit_hash", None))
+        start = identify_loaded(model.name_or_path, config.start.revision, model)
         read = blake2b(digest_size=8)
         for record in self.mixture.records:
             read.update(repr((record.name, record.tokens, record.score, record.places)).encode())
@@ -112,7 +112,7 @@ def setup(config: TrainGuideConfig, device: str = "auto") -> TrainingState:
     trainee.model.to(where)
     mixture = mix(
         config.data,
-        lm=Identity(config.lm.path, lm.identity.revision),
+        lm=lm.identity,
         tokenizer=fingerprint(lm.tokenizer),
         encode=lambda text: [
             *lm.tokenizer.encode(text, add_special_tokens=False),

@@ -20,8 +20,8 @@ def test_models_in_folders_answer_judge_and_guide(cluster, plain, tmp_path):
     rows = pq.read_table(run / "data").to_pylist()
     assert [row["prompt_id"] for row in rows] == ["1+2", "3*4"]
     for row in rows:
-        assert row["generation_model"] == str(plain.lm)
-        assert (row["judge_model"], row["guide_model"]) == (str(plain.judge), str(plain.guide))
+        assert row["generation_model"] == plain.lm.name
+        assert (row["judge_model"], row["guide_model"]) == (plain.judge.name, plain.guide.name)
         assert row["judge_revision"] != row["guide_revision"]
         assert 1 <= len(row["response_token_ids"]) <= 6
         assert row["reward"] >= row["base_reward"]

@@ -127,7 +127,7 @@ def load_lm(lm: LM, device: str, dtype: str) -> LanguageModel:
 def refuse_strangers(reference: LanguageModel, policy: LanguageModel) -> None:
     """A KL needs one set of responses. Raises VocabularyError saying what differs."""
     mine, theirs = reference.tokenizer, policy.tokenizer
-    pair = f"{reference.identity.name} and {policy.identity.name}"
+    pair = f"{reference.source} and {policy.source}"
     here, there = mine.get_vocab(), theirs.get_vocab()
     if here != there:
         odd = sorted(here.keys() ^ there.keys()) or [t for t in here if here[t] != there[t]]

@@ -63,7 +63,7 @@ def test_cards_say_what_was_taught(role: Role):
     else:  # made by jobs.train_guide, from what the judge says alone
         assert card["data"]["counterfactuals"] > 0
         assert [s["scorers"] for s in card["data"]["sources"]] == [["judge"]]
-        assert (card["lm"]["name"], card["judge"]["name"]) == ("embedded", "embedded")
+        assert (card["lm"]["name"], card["judge"]["name"]) == ("embedded:lm", "embedded:judge")
 
 
 @pytest.mark.parametrize("role", ["head", "guide"])

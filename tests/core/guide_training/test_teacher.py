@@ -12,7 +12,8 @@ from nabla_core.errors import ModelError
 from nabla_core.guide_training.examples import Record
 from nabla_core.guide_training.head_model import new_head
 from nabla_core.guide_training.teacher import Teacher
-from nabla_core.models.loading import identify, load_language_model
+from nabla_core.models.identity import identify
+from nabla_core.models.loading import load_language_model
 from nabla_core.requests import Likeliest, Render, Response
 from tests.core.guide_training.test_trainees import records
 from tests.core.guides.test_head import head_on

@@ -21,7 +21,7 @@ from transformers import (
 from nabla_core import Reward, Runtime, load_engines
 from nabla_core.errors import HeadError, ModelError, VocabularyError
 from nabla_core.model_config import LM
-from nabla_core.models.loading import identify, load_language_model, load_reward_model
+from nabla_core.models.loading import load_language_model, load_reward_model
 from tests.core.tiny import Family, characters, qwen2, save
 
 CPU: dict[str, Any] = {"revision": None, "device": torch.device("cpu"), "dtype": torch.float32}
@@ -165,24 +165,12 @@ def test_parts_and_limits_are_read_from_the_folder(plain: Family):
     assert not any(p.requires_grad for p in [*lm.body.parameters(), *rm.body.parameters()])
 
 
-def test_another_checkpoint_has_another_revision(plain: Family, tmp_path: Path):
-    first = identify(str(plain.lm), None)
-    same = shutil.copytree(plain.lm, tmp_path / "same")
-    assert identify(str(same), None).revision == first.revision
-    weights = same / "model.safetensors"
-    changed = bytearray(weights.read_bytes())
-    changed[-1] ^= 1
-    weights.write_bytes(bytes(changed))
-    assert identify(str(same), None).revision != first.revision
-    assert identify("somebody/some-model", "abc123").revision == "abc123"
-
-
 def test_one_folder_in_both_roles_is_loaded_once(plain: Family):
     both = load_engines(LM(str(plain.lm)), Reward(judge=str(plain.judge)), Runtime(device="cpu"))
     assert both.identities["guide"] is both.identities["judge"]
-    assert both.identities["judge"].name == str(plain.judge)
+    assert both.identities["judge"].name == plain.judge.name
     two = plain.engines()
-    assert two.identities["guide"].name == str(plain.guide)
+    assert two.identities["guide"].name == plain.guide.name
 
 
 def test_a_reward_model_that_knows_too_few_tokens_is_refused(tmp_path: Path, plain: Family):
