@@ -12,7 +12,7 @@ from typing import Any
 # new key, and where its value differs, how.
 RENAMED: dict[str, str] = {
     "engine": "runtime",
-    "runtime.gradient_checkpointing": "runtime.gradient_checkpointing",
+    "engine.checkpoint": "runtime.gradient_checkpointing",
     "ranked.eta": "ranked.beta = 1 / eta; null ranks without a guide",
     "ranked.stop": "ranked.min_score",
     "ranked.trust": "ranked.reward_weight",
