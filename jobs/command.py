@@ -1,61 +1,152 @@
-"""The command line that jobs share: YAML files and overrides in, an exit code out."""
+"""The command line that all jobs share: options in, an exit code out.
+
+Each job file holds one `Command`. It is a verb of the console script (`nabla generate`) and,
+through the same parser, a module (`python -m jobs.generate`), which is what `ray job submit`
+starts on a cluster where the console script is not installed.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from jobs import console
+from jobs.exit_codes import ExitCode, exit_code_table
 from nabla_core.errors import ModelError
-from pipeline.config import load, to_yaml
 from pipeline.errors import LoadError, PipelineError, RunError
 
 C = TypeVar("C")
 
+_OVERRIDE = re.compile(r"[\w.]+=")
 
-def parser(
-    job: str, doc: str | None, dry_run: str = "show what would be done"
-) -> argparse.ArgumentParser:
-    """`--config`, `--dry-run` and `key=value`, described by the job's own docstring; to be
-    parsed intermixed."""
-    made = argparse.ArgumentParser(
-        prog=f"python -m jobs.{job}",
-        description=doc,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One verb of the command line.
+
+    `run` takes the parsed options and returns the exit code. It imports what it needs itself:
+    the settings of a job import pyarrow, a job imports Ray and torch, and `--help` waits for
+    none of them.
+    """
+
+    name: str
+    summary: str
+    description: str | None
+    add_options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+    @property
+    def module(self) -> str:
+        """The job file's name: `jobs.train_guide` for `train-guide`."""
+        return f"jobs.{self.name.replace('-', '_')}"
+
+    def parser(self, prog: str | None = None) -> argparse.ArgumentParser:
+        """The parser of this verb, however it is started."""
+        parser = argparse.ArgumentParser(
+            prog=prog or f"python -m {self.module}",
+            description=self.description,
+            epilog=exit_code_table(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.add_options(parser)
+        return parser
+
+    def main(self, arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
+        """Parse `arguments` (default: those of the process), run, and return the exit code.
+
+        Errors that the pipeline raises on purpose are printed on standard error.
+        """
+        given = sys.argv[1:] if arguments is None else arguments
+        options = self.parser(prog).parse_intermixed_args(one_file_per_option(given))
+        try:
+            with sigterm_interrupts():
+                return self.run(options)
+        except KeyboardInterrupt:
+            console.print_line(
+                "interrupted: what is finished is kept, and the same command continues from it"
+            )
+            return ExitCode.INTERRUPTED
+        except (PipelineError, ModelError) as error:
+            console.print_error(error)
+            return _exit_code(error)
+
+
+def config_options(parser: argparse.ArgumentParser, *, dry_run: str) -> None:
+    """`--config`, `--dry-run` and `key=value`, for every command with a config. `dry_run` says
+    what `--dry-run` does."""
+    parser.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE ...",
+        help="YAML files; a later file overrides an earlier one",
     )
-    made.add_argument("--config", action="append", default=[], help="a YAML file; repeatable")
-    made.add_argument("--dry-run", action="store_true", help=dry_run)
-    made.add_argument("overrides", nargs="*", metavar="key=value")
-    return made
+    parser.add_argument("--dry-run", action="store_true", help=dry_run)
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="a setting, by its dotted key; overrides the files (all keys: configs/README.md)",
+    )
 
 
-def run(
-    job: str,
-    doc: str | None,
-    config: type[C],
-    work: Callable[[C], int],
-    arguments: Sequence[str] | None,
-    dry_run: str,
-) -> int:
-    """A job that is all in its config: what `work` returns, or the config shown."""
-    options = parser(job, doc, dry_run).parse_intermixed_args(arguments)
+def one_file_per_option(arguments: Sequence[str]) -> list[str]:
+    """`--config A B` as `--config A --config B`.
 
-    def told() -> int:
-        loaded = load(config, options.config, options.overrides)
-        if options.dry_run:
-            console.say(to_yaml(loaded).rstrip())
-            return 0
-        return work(loaded)
-
-    return exit_code(told)
+    argparse could collect several files itself, but would take the `key=value` arguments behind
+    them for files too.
+    """
+    separate: list[str] = []
+    collecting = False
+    for argument in arguments:
+        is_file = not argument.startswith("-") and not _OVERRIDE.match(argument)
+        follows_option = bool(separate) and separate[-1] == "--config"
+        if collecting and is_file and not follows_option:
+            separate.append("--config")
+        collecting = argument == "--config" or (collecting and (is_file or follows_option))
+        separate.append(argument)
+    return separate
 
 
-def exit_code(work: Callable[[], int]) -> int:
-    """What `work` returns; a failure is told on standard error and gives 1 where a run could
-    not go on, 2 where config, input, models or the run folder are bad."""
+def load_config(cls: type[C], options: argparse.Namespace, *more: str) -> C:
+    """The config that the options describe; `more` are overrides by other options. Raises
+    ConfigError."""
+    from pipeline.config import load
+
+    return load(cls, options.config, [*options.overrides, *more])
+
+
+def print_config(config: Any) -> None:
+    """The resolved config as YAML."""
+    from pipeline.config import to_yaml
+
+    console.print_line(to_yaml(config).rstrip())
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt in the block, as Ctrl-C does. Slurm and Kubernetes send
+    SIGTERM before they kill, and waiting rows can be committed in that time."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        return work()
-    except (PipelineError, ModelError) as error:
-        console.error(error)
-        return 1 if isinstance(error, RunError) and not isinstance(error, LoadError) else 2
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _exit_code(error: Exception) -> ExitCode:
+    # A model that no worker can load is a mistake in the config, although a run found it.
+    if isinstance(error, RunError) and not isinstance(error, LoadError):
+        return ExitCode.FAILED
+    return ExitCode.INVALID

@@ -1,71 +1,75 @@
-"""Refined traces of a prompt set, on a Ray cluster, into a folder of Parquet files.
+"""Refine every prompt of a set with test-time gradients; rows land in a folder of Parquet files.
 
-    python -m jobs.generate --config configs/embedded.yaml [key=value ...]
+  nabla generate --config configs/embedded.yaml run_dir=runs/first
 
-Run it again to resume: no committed row is made twice. Exit codes: 0 done, 2 bad config,
-input, model or run folder (held, out of reach), 3 done with dead letters (or ended early because
-of them), 130 interrupted, 1 the run could not go on (disk full, cluster gone).
+The run uses the Ray cluster of `cluster.address`, or a local Ray. The same command again resumes:
+no committed row is made twice.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from jobs import command, console
-from pipeline.config import load, to_yaml
-from pipeline.generate.config import GenerateConfig
+from jobs import console, summary
+from jobs.command import Command, config_options, load_config, print_config
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job; returns the exit code."""
-    parser = command.parser("generate", __doc__)
-    parser.add_argument("--limit", type=int, help="the same as prompts.limit")
-    parser.add_argument("--retry-dead", action="store_true", help="try dead letters again")
-    options = parser.parse_intermixed_args(arguments)
-    overrides = list(options.overrides)
-    if options.limit is not None:
-        overrides.append(f"prompts.limit={options.limit}")
-
-    def work() -> int:
-        config = load(GenerateConfig, options.config, overrides)
-        if options.dry_run:
-            return _preview(config)
-        return _generate(config, retry_dead=options.retry_dead)
-
-    return command.exit_code(work)
+if TYPE_CHECKING:
+    from pipeline.generate.config import GenerateConfig
 
 
-def _generate(config: GenerateConfig, *, retry_dead: bool) -> int:
-    from jobs.progress import Progress  # noqa: PLC0415 - ray: not before the config is right
-    from pipeline.generate.job import generate  # noqa: PLC0415
+def _options(parser: argparse.ArgumentParser) -> None:
+    config_options(
+        parser, dry_run="print the config, the first prompt and the number of rows; run no model"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="the same as prompts.limit=N")
+    parser.add_argument("--retry-dead", action="store_true", help="run dead letters again")
 
-    with console.terminable(), Progress() as progress:
-        try:
-            outcome = generate(config, progress, retry_dead=retry_dead)
-        except KeyboardInterrupt:
-            progress.close()
-            console.say(
-                f"interrupted; what is committed stays in {config.run_dir}, and the same "
-                "command goes on from there"
-            )
-            return 130
-    console.close_table(config.run_dir, outcome)
-    return 3 if outcome.dead or outcome.hopeless else 0
+
+def _run(options: argparse.Namespace) -> int:
+    from pipeline.generate.config import GenerateConfig
+
+    limit = [] if options.limit is None else [f"prompts.limit={options.limit}"]
+    config = load_config(GenerateConfig, options, *limit)
+    if options.dry_run:
+        return _preview(config)
+    return _generate(config, retry_dead=options.retry_dead)
 
 
 def _preview(config: GenerateConfig) -> int:
-    from pipeline.generate.preview import preview  # noqa: PLC0415 - tokenizers are slow to import
+    from pipeline.generate.preview import preview
 
-    console.say(to_yaml(config).rstrip())
+    print_config(config)
     found = preview(config)
-    console.say(f"\nfirst prompt ({found.first.id}), as the model reads it:\n{found.rendered}\n")
-    console.say(
+    console.print_line(
+        f"\nThe first prompt ({found.first.id}), as the model reads it:\n{found.rendered}\n"
+    )
+    console.print_line(
         f"{found.prompts} prompts x {config.samples_per_prompt} samples = {found.rows} rows; "
         f"{found.finished} finished and {found.dead} dead in {config.run_dir}"
     )
     return 0
 
+
+def _generate(config: GenerateConfig, *, retry_dead: bool) -> int:
+    from jobs.progress import Progress
+    from pipeline.generate.job import generate
+
+    with Progress() as progress:
+        outcome = generate(config, progress, retry_dead=retry_dead)
+    console.print_table(summary.traces_table(config.run_dir, outcome))
+    return summary.exit_code(outcome)
+
+
+COMMAND = Command(
+    name="generate",
+    summary="refine every prompt of a set and write the traces to Parquet",
+    description=__doc__,
+    add_options=_options,
+    run=_run,
+)
+main = COMMAND.main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""What is told of a guide: a line for each measurement, a table at the end."""
+"""The figures of a guide: a line for each measurement, a table at the end."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from rich.table import Table
 
 from jobs import console
 
-_LINE = ("loss", "top1", "chance", "reward", "accuracy", "calls")
-_TABLE = ("step", "loss", "top1", "within", "across", "slope", "reward", "accuracy", "calls")
+_IN_LINE = ("loss", "top1", "chance", "reward", "accuracy", "calls")
+_IN_TABLE = ("step", "loss", "top1", "within", "across", "slope", "reward", "accuracy", "calls")
 
 
-def tell(measurement: Mapping[str, Any]) -> None:
-    """A line on a guide in training; without what was not measured."""
-    figures = {name: measurement[name] for name in _LINE if measurement[name] is not None}
-    told = [f"step {measurement['step']}", *(f"{name} {x:.3f}" for name, x in figures.items())]
-    console.say("  ".join(told))
+def print_measurement(measurement: Mapping[str, Any]) -> None:
+    """A line on a guide in training. Figures that were not measured (None) are left out."""
+    figures = {name: measurement[name] for name in _IN_LINE if measurement[name] is not None}
+    parts = [f"step {measurement['step']}", *(f"{name} {x:.3f}" for name, x in figures.items())]
+    console.print_line("  ".join(parts))
 
 
 def table(card: Mapping[str, Any]) -> Table:
     """A trained guide beside the judge's own gradient and chance."""
     metrics, judge = card["metrics"], card["judge_gradient"]
-    shown = Table("", *_TABLE)
+    figures = Table("", *_IN_TABLE)
     if judge:
-        _row(shown, "judge's gradient", judge)
-    _row(shown, f"this {card['kind']}", metrics)
-    _row(shown, "chance", {"top1": metrics["chance"]})
-    return shown
+        _add_row(figures, "judge's gradient", judge)
+    _add_row(figures, f"this {card['kind']}", metrics)
+    _add_row(figures, "chance", {"top1": metrics["chance"]})
+    return figures
 
 
-def _row(shown: Table, name: str, figures: Mapping[str, Any]) -> None:
-    shown.add_row(name, *(_cell(figures.get(column)) for column in _TABLE))
+def _add_row(table: Table, name: str, figures: Mapping[str, Any]) -> None:
+    table.add_row(name, *(_cell(figures.get(column)) for column in _IN_TABLE))
 
 
 def _cell(value: Any) -> str:

@@ -1,77 +1,78 @@
-"""Rounds of search and training: each round's guide learns where the last one went wrong.
+"""Rounds of search and training: each guide learns from the search with the guide before it.
 
-    python -m jobs.improve --config configs/improve_embedded.yaml [key=value ...]
+  nabla improve --config configs/improve_embedded.yaml
 
-The table tells accuracy against the answers beside the judge's reward, for a judge can be
-hacked; rounds end where the two part. Run it again to go on. chosen.yaml in the run folder
-names the guide to use. The last line is one JSON object. Exit codes: 0 done, 2 bad config,
-model or data, 1 it could not go on, 3 the reward was hacked, 130 interrupted.
+The table shows accuracy beside the judge's reward, because a search can exploit the judge's errors:
+rounds end where reward rises and accuracy falls. `chosen.yaml` in the run folder names the guide to
+use. The same command again resumes. The last line of the output is one JSON object.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from jobs import command, console, guide_figures
-from pipeline.improve.config import ImproveConfig
+from jobs import console, guide_figures
+from jobs.command import Command, config_options, load_config, print_config
+from jobs.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from jobs.progress import Progress
+    from pipeline.improve.config import ImproveConfig
     from pipeline.improve.job import Improved
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job; returns the exit code."""
-    return command.run(
-        "improve",
-        __doc__,
-        ImproveConfig,
-        _improve,
-        arguments,
-        "show the config, run nothing",
-    )
+def _options(parser: argparse.ArgumentParser) -> None:
+    config_options(parser, dry_run="print the config, run nothing")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from pipeline.improve.config import ImproveConfig
+
+    config = load_config(ImproveConfig, options)
+    if options.dry_run:
+        print_config(config)
+        return ExitCode.DONE
+    return _improve(config)
 
 
 def _improve(config: ImproveConfig) -> int:
-    from jobs.progress import Progress  # noqa: PLC0415 - ray: after the config is right
-    from pipeline.improve.job import improve  # noqa: PLC0415
+    from jobs.progress import Progress
+    from pipeline.improve.job import improve
 
     def watch(name: str) -> Progress:
-        console.say(name)
+        console.print_line(name)
         return Progress()
 
-    with console.terminable():
-        try:
-            improved = improve(config, watch, guide_figures.tell)
-        except KeyboardInterrupt:
-            console.say("interrupted; the same command goes on from there")
-            return 130
-    console.show(_table(improved))
+    improved = improve(config, watch, guide_figures.print_measurement)
+    console.print_table(_table(improved))
     chosen, last = improved.chosen, improved.rounds[-1]
     if last.reward_hacked:
-        console.say(
-            f"round {last.number}: the judge's reward rose and accuracy fell: judge and truth "
-            "part here, so the rounds end"
+        console.print_line(
+            f"round {last.number}: the judge's reward rose and accuracy fell, so the rounds end: "
+            "the search exploits errors of the judge"
         )
     guide = chosen.guide or "the judge"
-    console.say(f"chosen: {guide} (round {chosen.number}), in {config.run_dir}/chosen.yaml")
-    rounds = [asdict(one) for one in improved.rounds]
-    line = {"rounds": rounds, "chosen": chosen.number, "reward_hacked": last.reward_hacked}
-    console.say(json.dumps(line))
-    return 3 if last.reward_hacked else 0
+    console.print_line(f"chosen: {guide} (round {chosen.number}), in {config.run_dir}/chosen.yaml")
+    line = {
+        "rounds": [asdict(one) for one in improved.rounds],
+        "chosen": chosen.number,
+        "reward_hacked": last.reward_hacked,
+    }
+    console.print_line(json.dumps(line))
+    return ExitCode.INCOMPLETE if last.reward_hacked else ExitCode.DONE
 
 
 def _table(improved: Improved) -> Table:
     table = Table("round", "accuracy", "gained", "reward", "gained", "calls", "top-1", "trained on")
     for one in improved.rounds:
         table.add_row(
-            f"{one.number}" + " (judge as guide)" * (one.number == 0),
+            f"{one.number}" if one.number else "0 (judge as guide)",
             "" if one.accuracy is None else f"{one.accuracy:.4f}",
             _gain(one.accuracy_gain),
             f"{one.reward:.4f}",
@@ -86,6 +87,15 @@ def _table(improved: Improved) -> Table:
 def _gain(gain: tuple[float, float, float] | None) -> str:
     return "" if gain is None else f"{gain[0]:+.3f} [{gain[1]:+.3f}, {gain[2]:+.3f}]"
 
+
+COMMAND = Command(
+    name="improve",
+    summary="rounds of search and training, for a better guide each round",
+    description=__doc__,
+    add_options=_options,
+    run=_run,
+)
+main = COMMAND.main
 
 if __name__ == "__main__":
     sys.exit(main())

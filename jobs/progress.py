@@ -1,4 +1,4 @@
-"""How far a run is, for a terminal or for a log."""
+"""The progress of a run, on a terminal or in a log."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ LOG_SECONDS = 10.0
 
 
 class Progress:
-    """A `pipeline.run.plan.Watcher`: one live line on a terminal, a line now and then elsewhere.
+    """A `pipeline.run.plan.Watcher`: one live line on a terminal, a line every `LOG_SECONDS`
+    in a log.
 
-    Rate, time left, acceptance and gains are of this run's rows; the count is of all.
+    The count includes rows that were committed before; rate, time left, acceptance and gains
+    are of the rows that this process made.
     """
 
     def __init__(self) -> None:
-        self._console = console.plain(stderr=True)
+        self._console = console.unstyled(stderr=True)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
         self._states: Counter[str] = Counter()
         self._sums: defaultdict[str, float] = defaultdict(float)
@@ -46,7 +48,7 @@ class Progress:
         self.close()
 
     def close(self) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         self._live.stop()
 
     def started(self, total: int, finished: int, dead: int) -> None:

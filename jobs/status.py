@@ -1,40 +1,50 @@
-"""Where a run stands: `python -m jobs.status run_dir=runs/embedded`.
+"""Show where a run stands: how many rows are committed, and who is running it.
 
-Counts only rows that are committed. Exit codes: 0, or 2 where there is no run folder.
+  nabla status run_dir=runs/first
+
+Reads the run folder of `generate`, `counterfactuals` or `tune`, from any machine that sees it;
+needs no Ray and changes nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 
 from jobs import console
-from pipeline.errors import PipelineError
-from pipeline.run.status import standing
+from jobs.command import Command
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print where a run stands; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.status", description=__doc__)
-    parser.add_argument("run_dir", metavar="run_dir=PATH", help="a run folder or its URI")
-    run_dir = parser.parse_args(arguments).run_dir.removeprefix("run_dir=")
-    try:
-        found = standing(run_dir)
-    except PipelineError as error:
-        console.error(error)
-        return 2
-    by = f" by {found.holder}" if found.holder else ""
-    console.say(f"{run_dir}: {found.state}{by}")
-    share = (found.finished + found.dead) / found.rows
-    console.say(f"committed  {found.finished + found.dead} of {found.rows} rows ({share:.1%})")
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", metavar="run_dir=PATH", help="a run folder, or its URI")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from pipeline.run.status import standing
+
+    run_dir = options.run_dir.removeprefix("run_dir=")
+    found = standing(run_dir)
+    holder = f" by {found.holder}" if found.holder else ""
+    console.print_line(f"{run_dir}: {found.state}{holder}")
+    committed = found.finished + found.dead
+    share = committed / found.rows
+    console.print_line(f"committed  {committed} of {found.rows} rows ({share:.1%})")
     if found.dead:
         kinds = ", ".join(f"{count} {kind}" for kind, count in found.dead_by_error.items())
-        console.say(f"dead       {found.dead} ({kinds})")
+        console.print_line(f"dead       {found.dead} ({kinds})")
     if found.damaged:
-        console.say(f"damaged    {found.damaged} files; a resume sets them aside")
+        console.print_line(f"damaged    {found.damaged} files; a resume moves them aside")
     return 0
 
+
+COMMAND = Command(
+    name="status",
+    summary="show where a run stands",
+    description=__doc__,
+    add_options=_options,
+    run=_run,
+)
+main = COMMAND.main
 
 if __name__ == "__main__":
     sys.exit(main())

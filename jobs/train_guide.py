@@ -1,53 +1,58 @@
-"""Train a guide on counterfactuals: a reward model whose gradient points at better tokens, or
-a head that predicts what tokens are worth.
+"""Train a guide on counterfactuals, on traces, or on both.
 
-    python -m jobs.train_guide --config configs/train_guide_embedded.yaml [key=value ...]
+  nabla train-guide --config configs/train_head_embedded.yaml
 
-The guide lands in `<run_dir>/guide`; give that folder to any job as reward.guide. Run it again
-to go on from the last checkpoint. The last line is one JSON object. Exit codes: 0 done, 2 bad
-config, model or data, 1 training could not go on, 130 interrupted.
+kind=head trains a model that predicts the advantage of every token at every position.
+kind=gradient trains a reward model whose gradient points at better tokens. The guide is in
+`<run_dir>/guide`: give that folder to other commands as reward.guide. The same command again
+continues from the last checkpoint. The last line of the output is one JSON object.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jobs import command, console, guide_figures
-from pipeline.train_guide.config import TrainGuideConfig
+from jobs import console, guide_figures
+from jobs.command import Command, config_options, load_config, print_config
+
+if TYPE_CHECKING:
+    from pipeline.train_guide.config import TrainGuideConfig
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job; returns the exit code."""
-    return command.run(
-        "train_guide",
-        __doc__,
-        TrainGuideConfig,
-        _train,
-        arguments,
-        "show the config, train nothing",
-    )
+def _options(parser: argparse.ArgumentParser) -> None:
+    config_options(parser, dry_run="print the config, train nothing")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from pipeline.train_guide.config import TrainGuideConfig
+
+    config = load_config(TrainGuideConfig, options)
+    if options.dry_run:
+        print_config(config)
+        return 0
+    return _train(config)
 
 
 def _train(config: TrainGuideConfig) -> int:
-    from pipeline.train_guide.job import train_guide  # noqa: PLC0415 - ray: after the config is right
+    from pipeline.train_guide.job import train_guide
 
     steps, every = config.optimise.steps, config.validation.every
-    console.say(f"{config.run_dir}: {steps} steps, measured every {every}")
-    with console.terminable():
-        try:
-            trained = train_guide(config, guide_figures.tell)
-        except KeyboardInterrupt:
-            console.say("interrupted; the same command goes on from the last checkpoint")
-            return 130
+    console.print_line(f"{config.run_dir}: {steps} steps, measured every {every}")
+    trained = train_guide(config, guide_figures.print_measurement)
     card = trained.card
-    console.say(f"{config.run_dir}/guide: {'was already there' if trained.already else 'done'}")
-    console.show(guide_figures.table(card))
-    if met := card["data"].get("validation_prompts_trained_on"):
-        console.say(f"{met} of the validation prompts, which chose the checkpoint, were trained on")
-    console.say(json.dumps({"guide": f"{config.run_dir}/guide", **_line(card)}))
+    console.print_line(
+        f"{config.run_dir}/guide: {'was already there' if trained.already else 'done'}"
+    )
+    console.print_table(guide_figures.table(card))
+    if overlap := card["data"].get("validation_prompts_trained_on"):
+        console.print_line(
+            f"warning: {overlap} of the validation prompts, which chose the checkpoint, are in "
+            "the training data too"
+        )
+    console.print_line(json.dumps({"guide": f"{config.run_dir}/guide", **_line(card)}))
     return 0
 
 
@@ -60,6 +65,15 @@ def _line(card: dict[str, Any]) -> dict[str, Any]:
         "skipped_steps": len(card["skipped_steps"]),
     }
 
+
+COMMAND = Command(
+    name="train-guide",
+    summary="train a guide on counterfactuals or traces",
+    description=__doc__,
+    add_options=_options,
+    run=_run,
+)
+main = COMMAND.main
 
 if __name__ == "__main__":
     sys.exit(main())

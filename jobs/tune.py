@@ -1,76 +1,69 @@
-"""Choose eta, stop and trust (ranked), or the learning rate or eta (left to right, Adam or the
-mirror step) on validation prompts.
+"""Choose the settings of the search on validation prompts.
 
-    python -m jobs.tune --config configs/tune_embedded.yaml [key=value ...]
+  nabla tune --config configs/tune_embedded.yaml
 
-Tries every candidate of `grid` on every prompt, no gradient at all among them, on the same
-Ray path as jobs.generate; run it again to resume. Prints the table, writes the chosen
-settings to `<run_dir>/chosen.yaml` (give it to jobs.generate as a second --config), and says
-so where the guide does not pay. The last line is one JSON object. Exit codes as generate's.
+Runs every candidate of `grid` on every prompt, and the same without a gradient. Ranked proposals
+vary eta, stop and trust; left to right proposals vary the learning rate (Adam) or eta (mirror
+step). The chosen settings are in `<run_dir>/chosen.yaml`: give it to `nabla generate` as the last
+--config. The same command again resumes. The last line of the output is one JSON object.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from jobs import command, console
-from pipeline.config import load, to_yaml
-from pipeline.tune.config import TuneConfig
+from jobs import console, summary
+from jobs.command import Command, config_options, load_config, print_config
 
 if TYPE_CHECKING:
+    from pipeline.tune.config import TuneConfig
     from pipeline.tune.report import Finding
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job; returns the exit code."""
-    parser = command.parser("tune", __doc__, dry_run="show the candidates, run none")
-    options = parser.parse_intermixed_args(arguments)
+def _options(parser: argparse.ArgumentParser) -> None:
+    config_options(parser, dry_run="print the config and the candidates; run none")
 
-    def work() -> int:
-        config = load(TuneConfig, options.config, options.overrides)
-        return _preview(config) if options.dry_run else _tune(config)
 
-    return command.exit_code(work)
+def _run(options: argparse.Namespace) -> int:
+    from pipeline.tune.config import TuneConfig
+
+    config = load_config(TuneConfig, options)
+    return _preview(config) if options.dry_run else _tune(config)
 
 
 def _preview(config: TuneConfig) -> int:
-    from pipeline.tune.job import candidates  # noqa: PLC0415 - with _tune, after the config is right
+    from pipeline.tune.job import candidates
 
-    console.say(to_yaml(config).rstrip())
+    print_config(config)
     for candidate in candidates(config.decoding, config.grid):
-        console.say(f"candidate: {candidate.name}")
+        console.print_line(f"candidate: {candidate.name}")
     return 0
 
 
 def _tune(config: TuneConfig) -> int:
-    from jobs.progress import Progress  # noqa: PLC0415 - ray: not before the config is right
-    from pipeline.tune.job import tune  # noqa: PLC0415
+    from jobs.progress import Progress
+    from pipeline.tune.job import tune
 
-    with console.terminable(), Progress() as progress:
-        try:
-            outcome = tune(config, progress)
-        except KeyboardInterrupt:
-            progress.close()
-            console.say(f"interrupted; the same command goes on from {config.run_dir}")
-            return 130
+    with Progress() as progress:
+        outcome = tune(config, progress)
     if outcome.hopeless:
-        console.close_table(config.run_dir, outcome)
+        console.print_table(summary.traces_table(config.run_dir, outcome))
     else:
-        _tell(config)
-    return 3 if outcome.dead or outcome.hopeless else 0
+        _print_choice(config)
+    return summary.exit_code(outcome)
 
 
-def _tell(config: TuneConfig) -> None:
-    from pipeline.tune.report import report  # noqa: PLC0415 - as above
+def _print_choice(config: TuneConfig) -> None:
+    from pipeline.tune.report import report
 
     finding = report(config)
-    console.show(_table(finding))
-    console.say(
+    console.print_table(_table(finding))
+    console.print_line(
         f"chosen: {finding.chosen.candidate.name}, written to {config.run_dir}/chosen.yaml"
         if finding.pays
         else f"the gradient does not pay here (best minus no gradient {finding.difference:+.3f} "
@@ -88,13 +81,17 @@ def _tell(config: TuneConfig) -> None:
             one.candidate.name: [round(one.mean, 4), round(one.calls, 2)] for one in finding.tried
         },
     }
-    console.say(json.dumps(line))
+    console.print_line(json.dumps(line))
 
 
 def _table(finding: Finding) -> Table:
     table = Table("candidate", finding.measure, "calls", "MFLOP")
     for one in finding.tried:
-        mark = " <- best" if one is finding.best else " <- best without" * (one is finding.null)
+        mark = ""
+        if one is finding.best:
+            mark = " <- best"
+        elif one is finding.null:
+            mark = " <- best without a gradient"
         table.add_row(
             one.candidate.name + mark,
             f"{one.mean:.4f}",
@@ -103,6 +100,15 @@ def _table(finding: Finding) -> Table:
         )
     return table
 
+
+COMMAND = Command(
+    name="tune",
+    summary="choose the settings of the search on validation prompts",
+    description=__doc__,
+    add_options=_options,
+    run=_run,
+)
+main = COMMAND.main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -34,6 +34,8 @@ from nabla_core.types import Cost, Prompt, Revision, Trace
 if TYPE_CHECKING:
     from nabla_core.engines.loading import load_engines
 
+__version__ = "0.2.0"
+
 __all__ = [
     "DTO",
     "LM",

@@ -9,7 +9,7 @@ def test_the_demo_shows_a_trace_and_a_second_one_is_fresh(cluster, tmp_path, mon
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "CONFIG", config)
-    assert demo.main() == 0
+    assert demo.main([]) == 0
     told = capsys.readouterr().out
     for words in ("runs/demo-1: done", "mean reward", "accuracy", "  before  ", "next:"):
         assert words in told
@@ -18,7 +18,7 @@ def test_the_demo_shows_a_trace_and_a_second_one_is_fresh(cluster, tmp_path, mon
     assert "[9]" in after
 
     (tmp_path / "runs" / "demo-1" / "_SUCCESS").unlink()
-    assert demo.main() == 0
+    assert demo.main([]) == 0
     assert "resuming runs/demo-1" in capsys.readouterr().out
-    assert demo.main() == 0
+    assert demo.main([]) == 0
     assert "runs/demo-2: done" in capsys.readouterr().out

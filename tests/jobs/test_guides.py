@@ -271,7 +271,7 @@ def test_a_second_training_in_the_folder_is_refused_while_the_first_lives(
         finally:
             first.kill()
             first.wait()
-    assert "the same command goes on from the last checkpoint" in output.read_text()
+    assert "the same command continues" in output.read_text()
     assert holder(Folder(str(run))) is None
     assert not (run / "guide").exists()
 

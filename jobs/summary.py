@@ -1,0 +1,76 @@
+"""How a run ended: a table for a person, an exit code for a script."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from jobs.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from pipeline.run.plan import Outcome
+
+
+def exit_code(outcome: Outcome) -> ExitCode:
+    """INCOMPLETE where prompts became dead letters."""
+    return ExitCode.INCOMPLETE if outcome.dead or outcome.hopeless else ExitCode.DONE
+
+
+def counts_table(run_dir: str, outcome: Outcome, *, rows: str = "rows") -> Table:
+    """How many rows are finished and dead; `rows` is what the job calls its rows."""
+    table = Table(title=_title(run_dir, outcome), title_justify="left", show_header=False)
+    table.add_row(rows, f"{outcome.finished} of {outcome.total}")
+    if outcome.dead:
+        errors = ", ".join(f"{n} {kind}" for kind, n in outcome.totals["dead_by_error"].items())
+        table.add_row("dead letters", f"{outcome.dead} ({errors})")
+    return table
+
+
+def traces_table(run_dir: str, outcome: Outcome) -> Table:
+    """The counts, and what refinement changed. Means are over committed rows."""
+    table = counts_table(run_dir, outcome)
+    totals = outcome.totals
+    for name, before, after in (
+        ("mean reward", "base_reward", "reward"),
+        ("accuracy", "base_correct", "correct"),
+    ):
+        change = _change(totals["means"][before], totals["means"][after])
+        if change:
+            table.add_row(name, change)
+    made = totals["proposals"]["made"]
+    if made:
+        accepted = totals["proposals"]["accepted"]
+        table.add_row("revisions", f"{accepted} of {made} accepted ({accepted / made:.0%})")
+        table.add_row("rows revised", str(totals["revised"]))
+    cost = totals["cost"]
+    if cost:
+        table.add_row("generated tokens", f"{cost['generated_tokens']:,}")
+        table.add_row("engine seconds", f"{cost['seconds']:.1f}")
+    return table
+
+
+def counterfactuals_table(run_dir: str, outcome: Outcome) -> Table:
+    """The counts, and what the exploration found."""
+    table = counts_table(run_dir, outcome, rows="responses")
+    totals = outcome.totals
+    if totals["places"]:
+        table.add_row("mean score", f"{totals['mean_score']:.4f}")
+        table.add_row(
+            "positions", f"{totals['places']:,}, at {totals['better']:.0%} another token was better"
+        )
+        table.add_row("alternatives", f"{totals['alternatives']:,}")
+        table.add_row("engine seconds", f"{totals['cost']['seconds']:.1f}")
+    return table
+
+
+def _title(run_dir: str, outcome: Outcome) -> str:
+    if outcome.hopeless:
+        return f"{run_dir}: ended early, too many dead letters (max_dead_fraction)"
+    return f"{run_dir}: {'was already done' if outcome.already else 'done'}"
+
+
+def _change(before: float | None, after: float | None) -> str:
+    if before is None or after is None:
+        return ""
+    return f"{before:.4f} -> {after:.4f} ({after - before:+.4f})"
