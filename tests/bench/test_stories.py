@@ -1,4 +1,4 @@
-"""The stories can be read back, graded, and tokenised as any user's models would be."""
+"""Stories can be parsed, graded and tokenised like the prompts of any user."""
 
 import random
 
@@ -7,7 +7,7 @@ from transformers import AutoTokenizer
 
 from tests.bench.stories import models, task, texts, train_judge, train_lm
 from tests.bench.stories.task import STEPS, WORDS
-from tests.bench.stories.texts import IGNORED, Batch, Told
+from tests.bench.stories.texts import IGNORED, Batch, StoryResponse
 
 
 @pytest.fixture(scope="module")
@@ -68,21 +68,21 @@ def test_a_word_is_a_token_wherever_the_tokenizer_is_loaded(some, tmp_path):
 def test_labels_are_what_should_stand_at_each_place(some):
     rng = random.Random(1)
     pairs = [texts.scrambled(story, 0.5, rng) for story in some[:50]]
-    batch = Batch.of([told for told, _ in pairs], [wanted for _, wanted in pairs])
+    batch = Batch.of([response for response, _ in pairs], [wanted for _, wanted in pairs])
     rows = zip(batch.ids, batch.labels, batch.counts, pairs, strict=True)
-    for ids, labels, places, (told, _) in rows:
+    for ids, labels, places, (response, _) in rows:
         asked = labels[places]
         agree = [bool(a == b) for a, b in zip(asked, ids[places], strict=True)]
-        assert agree == told.sound
+        assert agree == response.sound
         outside = labels[: int(places[0]) - 2]
         assert outside.eq(IGNORED).all()
-    assert any(not all(told.sound) for told, _ in pairs)
+    assert any(not all(response.sound) for response, _ in pairs)
 
 
 def test_what_is_sound_ends_at_the_first_error_and_where_it_breaks_off(some):
     rng = random.Random(2)
     for story in some[:50]:
-        whole = Told.of(story, story.counts)
+        whole = StoryResponse.of(story, story.counts)
         assert whole.sound_fraction == 1.0
         changed = texts.corrupted(whole, rng)
         place = next(i for i, w in enumerate(changed.words) if w != whole.words[i])
@@ -98,15 +98,15 @@ def test_the_recipe_runs(monkeypatch):
     monkeypatch.setattr(train_judge, "JUDGE_STEPS", 2)
     monkeypatch.setattr(train_judge, "SAMPLES", 64)
     monkeypatch.setattr(train_judge, "HELD_OUT", 8)
-    said: list[str] = []
-    converged, card = train_lm.train_converged(0, said.append)
+    lines: list[str] = []
+    converged, card = train_lm.train_converged(0, lines.append)
     assert card["steps"] == 4
     assert 0 <= card["greedy trace"] <= card["greedy accuracy"] <= 1
-    lm, _ = train_lm.train_flawed(converged, 0, said.append)
-    judge, card = train_judge.train_judge(converged, lm, 0, said.append)
+    lm, _ = train_lm.train_flawed(converged, 0, lines.append)
+    judge, card = train_judge.train_judge(converged, lm, 0, lines.append)
     assert card["steps"] == 2
     frozen = judge.model.layers[0].mlp.up_proj.weight
     assert frozen.equal(converged.model.layers[0].mlp.up_proj.weight)
     assert not lm.lm_head.weight.equal(converged.lm_head.weight)
     assert judge.model.layers[-1].mlp.down_proj.weight.any()
-    assert len(said) == 3
+    assert len(lines) == 3

@@ -1,8 +1,8 @@
-"""A second task for guides, in words: short stories of counting, days told out of order.
+"""A second task for guides, in words: short counting stories whose days come out of order.
 
     python -m tests.bench.stories.train --out runs/stories
 
-makes its LM and judge (nothing of it is shipped) and writes prompts as JSONL; the jobs then run
-on them as on any models and prompts of a user (the configs beside this file), and
-tests.bench.guides --task stories compares the guides.
+makes the LM and the judge (they are not shipped) and writes prompts as JSONL. The jobs then run on
+them as on the models and prompts of any user (see the configs in this folder), and
+`tests.bench.guides --task stories` compares the guides.
 """

@@ -1,4 +1,4 @@
-"""The stories' tokenizer and models: a word is a token, Llama with hidden size 64, fp32."""
+"""Tokenizer and models of the stories: one token per word; Llama with hidden size 64, fp32."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RM_LAYERS = 7
 
 
 def _words() -> list[str]:
-    """Every word of the task, numbers first so that a number's id is itself and an offset."""
+    """Every word of the task, numbers first: the id of a number is the number plus an offset."""
     sentences = [t for templates in task.TEMPLATES.values() for t in templates]
     plain = re.sub(
         r"{\w+}", " ", " ".join([*sentences, task.QUESTION, "has", *CHANGES, task.SEPARATOR])
@@ -40,12 +40,12 @@ IDS: dict[str, int] = {word: index for index, word in enumerate(TOKENS)}
 
 
 def encode(text: str) -> list[int]:
-    """Ids of a text of known words; KeyError on another."""
+    """Token ids of a text. Raises KeyError on an unknown word."""
     return [IDS[word] for word in text.split()]
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """Words between spaces; pad and eos distinct, no bos, no chat template."""
+    """Splits at spaces. Pad and eos differ; there is no bos and no chat template."""
     core = Tokenizer(WordLevel(IDS, unk_token=UNKNOWN))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     core.decoder = decoders.WordPiece(prefix="##", cleanup=False)
@@ -75,12 +75,13 @@ def _config(layers: int, **extra: Any) -> LlamaConfig:
 
 
 def new_foundation() -> LlamaForCausalLM:
-    """An LM of random weights; embeddings large enough to stay readable above its layers (see
-    nabla_core.embedded.recipe.models.new_foundation).
+    """An LM with random weights. Its embeddings are large enough to remain readable above its
+    layers (see nabla_core.embedded.recipe.models.new_foundation).
 
-    Queries start as keys, so that a token at first looks for its like: to find the sentence of
-    a day, the day in the response has to. Drawn apart they learn it late (with them .97 of the
-    changes are told right after 400 steps of short stories, without .60).
+    Queries start equal to keys, so that a token first attends to tokens equal to itself. A day in
+    the response must attend to the same day in the prompt to find its sentence. With independent
+    queries the LM learns that late: .60 of the changes are right after 400 steps of short stories,
+    with equal ones .97.
     """
     lm = LlamaForCausalLM(_config(LM_LAYERS))
     with torch.no_grad():
@@ -91,7 +92,7 @@ def new_foundation() -> LlamaForCausalLM:
 
 
 def new_rm(lm: LlamaForCausalLM) -> LlamaForSequenceClassification:
-    """A reward model over a frozen LM: its embeddings and layers, then three new ones that
+    """A reward model on a frozen LM: embeddings and layers of the LM, then three new layers that
     start as the identity (see nabla_core.embedded.recipe.models.new_rm)."""
     rm = LlamaForSequenceClassification(_config(RM_LAYERS, num_labels=1))
     stand_on(rm, lm)

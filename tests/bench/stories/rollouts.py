@@ -1,4 +1,4 @@
-"""Responses of the stories' LM, many at a time."""
+"""Batched generation with the LM of the stories."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers import LlamaForCausalLM
 from nabla_core.embedded.tokenizer import STOP
 from tests.bench.stories import models
 from tests.bench.stories.task import Story
-from tests.bench.stories.texts import Told
+from tests.bench.stories.texts import StoryResponse
 
 MAX_TOKENS = 26
 
@@ -18,8 +18,8 @@ MAX_TOKENS = 26
 @torch.no_grad()
 def sampled(
     lm: LlamaForCausalLM, stories: Sequence[Story], temperatures: Sequence[float]
-) -> list[Told]:
-    """The LM's responses, greedy at temperature 0, a share of the stories at each."""
+) -> list[StoryResponse]:
+    """Responses of the LM. The stories are split evenly over the temperatures; 0 is greedy."""
     found = []
     for number, temperature in enumerate(temperatures):
         mine = stories[number :: len(temperatures)]
@@ -38,5 +38,5 @@ def sampled(
             for story, row in zip(asked, ids.tolist(), strict=True):
                 words = [models.TOKENS[i] for i in row]
                 length = words.index(STOP) + 1 if STOP in words else len(words)
-                found.append(Told(story, tuple(words[:length])))
+                found.append(StoryResponse(story, tuple(words[:length])))
     return found

@@ -3,10 +3,10 @@
     on Sunday he has 7 shells . he loses 3 on Tuesday . Eva gives him 5 on Monday . Gus finds 4
     on Wednesday . ... how many each day ?
 
-Response: `Monday +5 12 ; Tuesday -3 9 ; Wednesday +0 9 ; ...`: each day what changes, and the
-count then. What somebody else finds or sells changes nothing. The last count is the answer, all
-six days are the trace. Written in the manner of
-GSM-Symbolic (Mirzadeh et al., arXiv 2410.05229): templates with names, things and numbers drawn.
+The response is `Monday +5 12 ; Tuesday -3 9 ; Wednesday +0 9 ; ...`: for each day the change and
+the count after it. What somebody else finds or sells changes nothing. The last count is the answer;
+all six days are the trace. The templates follow GSM-Symbolic (Mirzadeh et al., arXiv 2410.05229):
+names, things and numbers are drawn at random.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Operation = Literal["add", "take", "double", "halve", "nothing"]
 STEPS = 6
 LARGEST = 20
 SEPARATOR = ";"
-WORDS = 4  # of a day, its separator among them
+WORDS = 4  # words per day, the separator included
 SIGNS: dict[str, str] = {"add": "+", "take": "-", "double": "*", "halve": "/", "nothing": "+"}
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 OTHERS = ("Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gus", "Hana")
@@ -52,7 +52,7 @@ QUESTION = "how many each day ?"
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What happens: the count before, the day before, and six changes in order of days."""
+    """The count before the first day, the weekday before it, and six changes in order of days."""
 
     start: int
     eve: int
@@ -74,7 +74,7 @@ class Story:
         return found
 
     def response(self, counts: list[int]) -> str:
-        """The response that tells the right changes and these counts."""
+        """The response with the right changes and these counts."""
         days = zip(self.days, self.changes, counts, strict=True)
         return f" {SEPARATOR} ".join(
             f"{day} {SIGNS[operation]}{number} {count}" for day, (operation, number), count in days
@@ -82,8 +82,8 @@ class Story:
 
 
 def changed(count: int, operation: Operation, number: int) -> int:
-    """The count after a change; what is odd has no half and counts as -1. Doubles and halves
-    have the number 2, and nothing has 0."""
+    """The count after a change, or -1 for half of an odd count. `double` and `halve` have the
+    number 2, `nothing` has 0."""
     match operation:
         case "add" | "nothing":
             return count + number
@@ -96,12 +96,12 @@ def changed(count: int, operation: Operation, number: int) -> int:
 
 
 def possible(count: int, operation: Operation, number: int) -> bool:
-    """Whether a change leaves a count from 0 to 20."""
+    """Whether the count after a change is from 0 to 20."""
     return 0 <= changed(count, operation, number) <= LARGEST
 
 
 def story(rng: random.Random, steps: int = STEPS) -> Story:
-    """One random story, of any split; other numbers of days are for training."""
+    """One random story, of any split. Other numbers of days than six are for training."""
     start = count = rng.randint(2, 12)
     eve = rng.randrange(len(DAYS))
     who, whom = rng.choice(PRONOUNS)
@@ -147,22 +147,22 @@ def prompts(count: int, *, seed: int, split: Split) -> list[Prompt]:
 
 
 def split_of(text: str) -> Split:
-    """The split a text belongs to: 80 % train, 10 % validation, 10 % test by hash."""
+    """The split of a text, by its hash: 80 % train, 10 % validation, 10 % test."""
     bucket = hashlib.blake2b(text.encode(), digest_size=8).digest()[0] % 10
     return "test" if bucket == 0 else "validation" if bucket == 1 else "train"
 
 
 def read(text: str) -> Story:
-    """The story that a prompt tells. Raises ValueError where it tells none."""
+    """Parse a prompt. Raises ValueError if the text is not a story of six days."""
     opening, *sentences = text.removesuffix(f" {QUESTION}").split(" .")
     words = opening.split()
-    told = {}
+    changes = {}
     for sentence in filter(None, (s.split() for s in sentences)):
-        told[sentence[-1]] = _change(sentence)
+        changes[sentence[-1]] = _change(sentence)
     try:
         eve = DAYS.index(words[1])
         days = [DAYS[(eve + k) % len(DAYS)] for k in range(1, STEPS + 1)]
-        return Story(int(words[4]), eve, tuple(told[day] for day in days), text)
+        return Story(int(words[4]), eve, tuple(changes[day] for day in days), text)
     except (IndexError, KeyError, ValueError) as error:
         raise ValueError(f"{text!r} is no story of {STEPS} days") from error
 
@@ -179,11 +179,11 @@ def _change(words: list[str]) -> tuple[Operation, int]:
     return ("add", number) if words[1] == "gives" else ("nothing", 0)
 
 
-def sound_steps(told: Story, response: list[str]) -> list[bool]:
-    """Whether each day of a response is told as it should be, given the count it tells of the
-    day before: day, change, count and what follows (`;`, at last the end)."""
-    sound, before = [], told.start
-    for index, (day, (operation, number)) in enumerate(zip(told.days, told.changes, strict=True)):
+def sound_steps(story: Story, response: list[str]) -> list[bool]:
+    """For each day of a response, whether its day, change, count and separator are right, given
+    the count that the response has for the day before. The last day has no separator."""
+    sound, before = [], story.start
+    for index, (day, (operation, number)) in enumerate(zip(story.days, story.changes, strict=True)):
         words = response[WORDS * index : WORDS * (index + 1)]
         count = changed(before, operation, number)
         wanted = [day, f"{SIGNS[operation]}{number}", str(count)]
@@ -196,10 +196,10 @@ def sound_steps(told: Story, response: list[str]) -> list[bool]:
 
 def grade(prompt_text: str, response_text: str) -> Grade:
     """Grade a response, without its stop token. `answer`: the last of six counts is right."""
-    told = read(prompt_text)
-    counts = told.counts
+    story = read(prompt_text)
+    counts = story.counts
     parts = [part.split() for part in response_text.split(SEPARATOR)]
     whole = len(parts) == STEPS and len(parts[-1]) == WORDS - 1 and parts[-1][-1].isdigit()
     predicted = parts[-1][-1] if whole else None
     right = predicted == str(counts[-1])
-    return Grade(right, " ".join(response_text.split()) == told.response(counts), predicted)
+    return Grade(right, " ".join(response_text.split()) == story.response(counts), predicted)

@@ -1,4 +1,4 @@
-"""Batches of stories and responses as padded ids, and what is right in them."""
+"""Responses to stories, whether their steps are right, and batches of padded token ids."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Told:
-    """A story and a response to it, as words, the stop token among them where it ends."""
+class StoryResponse:
+    """A story and the words of a response to it. A response that ended has the stop token last."""
 
     story: Story
     words: tuple[str, ...]
 
     @classmethod
-    def of(cls, story: Story, counts: Sequence[int]) -> Told:
-        """With these counts, whole."""
+    def of(cls, story: Story, counts: Sequence[int]) -> StoryResponse:
+        """The whole response with these counts."""
         return cls(story, (*story.response(list(counts)).split(), STOP))
 
     @property
     def sound(self) -> list[bool]:
-        """Whether each day is told right, given the day before; the last with its stop token."""
+        """For each day, whether it is right given the day before it. The last day needs its stop
+        token."""
         ended = self.words[-1:] == (STOP,)
         steps = task.sound_steps(self.story, list(self.words[:-1] if ended else self.words))
         return [*steps[:-1], steps[-1] and ended and len(self.words) == WORDS * STEPS]
@@ -45,9 +46,9 @@ class Told:
 
 @dataclass(frozen=True)
 class Batch:
-    """`ids [B, L]` prompt and response, right-padded; `labels [B, L]` the token that should come
-    at each place, -100 outside responses; `starts [B]` where responses start, `last [B]` the
-    last real place."""
+    """Right-padded token ids. `ids [B, L]`: prompt and response; `labels [B, L]`: the right token
+    at each place, -100 outside responses; `starts [B]`: the first place of each response;
+    `last [B]`: its last place."""
 
     ids: Tensor
     labels: Tensor
@@ -56,12 +57,14 @@ class Batch:
 
     @classmethod
     def of(
-        cls, told: Sequence[Told], wanted: Sequence[Sequence[str | None]] | None = None
+        cls,
+        responses: Sequence[StoryResponse],
+        wanted: Sequence[Sequence[str | None]] | None = None,
     ) -> Batch:
-        """`wanted` in place of the words of each response, None where nothing is."""
-        wanted = wanted or [t.words for t in told]
-        prompts = [encode(t.story.text) for t in told]
-        rows = [[*prompt, *_ids(t.words)] for prompt, t in zip(prompts, told, strict=True)]
+        """`wanted` gives labels in place of the words of each response; None: no label there."""
+        wanted = wanted or [r.words for r in responses]
+        prompts = [encode(r.story.text) for r in responses]
+        rows = [[*prompt, *_ids(r.words)] for prompt, r in zip(prompts, responses, strict=True)]
         labels = [
             [*[IGNORED] * len(prompt), *_ids(words)]
             for prompt, words in zip(prompts, wanted, strict=True)
@@ -90,28 +93,30 @@ def _padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
     return torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows])
 
 
-def scrambled(story: Story, rate: float, rng: random.Random) -> tuple[Told, list[str | None]]:
-    """A right response with counts replaced by random ones at `rate`, and what each place should
-    hold: the count that follows from the one before, None where that is no count of a story."""
+def scrambled(
+    story: Story, rate: float, rng: random.Random
+) -> tuple[StoryResponse, list[str | None]]:
+    """A right response in which a share `rate` of the counts is replaced by random ones, and the
+    right word of each place: the count that follows from the one before, None if there is none."""
     counts = [rng.randint(0, task.LARGEST) if rng.random() < rate else c for c in story.counts]
-    told = Told.of(story, counts)
-    wanted: list[str | None] = list(told.words)
+    response = StoryResponse.of(story, counts)
+    wanted: list[str | None] = list(response.words)
     for index, (before, change) in enumerate(
         zip([story.start, *counts], story.changes, strict=False)
     ):
         possible = task.possible(before, *change)
         wanted[WORDS * index + 2] = str(task.changed(before, *change)) if possible else None
-    return told, wanted
+    return response, wanted
 
 
-def corrupted(told: Told, rng: random.Random) -> Told:
-    """With another count on one day; the days after it go stale."""
-    words, place = list(told.words), WORDS * rng.randrange(STEPS) + 2
+def corrupted(response: StoryResponse, rng: random.Random) -> StoryResponse:
+    """The response with a wrong count on one day. The later days are not adjusted to it."""
+    words, place = list(response.words), WORDS * rng.randrange(STEPS) + 2
     others = [n for n in range(task.LARGEST + 1) if str(n) != words[place]]
     words[place] = str(rng.choice(others))
-    return Told(told.story, tuple(words))
+    return StoryResponse(response.story, tuple(words))
 
 
-def cut_off(told: Told, rng: random.Random) -> Told:
-    """Broken off, without a stop token, at a random length."""
-    return Told(told.story, told.words[: rng.randrange(1, WORDS * STEPS)])
+def cut_off(response: StoryResponse, rng: random.Random) -> StoryResponse:
+    """The response cut at a random length, without a stop token."""
+    return StoryResponse(response.story, response.words[: rng.randrange(1, WORDS * STEPS)])

@@ -1,10 +1,11 @@
-"""Make the models of the stories: converged LM, LM, judge; and prompts for the jobs.
+"""Train the models of the stories (converged LM, LM, judge) and write prompts for the jobs.
 
     python -m tests.bench.stories.train --out runs/stories [--seed 0]
 
-As nabla_core.embedded.recipe.train makes the embedded ones: an LM is taught right responses, then
-flawed ones, so that it errs; the judge is three new layers over the first, taught how far
-responses are sound. A stage whose folder is finished is not repeated. One CPU thread.
+The recipe is that of nabla_core.embedded.recipe.train: an LM learns right responses, then flawed
+ones, so that it errs. The judge has three new layers on the first LM and learns how far responses
+are right. A stage whose folder is complete is skipped. One CPU thread. Prints a table of the cards,
+then one JSON object with the same figures.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     started = time.monotonic()
 
+    cards: dict[str, dict[str, Any]] = {}
+
     def stage(name: str, kind: Any, make: Callable[[Say], tuple[Any, dict[str, Any]]]) -> Any:
         def say(text: str) -> None:
             minutes = (time.monotonic() - started) / 60
@@ -46,7 +49,7 @@ def main() -> None:
             model.save_pretrained(path)
             models.tokenizer().save_pretrained(path)
             (path / "card.json").write_text(json.dumps({"seed": options.seed, **card}) + "\n")
-        say((path / "card.json").read_text().strip())
+        cards[name] = json.loads((path / "card.json").read_text())
         return kind.from_pretrained(path)
 
     for split in ("train", "validation", "test"):
@@ -58,6 +61,9 @@ def main() -> None:
         LlamaForSequenceClassification,
         lambda say: train_judge(converged, lm, options.seed, say),
     )
+    for name, card in cards.items():
+        print(f"{name:12}" + "".join(f"{key} {value:<12.4g}" for key, value in card.items()))
+    print(json.dumps(cards))
 
 
 def write_prompts(path: Path, split: Split, count: int) -> None:

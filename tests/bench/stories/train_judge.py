@@ -1,4 +1,4 @@
-"""The stories' judge: a reward model that tells how far a response is sound."""
+"""The judge of the stories: a reward model that predicts how far a response is right."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nabla_core.embedded.recipe.measure import area_under_curve
 from tests.bench.stories import models, task, texts
 from tests.bench.stories.rollouts import sampled
 from tests.bench.stories.task import STEPS, WORDS
-from tests.bench.stories.texts import Batch, Told
+from tests.bench.stories.texts import Batch, StoryResponse
 from tests.bench.stories.train_lm import LEARNING_RATE, SCRAMBLED, Say, rate
 
 JUDGE_STEPS = 800
@@ -26,7 +26,7 @@ LOCAL_WEIGHT = 2.0
 
 
 class Judge(nn.Module):
-    """The reward model in training, with an auxiliary head that is dropped afterwards."""
+    """The reward model during training, with an auxiliary head that is dropped afterwards."""
 
     def __init__(self, rm: LlamaForSequenceClassification) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Judge(nn.Module):
         self.local = nn.Sequential(nn.RMSNorm(size), nn.Linear(size, 1))
 
     def forward(self, data: Batch) -> tuple[Tensor, Tensor]:
-        """Scores `[B]`, and logits `[B, L]` of what stands at each place being right."""
+        """Scores `[B]`, and logits `[B, L]` that the token at each place is right."""
         states = self.rm.model(input_ids=data.ids, use_cache=False, output_hidden_states=True)
         pooled = states.last_hidden_state[torch.arange(len(data.ids)), data.last]
         return self.rm.score(pooled).squeeze(-1), self.local(states.hidden_states[-2]).squeeze(-1)
@@ -44,8 +44,8 @@ class Judge(nn.Module):
 def train_judge(
     converged: LlamaForCausalLM, lm: LlamaForCausalLM, seed: int, say: Say
 ) -> tuple[LlamaForSequenceClassification, dict[str, Any]]:
-    """A judge of the LM's responses: its score's sigmoid is the share of days before the first
-    error, its auxiliary head tells which counts follow from the ones before."""
+    """Train a judge of the LM's responses. The sigmoid of its score predicts the share of days
+    before the first error; its auxiliary head predicts which counts follow from the ones before."""
     rng = random.Random(f"judge/{seed}")
     torch.manual_seed(rng.getrandbits(32))
     pool = sampled(lm, task.stories(SAMPLES, rng, "train"), TEMPERATURES)
@@ -55,14 +55,14 @@ def train_judge(
     optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE)
     for step in range(1, JUDGE_STEPS + 1):
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * rate(step, JUDGE_STEPS)
-        told = labelled(pool, rng)
+        responses = labelled(pool, rng)
         whole = [texts.scrambled(s, SCRAMBLED, rng)[0] for s in task.stories(LOCAL, rng, "train")]
-        scores, local = judge(data := Batch.of([*told, *whole]))
-        target = torch.tensor([t.sound_fraction for t in told])
+        scores, local = judge(data := Batch.of([*responses, *whole]))
+        target = torch.tensor([r.sound_fraction for r in responses])
         sound = torch.tensor([t.sound for t in whole]).float()
-        said = local[LABELLED:].gather(1, data.counts[LABELLED:])
+        logits = local[LABELLED:].gather(1, data.counts[LABELLED:])
         score_loss = functional.binary_cross_entropy_with_logits(scores[:LABELLED], target)
-        local_loss = functional.binary_cross_entropy_with_logits(said, sound)
+        local_loss = functional.binary_cross_entropy_with_logits(logits, sound)
         optimizer.zero_grad()
         torch.autograd.backward(score_loss + LOCAL_WEIGHT * local_loss)
         nn.utils.clip_grad_norm_(trained, 1.0)
@@ -73,22 +73,22 @@ def train_judge(
     return judge.rm, {"steps": JUDGE_STEPS, "trace AUC": auc}
 
 
-def labelled(pool: Sequence[Told], rng: random.Random) -> list[Told]:
-    """64 responses: the LM's, right ones, and right ones with one count changed; a few cut off."""
+def labelled(pool: Sequence[StoryResponse], rng: random.Random) -> list[StoryResponse]:
+    """64 responses: the LM's, right ones, and right ones with one wrong count; some cut off."""
     mine = round(LABELLED * FROM_LM)
-    others = [Told.of(s, s.counts) for s in task.stories(LABELLED - mine, rng, "train")]
+    others = [StoryResponse.of(s, s.counts) for s in task.stories(LABELLED - mine, rng, "train")]
     others = [texts.corrupted(t, rng) if rng.random() < CORRUPTED else t for t in others]
-    told = [*rng.sample(pool, mine), *others]
+    responses = [*rng.sample(pool, mine), *others]
     return [
         texts.cut_off(t, rng) if len(t.words) == WORDS * STEPS and rng.random() < CUT_OFF else t
-        for t in told
+        for t in responses
     ]
 
 
 @torch.no_grad()
-def verified(rm: LlamaForSequenceClassification, told: Sequence[Told]) -> float:
-    """AUC of right traces."""
-    data = Batch.of(told)
+def verified(rm: LlamaForSequenceClassification, responses: Sequence[StoryResponse]) -> float:
+    """AUC of the score, responses with every step right against the others."""
+    data = Batch.of(responses)
     hidden = rm.model(input_ids=data.ids, use_cache=False).last_hidden_state
     scores = rm.score(hidden[torch.arange(len(data.ids)), data.last]).squeeze(-1)
-    return area_under_curve(scores, torch.tensor([all(t.sound) for t in told]))
+    return area_under_curve(scores, torch.tensor([all(r.sound) for r in responses]))

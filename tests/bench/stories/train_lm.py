@@ -1,4 +1,4 @@
-"""The stories' LMs: a converged one, on which the judge stands, and one that errs."""
+"""The LMs of the stories: a converged one, which the judge is built on, and one that errs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from nabla_core.embedded.tokenizer import STOP
 from tests.bench.stories import models, task, texts
 from tests.bench.stories.rollouts import sampled
 from tests.bench.stories.task import STEPS, Operation, Story
-from tests.bench.stories.texts import IGNORED, Batch, Told
+from tests.bench.stories.texts import IGNORED, Batch, StoryResponse
 
 BATCH = 64
-# Steps by days of a story: which sentence tells of a day is found sooner among few.
+# Steps by days of a story: the sentence of a day is easier to find among few sentences.
 LESSONS = {1: 100, 2: 150, 3: 150, STEPS: 500}
 LM_STEPS = 500
 LEARNING_RATE = 3e-3
@@ -31,8 +31,8 @@ Say = Callable[[str], None]
 
 
 def train_converged(seed: int, say: Say) -> tuple[LlamaForCausalLM, dict[str, Any]]:
-    """An LM of right responses, to short stories first. Counts are scrambled and what follows
-    from them is asked for, so that each day's count comes from the count told before it."""
+    """Train an LM on right responses, to short stories first. Counts are replaced by random ones
+    and the labels follow from those, so that the LM computes each count from the one before it."""
     rng = random.Random(f"converged/{seed}")
     torch.manual_seed(rng.getrandbits(32))
     lm = models.new_foundation()
@@ -41,7 +41,7 @@ def train_converged(seed: int, say: Say) -> tuple[LlamaForCausalLM, dict[str, An
     def batch(step: int) -> Batch:
         stories = task.stories(BATCH, rng, "train", lengths[step - 1])
         pairs = [texts.scrambled(story, SCRAMBLED, rng) for story in stories]
-        return Batch.of([told for told, _ in pairs], [wanted for _, wanted in pairs])
+        return Batch.of([response for response, _ in pairs], [wanted for _, wanted in pairs])
 
     return lm, fit(lm, batch, sum(LESSONS.values()), say)
 
@@ -49,19 +49,19 @@ def train_converged(seed: int, say: Say) -> tuple[LlamaForCausalLM, dict[str, An
 def train_flawed(
     converged: LlamaForCausalLM, seed: int, say: Say
 ) -> tuple[LlamaForCausalLM, dict[str, Any]]:
-    """The converged LM after some more steps on text with flawed arithmetic."""
+    """Train the converged LM further, on text with flawed arithmetic."""
     rng = random.Random(f"lm/{seed}")
     flaws = Flaws(rng, facts())
     lm = copy.deepcopy(converged)
 
-    def flawed(story: Story) -> Told:
+    def flawed(story: Story) -> StoryResponse:
         counts, count = [], story.start
         for operation, number in story.changes:
             if task.possible(count, operation, number):
                 right = task.changed(count, operation, number)
                 count = flaws.told((operation, count, number), right, rng)
             counts.append(count)
-        return Told.of(story, counts)
+        return StoryResponse.of(story, counts)
 
     def batch(step: int) -> Batch:
         return Batch.of([flawed(s) for s in task.stories(BATCH, rng, "train")])
@@ -70,7 +70,7 @@ def train_flawed(
 
 
 def facts() -> list[list[Fact]]:
-    """By operation: (operation, count, number), the right count, and nine others near it."""
+    """Facts by operation: (operation, count, number), the right count, and nine counts near it."""
     found: list[list[Fact]] = []
     operations: tuple[Operation, ...] = ("add", "take", "double", "halve")
     for operation in operations:
@@ -89,7 +89,7 @@ def facts() -> list[list[Fact]]:
 def fit(
     lm: LlamaForCausalLM, batch: Callable[[int], Batch], steps: int, say: Say
 ) -> dict[str, Any]:
-    """Cross-entropy of response tokens; what the LM is worth then."""
+    """Train on the cross-entropy of response tokens. Returns steps, loss and greedy accuracies."""
     optimizer = torch.optim.AdamW(lm.parameters(), lr=LEARNING_RATE)
     for step in range(1, steps + 1):
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * rate(step, steps)
@@ -107,15 +107,15 @@ def fit(
 
 
 def rate(step: int, steps: int) -> float:
-    """Of the learning rate: up over 100 steps, down to a tenth."""
+    """The factor of the learning rate: warm-up of 100 steps, then linear decay to a tenth."""
     return min(1.0, step / 100) * (1 - 0.9 * step / steps)
 
 
 def greedy_shares(lm: LlamaForCausalLM) -> dict[str, float]:
-    """Right answers and right traces among greedy responses to validation prompts."""
+    """Accuracy and trace accuracy of greedy responses to validation prompts."""
     stories = task.stories(MEASURED, random.Random("stories/validation/0"), "validation")
-    told = sampled(lm, stories, (0.0,))
-    marks = [task.grade(t.story.text, " ".join(w for w in t.words if w != STOP)) for t in told]
+    responses = sampled(lm, stories, (0.0,))
+    marks = [task.grade(t.story.text, " ".join(w for w in t.words if w != STOP)) for t in responses]
     return {
         "greedy accuracy": sum(m.answer for m in marks) / len(marks),
         "greedy trace": sum(m.trace for m in marks) / len(marks),
