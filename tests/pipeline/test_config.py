@@ -37,10 +37,10 @@ def write(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_in_the_repository_loads_and_says_how_to_run_it(path):
-    command = rf"# python -m jobs\.(\w+) --config {path.relative_to(ROOT)}"
+    command = rf"# nabla ([\w-]+) --config {path.relative_to(ROOT)}"
     found = re.match(command, path.read_text())
     assert found
-    assert load(JOBS[found[1]], [path]).run_dir.startswith("runs/")
+    assert load(JOBS[found[1].replace("-", "_")], [path]).run_dir.startswith("runs/")
 
 
 def test_what_exactness_refuses_is_there_without_it():
