@@ -1,4 +1,4 @@
-"""What a guide is worth: agreement with held-out scores, and the search it is made for."""
+"""How good a guide is: its agreement with held-out scores, and the search that it guides."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ from nabla_core.scheduler import drive
 from nabla_core.types import Prompt, Trace
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """Of what a guide says with scores it has not seen.
+    """How well predicted advantages agree with true ones on responses that were not trained on.
 
-    `top1`: share of positions where the token it ranks first, of those not taken, has the best
-    score, over the `positions` where some token beats the one taken by more than a margin;
-    `chance` is what guessing gives there (several may share the best score). `within`,
-    `across`: mean rank correlation (Spearman) of its gains with the true ones over the tokens
-    of a position, and over all pairs of a response. `slope` of the true gains on its own,
-    through 0: the eta that its scale asks for.
+    - `top1`: share of positions where the alternative with the highest predicted advantage has
+      the highest score. Only the `positions` count where some alternative beats the response's
+      own token by more than a margin.
+    - `chance`: the value of `top1` for a random choice (several alternatives may share the
+      highest score).
+    - `within`, `across`: mean rank correlation (Spearman) of predicted and true advantages over
+      the alternatives of a position, and over all pairs (position, alternative) of a response.
+    - `slope`: least squares through 0 of true on predicted advantages. It is 1 where predictions
+      are in units of the score.
     """
 
     top1: float
@@ -40,14 +43,14 @@ class Agreement:
     positions: int
 
     def as_dict(self) -> dict[str, float]:
-        """Rounded, for a report."""
+        """The figures rounded to 4 decimals, for a report."""
         return {name: round(getattr(self, name), 4) for name in self.__slots__}
 
 
 def agreement(
     trainee: Trainee, examples: Sequence[Example], *, margin: float, size: int
 ) -> Agreement:
-    """Measure a guide on examples that each have a position, `size` of them at a time."""
+    """Measure a guide on examples, `size` of them in a batch. Every example has a position."""
     top1: list[float] = []
     chance: list[float] = []
     within: list[float] = []
@@ -56,27 +59,34 @@ def agreement(
     for start in range(0, len(examples), size):
         batch = Batch.of(examples[start : start + size], trainee.model.device)
         values, _ = trainee.predict(batch, differentiable=False)
-        said, true = (v.double() - v.double()[:, :1] for v in (values, batch.scores))
-        others = batch.tried.clone()
-        others[:, 0] = False
-        products += float((said * true)[others].sum())
-        squares += float((said * said)[others].sum())
+        predicted, true = (v.double() - v.double()[:, :1] for v in (values, batch.scores))
+        alternatives = batch.mask.clone()
+        alternatives[:, 0] = False
+        products += float((predicted * true)[alternatives].sum())
+        squares += float((predicted * predicted)[alternatives].sum())
         pairs: dict[int, list[Tensor]] = {}
-        for row, s, t, mask in zip(batch.row.tolist(), said, true, others, strict=True):
-            s, t = s[mask], t[mask]  # noqa: PLW2901
+        rows = zip(batch.row.tolist(), predicted, true, alternatives, strict=True)
+        for response, all_predicted, all_true, mask in rows:
+            p, t = all_predicted[mask], all_true[mask]
             if float(t.max()) > margin:
-                top1.append(float(t[s.argmax()] == t.max()))
+                top1.append(float(t[p.argmax()] == t.max()))
                 chance.append(float((t == t.max()).double().mean()))
             if len(t) > 1:
-                within.append(spearman(s, t))
-            pairs.setdefault(row, []).append(torch.stack([s, t]))
-        across += [spearman(*torch.cat(p, 1)) for p in pairs.values()]
-    slope = products / squares if squares else 0.0
-    return Agreement(_mean(top1), _mean(chance), _mean(within), _mean(across), slope, len(top1))
+                within.append(spearman(p, t))
+            pairs.setdefault(response, []).append(torch.stack([p, t]))
+        across += [spearman(*torch.cat(each, 1)) for each in pairs.values()]
+    return Agreement(
+        top1=_mean(top1),
+        chance=_mean(chance),
+        within=_mean(within),
+        across=_mean(across),
+        slope=products / squares if squares else 0.0,
+        positions=len(top1),
+    )
 
 
 def spearman(a: Tensor, b: Tensor) -> float:
-    """Rank correlation of two vectors, equal values sharing their mean rank; 0 where one is
+    """Rank correlation of two vectors. Equal values share their mean rank; 0 where a vector is
     constant."""
     x, y = (_ranks(v) - (len(v) - 1) / 2 for v in (a, b))
     norm = float(x.norm() * y.norm())
@@ -90,9 +100,10 @@ def _ranks(values: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Searched:
-    """Means over prompts: the judge's reward, the share of right answers (None where there are
-    no answers to compare with), the paper's calls. `failed` prompts could not be searched."""
+class SearchResult:
+    """Means over the prompts of a search: the judge's reward, the accuracy (None where no prompt
+    has an answer), and model calls as the paper counts them. `failed` is the number of prompts
+    that could not be searched; they are in no mean."""
 
     reward: float
     accuracy: float | None
@@ -108,9 +119,12 @@ def search(
     *,
     max_tokens: int,
     in_flight: int,
-) -> Searched:
-    """Run the loop on prompts, as it will be run with the guide. Raises PromptError naming one
-    where none of them can be searched."""
+) -> SearchResult:
+    """Run the search on prompts, exactly as a run with this guide would.
+
+    `grade` says whether a response to a prompt is right, None where that is unknown. Raises
+    PromptError where every prompt fails; it names the first.
+    """
     by_id = {(p.id, p.sample): p for p in prompts}
     flows = (nabla(p, config, max_tokens=max_tokens) for p in prompts)
     failures: list[str] = []
@@ -125,17 +139,18 @@ def search(
         raise PromptError(f"none of {len(prompts)} prompts can be searched; {failures[0]}")
     verdicts = [grade(by_id[t.prompt_id, t.sample], t.text) for t in traces]
     right = [float(v) for v in verdicts if v is not None]
-    return Searched(
-        _mean([t.reward or 0.0 for t in traces]),
-        _mean(right) if right else None,
-        _mean([float(t.cost.paper_calls) for t in traces]),
-        len(failures),
+    return SearchResult(
+        reward=_mean([t.reward or 0.0 for t in traces]),
+        accuracy=_mean(right) if right else None,
+        calls=_mean([float(t.cost.paper_calls) for t in traces]),
+        failed=len(failures),
     )
 
 
 @contextmanager
 def frozen(model: Any) -> Iterator[None]:
-    """No gradient of a weight is kept meanwhile, so that a search costs what it will cost."""
+    """Disable gradients of all weights in the block, so that a search costs what it costs later,
+    when the guide is not in training."""
     trained = [p for p in model.parameters() if p.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)

@@ -1,4 +1,5 @@
-"""From counterfactuals in the LM's ids to what a guide in training is fed."""
+"""Training examples: a `Record` in LM ids becomes an `Example` in guide ids, and a list of
+examples becomes a `Batch` of tensors."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from nabla_core.types import Prompt
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A response and what was tried in it, LM ids; `name` is what errors call it."""
+    """A response in LM ids, its score, and the counterfactuals at its positions. Errors refer to
+    it by `name`."""
 
     name: str
     prompt: Prompt
@@ -32,8 +34,12 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class ScoredPosition:
-    """One position: where its token stands in the ids, guide ids of the tokens tried (the one
-    taken first), their scores, the LM's log-probabilities of them (all 0: not known)."""
+    """The candidate tokens at one position of an example.
+
+    `index` is the position's index in the example's ids. `tokens` are guide ids, the token of
+    the response first; `scores` and the LM's `log_probabilities` (all 0 where unknown) are
+    parallel to them.
+    """
 
     index: int
     tokens: tuple[int, ...]
@@ -43,18 +49,19 @@ class ScoredPosition:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A framed response in guide ids, and its positions."""
+    """A prompt with its response as the guide reads it, in guide ids, and the scored positions."""
 
     name: str
     prompt_id: str
     ids: tuple[int, ...]
     score: float
-    places: tuple[ScoredPosition, ...]
+    positions: tuple[ScoredPosition, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GuideEncoder:
-    """How a guide reads: its tokenizer, the map of the LM's ids to its own, its context."""
+    """Turns records into examples of one guide: its tokenizer, the map from LM ids to its ids,
+    the LM's stop tokens, the guide's context length in tokens and its kind."""
 
     tokenizer: Any
     vocabulary: VocabularyMap
@@ -62,13 +69,16 @@ class GuideEncoder:
     context: int
     kind: Kind
 
-    def example(self, record: Record, *, least: float = float("-inf")) -> Example:
-        """Tokens that the LM held for less likely than `least` (log-probability) or that the
-        guide does not know are left out, and positions where only the one taken remains or
-        where that is the one it does not know (a stop token, behind a chat template).
+    def encode(self, record: Record, *, min_log_probability: float = float("-inf")) -> Example:
+        """The record as an example.
 
-        Raises PromptError (ContextError) naming the record where fewer than two tokens were
-        tried at a position, a number is not finite, or the response does not fit.
+        Candidates that are unknown to the guide, or whose log-probability under the LM is below
+        `min_log_probability`, are dropped. A position is dropped where only the token of the
+        response remains, or where that token is itself unknown to the guide (a stop token in
+        front of a chat template).
+
+        Raises PromptError naming the record where a position has fewer than two candidates or
+        a score is not finite, and ContextError where the example exceeds the guide's context.
         """
         before, after = render_for_reward(record.prompt, self.tokenizer)
         body = self.vocabulary.translate(spoken(self.tokenizer, self.stop, record.tokens))
@@ -77,17 +87,21 @@ class GuideEncoder:
             raise ContextError(
                 f"{record.name}: {len(ids)} tokens to the guide, whose context is {self.context}"
             )
-        # A gradient is of the token at its place; the head needs the token before it alone.
-        reach = len(body) if self.kind == "gradient" else len(record.tokens)
-        places = [
-            self._tried(record, place, len(before), least)
+        # A gradient is taken at the token's own embedding, so the token must be in the guide's
+        # input. A head predicts position i from the token before it, so it also covers a stop
+        # token that the guide itself does not read.
+        usable = len(body) if self.kind == "gradient" else len(record.tokens)
+        positions = [
+            self._scored_position(record, place, len(before), min_log_probability)
             for place in record.places
-            if place.position < reach
+            if place.position < usable
         ]
-        kept = tuple(place for place in places if len(place.tokens) > 1)
+        kept = tuple(position for position in positions if len(position.tokens) > 1)
         return Example(record.name, record.prompt.id, ids, record.score, kept)
 
-    def _tried(self, record: Record, place: Place, before: int, least: float) -> ScoredPosition:
+    def _scored_position(
+        self, record: Record, place: Place, offset: int, min_log_probability: float
+    ) -> ScoredPosition:
         if len(place.tokens) < 2:
             raise PromptError(
                 f"{record.name}: {len(place.tokens)} token was tried at position "
@@ -96,22 +110,30 @@ class GuideEncoder:
         if not all(map(isfinite, (record.score, *place.scores))):
             raise PromptError(f"{record.name}: a score at position {place.position} is not finite")
         ids: list[int] = self.vocabulary.ids[list(place.tokens)].tolist()
-        tried = zip(ids, place.scores, place.log_probabilities, strict=True)
-        if ids[0] < 0:  # gains are over the token taken
-            return ScoredPosition(before + place.position, (), (), ())
-        kept = [one for n, one in enumerate(tried) if one[0] >= 0 and (n == 0 or one[2] >= least)]
+        index = offset + place.position
+        # Advantages are relative to the token of the response: without it nothing can be learned.
+        if ids[0] < 0:
+            return ScoredPosition(index, (), (), ())
+        candidates = zip(ids, place.scores, place.log_probabilities, strict=True)
+        kept = [
+            candidate
+            for n, candidate in enumerate(candidates)
+            if candidate[0] >= 0 and (n == 0 or candidate[2] >= min_log_probability)
+        ]
         tokens, scores, log_probabilities = zip(*kept, strict=True)
-        return ScoredPosition(before + place.position, tokens, scores, log_probabilities)
+        return ScoredPosition(index, tokens, scores, log_probabilities)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Batch:
-    """Examples as tensors. R responses of at most L ids, N positions in all, K tokens at most.
+    """Examples as tensors: R responses of at most L ids, N positions in all, at most K candidates
+    at a position.
 
-    ids `[R, L]` right-padded, last `[R]` (each row's last id), score `[R]`; row, index `[N]` say
-    which response a position belongs to and where it stands; tokens, scores, prior (the LM's
-    log-probabilities), tried `[N, K]` (`tried` False where there is no such token), the token
-    taken first.
+    - `ids` `[R, L]`, right-padded with 0; `last` `[R]` is the index of each row's last id;
+      `score` `[R]` is the score of each response.
+    - `row` and `index` `[N]`: the response that a position belongs to, and its index in `ids`.
+    - `tokens`, `scores`, `log_probabilities` `[N, K]`: the candidates, the token of the response
+      first. `mask` `[N, K]` is False in the padding.
     """
 
     ids: Tensor
@@ -121,30 +143,31 @@ class Batch:
     index: Tensor
     tokens: Tensor
     scores: Tensor
-    prior: Tensor
-    tried: Tensor
+    log_probabilities: Tensor
+    mask: Tensor
 
     @classmethod
     def of(cls, examples: Sequence[Example], device: torch.device) -> Batch:
-        width = max(len(e.ids) for e in examples)
-        places = [(row, place) for row, e in enumerate(examples) for place in e.places]
-        most = max(len(place.tokens) for _, place in places)
+        length = max(len(e.ids) for e in examples)
+        positions = [(row, position) for row, e in enumerate(examples) for position in e.positions]
+        candidates = max(len(position.tokens) for _, position in positions)
 
         def padded(values: Sequence[Any], size: int, fill: Any) -> list[Any]:
             return [*values, *[fill] * (size - len(values))]
 
+        def tensor(values: list[Any]) -> Tensor:
+            return torch.tensor(values).to(device)
+
         return cls(
-            ids=torch.tensor([padded(e.ids, width, 0) for e in examples]).to(device),
-            last=torch.tensor([len(e.ids) - 1 for e in examples]).to(device),
-            score=torch.tensor([e.score for e in examples]).to(device),
-            row=torch.tensor([row for row, _ in places]).to(device),
-            index=torch.tensor([place.index for _, place in places]).to(device),
-            tokens=torch.tensor([padded(p.tokens, most, 0) for _, p in places]).to(device),
-            scores=torch.tensor([padded(p.scores, most, 0.0) for _, p in places]).to(device),
-            prior=torch.tensor([padded(p.log_probabilities, most, 0.0) for _, p in places]).to(
-                device
+            ids=tensor([padded(e.ids, length, 0) for e in examples]),
+            last=tensor([len(e.ids) - 1 for e in examples]),
+            score=tensor([e.score for e in examples]),
+            row=tensor([row for row, _ in positions]),
+            index=tensor([p.index for _, p in positions]),
+            tokens=tensor([padded(p.tokens, candidates, 0) for _, p in positions]),
+            scores=tensor([padded(p.scores, candidates, 0.0) for _, p in positions]),
+            log_probabilities=tensor(
+                [padded(p.log_probabilities, candidates, 0.0) for _, p in positions]
             ),
-            tried=torch.tensor([padded([True] * len(p.tokens), most, False) for _, p in places]).to(
-                device
-            ),
+            mask=tensor([padded([True] * len(p.tokens), candidates, False) for _, p in positions]),
         )

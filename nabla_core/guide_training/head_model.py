@@ -14,10 +14,11 @@ from nabla_core.guides.head import KIND_KEY
 
 
 def new_head(path: str, *, revision: str | None = None) -> Any:
-    """A head on the backbone of `path`: a reward model, an LM, or a head to train further.
+    """A head in fp32 on the backbone of `path`, which is a reward model, an LM or a head.
 
-    fp32. The output layer, untied from the embeddings, starts at zero, so that nothing is
-    predicted to be worth anything; that of a head stays. Raises ModelError naming the path.
+    The output layer is untied from the embeddings. It starts at zero, so that every advantage
+    is predicted as 0; the output layer of a head is kept, to train it further. Raises ModelError
+    naming the path.
     """
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -32,13 +33,13 @@ def new_head(path: str, *, revision: str | None = None) -> Any:
     head = model.get_output_embeddings()
     if not isinstance(head, nn.Linear):
         raise HeadError(f"{path}: its output layer is a {type(head).__name__}, not Linear")
-    mine = {name for name, module in model.named_modules() if module is head}
-    missing = [k for k in report["missing_keys"] if k.rpartition(".")[0] not in mine]
+    output = {name for name, module in model.named_modules() if module is head}
+    missing = [k for k in report["missing_keys"] if k.rpartition(".")[0] not in output]
     if missing:
         raise ModelError(f"{path}: no backbone for a head: its weights lack {missing[0]}")
     if getattr(model.config, KIND_KEY, None) != "head":
         nn.init.zeros_(head.weight)
-        if head.bias is not None:  # no gradient reaches it: `HeadTrainee.predict`
+        if head.bias is not None:  # not trained: `HeadTrainee.predict` reads the weight alone
             nn.init.zeros_(head.bias)
         setattr(model.config, KIND_KEY, "head")
     return model.eval()

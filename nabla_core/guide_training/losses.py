@@ -1,4 +1,4 @@
-"""Losses of guide training; see `settings.Target`."""
+"""The loss terms of guide training. `settings.Target` defines and weights them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nabla_core.guide_training.settings import Target
 
 
 def loss(
-    values: Tensor,
+    predictions: Tensor,
     rewards: Tensor | None,
     batch: Batch,
     target: Target,
@@ -21,59 +21,78 @@ def loss(
 ) -> Tensor:
     """The loss of a batch, a scalar.
 
-    values `[N, K]` are what the guide says each token is worth, rewards `[R]` its own rewards
-    or None. Sums are divided by `responses` and `positions`, the counts of the whole step, so
-    that the losses of its parts add up to that of the whole.
+    `predictions` `[N, K]` are the guide's values of the candidates, up to a constant of each
+    position; `rewards` `[R]` are its own rewards, None for a head. `responses` and `positions`
+    are the counts of the whole optimiser step: sums are divided by them and not by the batch's
+    own counts, so that the losses of the micro-batches of all workers add up to the loss of the
+    step.
     """
-    values = values.float()
-    said = _gains(values, batch)
-    true = _gains(batch.scores, batch)
-    total = values.new_zeros(())
+    # Softmaxes and sums over many terms lose too much in bfloat16.
+    predictions = predictions.float()
+    predicted, true = _advantages(predictions, batch), _advantages(batch.scores, batch)
+    total = predictions.new_zeros(())
     if target.within:
-        wanted = _masked(batch.scores / target.temperature, batch.tried).softmax(-1)
-        given = _masked(values / target.temperature, batch.tried).log_softmax(-1)
-        entropy = -(wanted * given.masked_fill(~batch.tried, 0.0)).sum(-1)
+        entropy = _cross_entropy(
+            batch.scores / target.temperature, predictions / target.temperature, batch.mask
+        )
         total = total + target.within * entropy.sum() / positions
     if target.mirror:
-        wanted = _masked(batch.prior + batch.scores / target.temperature, batch.tried).softmax(-1)
-        given = _masked(batch.prior + values, batch.tried).log_softmax(-1)
-        entropy = -(wanted * given.masked_fill(~batch.tried, 0.0)).sum(-1)
+        # Of all distributions q over the candidates, E_q[S] - temperature KL(q || p) is largest
+        # for q proportional to p exp(S / temperature). The search's mirror step at beta 1 forms
+        # p exp(P): the two agree where P is S / temperature up to a constant.
+        log_p = batch.log_probabilities
+        entropy = _cross_entropy(
+            log_p + batch.scores / target.temperature, log_p + predictions, batch.mask
+        )
         total = total + target.mirror * entropy.sum() / positions
     if target.across:
-        total = total + target.across * _across(said, true, batch, target).sum() / responses
+        entropy = _across(predicted, true, batch, target.temperature)
+        total = total + target.across * entropy.sum() / responses
     if target.scale:
-        others = batch.tried.clone()
-        others[:, 0] = False
-        off = functional.huber_loss(said, true, reduction="none", delta=target.huber_delta)
-        mean = off.masked_fill(~others, 0.0).sum(-1) / others.sum(-1)
+        alternatives = batch.mask.clone()
+        alternatives[:, 0] = False
+        # Huber: a few alternatives lose the whole response, and squares would learn only those.
+        error = functional.huber_loss(predicted, true, reduction="none", delta=target.huber_delta)
+        mean = error.masked_fill(~alternatives, 0.0).sum(-1) / alternatives.sum(-1)
         total = total + target.scale * mean.sum() / positions
     if target.score and rewards is not None:
         total = total + target.score * (rewards.float() - batch.score).square().sum() / responses
     return total
 
 
-def _across(said: Tensor, true: Tensor, batch: Batch, target: Target) -> Tensor:
-    """Cross-entropy over all pairs of each response, `[R]`. The tokens taken are pairs without
-    gain, so that leaving the response as it is competes with the rest."""
+def _across(predicted: Tensor, true: Tensor, batch: Batch, temperature: float) -> Tensor:
+    """Cross-entropy over all pairs (position, candidate) of each response, `[R]`.
+
+    The tokens of the response take part with advantage 0, so that leaving the response as it is
+    competes with every change to it.
+    """
     counts = torch.bincount(batch.row, minlength=len(batch.ids))
     starts = counts.cumsum(0) - counts
-    order = torch.arange(len(batch.row), device=said.device) - starts[batch.row]
-    shape = (len(batch.ids), int(counts.max()), said.size(1))
-    place = (batch.row, order)
+    order = torch.arange(len(batch.row), device=predicted.device) - starts[batch.row]
+    shape = (len(batch.ids), int(counts.max()), predicted.size(1))
 
-    def spread(x: Tensor, fill: float) -> Tensor:
-        return x.new_full(shape, fill).index_put(place, x).flatten(1)
+    def by_response(values: Tensor) -> Tensor:
+        """`[N, K]` -> `[R, positions of a response * K]`, padded with 0."""
+        return values.new_zeros(shape).index_put((batch.row, order), values).flatten(1)
 
-    tried = spread(batch.tried.float(), 0.0) > 0
-    tried = tried | ~tried.any(-1, keepdim=True)
-    wanted = _masked(spread(true, 0.0) / target.temperature, tried).softmax(-1)
-    given = _masked(spread(said, 0.0) / target.temperature, tried).log_softmax(-1)
-    return -(wanted * given.masked_fill(~tried, 0.0)).sum(-1)
-
-
-def _gains(values: Tensor, batch: Batch) -> Tensor:
-    return (values - values[:, :1]).masked_fill(~batch.tried, 0.0)
+    mask = by_response(batch.mask)
+    # A response without positions would be a softmax over nothing, which is nan; over zeros it
+    # is a constant without gradient.
+    mask = mask | ~mask.any(-1, keepdim=True)
+    return _cross_entropy(
+        by_response(true) / temperature, by_response(predicted) / temperature, mask
+    )
 
 
-def _masked(values: Tensor, tried: Tensor) -> Tensor:
-    return values.masked_fill(~tried, float("-inf"))
+def _cross_entropy(target: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy of softmax(logits) relative to softmax(target) over the last dimension, where
+    `mask` is True."""
+    p = target.masked_fill(~mask, float("-inf")).softmax(-1)
+    log_q = logits.masked_fill(~mask, float("-inf")).log_softmax(-1)
+    # 0 * -inf is nan, in the sum and in its gradient.
+    return -(p * log_q.masked_fill(~mask, 0.0)).sum(-1)
+
+
+def _advantages(values: Tensor, batch: Batch) -> Tensor:
+    """`[N, K]`: each candidate's value minus that of the response's own token; 0 in the padding."""
+    return (values - values[:, :1]).masked_fill(~batch.mask, 0.0)

@@ -5,32 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from nabla_core.config import check
+
 Kind = Literal["gradient", "head"]
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a guide is taught about the scores S_b of the tokens tried at a position, y taken.
+    """The loss: how a guide's predictions P_b are fitted to the scores S_b of the candidates b
+    at a position. y is the token of the response; P_b has meaning up to a constant of the
+    position. Each of the five terms has a weight:
 
-    With P_b what the guide says b is worth, up to a constant of the position:
+    - `within`: cross-entropy of softmax(P / temperature) relative to softmax(S / temperature)
+      over the candidates of a position;
+    - `across`: the same over the advantages, P_b - P_y and S_b - S_y, of all pairs (position,
+      candidate) of a response, so that positions are ranked among each other;
+    - `scale`: Huber loss (quadratic up to `huber_delta`) between P_b - P_y and S_b - S_y, so
+      that predicted advantages are in the judge's units and a beta near 1 is right;
+    - `mirror`: cross-entropy of softmax(log p + P) relative to softmax(log p + S / temperature),
+      p the LM's probabilities: the search's mirror step at beta 1 shall yield the distribution
+      with the best trade-off between score and divergence from the LM;
+    - `score`: squared difference between the guide's own reward of the response and the score of
+      the response (gradient guides only).
 
-    - `within`: cross-entropy of softmax(S / temperature) and softmax(P / temperature) over the
-      tokens of a position;
-    - `across`: the same over the gains, S_b - S_y and P_b - P_y, of all pairs (position, token)
-      of a response together, so that positions are ranked among each other;
-    - `scale`: Huber loss (quadratic up to `huber_delta`) of P_b - P_y against S_b - S_y, so that
-      gains come in the judge's units and eta near 1 is right;
-    - `mirror`: cross-entropy of p exp(S / temperature), normalised, and softmax(log p + P): the
-      search's mirror step at eta 1 is taught the law that is best for the scores at that price
-      of leaving the LM's p;
-    - `score`: squared difference between the guide's own reward of the response and its score
-      (a gradient guide's only).
-
-    Each is the weight of its term. For the first `direction_steps` steps the loss is `within`
-    alone: terms on the size of a gradient keep it from changing its direction. Softmax terms
-    leave predicted gains too small where the outcome is uncertain. With `calibrate` the output
-    layer of the guide that is measured and delivered is therefore multiplied by the slope of
-    true gains on predicted ones, over examples it was trained on.
+    For the first `direction_steps` steps the loss is `within` alone: terms on the size of a
+    gradient keep it from changing its direction. Softmax terms leave predicted advantages too
+    small where the outcome is uncertain. With `calibrate` the output layer of the guide that is
+    measured and delivered is therefore multiplied by the slope of true on predicted advantages,
+    over examples it was trained on.
     """
 
     temperature: float = 0.3
@@ -45,18 +47,18 @@ class Target:
 
     def __post_init__(self) -> None:
         for name in ("temperature", "huber_delta"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"target.{name} must be above 0, got {getattr(self, name)}")
+            value = getattr(self, name)
+            check(value > 0, f"target.{name} must be above 0, got {value}")
         weights = (self.within, self.across, self.scale, self.mirror, self.score)
-        if min(weights) < 0 or max(weights) == 0:
-            raise ValueError("target: weights must be at least 0, and one of them above it")
-        if self.direction_steps < 0:
-            raise ValueError(
-                f"target.direction_steps must be at least 0, got {self.direction_steps}"
-            )
+        check(
+            min(weights) >= 0 and max(weights) > 0,
+            "target: every weight must be at least 0 and one of them above 0",
+        )
+        steps = self.direction_steps
+        check(steps >= 0, f"target.direction_steps must be at least 0, got {steps}")
 
     def at(self, step: int) -> Target:
-        """What is taught at a step, counted from 1."""
+        """The target of a step; steps count from 1."""
         if step > self.direction_steps:
             return self
         return replace(self, within=1.0, across=0.0, scale=0.0, mirror=0.0, score=0.0)
@@ -64,11 +66,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Lora:
-    """Low-rank adapters (Hu et al., arXiv 2106.09685) in place of full weights; rank 0: none.
+    """Low-rank adapters (Hu et al., arXiv 2106.09685) instead of full weights. `rank` 0: none.
 
-    Each adapted `W` becomes `W + alpha / rank * B A`, and A and B alone are learned, with the
-    output layer, which is always learned whole. `targets` are names of linear layers of the
-    backbone (`q_proj`); none named: all of them. Frozen layers get no adapters.
+    Each adapted weight `W` becomes `W + alpha / rank * B A`. Only A and B are trained, and the
+    output layer in full. `targets` are names of linear layers of the backbone (`q_proj`); empty:
+    all of them. Frozen layers get no adapters.
     """
 
     rank: int = 0
@@ -76,23 +78,24 @@ class Lora:
     targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.rank < 0:
-            raise ValueError(f"optimise.lora.rank must be at least 0, got {self.rank}")
-        if self.alpha <= 0:
-            raise ValueError(f"optimise.lora.alpha must be above 0, got {self.alpha}")
+        check(self.rank >= 0, f"optimise.lora.rank must be at least 0, got {self.rank}")
+        check(self.alpha > 0, f"optimise.lora.alpha must be above 0, got {self.alpha}")
 
 
 @dataclass(frozen=True)
 class Optimise:
-    """AdamW: `batch` responses a step, `micro_batch` of them at a time and worker; the learning
-    rate rises over `warmup` steps and falls to a tenth of itself at the last. The norm of a step's
-    gradient is held to `clip`.
+    """The optimiser: AdamW for `steps` steps of `batch` responses.
 
-    `frozen_layers` first layers and (`freeze_embeddings`) the embeddings stay as they are; of
-    the rest `lora` learns adapters alone, where its rank is above 0.
-    `on_nonfinite`: what to do where a gradient is not finite: `stop`, or `skip` the step; both
-    name the responses. `attention` is transformers' name; a gradient guide needs one that can
-    be differentiated twice (`eager`).
+    A worker processes `micro_batch` responses at a time. The learning rate rises linearly over
+    `warmup` steps and falls linearly to a tenth of `learning_rate` at the last step. The norm of
+    a step's gradient is clipped to `clip`.
+
+    The first `frozen_layers` layers and, with `freeze_embeddings`, the embeddings are not
+    trained. `lora` trains adapters in the other layers, where its rank is above 0. `dtype` is
+    that of the forward pass (bfloat16: autocast); weights stay in float32. `attention` is a
+    name of transformers; a gradient guide needs an attention that can be differentiated twice
+    (`eager`). `on_nonfinite`: where a gradient is not finite, `stop` or `skip` the step; the
+    message names the responses.
     """
 
     steps: int = 2000
@@ -111,21 +114,21 @@ class Optimise:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "micro_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"optimise.{name} must be at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            check(value >= 1, f"optimise.{name} must be at least 1, got {value}")
         for name in ("learning_rate", "clip"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"optimise.{name} must be above 0, got {getattr(self, name)}")
+            value = getattr(self, name)
+            check(value > 0, f"optimise.{name} must be above 0, got {value}")
         for name in ("warmup", "weight_decay", "frozen_layers"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"optimise.{name} must be at least 0, got {getattr(self, name)}")
-        if self.lora.rank and not self.freeze_embeddings:
-            raise ValueError(
-                "optimise.lora learns adapters and the output layer alone: "
-                "freeze_embeddings: false contradicts it"
-            )
+            value = getattr(self, name)
+            check(value >= 0, f"optimise.{name} must be at least 0, got {value}")
+        check(
+            self.lora.rank == 0 or self.freeze_embeddings,
+            "optimise.lora trains adapters and the output layer alone: freeze_embeddings: false "
+            "contradicts it",
+        )
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step, counted from 1."""
+        """The learning rate of a step; steps count from 1."""
         rising = min(1.0, step / self.warmup) if self.warmup else 1.0
         return self.learning_rate * rising * (1 - 0.9 * step / self.steps)

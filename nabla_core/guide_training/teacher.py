@@ -1,8 +1,8 @@
-"""A head as the teacher of a gradient: scores at every position, predicted.
+"""A head as the teacher of a gradient guide: it predicts scores at every position.
 
-A gradient that is taught at the few positions of a response that were explored hardly turns at
-all (README, "Guides"). A head learns from the same counterfactuals in a minute, and what it
-predicts of the LM's likeliest tokens at all positions is what the gradient is then taught.
+A gradient that is trained on the few explored positions of a response hardly changes its
+direction. A head learns the same counterfactuals in a minute; its predictions for the LM's
+likeliest tokens at all positions are what the gradient is then trained on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ IN_FLIGHT = 512
 
 @dataclass
 class Teacher:
-    """A head, how it reads, and which one it is."""
+    """A head, the encoder of its examples, and its identity."""
 
     head: Trainee
     encoder: GuideEncoder
@@ -42,7 +42,8 @@ class Teacher:
     def load(
         cls, path: str, lm: LanguageModel, coverage: float, *, revision: str | None
     ) -> Teacher:
-        """Raises ModelError where the folder holds no head, VocabularyError."""
+        """Load a head. Raises ModelError where the folder holds another kind of guide, and
+        VocabularyError."""
         if kind_of(path, revision) != "head":
             raise ModelError(f"{path} cannot teach: it is no head; train one with kind: head")
         tokenizer: Any = AutoTokenizer.from_pretrained(path, revision=revision)
@@ -51,18 +52,22 @@ class Teacher:
         identity = identify_loaded(path, revision, head.model.config)
         return cls(head, guide_encoder("head", head, tokenizer, lm, coverage), identity)
 
-    def predicted(
+    def label(
         self, records: Sequence[Record], engines: Engines, alternatives: int, *, size: int
     ) -> Iterator[Record]:
-        """The records with a place at every position: the LM's `alternatives` likeliest tokens
-        that the teacher knows, the one taken among them, and what the teacher says of them,
-        `size` responses at a time. Records that it cannot read are left out."""
-        seen = self._seen(records, engines, alternatives)
-        while part := list(islice(seen, size)):
-            kept = [(r, e) for r in part if (e := self._read(r)) and e.places]
+        """The records, each with a place at every position, scored by the teacher.
+
+        The candidates of a position are the LM's `alternatives` likeliest tokens and the token of
+        the response, as far as the teacher knows them. The teacher reads `size` responses at a
+        time. Records that it cannot read are left out.
+        """
+        unlabelled = self._with_likeliest(records, engines, alternatives)
+        while part := list(islice(unlabelled, size)):
+            pairs = [(record, self._encode(record)) for record in part]
+            kept = [(record, e) for record, e in pairs if e is not None and e.positions]
             if not kept:
                 continue
-            batch = Batch.of([e for _, e in kept], self.head.model.device)
+            batch = Batch.of([example for _, example in kept], self.head.model.device)
             values, _ = self.head.predict(batch, differentiable=False)
             rows = iter(values.tolist())
             for record, _ in kept:
@@ -72,43 +77,41 @@ class Teacher:
                 )
                 yield replace(record, places=places)
 
-    def _read(self, record: Record) -> Example | None:
+    def _encode(self, record: Record) -> Example | None:
         try:
-            return self.encoder.example(record)
+            return self.encoder.encode(record)
         except UNREADABLE:
             return None
 
-    def _seen(
+    def _with_likeliest(
         self, records: Iterable[Record], engines: Engines, alternatives: int
     ) -> Iterator[Record]:
-        flows = (_look(record, alternatives) for record in records)
-        for seen in drive(flows, engines, in_flight=IN_FLIGHT):
-            places = [self._place(n, choice) for n, choice in enumerate(seen.choices)]
-            yield replace(seen.record, places=tuple(p for p in places if len(p.tokens) > 1))
+        """The records with unscored places at every position."""
+        flows = (_likeliest(record, alternatives) for record in records)
+        for reply in drive(flows, engines, in_flight=IN_FLIGHT):
+            places = [self._place(n, choice) for n, choice in enumerate(reply.choices)]
+            yield replace(reply.record, places=tuple(p for p in places if len(p.tokens) > 1))
 
     def _place(self, position: int, choice: Choices) -> Place:
+        """The candidates that the teacher knows, with score 0; none where it does not know the
+        token of the response."""
         known = self.encoder.vocabulary.ids[list(choice.tokens)].ge(0).tolist()
-        pairs = [
-            pair
-            for pair, there in zip(
-                zip(choice.tokens, choice.log_probabilities, strict=True), known, strict=True
-            )
-            if there
-        ]
+        candidates = zip(choice.tokens, choice.log_probabilities, known, strict=True)
+        pairs = [(token, log_p) for token, log_p, is_known in candidates if is_known]
         tokens, log_probabilities = zip(*pairs, strict=True) if pairs and known[0] else ((), ())
         scores = (0.0,) * len(tokens)
         return Place(position, choice.confidence, tokens, log_probabilities, scores)
 
 
 @dataclass
-class _Seen:
+class _Likeliest:
     record: Record
     choices: list[Choices]
     cost: Cost = field(default_factory=Cost)
 
 
-def _look(record: Record, alternatives: int) -> Asking[_Seen]:
+def _likeliest(record: Record, alternatives: int) -> Asking[_Likeliest]:
     context = yield from ask(Render(record.prompt))
     response = Response(record.tokens, "stop")
     choices = yield from ask(Likeliest(context, response, alternatives))
-    return _Seen(record, choices)
+    return _Likeliest(record, choices)

@@ -1,4 +1,4 @@
-"""The two kinds of guide in training: a gradient taught by differentiating it, and a head."""
+"""The two kinds of guide in training: a reward model whose gradient is trained, and a head."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification
 
 from nabla_core.engines.loading import head_with, read_with
 from nabla_core.errors import HeadError, ModelError
-from nabla_core.guide_training.examples import Batch, GuideEncoder
+from nabla_core.guide_training.examples import Batch, Example, GuideEncoder, ScoredPosition
 from nabla_core.guide_training.head_model import new_head
 from nabla_core.guide_training.settings import Kind, Optimise
 from nabla_core.guides.head import KIND_KEY, HeadGuide
@@ -24,38 +24,47 @@ from nabla_core.types import Identity
 
 
 class Trainee(Protocol):
-    """A guide in training. `model` is a transformers model, fp32."""
+    """A guide in training. `model` is a transformers model in fp32."""
 
     model: Any
 
     @property
     def output(self) -> nn.Linear:
-        """The layer that what it says is proportional to."""
+        """The output layer. Predictions are proportional to its weight."""
 
     def predict(self, batch: Batch, *, differentiable: bool = True) -> tuple[Tensor, Tensor | None]:
-        """What each token tried is worth, `[N, K]`, and the rewards `[R]` where it has any;
-        with `differentiable` differentiable with respect to the weights."""
+        """The value of each candidate, `[N, K]`, and the reward of each response, `[R]`, None for
+        a head.
+
+        Differences between the candidates of a position are advantages; a constant of the
+        position has no meaning. With `differentiable`, both can be differentiated with respect
+        to the weights.
+        """
 
     def guide(self, lm: LanguageModel, min_coverage: float, runtime: Runtime) -> Reader | HeadGuide:
-        """It as the guide of `lm`, over the same weights."""
+        """The guide that engines use for `lm`. It shares this model's weights."""
 
 
 @contextmanager
 def scaled(trainee: Trainee, factor: float) -> Iterator[None]:
-    """What the trainee says is `factor` times as much meanwhile."""
+    """Multiply the trainee's predictions by `factor` in the block.
+
+    A copy of the weight is put back afterwards: dividing again would leave rounding errors.
+    """
     weight = trainee.output.weight
-    kept = weight.detach().clone()
+    original = weight.detach().clone()
     with torch.no_grad():
         weight.mul_(factor)
     try:
         yield
     finally:
         with torch.no_grad():
-            weight.copy_(kept)
+            weight.copy_(original)
 
 
 class GradientTrainee:
-    """`E @ d reward / d e_i`: learning it takes a second derivative."""
+    """Predicts `E @ d reward / d e_i`, the first-order effect of each token at position i on the
+    reward. Training it takes a second derivative."""
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
         self.model = model
@@ -68,17 +77,24 @@ class GradientTrainee:
 
     def predict(self, batch: Batch, *, differentiable: bool = True) -> tuple[Tensor, Tensor | None]:
         table = self.model.get_input_embeddings().weight
+        # The prediction is itself a gradient, so autograd runs even where none is wanted after.
         with torch.enable_grad():
             embeddings = table[batch.ids]
-            if not embeddings.requires_grad:
+            if not embeddings.requires_grad:  # the embeddings are frozen
                 embeddings.requires_grad_()
             body = self.model.base_model
             hidden = body(inputs_embeds=embeddings, use_cache=False).last_hidden_state
             ends = hidden[torch.arange(len(batch.ids), device=hidden.device), batch.last]
             rewards = self.model.score(ends).squeeze(-1)
-            (slope,) = torch.autograd.grad(rewards.sum(), embeddings, create_graph=differentiable)
-        here = slope[batch.row, batch.index]
-        values = torch.einsum("nd,nkd->nk", here, table[batch.tokens].to(here.dtype))
+            # `create_graph` makes the gradient a function of the weights that the loss can be
+            # differentiated through (double backward). Rewards may be summed: each depends on
+            # its own row of embeddings alone.
+            (gradient,) = torch.autograd.grad(
+                rewards.sum(), embeddings, create_graph=differentiable
+            )
+        at_positions = gradient[batch.row, batch.index]
+        candidates = table[batch.tokens].to(at_positions.dtype)
+        values = torch.einsum("nd,nkd->nk", at_positions, candidates)
         return (values, rewards) if differentiable else (values.detach(), rewards.detach())
 
     def guide(self, lm: LanguageModel, min_coverage: float, runtime: Runtime) -> Reader | HeadGuide:
@@ -87,7 +103,8 @@ class GradientTrainee:
 
 
 class HeadTrainee:
-    """A row of the output layer for each token tried, at the token before."""
+    """Predicts the value of each token at position i from the hidden state at i - 1, with one row
+    of the output layer for each token."""
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
         self.model = model
@@ -102,9 +119,10 @@ class HeadTrainee:
         with torch.set_grad_enabled(differentiable):
             body = self.model.base_model
             hidden = body(input_ids=batch.ids, use_cache=False).last_hidden_state
-            here = hidden[batch.row, batch.index - 1]
+            before = hidden[batch.row, batch.index - 1]
+            # The rows of the candidates alone: a product with the whole layer would be [N, V].
             rows = self.model.get_output_embeddings().weight[batch.tokens]
-            return torch.einsum("nd,nkd->nk", here, rows.to(here.dtype)), None
+            return torch.einsum("nd,nkd->nk", before, rows.to(before.dtype)), None
 
     def guide(self, lm: LanguageModel, min_coverage: float, runtime: Runtime) -> Reader | HeadGuide:
         model = language_model(self.model, self._tokenizer, Identity(self._name, "in training"))
@@ -121,9 +139,12 @@ def open_trainee(
     seed: int,
     adapt: Callable[[Trainee], None] | None = None,
 ) -> Trainee:
-    """A guide of `kind` that starts as `path`: a reward model or an LM (whose missing score
-    layer is drawn from `seed`), with what is to stay frozen. `adapt` may put adapters into it.
-    Raises ModelError."""
+    """A guide of `kind` that starts from the model at `path`.
+
+    The model may be a reward model, an LM or a head; a missing output layer is drawn from
+    `seed`. Layers are frozen as `optimise` says, then `adapt` may insert adapters. Raises
+    ModelError, for a gradient guide also where its gradient cannot be differentiated.
+    """
     torch.manual_seed(seed)
     trainee: Trainee
     if kind == "head":
@@ -134,18 +155,23 @@ def open_trainee(
     if adapt:
         adapt(trainee)
     if kind == "gradient":
-        _probe(trainee, path, optimise.attention)
+        _check_double_backward(trainee, path, optimise.attention)
     return trainee
 
 
 def guide_encoder(
     kind: Kind, trainee: Trainee, tokenizer: Any, lm: LanguageModel, coverage: float
 ) -> GuideEncoder:
-    """How the trainee reads the LM's responses. Raises VocabularyError."""
+    """The encoder of the LM's responses for this trainee. Raises VocabularyError where their
+    vocabularies share less than `coverage` of the LM's tokens."""
     guide = trainee.guide(lm, coverage, Runtime())
-    if isinstance(guide, HeadGuide):
-        return GuideEncoder(tokenizer, guide.vocabulary, lm.stop, guide.head.context, kind)
-    return GuideEncoder(tokenizer, guide.vocabulary, lm.stop, guide.rm.context, kind)
+    return GuideEncoder(
+        tokenizer=tokenizer,
+        vocabulary=guide.vocabulary,
+        stop=lm.stop,
+        context=guide.head.context if isinstance(guide, HeadGuide) else guide.rm.context,
+        kind=kind,
+    )
 
 
 def _classifier(path: str, revision: str | None, attention: str) -> Any:
@@ -166,13 +192,14 @@ def _classifier(path: str, revision: str | None, attention: str) -> Any:
     missing = [k for k in report["missing_keys"] if not k.startswith("score.")]
     if missing:
         raise ModelError(f"{path}: no guide to start from: its weights lack {missing[0]}")
-    if hasattr(model.config, KIND_KEY):  # what starts as a head is none any more
+    if hasattr(model.config, KIND_KEY):  # the model started as a head and is no head now
         delattr(model.config, KIND_KEY)
     return model.eval()
 
 
 def freeze(model: Any, optimise: Optimise, path: str) -> None:
-    """Switch off what `optimise` says stays as it is. Raises ModelError."""
+    """Disable gradients of the parts that `optimise` freezes. Raises ModelError where the model has
+    fewer layers than are to be frozen."""
     if optimise.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
     if optimise.frozen_layers:
@@ -186,26 +213,15 @@ def freeze(model: Any, optimise: Optimise, path: str) -> None:
             layer.requires_grad_(False)
 
 
-def _probe(trainee: Trainee, path: str, attention: str) -> None:
-    """Differentiate once what training will differentiate a thousand times."""
-    device = trainee.model.device
-    two = torch.zeros(1, 2, dtype=torch.int64, device=device)
-    batch = Batch(
-        ids=torch.zeros(1, 4, dtype=torch.int64, device=device),
-        last=torch.tensor([3], device=device),
-        score=torch.zeros(1, device=device),
-        row=torch.tensor([0], device=device),
-        index=torch.tensor([1], device=device),
-        tokens=two,
-        scores=two.float(),
-        prior=two.float(),
-        tried=two == 0,
-    )
+def _check_double_backward(trainee: Trainee, path: str, attention: str) -> None:
+    """Differentiate the gradient once: fused attention kernels have no second derivative, and
+    otherwise that would be found out only after all data was read."""
     trained = [p for p in trainee.model.parameters() if p.requires_grad]
     if not trained:
         raise ModelError(f"{path}: everything is frozen, so there is nothing to train")
+    probe = Example("probe", "probe", (0,) * 4, 0.0, (ScoredPosition(1, (0, 0), (0, 0), (0, 0)),))
     try:
-        values, _ = trainee.predict(batch)
+        values, _ = trainee.predict(Batch.of([probe], trainee.model.device))
         torch.autograd.grad(values.sum(), trained, allow_unused=True)
     except RuntimeError as error:
         raise ModelError(

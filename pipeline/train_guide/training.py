@@ -131,8 +131,8 @@ def setup(config: TrainGuideConfig, device: str = "auto") -> TrainingState:
         list(examples(encoder, part, config.data.least, mixture.left_out))
         for part in (taught, kept_apart)
     )
-    behind: Sequence[Record | Example] = learned if teacher else train
-    explored = sum(len(place.tokens) - 1 for one in behind for place in one.places)
+    groups = [r.places for r in learned] if teacher else [e.positions for e in train]
+    explored = sum(len(position.tokens) - 1 for group in groups for position in group)
     if not train or not held_out:
         raise InputError(
             f"{len(train) + len(held_out)} responses with counterfactuals are too few: "
@@ -156,13 +156,13 @@ def examples(
     from, are counted in `left_out`. Raises InputError naming a record that makes no sense."""
     for record in records:
         try:
-            example = encoder.example(record, least=least)
+            example = encoder.encode(record, min_log_probability=least)
         except UNREADABLE:
             left_out["responses that the guide cannot read"] += 1
             continue
         except PromptError as error:
             raise InputError(str(error)) from error
-        if example.places:
+        if example.positions:
             yield example
         else:
             left_out["responses without a position to learn from"] += 1
@@ -181,7 +181,7 @@ def train_step(state: TrainingState, rank: int = 0, world: int = 1) -> float:
     state.step += 1
     optimise = state.config.optimise
     batch = _batch(state)
-    counts = {"responses": len(batch), "positions": sum(len(e.places) for e in batch)}
+    counts = {"responses": len(batch), "positions": sum(len(e.positions) for e in batch)}
     state.optimizer.param_groups[0]["lr"] = optimise.rate(state.step)
     state.optimizer.zero_grad()
     device = state.trainee.model.device
@@ -225,7 +225,7 @@ def _taught(
     teacher = Teacher.load(asked.path, lm, coverage, revision=asked.revision)
     engines = build_engines(lm, judge, judge, Runtime(max_batch=config.validation.max_batch))
     size = config.optimise.micro_batch
-    predicted = teacher.predicted(records, engines, asked.alternatives, size=size)
+    predicted = teacher.label(records, engines, asked.alternatives, size=size)
     return list(predicted), teacher.identity
 
 

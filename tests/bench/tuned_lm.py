@@ -79,15 +79,15 @@ def start(config: TrainGuideConfig) -> TrainingState:
     state.trainee.model.load_state_dict(lm.state_dict())
     delattr(state.trainee.model.config, KIND_KEY)
     state.train = [
-        replace(e, places=tuple(_optimum(p, config.target.temperature) for p in e.places))
+        replace(e, positions=tuple(_optimum(p, config.target.temperature) for p in e.positions))
         for e in state.train
     ]
     return state
 
 
-def _optimum(place: ScoredPosition, temperature: float) -> ScoredPosition:
-    pairs = zip(place.log_probabilities, place.scores, strict=True)
-    return replace(place, scores=tuple(log_p + s / temperature for log_p, s in pairs))
+def _optimum(position: ScoredPosition, temperature: float) -> ScoredPosition:
+    pairs = zip(position.log_probabilities, position.scores, strict=True)
+    return replace(position, scores=tuple(log_p + s / temperature for log_p, s in pairs))
 
 
 def accuracy(path: Path, task: Task, state: TrainingState) -> float:

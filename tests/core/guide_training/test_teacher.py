@@ -34,7 +34,7 @@ def test_every_position_has_the_heads_outputs_for_the_likeliest_tokens(
     path = head_on(family, "judge", tmp_path / "head")
     teacher, engines = teacher_of(family, path), family.engines()
     given = records(engines)
-    found = list(teacher.predicted(given, engines, 5, size=2))
+    found = list(teacher.label(given, engines, 5, size=2))
     assert sorted(r.name for r in found) == sorted(r.name for r in given)
     assert teacher.identity == identify(str(path), None)
     for record in found:
@@ -47,9 +47,9 @@ def _check(record: Record, engines: Engines, teacher: Teacher, path: Path) -> No
     (context,) = serve(engines, [Render(record.prompt)])
     (choices,) = serve(engines, [Likeliest(context, Response(record.tokens, "stop"), 5)])
     ids = teacher.encoder.vocabulary.ids
-    before = teacher.encoder.example(record).places[0].index - record.places[0].position
+    before = teacher.encoder.encode(record).positions[0].index - record.places[0].position
     model = new_head(str(path))
-    prompt = list(teacher.encoder.example(record).ids[:before])
+    prompt = list(teacher.encoder.encode(record).ids[:before])
     with torch.no_grad():
         out = model(torch.tensor([[*prompt, *ids[list(record.tokens)].tolist()]])).logits[0]
     assert [p.position for p in record.places] == [

@@ -14,7 +14,7 @@ from nabla_core import NablaConfig, Objective, Prompt, Ranked, Runtime
 from nabla_core.engines.base import Engines
 from nabla_core.engines.loading import build_engines, kind_of
 from nabla_core.errors import ContextError, ModelError, PromptError, VocabularyError
-from nabla_core.guide_training.evaluation import Searched, agreement, search, spearman
+from nabla_core.guide_training.evaluation import SearchResult, agreement, search, spearman
 from nabla_core.guide_training.examples import Batch, Example, Record, ScoredPosition
 from nabla_core.guide_training.losses import loss
 from nabla_core.guide_training.settings import Kind, Optimise, Target
@@ -61,7 +61,7 @@ def test_what_a_trainee_says_is_what_the_engines_make_of_it(family: Family, kind
     trainee, tokenizer, lm = trainee_of(family, kind)
     found = records(engines)
     encoder = guide_encoder(kind, trainee, tokenizer, lm, 0.9)
-    examples = [encoder.example(record) for record in found]
+    examples = [encoder.encode(record) for record in found]
     values, _ = trainee.predict(Batch.of(examples, CPU), differentiable=False)
     said = iter(values.tolist())
     judge = guide_of(engines).reader
@@ -77,7 +77,7 @@ def test_what_a_trainee_says_is_what_the_engines_make_of_it(family: Family, kind
         (swept,) = serve(guided, [request])
         worth = swept.gradients.slopes[record.tokens]
         start = len(context.guide[0])
-        for tried in example.places:
+        for tried in example.positions:
             position = tried.index - start
             logits = lm.logits(swept.gradients.lm.hidden[[position]].clone())
             row = -guide.rows([(worth, position)], config.objective, logits)[0]
@@ -93,7 +93,7 @@ def test_the_loss_learns_what_finite_differences_say(plain: Family, kind: Kind):
     """Through the second derivative where the kind needs one. In fp64 but for the norms."""
     trainee, tokenizer, lm = trainee_of(plain, kind)
     encoder = guide_encoder(kind, trainee, tokenizer, lm, 0.9)
-    batch = Batch.of([encoder.example(r) for r in records(plain.engines())], CPU)
+    batch = Batch.of([encoder.encode(r) for r in records(plain.engines())], CPU)
     batch.scores, batch.score = batch.scores.double(), batch.score.double()
     trainee.model.double()
     target = Target(temperature=0.7, score=0.5 if kind == "gradient" else 0.0)
@@ -251,7 +251,7 @@ def test_guessing_finds_one_of_several_best_more_often():
 def test_a_few_steps_learn_a_few_counterfactuals(plain: Family, kind: Kind):
     trainee, tokenizer, lm = trainee_of(plain, kind)
     encoder = guide_encoder(kind, trainee, tokenizer, lm, 0.9)
-    examples = [encoder.example(r) for r in records(plain.engines())]
+    examples = [encoder.encode(r) for r in records(plain.engines())]
     batch = Batch.of(examples, CPU)
     before = agreement(trainee, examples, margin=0.0, size=2)
     optimizer = torch.optim.AdamW(trainee.model.parameters(), lr=3e-3)
@@ -287,7 +287,7 @@ def test_prompts_that_cannot_be_searched_are_counted(plain: Family):
     config = greedy_search(proposals="ranked", ranked=Ranked(eta=1.0))
     long = Prompt.of("1+" * 200, id="long")
 
-    def found(*asked: Prompt) -> Searched:
+    def found(*asked: Prompt) -> SearchResult:
         return search(engines, asked, config, lambda p, text: None, max_tokens=9, in_flight=8)
 
     assert found(prompts(2)[0], long, prompts(2)[1]) == replace(found(*prompts(2)), failed=1)
@@ -341,25 +341,25 @@ def test_counterfactuals_that_cannot_be_learned_from_are_named(plain: Family, gr
 
     single = Place(place.position, 0.5, place.tokens[:1], (0.0,), (1.0,))
     with pytest.raises(PromptError, match=r"p0: 1 token was tried at position \d+"):
-        encoder.example(replace(good, places=(single,)))
+        encoder.encode(replace(good, places=(single,)))
     with pytest.raises(PromptError, match=r"p0: a score at position \d+ is not finite"):
-        encoder.example(with_place(scores=(math.nan, *place.scores[1:])))
+        encoder.encode(with_place(scores=(math.nan, *place.scores[1:])))
     with pytest.raises(ContextError, match=r"p0: .* whose context is 5"):
-        replace(encoder, context=5).example(good)
+        replace(encoder, context=5).encode(good)
     other = load_language_model(str(grouped.lm), revision=None, device=CPU, dtype=torch.float32)
     with pytest.raises(VocabularyError):
         guide_encoder("head", trainee, tokenizer, other, 0.9)
     # Unlikely alternatives are left out, and positions of which nothing remains.
-    assert encoder.example(good, least=1.0).places == ()
+    assert encoder.encode(good, min_log_probability=1.0).positions == ()
     unlikely = with_place(log_probabilities=(-9.0, -1.0, -9.0, -1.0))
-    assert len(encoder.example(unlikely, least=-2.0).places[0].tokens) == 3
+    assert len(encoder.encode(unlikely, min_log_probability=-2.0).positions[0].tokens) == 3
     # So is a position whose own token the guide does not know: gains would be over another.
     ids = encoder.vocabulary.ids.clone()
     ids[place.tokens[1]] = -1
     partial = replace(encoder, vocabulary=replace(encoder.vocabulary, ids=ids))
-    assert len(partial._tried(good, place, 0, -math.inf).tokens) == len(place.tokens) - 1
+    assert len(partial._scored_position(good, place, 0, -math.inf).tokens) == len(place.tokens) - 1
     ids[place.tokens[0]] = -1
-    assert partial._tried(good, place, 0, -math.inf).tokens == ()
+    assert partial._scored_position(good, place, 0, -math.inf).tokens == ()
 
 
 @pytest.mark.parametrize(

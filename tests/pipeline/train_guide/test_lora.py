@@ -40,7 +40,7 @@ def opened(family: Family, kind: Kind, optimise: Optimise = LORA, path: Path | N
     )
     lm = load_language_model(str(family.lm), revision=None, device=CPU, dtype=torch.float32)
     encoder = guide_encoder(kind, trainee, tokenizer, lm, 0.9)
-    return trainee, Batch.of([encoder.example(r) for r in records(family.engines())], CPU)
+    return trainee, Batch.of([encoder.encode(r) for r in records(family.engines())], CPU)
 
 
 def learn(trainee: Trainee, batch: Batch, steps: int = 5) -> None:
