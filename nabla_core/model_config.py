@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from nabla_core.config import check
+from nabla_core.config_metadata import NOT_SHAPING
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,10 @@ class Runtime:
 
     device: str = "auto"
     dtype: Literal["float32", "bfloat16"] = "float32"
-    max_batch: int = 32
-    max_batch_tokens: int = 65536
-    reuse: bool = True
-    gradient_checkpointing: bool = False
+    max_batch: int = field(default=32, metadata=NOT_SHAPING)
+    max_batch_tokens: int = field(default=65536, metadata=NOT_SHAPING)
+    reuse: bool = field(default=True, metadata=NOT_SHAPING)
+    gradient_checkpointing: bool = field(default=False, metadata=NOT_SHAPING)
 
     def __post_init__(self) -> None:
         check(self.max_batch >= 1, f"max_batch must be at least 1, got {self.max_batch}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from nabla_core.config_metadata import NOT_SHAPING
 from nabla_core.methods.counterfactuals import Explore
 from pipeline.run.config import RowsConfig
 
@@ -13,7 +14,7 @@ class CounterfactualsConfig(RowsConfig):
     """One run of `jobs.counterfactuals`. Of `reward`, the judge scores; the guide is used where
     `explore.choose` is `guide`."""
 
-    run_dir: str = "runs/counterfactuals"
+    run_dir: str = field(default="runs/counterfactuals", metadata=NOT_SHAPING)
     max_tokens: int = 1024
     explore: Explore = field(default_factory=Explore)
 

@@ -25,13 +25,8 @@ from pipeline.tables.counterfactual_totals import COLUMNS, summarise
 from pipeline.tables.counterfactuals import COUNTERFACTUALS, explored_columns
 from pipeline.tables.traces import model_columns, prompt_columns
 
-SHAPING = (
-    *("seed", "lm", "reward", "explore", "max_tokens"),
-    *("runtime.device", "runtime.dtype", "verify.method"),
-)
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CounterfactualRecipe:
     """See `pipeline.run.recipe.Recipe`."""
 
@@ -98,18 +93,18 @@ def plan(config: CounterfactualsConfig, *, retry_dead: bool = False) -> Plan:
 
     def recipe(config_hash: str) -> CounterfactualRecipe:
         return CounterfactualRecipe(
-            config.lm,
-            config.reward,
-            config.explore,
-            config.runtime,
-            config.verify,
-            config.max_tokens,
-            config.seed,
-            config_hash,
+            lm=config.lm,
+            reward=config.reward,
+            explore=config.explore,
+            runtime=config.runtime,
+            verify=config.verify,
+            max_tokens=config.max_tokens,
+            seed=config.seed,
+            config_hash=config_hash,
         )
 
     samples = len(config.explore.temperatures)
-    return planned(config, SHAPING, recipe, samples=samples, retry_dead=retry_dead)
+    return planned(config, recipe, samples=samples, retry_dead=retry_dead)
 
 
 def counterfactuals(

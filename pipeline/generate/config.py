@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nabla_core.config import Decoding
+from nabla_core.config_metadata import NOT_SHAPING
 from pipeline.run.config import RowsConfig
 
 
@@ -12,9 +13,9 @@ from pipeline.run.config import RowsConfig
 class GenerateConfig(RowsConfig):
     """One run of `jobs.generate`."""
 
-    run_dir: str = "runs/generate"
-    max_dead_fraction: float = 0.5
-    samples_per_prompt: int = 1
+    run_dir: str = field(default="runs/generate", metadata=NOT_SHAPING)
+    max_dead_fraction: float = field(default=0.5, metadata=NOT_SHAPING)
+    samples_per_prompt: int = field(default=1, metadata=NOT_SHAPING)
     decoding: Decoding = field(default_factory=Decoding)
 
     def __post_init__(self) -> None:

@@ -7,36 +7,22 @@ from pipeline.generate.recipe import TraceRecipe
 from pipeline.run.driver import execute
 from pipeline.run.plan import Outcome, Plan, Watcher, planned
 
-# What else a config says (actors, batch sizes, flushing) changes no row. Prompts are
-# compared row by row.
-SHAPING = (
-    "seed",
-    "lm",
-    "reward",
-    "decoding",
-    "runtime.device",
-    "runtime.dtype",
-    "verify.method",
-)
-
 
 def plan(config: GenerateConfig, *, retry_dead: bool = False) -> Plan:
     """What `generate` will do. Reads nothing yet."""
 
     def recipe(config_hash: str) -> TraceRecipe:
         return TraceRecipe(
-            config.lm,
-            config.reward,
-            config.decoding,
-            config.runtime,
-            config.verify,
-            config.seed,
-            config_hash,
+            lm=config.lm,
+            reward=config.reward,
+            decoding=config.decoding,
+            runtime=config.runtime,
+            verify=config.verify,
+            seed=config.seed,
+            config_hash=config_hash,
         )
 
-    return planned(
-        config, SHAPING, recipe, samples=config.samples_per_prompt, retry_dead=retry_dead
-    )
+    return planned(config, recipe, samples=config.samples_per_prompt, retry_dead=retry_dead)
 
 
 def generate(config: GenerateConfig, watcher: Watcher, *, retry_dead: bool = False) -> Outcome:

@@ -21,7 +21,7 @@ from pipeline.tables.trace_totals import COLUMNS, Summary
 from pipeline.tables.traces import TRACES, model_columns, prompt_columns, trace_columns
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TraceRecipe:
     """Refined traces: the recipe of `jobs.generate`."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from nabla_core.config_metadata import NOT_SHAPING
 from nabla_core.embedded import task
 from nabla_core.types import Prompt
 from pipeline.grading.math_verify import MathGrader
@@ -23,7 +24,7 @@ class Verify:
     """
 
     method: Literal["none", "embedded", "exact", "last_number", "math"] = "none"
-    seconds: float = 5.0
+    seconds: float = field(default=5.0, metadata=NOT_SHAPING)
 
     def __post_init__(self) -> None:
         if self.seconds <= 0:

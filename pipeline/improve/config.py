@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nabla_core.config import Decoding
+from nabla_core.config_metadata import NOT_SHAPING, SHAPING_THROUGHOUT
 from nabla_core.guide_training.settings import Kind, Optimise, Target
 from nabla_core.methods.counterfactuals import Explore
 from nabla_core.model_config import LM, Reward, Runtime
@@ -33,7 +34,7 @@ class Training:
     target: Target = field(default_factory=Target)
     optimise: Optimise = field(default_factory=Optimise)
     validation: Validation = field(default_factory=Validation)
-    workers: Workers = field(default_factory=Workers)
+    workers: Workers = field(default_factory=Workers, metadata=NOT_SHAPING)
 
 
 @dataclass(frozen=True)
@@ -45,20 +46,21 @@ class ImproveConfig:
     told beside the judge's reward and is not learned from.
     """
 
-    run_dir: str = "runs/improve"
-    rounds: int = 3
+    run_dir: str = field(default="runs/improve", metadata=NOT_SHAPING)
+    rounds: int = field(default=3, metadata=NOT_SHAPING)
     seed: int = 0
     prompts: Prompts = field(default_factory=lambda: Prompts(split="train", limit=1000))
     eval_prompts: Prompts = field(default_factory=lambda: Prompts(split="test", limit=1000))
     lm: LM = field(default_factory=LM)
     reward: Reward = field(default_factory=Reward)
-    verify: Verify = field(default_factory=Verify)
+    # Reports are of all rounds, which must be graded alike.
+    verify: Verify = field(default_factory=Verify, metadata=SHAPING_THROUGHOUT)
     decoding: Decoding = field(default_factory=lambda: Decoding(nabla=ranked_search()))
     explore: Explore = field(default_factory=Explore)
     training: Training = field(default_factory=Training)
     runtime: Runtime = field(default_factory=Runtime)
-    cluster: Cluster = field(default_factory=Cluster)
-    store: Store = field(default_factory=Store)
+    cluster: Cluster = field(default_factory=Cluster, metadata=NOT_SHAPING)
+    store: Store = field(default_factory=Store, metadata=NOT_SHAPING)
 
     def __post_init__(self) -> None:
         if self.rounds < 1:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 
-from pipeline.config import overrides_yaml, to_dict
+from pipeline.config import overrides_yaml
 from pipeline.counterfactuals.job import counterfactuals
 from pipeline.errors import ConfigError, RunError
 from pipeline.generate.config import GenerateConfig
@@ -34,12 +34,6 @@ from pipeline.train_guide.job import ready, train_guide
 from pipeline.train_guide.progress import Tell
 
 ROUNDS, CHOSEN = "rounds.json", "chosen.yaml"
-SHAPING = (
-    *("seed", "prompts", "eval_prompts", "lm", "reward", "verify", "decoding", "explore"),
-    *("training.kind", "training.start", "training.from_scratch", "training.revisions"),
-    *("training.held_out", "training.min_log_probability", "training.target"),
-    *("training.optimise", "training.validation", "runtime.device", "runtime.dtype"),
-)
 
 Watch = Callable[[str], AbstractContextManager[Watcher]]
 
@@ -62,7 +56,7 @@ def improve(config: ImproveConfig, watch: Watch, tell: Tell) -> Improved:
     _check(config)
     folder = open_folder(config.run_dir)
     with translate_os_errors(config.run_dir):
-        config_check.enter(folder, to_dict(config), SHAPING)
+        config_check.enter(folder, config)
         with connected(config.cluster, workers.count * workers.cpus):
             loop = _Loop(config, watch, tell)
             rounds = loop.rounds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from nabla_core.config_metadata import NOT_SHAPING
 from nabla_core.model_config import LM, Reward, Runtime
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
@@ -21,18 +22,19 @@ class RowsConfig:
     `allow_input_change` redoes rows whose prompt was edited since they were committed.
     """
 
-    run_dir: str = "runs/rows"
+    run_dir: str = field(default="runs/rows", metadata=NOT_SHAPING)
     seed: int = 0
-    max_attempts: int = 3
-    max_dead_fraction: float = 0.1
-    allow_input_change: bool = False
-    prompts: Prompts = field(default_factory=Prompts)
+    max_attempts: int = field(default=3, metadata=NOT_SHAPING)
+    max_dead_fraction: float = field(default=0.1, metadata=NOT_SHAPING)
+    allow_input_change: bool = field(default=False, metadata=NOT_SHAPING)
+    # Not the section but each prompt itself is compared with what was committed.
+    prompts: Prompts = field(default_factory=Prompts, metadata=NOT_SHAPING)
     lm: LM = field(default_factory=LM)
     reward: Reward = field(default_factory=Reward)
     runtime: Runtime = field(default_factory=Runtime)
     verify: Verify = field(default_factory=Verify)
-    cluster: Cluster = field(default_factory=Cluster)
-    store: Store = field(default_factory=Store)
+    cluster: Cluster = field(default_factory=Cluster, metadata=NOT_SHAPING)
+    store: Store = field(default_factory=Store, metadata=NOT_SHAPING)
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:

@@ -57,7 +57,7 @@ class Run:
 
     def _execute(self, inputs: dict[str, str], lease: Lease) -> Outcome:
         store, plan = self.store, self.plan
-        config_check.enter(store.folder, plan.settings, plan.shaping)
+        config_check.enter(store.folder, plan.config)
         store.sweep()
         slots = store.scan(inputs, plan.samples)
         if not plan.allow_input_change:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pipeline.config import to_dict
 from pipeline.inputs.prompts import Item, read
 from pipeline.run.cluster import Cluster
 from pipeline.run.config import RowsConfig
@@ -18,12 +17,12 @@ from pipeline.store.run_store import RunStore
 from pipeline.store.settings import Store
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything a run needs. `read()` starts reading the input anew each time.
+    """Everything that a run needs. Each call of `read()` reads the input from its start.
 
-    `settings` is the resolved config; `shaping` names the part of it that rows depend on,
-    which a resume must share.
+    `config` is the job's whole config, a dataclass. A resume must share those of its settings
+    that shape rows (see `store.config_check`).
     """
 
     run_dir: str
@@ -31,8 +30,7 @@ class Plan:
     read: Callable[[], Iterable[Item]]
     samples: int
     recipe: Recipe
-    settings: Mapping[str, Any]
-    shaping: tuple[str, ...]
+    config: Any
     cluster: Cluster
     store: Store
     max_attempts: int
@@ -42,29 +40,26 @@ class Plan:
 
     @property
     def config_hash(self) -> str:
-        """Of the settings that shape rows."""
-        return config_check.digest(config_check.shaping(self.settings, self.shaping))
+        """Digest of the settings that shape rows."""
+        return config_check.digest(self.config)
 
 
 def planned(
     config: RowsConfig,
-    shaping: tuple[str, ...],
     recipe: Callable[[str], Recipe],
     *,
     samples: int,
     retry_dead: bool = False,
 ) -> Plan:
-    """The plan of a job. `recipe` is given the hash of the settings that shape rows. Reads
+    """The plan of a job. `recipe` gets the digest of the settings that shape rows. Reads
     nothing yet."""
-    settings = to_dict(config)
     return Plan(
         run_dir=config.run_dir,
         source=config.prompts.path,
         read=lambda: read(config.prompts),
         samples=samples,
-        recipe=recipe(config_check.digest(config_check.shaping(settings, shaping))),
-        settings=settings,
-        shaping=shaping,
+        recipe=recipe(config_check.digest(config)),
+        config=config,
         cluster=config.cluster,
         store=config.store,
         max_attempts=config.max_attempts,

@@ -1,54 +1,78 @@
-"""A run folder belongs to one config: which settings shape rows, and do they agree?"""
+"""A run folder belongs to one config: are the settings that shape its rows the same?
+
+Which settings those are is said at the fields of the config classes: see
+`nabla_core.config_metadata`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields, is_dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 
+from nabla_core.config_metadata import KEY
 from pipeline.errors import ResumeError
 from pipeline.store.files import Folder
 
 CONFIG = "config.yaml"
 
 
-def shaping(settings: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    """The settings at or below the dotted `keys`, flat."""
-    flat = _flatten(settings)
-    return {
-        name: value
-        for name, value in flat.items()
-        if any(name == key or name.startswith(f"{key}.") for key in keys)
-    }
+def not_shaping(config: type, prefix: str = "") -> list[str]:
+    """The dotted keys of a config class that are marked as not shaping; a section's key stands
+    for all keys below it."""
+    found: list[str] = []
+    hints = get_type_hints(config)
+    for field in fields(config):
+        mark, key = field.metadata.get(KEY, True), f"{prefix}{field.name}"
+        if mark is False:
+            found.append(key)
+        elif mark != "throughout" and is_dataclass(hints[field.name]):
+            found += not_shaping(hints[field.name], f"{key}.")
+    return found
 
 
-def digest(shape: Mapping[str, Any]) -> str:
-    """16 hex digits of the settings that shape rows."""
+def digest(config: Any) -> str:
+    """16 hex digits of the settings of a config (a dataclass) that shape rows."""
+    shape = _shape(asdict(config), not_shaping(type(config)))
     return blake2b(json.dumps(shape, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def enter(folder: Folder, settings: Mapping[str, Any], keys: tuple[str, ...]) -> None:
-    """Leave the resolved config in the folder, or refuse another one that shapes rows.
+def enter(folder: Folder, config: Any) -> None:
+    """Write the resolved config (a dataclass) into the folder, or refuse it where the folder's
+    own differs in a setting that shapes rows.
 
-    Raises ResumeError showing each difference.
+    Raises ResumeError naming each difference.
     """
+    settings = asdict(config)
     if folder.exists(CONFIG):
-        old = shaping(yaml.safe_load(folder.read(CONFIG)), keys)
-        new = shaping(settings, keys)
-        told = [
+        free = not_shaping(type(config))
+        old, new = _shape(yaml.safe_load(folder.read(CONFIG)), free), _shape(settings, free)
+        differences = [
             f"  {name}: {old.get(name, 'not set')!s} there, {new.get(name, 'not set')!s} here"
             for name in sorted(old.keys() | new.keys())
             if old.get(name) != new.get(name)
         ]
-        if told:
+        if differences:
             raise ResumeError(
                 f"{folder.uri} holds rows made with another config; use another run_dir or\n"
-                + "\n".join(told)
+                + "\n".join(differences)
             )
-    folder.write(CONFIG, yaml.safe_dump(dict(settings), sort_keys=False).encode())
+    folder.write(CONFIG, yaml.safe_dump(settings, sort_keys=False).encode())
+
+
+def _shape(settings: Mapping[str, Any], free: Iterable[str]) -> dict[str, Any]:
+    """The settings, flat, without those at or below the keys in `free`."""
+    left_out = set(free)
+    below = tuple(f"{key}." for key in left_out)
+    return {
+        name: value
+        for name, value in _flatten(settings).items()
+        if name not in left_out and not name.startswith(below)
+    }
 
 
 def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

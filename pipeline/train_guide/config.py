@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nabla_core.config import NablaConfig, Ranked, Sampling
+from nabla_core.config_metadata import NOT_SHAPING, SHAPING_THROUGHOUT
 from nabla_core.guide_training.settings import Kind, Optimise, Target
 from nabla_core.model_config import LM, Reward
 from pipeline.grading.graders import Verify
@@ -52,7 +53,8 @@ class Validation:
     """
 
     prompts: Prompts = field(default_factory=lambda: Prompts(split="validation", limit=200))
-    verify: Verify = field(default_factory=Verify)
+    # The time that a grader may take can decide which checkpoint is chosen.
+    verify: Verify = field(default_factory=Verify, metadata=SHAPING_THROUGHOUT)
     nabla: NablaConfig = field(default_factory=ranked_search)
     max_tokens: int = 1024
     metric: Literal["accuracy", "reward"] = "reward"
@@ -101,7 +103,7 @@ class TrainGuideConfig:
     """One run of `jobs.train_guide`. The guide lands in `<run_dir>/guide`."""
 
     data: Data
-    run_dir: str = "runs/guide"
+    run_dir: str = field(default="runs/guide", metadata=NOT_SHAPING)
     kind: Kind = "head"
     seed: int = 0
     start: Start = field(default_factory=Start)
@@ -111,7 +113,8 @@ class TrainGuideConfig:
     target: Target = field(default_factory=Target)
     optimise: Optimise = field(default_factory=Optimise)
     validation: Validation = field(default_factory=Validation)
-    workers: Workers = field(default_factory=Workers)
+    # But for rounding, the number of workers changes no weight.
+    workers: Workers = field(default_factory=Workers, metadata=NOT_SHAPING)
 
     def __post_init__(self) -> None:
         if self.reward.guide is not None:
@@ -136,10 +139,3 @@ def searchable(kind: Kind, config: NablaConfig, name: str) -> None:
             f"{name}: a head has no gradient for dto.optimizer={config.dto.optimizer}; use "
             "proposals=ranked or dto.optimizer=mirror"
         )
-
-
-# What else a config says changes no weight (but for rounding, the number of workers).
-SHAPING = (
-    *("kind", "seed", "start", "teacher", "lm", "reward", "data", "target"),
-    *("optimise", "validation"),
-)

@@ -20,7 +20,6 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from nabla_core.guide_training.settings import Optimise
-from pipeline.config import to_dict
 from pipeline.errors import RunError
 from pipeline.extras import require_for_lora
 from pipeline.inputs.prompts import read as read_prompts
@@ -31,7 +30,7 @@ from pipeline.store.files import Folder
 from pipeline.store.lease import held
 from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.train_guide import failure as final_error
-from pipeline.train_guide.config import SHAPING, TrainGuideConfig, Validation
+from pipeline.train_guide.config import TrainGuideConfig, Validation
 from pipeline.train_guide.data import look
 from pipeline.train_guide.folder import CARD, HISTORY, MODEL
 from pipeline.train_guide.progress import Tell, followed
@@ -59,7 +58,7 @@ def train_guide(config: TrainGuideConfig, tell: Tell) -> Trained:
             # Before the config is written: after a mistyped path the folder is still free.
             look(config.data)
             ready(config.optimise, config.validation)
-        config_check.enter(folder, to_dict(config), SHAPING)
+        config_check.enter(folder, config)
         if made:
             return Trained(json.loads(folder.read(CARD)), True)
         final_error.forget(folder)
@@ -141,7 +140,7 @@ def _deliver(folder: Folder, config: TrainGuideConfig, result: Any) -> dict[str,
         "kind": config.kind,
         "started_as": config.start.path,
         **history["about"],
-        "config_hash": config_check.digest(config_check.shaping(to_dict(config), SHAPING)),
+        "config_hash": config_check.digest(config),
         "target": asdict(config.target),
         "optimise": asdict(config.optimise),
         "seed": config.seed,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nabla_core.config import Decoding
+from nabla_core.config_metadata import NOT_SHAPING
 from pipeline.run.config import RowsConfig
 
 
@@ -27,7 +28,7 @@ class Grid:
 class TuneConfig(RowsConfig):
     """One run of `jobs.tune`: a generate config whose `decoding` is varied over `grid`."""
 
-    run_dir: str = "runs/tune"
+    run_dir: str = field(default="runs/tune", metadata=NOT_SHAPING)
     decoding: Decoding = field(default_factory=Decoding)
     grid: Grid = field(default_factory=Grid)
 

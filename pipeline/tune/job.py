@@ -20,11 +20,6 @@ from pipeline.run.models import open_engines
 from pipeline.run.plan import Outcome, Plan, Watcher, planned
 from pipeline.tune.config import Grid, TuneConfig
 
-SHAPING = (
-    *("seed", "lm", "reward", "decoding", "runtime.device", "runtime.dtype", "grid"),
-    "verify.method",
-)
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -63,7 +58,7 @@ def candidates(decoding: Decoding, grid: Grid) -> list[Candidate]:
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TuneRecipe(TraceRecipe):
     """Traces whose decoding is chosen by the sample number."""
 
@@ -99,14 +94,14 @@ def plan(config: TuneConfig) -> Plan:
 
     def recipe(config_hash: str) -> TuneRecipe:
         return TuneRecipe(
-            config.lm,
-            config.reward,
-            config.decoding,
-            config.runtime,
-            config.verify,
-            config.seed,
-            config_hash,
-            tuple(c.decoding for c in tried),
+            lm=config.lm,
+            reward=config.reward,
+            decoding=config.decoding,
+            runtime=config.runtime,
+            verify=config.verify,
+            seed=config.seed,
+            config_hash=config_hash,
+            decodings=tuple(candidate.decoding for candidate in tried),
         )
 
-    return planned(config, SHAPING, recipe, samples=len(tried))
+    return planned(config, recipe, samples=len(tried))

@@ -187,12 +187,13 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     assert trace.revisions
     assert trace.cost.rm_backward == 0
     recipe = TraceRecipe(
-        *models,
-        Decoding(nabla=NablaConfig(dto=DTO(optimizer="adam"))),
-        Runtime(device="cpu"),
-        Verify(),
-        0,
-        "x",
+        lm=models[0],
+        reward=models[1],
+        decoding=Decoding(nabla=NablaConfig(dto=DTO(optimizer="adam"))),
+        runtime=Runtime(device="cpu"),
+        verify=Verify(),
+        seed=0,
+        config_hash="x",
     )
     with pytest.raises(ModelError, match="is a head"):
         recipe.open()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from nabla_core.config_metadata import NOT_SHAPING
 from nabla_core.model_config import LM, Reward, Runtime
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
@@ -20,16 +21,16 @@ class Policy:
     reference: LM = field(default_factory=lambda: LM(path=""))
     policy: LM = field(default_factory=lambda: LM(path=""))
     reward: Reward = field(default_factory=Reward)
-    prompts: Prompts = field(default_factory=Prompts)
+    prompts: Prompts = field(default_factory=Prompts, metadata=NOT_SHAPING)
     samples: int = 64
     reference_samples: int = 2048
     max_tokens: int = 1024
-    betas: tuple[float, ...] = (16.0, 8.0, 4.0, 2.0, 1.0, 0.5)
+    betas: tuple[float, ...] = field(default=(16.0, 8.0, 4.0, 2.0, 1.0, 0.5), metadata=NOT_SHAPING)
     runtime: Runtime = field(default_factory=Runtime)
     verify: Verify = field(default_factory=Verify)
-    cluster: Cluster = field(default_factory=Cluster)
-    store: Store = field(default_factory=Store)
-    max_attempts: int = 3
+    cluster: Cluster = field(default_factory=Cluster, metadata=NOT_SHAPING)
+    store: Store = field(default_factory=Store, metadata=NOT_SHAPING)
+    max_attempts: int = field(default=3, metadata=NOT_SHAPING)
 
     def __post_init__(self) -> None:
         if not self.betas or min(self.betas) <= 0:

@@ -6,7 +6,7 @@ each a row of the same store as other jobs': sharded, committed, resumable.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import dataclass
 
 from pipeline.duality.checkpoints.config import Policy
 from pipeline.duality.checkpoints.rows import PolicyRecipe
@@ -20,34 +20,28 @@ from pipeline.store.files import below
 from pipeline.store.parts import with_config
 from pipeline.store.run_store import RunStore
 
-SHAPING = (
-    "seed",
-    "policy.reference",
-    "policy.policy",
-    "policy.reward",
-    "policy.samples",
-    "policy.reference_samples",
-    "policy.max_tokens",
-    "policy.runtime.device",
-    "policy.runtime.dtype",
-    "policy.verify.method",
-)
-
 READ = ("prompt_id", "sample", "arm", "log_p_ref", "log_p_policy", "reward", "correct", "error")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The config that the part's run folder holds."""
+
+    seed: int
+    policy: Policy
 
 
 def plan(settings: Policy, run_dir: str, seed: int) -> Plan:
     """What part policy will do. Reads nothing yet."""
-    described = {"seed": seed, "policy": asdict(settings)}
-    config_hash = config_check.digest(config_check.shaping(described, SHAPING))
+    described = RunConfig(seed, settings)
+    config_hash = config_check.digest(described)
     return Plan(
         run_dir=below(run_dir, "policy"),
         source=settings.prompts.path,
         read=lambda: read(settings.prompts),
         samples=settings.samples + settings.reference_samples,
         recipe=PolicyRecipe(settings, seed, config_hash),
-        settings=described,
-        shaping=SHAPING,
+        config=described,
         cluster=settings.cluster,
         store=settings.store,
         max_attempts=settings.max_attempts,

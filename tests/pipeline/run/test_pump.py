@@ -17,7 +17,15 @@ from pipeline.store.settings import Store
 from pipeline.tables.traces import TRACES
 from tests.pipeline.rows import item
 
-RECIPE = TraceRecipe(LM("scripted"), Reward(), Decoding(), Runtime(), Verify(), 0, "c0ffee")
+RECIPE = TraceRecipe(
+    lm=LM("scripted"),
+    reward=Reward(),
+    decoding=Decoding(),
+    runtime=Runtime(),
+    verify=Verify(),
+    seed=0,
+    config_hash="c0ffee",
+)
 
 
 def start(folder, *, delay=0.0, fatal=None, hang_seconds=60.0, in_flight=8, **settings):

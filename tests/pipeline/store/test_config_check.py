@@ -1,0 +1,110 @@
+from dataclasses import dataclass, field, replace
+
+import pytest
+import yaml
+
+from nabla_core.config_metadata import NOT_SHAPING, SHAPING_THROUGHOUT
+from nabla_core.model_config import Runtime
+from pipeline.counterfactuals.config import CounterfactualsConfig
+from pipeline.duality.checkpoints.part import RunConfig
+from pipeline.errors import ResumeError
+from pipeline.generate.config import GenerateConfig
+from pipeline.improve.config import ImproveConfig
+from pipeline.store.config_check import CONFIG, digest, enter, not_shaping
+from pipeline.store.files import Folder
+from pipeline.train_guide.config import TrainGuideConfig
+from pipeline.tune.config import TuneConfig
+
+RUNTIME = (
+    "runtime.max_batch",
+    "runtime.max_batch_tokens",
+    "runtime.reuse",
+    "runtime.gradient_checkpointing",
+)
+ROWS = {
+    *("run_dir", "max_attempts", "max_dead_fraction", "allow_input_change", "prompts"),
+    *RUNTIME,
+    *("verify.seconds", "cluster", "store"),
+}
+FREE = {
+    GenerateConfig: ROWS | {"samples_per_prompt"},
+    CounterfactualsConfig: ROWS,
+    TuneConfig: ROWS,
+    TrainGuideConfig: {"run_dir", "workers"},
+    ImproveConfig: {"run_dir", "rounds", "training.workers", *RUNTIME, "cluster", "store"},
+    RunConfig: {
+        *("policy.prompts", "policy.betas", "policy.verify.seconds", "policy.cluster"),
+        *("policy.store", "policy.max_attempts", *(f"policy.{key}" for key in RUNTIME)),
+    },
+}
+
+
+@pytest.mark.parametrize(("config", "free"), FREE.items(), ids=lambda v: getattr(v, "__name__", ""))
+def test_the_settings_that_a_resume_may_change_are_these(config, free):
+    assert set(not_shaping(config)) == free
+
+
+@dataclass(frozen=True)
+class Section:
+    rate: float = 0.5
+    threads: int = field(default=1, metadata=NOT_SHAPING)
+
+
+@dataclass(frozen=True)
+class Settings:
+    names: tuple[str, ...] = ("a",)
+    part: Section = field(default_factory=Section)
+    whole: Section = field(default_factory=Section, metadata=SHAPING_THROUGHOUT)
+    place: Section = field(default_factory=Section, metadata=NOT_SHAPING)
+
+
+CHANGED = Section(threads=2)
+
+
+def test_marks_below_a_section_that_shapes_throughout_do_not_count():
+    assert not_shaping(Settings) == ["part.threads", "place"]
+
+
+@pytest.mark.parametrize(
+    "free", [Settings(part=CHANGED), Settings(place=CHANGED), Settings(place=Section(rate=1.0))]
+)
+def test_a_setting_that_shapes_nothing_may_change(tmp_path, free):
+    folder = Folder(str(tmp_path))
+    enter(folder, Settings())
+    enter(folder, free)
+    assert digest(free) == digest(Settings())
+    assert yaml.safe_load(folder.read(CONFIG))["place"] == {
+        "rate": free.place.rate,
+        "threads": free.place.threads,
+    }
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (Settings(names=("a", "b")), "names: ['a'] there, ['a', 'b'] here"),
+        (Settings(part=Section(rate=1.0)), "part.rate: 0.5 there, 1.0 here"),
+        (Settings(whole=CHANGED), "whole.threads: 1 there, 2 here"),
+    ],
+)
+def test_a_setting_that_shapes_results_is_named_with_both_values(tmp_path, other, difference):
+    folder = Folder(str(tmp_path))
+    enter(folder, Settings())
+    with pytest.raises(ResumeError) as failure:
+        enter(folder, other)
+    assert str(failure.value).splitlines()[1:] == [f"  {difference}"]
+    assert digest(other) != digest(Settings())
+
+
+def test_a_setting_that_only_the_folder_has_is_a_difference(tmp_path):
+    folder = Folder(str(tmp_path))
+    enter(folder, Settings())
+    folder.write(CONFIG, folder.read(CONFIG) + b"removed: 3\n")
+    with pytest.raises(ResumeError, match="removed: 3 there, not set here"):
+        enter(folder, Settings())
+
+
+def test_batch_size_is_free_and_precision_is_not():
+    config = GenerateConfig()
+    assert digest(replace(config, runtime=Runtime(max_batch=7))) == digest(config)
+    assert digest(replace(config, runtime=Runtime(dtype="bfloat16"))) != digest(config)
