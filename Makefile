@@ -1,6 +1,5 @@
-# make demo: 64 prompts end to end.  make test: everything that is checked.
-# make chaos: half an hour of kills, or MINUTES=n; SEED=n repeats a schedule.
-# Each sets up .venv on its first run; later runs install nothing unless pyproject.toml changed.
+# Every target sets up .venv on its first run; later runs install nothing unless pyproject.toml
+# changed.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -9,20 +8,31 @@ MINUTES ?= 30
 unexport PYTHONDONTWRITEBYTECODE
 RUN := HF_HUB_OFFLINE=1 PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: demo test chaos
-.DEFAULT_GOAL := demo
+.PHONY: help demo test test-all lint format chaos
+.DEFAULT_GOAL := help
 
-demo: $(VENV)/.installed
-	$(RUN) python -m jobs.demo
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: $(VENV)/.installed
+demo: $(VENV)/.installed ## refine 64 prompts with the embedded models on a local Ray
+	@$(RUN) nabla demo
+
+test: lint ## linters, types and all tests: what the continuous integration runs
+	$(RUN) pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
+test-all: test chaos ## test, then chaos
+
+lint: $(VENV)/.installed ## check format, style, import contracts and types
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) lint-imports
 	$(RUN) mypy
-	$(RUN) pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
-chaos: $(VENV)/.installed
+format: $(VENV)/.installed ## format the code and repair what ruff can repair
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+chaos: $(VENV)/.installed ## kill processes of real runs for half an hour, or MINUTES=n; SEED=n repeats a schedule
 	$(RUN) python -m tests.chaos.schedule --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 $(VENV)/.installed: pyproject.toml
