@@ -3,7 +3,7 @@
   nabla tune --config configs/tune_embedded.yaml
 
 Runs every candidate of `grid` on every prompt, and the same without a gradient. Ranked proposals
-vary eta, stop and trust; left to right proposals vary the learning rate (Adam) or eta (mirror
+vary beta, min_score and reward_weight; left to right, the learning rate (Adam) or beta (mirror
 step). The chosen settings are in `<run_dir>/chosen.yaml`: give it to `nabla generate` as the last
 --config. The same command again resumes. The last line of the output is one JSON object.
 """

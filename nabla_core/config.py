@@ -63,7 +63,7 @@ class DTO:
     `adam`: `max_iters` steps on the logits, or on the latents (last hidden state) that
     produce them; the learning rate rises linearly over `warmup_steps`, then falls on a
     cosine to `min_lr_ratio` of itself. `mirror`: one step in closed form, the minimiser of
-    the linearised loss plus KL(q || p) / eta, which is softmax(z - eta * g).
+    the linearised loss plus beta * KL(q || p), which is softmax(z - g / beta).
 
     Three settings known from the release make a gradient depend on more than the hard tokens,
     so no cached one is the literal algorithm's (`NablaConfig.exact` refuses them). Without
@@ -82,12 +82,13 @@ class DTO:
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
-    eta: float = 1.0
+    beta: float = 1.0
     weight_decay: float = 0.0
     gumbel_noise: float = 0.0
     update_postfix: bool = False
 
     def __post_init__(self) -> None:
+        check(self.beta > 0, f"dto.beta must be above 0, got {self.beta}")
         for name in ("weight_decay", "gumbel_noise"):
             value = getattr(self, name)
             check(value >= 0, f"dto.{name} must be at least 0, got {value}")
@@ -104,26 +105,35 @@ class DTO:
 
 @dataclass(frozen=True)
 class Ranked:
-    """Ranked mirror proposals: all (position, token) pairs of a sweep, best first, by
+    """Ranked mirror proposals: all (position, token) pairs of a sweep, best first, by their score
 
-        s(i, b) = eta * (g_i[y_i] - g_i[b]) + log p(b | y_<i) - log p(y_i | y_<i),
+        s_i(b) = A_i(b) / beta + log p(b | y_<i) - log p(y_i | y_<i)    (nats)
 
-    until none is above `stop`. `eta` 0 ranks by likelihood alone and takes no gradient.
-    `nucleus` below 1 leaves out tokens outside the LM's top-p set of that mass.
+    where A_i(b) = g_i[y_i] - g_i[b] is the advantage that the guide predicts. `beta` is the
+    strength of the KL term; null ranks by likelihood alone and takes no gradient. Pairs with a
+    score of at most `min_score` are not proposed. `nucleus` below 1 leaves out tokens outside
+    the LM's top-p set of that mass.
 
-    With a calibrated guide and eta 1, s are the log-odds of the change. `trust` lets them have
-    a say in acceptance: a proposal is accepted where the judge likes it better and
-    s + trust * (r' - r) > 0, so that an unlikely change needs more of the judge's favour than
-    a likely one. 0: the judge alone decides.
+    With a calibrated guide and beta 1 the scores are the log-odds of the change.
+    `reward_weight` (1 / the judge's unit) makes acceptance depend on them: a proposal is
+    accepted where the judge's reward rises and s + reward_weight * (r' - r) > 0, so an unlikely
+    change needs a larger rise than a likely one. 0: the reward alone decides.
     """
 
-    eta: float = 1.0
-    stop: float = -3.0
+    beta: float | None = 1.0
+    min_score: float = -3.0
     nucleus: float = 1.0
-    trust: float = 0.0
+    reward_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        check(self.trust >= 0, f"ranked.trust must be at least 0, got {self.trust}")
+        check(
+            self.beta is None or self.beta > 0,
+            f"ranked.beta must be above 0, or null to rank without a guide, got {self.beta}",
+        )
+        check(
+            self.reward_weight >= 0,
+            f"ranked.reward_weight must be at least 0, got {self.reward_weight}",
+        )
         check(0 < self.nucleus <= 1, f"nucleus must be in (0, 1], got {self.nucleus}")
 
 
@@ -172,7 +182,7 @@ class NablaConfig:
     def takes_gradient(self) -> bool:
         """Whether a sweep needs backward passes at all."""
         if self.proposals == "ranked":
-            return self.ranked.eta != 0
+            return self.ranked.beta is not None
         return self.proposals == "left_to_right"
 
     @property

@@ -17,7 +17,7 @@ RENAMED: dict[str, str] = {
     "ranked.stop": "ranked.min_score",
     "ranked.trust": "ranked.reward_weight",
     "dto.eta": "dto.beta = 1 / eta",
-    "grid.eta": "grid.beta, each 1 / eta; null is no guide",
+    "grid.eta": "grid.beta, each 1 / eta; a ranking without a guide is always tried",
     "grid.stop": "grid.min_score",
     "grid.trust": "grid.reward_weight",
     "target.turn": "target.direction_steps",

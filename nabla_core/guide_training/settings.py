@@ -21,7 +21,7 @@ class Target:
     - `across`: the same over the advantages, P_b - P_y and S_b - S_y, of all pairs (position,
       candidate) of a response, so that positions are ranked among each other;
     - `scale`: Huber loss (quadratic up to `huber_delta`) between P_b - P_y and S_b - S_y, so
-      that predicted advantages are in the judge's units and a beta near 1 is right;
+      that predicted advantages are in the judge's units and a bbeta near 1 is right;
     - `mirror`: cross-entropy of softmax(log p + P) relative to softmax(log p + S / temperature),
       p the LM's probabilities: the search's mirror step at beta 1 shall yield the distribution
       with the best trade-off between score and divergence from the LM;

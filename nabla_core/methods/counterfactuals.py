@@ -236,10 +236,10 @@ def _places(
 
 def _guides_doubts(context: Context, response: Response, key: DrawKey) -> Asking[list[float]]:
     """For each position, the probability that the guide's best replacement there should be made:
-    the logistic of its score under ranked proposals with eta 1."""
+    the logistic of its score under ranked proposals with beta 1."""
     count = len(response.tokens)
     ranking = NablaConfig(
-        proposals="ranked", ranked=Ranked(eta=1.0, stop=float("-inf")), max_rollouts=8 * count
+        proposals="ranked", ranked=Ranked(beta=1.0, min_score=float("-inf")), max_rollouts=8 * count
     )
     swept = yield from ask(Sweep(context, response, 0, ranking))
     proposals = yield from ask(Propose(swept.gradients, 0, 16 * count, key))

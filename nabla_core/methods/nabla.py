@@ -140,9 +140,9 @@ def _winner(
 
 
 def _acceptable(config: NablaConfig, proposal: Proposal, gain: float) -> bool:
-    """Strictly better to the judge; by enough, where the ranking has a say (`Ranked.trust`)."""
-    trust = config.ranked.trust if config.proposals == "ranked" else 0.0
-    return gain > 0 and (trust == 0 or proposal.score + trust * gain > 0)
+    """The judge's reward rises; by enough for the score, see `Ranked.reward_weight`."""
+    weight = config.ranked.reward_weight if config.proposals == "ranked" else 0.0
+    return gain > 0 and (weight == 0 or proposal.score + weight * gain > 0)
 
 
 def trace_of(

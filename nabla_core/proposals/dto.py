@@ -98,7 +98,7 @@ def optimise(rows: Rows, g: Tensor, config: DTO, *, anchored: bool) -> Tensor:
     """
     g = g.masked_fill(rows.banned, 0.0)
     if config.optimizer == "mirror":
-        rows.x = rows.x - config.eta * g
+        rows.x = rows.x - g / config.beta
         rows.t = torch.full_like(rows.t, config.max_iters)
         return torch.ones_like(rows.t, dtype=torch.bool)
     given = rows.hard

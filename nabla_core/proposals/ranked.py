@@ -1,9 +1,9 @@
 """Ranked mirror proposals: every replacement at every position, best first.
 
-The minimiser of the linearised loss plus KL(q || p_i) / eta at position i is
-q ~ p_i exp(-eta g_i); it prefers b to y_i exactly when
+The minimiser of the linearised loss plus beta * KL(q || p_i) at position i is
+q ~ p_i exp(-g_i / beta); it prefers b to y_i exactly when
 
-    s(i, b) = eta * (g_i[y_i] - g_i[b]) + log p(b | y_<i) - log p(y_i | y_<i) > 0.
+    s_i(b) = (g_i[y_i] - g_i[b]) / beta + log p(b | y_<i) - log p(y_i | y_<i) > 0.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Ranking:
 
 
 def ranked(guide: Guide, requests: Sequence[Propose]) -> list[Result]:
-    """The best untried pairs above `stop` of each request."""
+    """The best untried pairs above `min_score` of each request."""
     results: list[Result] = []
     for request in requests:
         gradients: Gradients = request.gradients
@@ -43,7 +43,7 @@ def ranked(guide: Guide, requests: Sequence[Propose]) -> list[Result]:
         found = [
             p
             for p in ranking.proposals
-            if p.score > gradients.config.ranked.stop
+            if p.score > gradients.config.ranked.min_score
             and (p.position, p.to_token) not in request.tried
         ]
         results.append(Reply(found[: request.count], ranking.cost))
@@ -78,12 +78,12 @@ def _rank_block(
     gain = torch.zeros_like(score)
     sizes = torch.zeros(len(positions))
     config = gradients.config
-    if config.takes_gradient:
+    if config.ranked.beta is not None:
         slopes = gradients.slopes[gradients.response.tokens]
         g = rows_at(guide, [(gradients, slopes, i) for i in positions], logits)
         gain = g.gather(-1, y[:, None]) - g
         sizes = norms(g, banned, config.select)
-        score = score + config.ranked.eta * gain
+        score = score + gain / config.ranked.beta
     score = score.masked_fill(banned, float("-inf"))
     if config.ranked.nucleus < 1:
         sampling = Sampling(temperature=1.0, top_p=config.ranked.nucleus)

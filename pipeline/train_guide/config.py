@@ -40,7 +40,7 @@ class Teacher:
 
 def ranked_search() -> NablaConfig:
     """The search that guides of either kind are for, where a config says nothing of it."""
-    return NablaConfig(proposals="ranked", ranked=Ranked(eta=1.0), rollout=Sampling(temperature=0))
+    return NablaConfig(proposals="ranked", ranked=Ranked(beta=1.0), rollout=Sampling(temperature=0))
 
 
 @dataclass(frozen=True)

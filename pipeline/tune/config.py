@@ -11,16 +11,16 @@ from pipeline.run.config import RowsConfig
 
 @dataclass(frozen=True)
 class Grid:
-    """The values to try: `eta`, `stop` and `trust` of ranked proposals; left to right
-    `learning_rate` of Adam, `eta` of the mirror step.
+    """The values to try: `beta`, `min_score` and `reward_weight` of ranked proposals; left to
+    right, `learning_rate` of Adam or `beta` of the mirror step.
 
-    No gradient at all (`eta` 0, `learning_rate` 0) is always among them, so that a guide that
-    does not pay is found out.
+    A setting without a gradient (`beta` null, for the mirror step infinite; `learning_rate` 0)
+    is always tried too, so that a guide that does not pay is found out.
     """
 
-    eta: tuple[float, ...] = (0.5, 1.0, 2.0)
-    stop: tuple[float, ...] = (-4.0, -3.0, -2.0)
-    trust: tuple[float, ...] = (0.0, 1.0, 2.0)
+    beta: tuple[float, ...] = (0.5, 1.0, 2.0)
+    min_score: tuple[float, ...] = (-4.0, -3.0, -2.0)
+    reward_weight: tuple[float, ...] = (0.0, 1.0, 2.0)
     learning_rate: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
 
 

@@ -6,6 +6,7 @@ those of sample 0 throughout, so candidates differ in nothing but their settings
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -25,13 +26,15 @@ from pipeline.tune.config import Grid, TuneConfig
 class Candidate:
     """One setting: the overrides that make it, and the decoding they make."""
 
-    overrides: tuple[tuple[str, float], ...]
+    overrides: tuple[tuple[str, float | None], ...]
     decoding: Decoding
     gradient: bool
 
     @property
     def name(self) -> str:
-        return " ".join(f"{key.rpartition('.')[2]}={value:g}" for key, value in self.overrides)
+        return " ".join(
+            f"{key.rpartition('.')[2]}={_shown(value)}" for key, value in self.overrides
+        )
 
 
 def candidates(decoding: Decoding, grid: Grid) -> list[Candidate]:
@@ -39,23 +42,31 @@ def candidates(decoding: Decoding, grid: Grid) -> list[Candidate]:
     nabla = decoding.nabla
     found = []
     if nabla.proposals == "ranked":
-        for eta, stop, trust in product(sorted({0.0, *grid.eta}), grid.stop, grid.trust):
-            ranked = replace(nabla.ranked, eta=eta, stop=stop, trust=trust)
-            given = {"eta": eta, "stop": stop, "trust": trust}
+        # The largest beta first: from no guide to the one that is followed most closely.
+        betas = (None, *sorted(set(grid.beta), reverse=True))
+        for beta, score, weight in product(betas, grid.min_score, grid.reward_weight):
+            ranked = replace(nabla.ranked, beta=beta, min_score=score, reward_weight=weight)
+            given = {"beta": beta, "min_score": score, "reward_weight": weight}
             keys = tuple((f"decoding.nabla.ranked.{name}", v) for name, v in given.items())
-            found.append(
-                Candidate(keys, replace(decoding, nabla=replace(nabla, ranked=ranked)), eta != 0)
-            )
+            changed = replace(decoding, nabla=replace(nabla, ranked=ranked))
+            found.append(Candidate(keys, changed, beta is not None))
         return found
     if nabla.dto.optimizer == "mirror":  # has no rate
-        steps = [("eta", eta, replace(nabla.dto, eta=eta)) for eta in sorted({0.0, *grid.eta})]
+        steps = [
+            ("beta", b, replace(nabla.dto, beta=b), b != math.inf)
+            for b in sorted({math.inf, *grid.beta}, reverse=True)
+        ]
     else:
         rates = sorted({0.0, *grid.learning_rate})
-        steps = [("learning_rate", r, replace(nabla.dto, learning_rate=r)) for r in rates]
-    for name, value, dto in steps:
+        steps = [("learning_rate", r, replace(nabla.dto, learning_rate=r), r != 0) for r in rates]
+    for name, value, dto, gradient in steps:
         changed = replace(decoding, nabla=replace(nabla, dto=dto))
-        found.append(Candidate(((f"decoding.nabla.dto.{name}", value),), changed, value != 0))
+        found.append(Candidate(((f"decoding.nabla.dto.{name}", value),), changed, gradient))
     return found
+
+
+def _shown(value: float | None) -> str:
+    return "null" if value is None else f"{value:g}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -144,10 +144,15 @@ def nabla_arm(**changes: Any) -> Decoding:
 
 
 def ranked_arm(
-    eta: float, stop: float, trust: float, *, nucleus: float = 1.0, **changes: Any
+    beta: float | None,
+    min_score: float,
+    reward_weight: float,
+    *,
+    nucleus: float = 1.0,
+    **changes: Any,
 ) -> Decoding:
     """Ranked mirror proposals."""
-    ranked = Ranked(eta, stop, nucleus, trust)
+    ranked = Ranked(beta, min_score, nucleus, reward_weight)
     return nabla_arm(proposals="ranked", ranked=ranked, **changes)
 
 

@@ -55,8 +55,8 @@ from tests.bench.arms import (
 )
 from tests.bench.variants import second_order, two_at_once
 
-ETA, STOP, TRUST = 1.0, -3.0, 2.0
-NULL_STOP, NULL_TRUST = -4.0, 2.0
+BETA, MIN_SCORE, REWARD_WEIGHT = 1.0, -3.0, 2.0
+NULL_MIN_SCORE, NULL_REWARD_WEIGHT = -4.0, 2.0
 ADAM_RATE = 1.0
 DEFAULT = "ranked, gold-free head + judge (default)"
 SEEDS = (0, 1, 2)
@@ -68,12 +68,12 @@ def arms(guide: str) -> list[Arm]:
     published = nabla_arm(dto=DTO(learning_rate=0.01), resample=warm)
     unmoved = nabla_arm(dto=DTO(learning_rate=0.0), resample=warm)
     adam = nabla_arm(dto=DTO(learning_rate=ADAM_RATE))
-    mirror = nabla_arm(dto=DTO(optimizer="mirror", eta=ETA))
-    default = ranked_arm(ETA, STOP, TRUST)
-    first = ranked_arm(ETA, STOP, TRUST, speculate=4)
-    best = ranked_arm(ETA, STOP, TRUST, speculate=4, take="best")
-    narrow = ranked_arm(ETA, STOP, TRUST, nucleus=0.99)
-    few = ranked_arm(ETA, STOP, TRUST, max_rollouts=4)
+    mirror = nabla_arm(dto=DTO(optimizer="mirror", beta=BETA))
+    default = ranked_arm(BETA, MIN_SCORE, REWARD_WEIGHT)
+    first = ranked_arm(BETA, MIN_SCORE, REWARD_WEIGHT, speculate=4)
+    best = ranked_arm(BETA, MIN_SCORE, REWARD_WEIGHT, speculate=4, take="best")
+    narrow = ranked_arm(BETA, MIN_SCORE, REWARD_WEIGHT, nucleus=0.99)
+    few = ranked_arm(BETA, MIN_SCORE, REWARD_WEIGHT, max_rollouts=4)
     return [
         Arm("greedy", Decoding("greedy", MAX_TOKENS)),
         Arm("majority of 8", majority_of(8), seeds=SEEDS),
@@ -82,15 +82,19 @@ def arms(guide: str) -> list[Arm]:
         Arm("null: second choice", nabla_arm(proposals="second"), null=True),
         Arm("null: random flip", nabla_arm(proposals="random"), seeds=SEEDS, null=True),
         Arm("null: learning rate 0, tau .5", unmoved, guide=guide, seeds=SEEDS, null=True),
-        Arm("null: ranked, no gradient", ranked_arm(0.0, NULL_STOP, NULL_TRUST), null=True),
-        Arm("null: ranked, judge alone accepts", ranked_arm(0.0, -2.0, 0.0), null=True),
+        Arm(
+            "null: ranked, no gradient",
+            ranked_arm(None, NULL_MIN_SCORE, NULL_REWARD_WEIGHT),
+            null=True,
+        ),
+        Arm("null: ranked, judge alone accepts", ranked_arm(None, -2.0, 0.0), null=True),
         Arm("Adam .01 tau .5, guide + judge", published, guide=guide, seeds=SEEDS),
         Arm(f"Adam {ADAM_RATE:g}, guide + judge", adam, guide=guide),
         Arm("mirror left to right, guide + judge", mirror, guide=guide),
         Arm("ranked, judge in both roles", default, guide="judge"),
         Arm("ranked, guide in both roles", default, judge=guide, guide=guide),
-        Arm("ranked, judge alone accepts", ranked_arm(ETA, -2.0, 0.0), guide=guide),
-        Arm("ranked, guide before calibration", ranked_arm(0.25, -2.0, 0.0), guide="aligned"),
+        Arm("ranked, judge alone accepts", ranked_arm(BETA, -2.0, 0.0), guide=guide),
+        Arm("ranked, guide before calibration", ranked_arm(4.0, -2.0, 0.0), guide="aligned"),
         Arm("ranked, 4 rollouts", few, guide=guide),
         Arm("ranked, batches of 4, first", first, guide=guide),
         Arm("ranked, batches of 4, best", best, guide=guide),

@@ -11,11 +11,12 @@ NAME=FOLDER of jobs.train_guide, of either kind. `--lm` NAME=FOLDER are LMs of t
 and under the null arm. `--models` is a folder of nabla_core.embedded.recipe.train, or of
 tests.bench.stories.train; without it the shipped models.
 
-Every guide is used as the shipped one is (eta 1, stop -3, trust 2), the null arm at the stop and
-trust that are best for it (tests.bench.gain). With `--tune` N eta and stop of every arm are chosen
-on N validation prompts instead. `--rollouts` repeats every guide with at most so many proposals
-a prompt: what accuracy costs with it. Differences are paired by prompt. The last line is one JSON
-object, differences from null and gold in it, `gold_free_minus_null` among them.
+Every guide is used as the shipped one is (beta 1, min_score -3, reward_weight 2), the null arm
+with the settings that are best for it (tests.bench.gain). With `--tune` N beta and min_score of
+every arm are chosen on N validation prompts instead. `--rollouts` repeats every guide with at
+most so many proposals a prompt: what accuracy costs with it. Differences are paired by prompt.
+The last line is one JSON object, differences from null and gold in it, `gold_free_minus_null`
+among them.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ from tests.bench.arms import (
     ranked_arm,
     run,
 )
-from tests.bench.gain import ETA, NULL_STOP, NULL_TRUST, STOP, TRUST
+from tests.bench.gain import BETA, MIN_SCORE, NULL_MIN_SCORE, NULL_REWARD_WEIGHT, REWARD_WEIGHT
 from tests.bench.tasks import TASKS, Task
 
-ETAS = (0.25, 0.5, 1.0, 2.0)
-STOPS = (-4.0, -3.0, -2.0)
+BETAS = (4.0, 2.0, 1.0, 0.5)
+MIN_SCORES = (-4.0, -3.0, -2.0)
 ROLES = {"judge": "judge", "gold": "gold", "gradient": "guide", "gold_free": "head"}
-NULL = Arm("null", ranked_arm(0.0, NULL_STOP, NULL_TRUST), null=True)
+NULL = Arm("null", ranked_arm(None, NULL_MIN_SCORE, NULL_REWARD_WEIGHT), null=True)
 GREEDY = Arm("greedy", Decoding("greedy", MAX_TOKENS))
 
 Folder = Callable[[str], str]
@@ -83,11 +84,11 @@ def main() -> None:
 
     outcomes: dict[str, Outcome] = {}
 
-    def measure(arm: Arm, paths: Folder = paths, etas: Sequence[float] = ()) -> None:
+    def measure(arm: Arm, paths: Folder = paths, betas: Sequence[float | None] = ()) -> None:
         arm = replace(arm, decoding=replace(arm.decoding, max_tokens=task.max_tokens))
         engines = engines_for(arm, paths, options.batch)
         if validation and (arm.guide or arm.null):
-            arm = tuned(arm, engines, task, validation, etas or (0.0,), options.batch)
+            arm = tuned(arm, engines, task, validation, betas or (None,), options.batch)
         outcomes[arm.name] = run(arm, unseen, engines, batch=options.batch, grade=task.grade)
         print_table([outcomes[arm.name]], header=len(outcomes) == 1)
 
@@ -98,9 +99,9 @@ def main() -> None:
     measure(NULL)
     for name in guides:
         for most in options.rollouts:
-            decoding = ranked_arm(ETA, STOP, TRUST, max_rollouts=most)
+            decoding = ranked_arm(BETA, MIN_SCORE, REWARD_WEIGHT, max_rollouts=most)
             label = name if most == 8 else f"{name}, {most} rollouts"
-            measure(Arm(label, decoding, guide=name), etas=ETAS)
+            measure(Arm(label, decoding, guide=name), betas=BETAS)
     for name, path in lms.items():
         for arm in (GREEDY, NULL):
             mine = replace(arm, name=f"{name}, {arm.name}")
@@ -117,29 +118,29 @@ def tuned(
     engines: Engines,
     task: Task,
     prompts: Sequence[Prompt],
-    etas: Sequence[float],
+    betas: Sequence[float | None],
     batch: int,
 ) -> Arm:
-    """The arm at the eta and stop that are best on these prompts; fewer calls break ties."""
+    """The arm at the beta and min_score that are best on these prompts; fewer calls break ties."""
     tried = [
         run(
-            replace(arm, decoding=_ranked(arm.decoding, eta, stop)),
+            replace(arm, decoding=_ranked(arm.decoding, beta, min_score)),
             prompts,
             engines,
             batch=batch,
             grade=task.grade,
         )
-        for eta in etas
-        for stop in STOPS
+        for beta in betas
+        for min_score in MIN_SCORES
     ]
     best = max(tried, key=lambda o: (sum(o.answer), -o.cost.paper_calls))
     ranked = best.arm.decoding.nabla.ranked
-    print(f"{arm.name}: eta {ranked.eta:g}, stop {ranked.stop:g}", flush=True)
+    print(f"{arm.name}: beta {ranked.beta}, min_score {ranked.min_score:g}", flush=True)
     return best.arm
 
 
-def _ranked(decoding: Decoding, eta: float, stop: float) -> Decoding:
-    ranked = replace(decoding.nabla.ranked, eta=eta, stop=stop)
+def _ranked(decoding: Decoding, beta: float | None, min_score: float) -> Decoding:
+    ranked = replace(decoding.nabla.ranked, beta=beta, min_score=min_score)
     return replace(decoding, nabla=replace(decoding.nabla, ranked=ranked))
 
 
@@ -165,9 +166,9 @@ def summary(outcomes: dict[str, Outcome]) -> dict[str, object]:
     return {"arms": arms, **against}
 
 
-def _settings(arm: Arm) -> dict[str, float]:
+def _settings(arm: Arm) -> dict[str, float | None]:
     ranked = arm.decoding.nabla.ranked
-    return {"eta": ranked.eta, "stop": ranked.stop} if arm.guide or arm.null else {}
+    return {"beta": ranked.beta, "min_score": ranked.min_score} if arm.guide or arm.null else {}
 
 
 if __name__ == "__main__":

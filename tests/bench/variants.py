@@ -54,7 +54,8 @@ def second_order(engines: Engines, config: NablaConfig) -> Order:
     first-order gain, within [1/4, 2], scales every gain of the new sweep.
     """
     guide: Any = engines.serving(Propose)._guide  # type: ignore[attr-defined]
-    eta = config.ranked.eta
+    assert config.ranked.beta is not None
+    beta = config.ranked.beta
 
     def gain(sweep: Swept, flip: Proposal) -> float:
         gradients = sweep.gradients
@@ -72,8 +73,8 @@ def second_order(engines: Engines, config: NablaConfig) -> Order:
             first = gain(before, flip)
             if abs(first) > 1e-6:
                 ratio = min(2.0, max(0.25, (first + gain(sweep, flip)) / (2 * first)))
-        scored = [(p.score + eta * (ratio - 1) * p.predicted_gain, p) for p in found]
-        kept = [(s, p) for s, p in scored if s > config.ranked.stop]
+        scored = [(p.score + (ratio - 1) * p.predicted_gain / beta, p) for p in found]
+        kept = [(s, p) for s, p in scored if s > config.ranked.min_score]
         return [(p,) for _, p in sorted(kept, key=lambda pair: -pair[0])]
 
     return order
@@ -83,7 +84,7 @@ def search(
     prompt: Prompt, config: NablaConfig, order: Order, *, seed: int = 0, max_tokens: int = 20
 ) -> Flow:
     """The loop of `nabla` over candidates of one or more positions, ranked by `order`; their
-    scores have the same say in acceptance (`config.Ranked.trust`, above 0)."""
+    scores have the same say in acceptance (`config.Ranked.reward_weight`, above 0)."""
     context = yield from ask(Render(prompt))
 
     def rolled(prefix: tuple[int, ...], number: int, like: Any) -> Rollout:
@@ -111,7 +112,7 @@ def search(
         verdict = yield from ask(Score(context, changed.tokens, 2, judged.memory, keep=True))
         gain = verdict.reward - judged.reward
         score = sum(p.score for p in candidate)
-        if gain > 0 and score + config.ranked.trust * gain > 0:
+        if gain > 0 and score + config.ranked.reward_weight * gain > 0:
             end = candidate[-1].position + 1
             tried.add(response.tokens[:end])
             response, judged, before = changed, verdict, sweep

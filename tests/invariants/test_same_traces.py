@@ -41,7 +41,7 @@ METHODS = {
     "adam": search(),
     "sampled": search(rollout=Sampling(0.8, 0.95), resample=Sampling(0.5)),
     "argmax": search(rollout=Sampling(1.0), anchor="argmax"),
-    "ranked": search(proposals="ranked", ranked=Ranked(eta=1.0)),
+    "ranked": search(proposals="ranked", ranked=Ranked(beta=1.0)),
     "random": search(proposals="random"),
 }
 REFERENCE = Runtime(device="cpu", max_batch=7)

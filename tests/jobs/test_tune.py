@@ -19,19 +19,22 @@ def test_every_candidate_meets_every_prompt_and_the_choice_is_a_config(
     given = [
         *(f"run_dir={run}", f"prompts.path={prompts('one', 'two', 'three')}"),
         *(f"lm.path=scripted?log={log}", "decoding.nabla.proposals=ranked"),
-        *("grid.eta=[1]", "grid.stop=[-3]", "grid.trust=[0,2]"),
+        *("grid.beta=[1]", "grid.min_score=[-3]", "grid.reward_weight=[0,2]"),
     ]
     assert tune.main(given) == 0
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert keys(run) == sorted(product(("p0", "p1", "p2"), range(4)))
     assert list(line["tried"]) == [
-        f"eta={eta} stop=-3 trust={trust}" for eta in (0, 1) for trust in (0, 2)
+        f"beta={beta} min_score=-3 reward_weight={weight}"
+        for beta in ("null", 1)
+        for weight in (0, 2)
     ]
     assert line["prompts"] == 3
     assert line["measure"] == "reward"
     chosen = load(GenerateConfig, [str(run / "chosen.yaml")]).decoding.nabla.ranked
     assert line["chosen"] == {
-        f"decoding.nabla.ranked.{name}": getattr(chosen, name) for name in ("eta", "stop", "trust")
+        f"decoding.nabla.ranked.{name}": getattr(chosen, name)
+        for name in ("beta", "min_score", "reward_weight")
     }
     assert line["pays"] == (line["best_minus_null"][1] > 0)
 
@@ -39,15 +42,15 @@ def test_every_candidate_meets_every_prompt_and_the_choice_is_a_config(
     assert tune.main(given) == 0
     assert log.read_text() == made
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == line
-    for other in ("grid.trust=[0]", "verify.method=last_number"):
+    for other in ("grid.reward_weight=[0]", "verify.method=last_number"):
         assert tune.main([*given, other]) == 2
         assert f"{other.partition('=')[0]}: " in capsys.readouterr().err
 
 
 def test_left_to_right_varies_what_its_optimiser_goes_by():
-    grid = Grid(eta=(1.0, 2.0), learning_rate=(0.1,))
+    grid = Grid(beta=(1.0, 2.0), learning_rate=(0.1,))
     for optimizer, names in (
-        ("mirror", ["eta=0", "eta=1", "eta=2"]),
+        ("mirror", ["beta=inf", "beta=2", "beta=1"]),
         ("adam", ["learning_rate=0", "learning_rate=0.1"]),
     ):
         dto = DTO(optimizer=optimizer)
@@ -60,7 +63,12 @@ def test_left_to_right_varies_what_its_optimiser_goes_by():
 def test_too_many_dead_letters_choose_nothing(cluster, prompts, tmp_path, capsys):
     few = [
         *(f"run_dir={tmp_path / 'few'}", f"prompts.path={prompts('!raise')}", "lm.path=scripted"),
-        *("decoding.nabla.proposals=ranked", "grid.eta=[1]", "grid.stop=[-3]", "grid.trust=[0,2]"),
+        *(
+            "decoding.nabla.proposals=ranked",
+            "grid.beta=[1]",
+            "grid.min_score=[-3]",
+            "grid.reward_weight=[0,2]",
+        ),
     ]
     assert tune.main(few) == 1
     told = capsys.readouterr().err

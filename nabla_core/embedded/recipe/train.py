@@ -171,7 +171,7 @@ class Recipe:
         return guide, {
             "taught": (
                 f"gold-aligned: from the judge, its gradient over digits ({ALIGN_STEPS} steps), "
-                "then its mirror step at eta 1 over all tokens and positions, taught the locally "
+                "then its mirror step at beta 1 over all tokens and positions, taught the locally "
                 "right token by the task's arithmetic; its score is held to nothing"
             ),
             "steps": ALIGN_STEPS + CALIBRATE_STEPS,

@@ -6,7 +6,7 @@ itself, by differentiating it again, in two stages:
 - `align`: at every step of a response, `E @ d score / d e_i` over the ten digits is taught the
   locally right digit by cross-entropy.
 - `calibrate`: at every position, separators and the stop token included, the mirror step at
-  eta 1 over the whole vocabulary, softmax(log p_LM + E @ d score / d e_i), is taught the
+  beta 1 over the whole vocabulary, softmax(log p_LM + E @ d score / d e_i), is taught the
   locally right token. The gradient then says what the LM's own probabilities do not, log-odds
   of different positions compare, and a search that ranks them all asks for little else.
 
@@ -68,7 +68,7 @@ def calibrate(
     device: str,
     say: Say,
 ) -> Qwen2ForSequenceClassification:
-    """The aligned guide after `steps` more, its mirror step at eta 1 calibrated."""
+    """The aligned guide after `steps` more, its mirror step at beta 1 calibrated."""
 
     def loss(guide: Qwen2ForSequenceClassification, prompts: Tensor, responses: Tensor) -> Tensor:
         with torch.no_grad():

@@ -105,7 +105,7 @@ def searches() -> dict[str, NablaConfig]:
     greedy = Sampling(temperature=0)
     ranked = NablaConfig(
         proposals="ranked",
-        ranked=Ranked(eta=1.0, stop=-3.0, trust=2.0),
+        ranked=Ranked(beta=1.0, min_score=-3.0, reward_weight=2.0),
         max_rollouts=8,
         rollout=greedy,
     )
@@ -114,7 +114,7 @@ def searches() -> dict[str, NablaConfig]:
         "nabla, ranked, greedy rollouts": ranked,
         "nabla, ranked, sampled rollouts": replace(ranked, rollout=OWN),
         "null arm: ranked without gradient, sampled": replace(
-            ranked, rollout=OWN, ranked=replace(ranked.ranked, eta=0.0)
+            ranked, rollout=OWN, ranked=replace(ranked.ranked, beta=None)
         ),
         "nabla, published settings, sampled rollouts": published,
     }

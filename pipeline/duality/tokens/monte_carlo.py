@@ -79,7 +79,7 @@ def decoded(book: Book, here: World, seed: int, count: int) -> None:
     check = f"TV of {count} Monte-Carlo runs to the exact law"
     configs = {name: config for name, config, _ in released()}
     null = decoding_law(here, configs[NULL])
-    for name in (NULL, "published (lr .01, 20 steps)", "mirror, eta 1, resample at 1"):
+    for name in (NULL, "published (lr .01, 20 steps)", "mirror, beta 1, resample at 1"):
         law = decoding_law(here, configs[name])
         found = decode(here, configs[name], count, generator)
         off = total_variation(found / found.sum(), law)

@@ -23,7 +23,7 @@ def released(lambdas: tuple[float, ...] = (1.0, 4.0)) -> Iterator[tuple[str, Nab
     """Nabla decoding's settings: a name, the config, the beta its objective means."""
     base = NablaConfig(rollout=OWN)
     larger = DTO(learning_rate=0.1, max_iters=50)
-    mirror = DTO(optimizer="mirror", eta=1.0)
+    mirror = DTO(optimizer="mirror", beta=1.0)
     yield NULL, replace(base, dto=DTO(learning_rate=0)), 1.0
     yield "published (lr .01, 20 steps)", base, 1e-3
     yield "lr .1, 50 steps, lambda 1000", replace(base, dto=larger), 1e-3
@@ -34,7 +34,7 @@ def released(lambdas: tuple[float, ...] = (1.0, 4.0)) -> Iterator[tuple[str, Nab
     # A row of the mirror step is the optimum of the linearised problem at this beta.
     reward_only = Objective(nll_coeff=0.0)
     yield (
-        "mirror, eta 1, resample at 1",
+        "mirror, beta 1, resample at 1",
         replace(base, dto=mirror, objective=reward_only, resample=OWN),
         1.0,
     )
@@ -47,7 +47,7 @@ def released_laws(book: Book, here: World, seed: int) -> None:
         "DTO published (lr .01, 20 steps)": (DTO(), 1.0, 1e-3, 1e-3),
         "DTO lr .1, 200 steps, lambda 1": (_long(), 1.0, 1.0, 1.0),
         "DTO lr .1, 200 steps, lambda 2": (_long(), 2.0, 1.0, 0.5),
-        "DTO mirror, eta 1": (DTO(optimizer="mirror", eta=1.0), 1.0, 0.0, 1.0),
+        "DTO mirror, beta 1": (DTO(optimizer="mirror", beta=1.0), 1.0, 0.0, 1.0),
     }
     for arm, (config, reward, nll, beta) in descents.items():
         descent = joint_descent(here, config, reward, nll)

@@ -75,11 +75,11 @@ def test_guides_were_trained_for_the_lm_and_the_judge_that_lie_beside_them(role:
 
 
 @cache
-def right_answers(guide: str | None, eta: float, stop: float) -> int:
+def right_answers(guide: str | None, beta: float | None, min_score: float) -> int:
     """Of 200 validation prompts, ranked search."""
     asked = prompts(200, seed=0, split="validation")
     engines = load_engines("embedded", Reward("embedded", guide=guide), Runtime(max_batch=128))
-    ranked = Ranked(eta=eta, stop=stop, trust=2.0)
+    ranked = Ranked(beta=beta, min_score=min_score, reward_weight=2.0)
     config = NablaConfig(proposals="ranked", ranked=ranked, rollout=Sampling(temperature=0))
     flows = (nabla(p, config, max_tokens=20) for p in asked)
     made = drive(flows, engines, in_flight=400)
@@ -88,7 +88,7 @@ def right_answers(guide: str | None, eta: float, stop: float) -> int:
 
 @pytest.mark.parametrize("guide", ["embedded-head", "embedded"])
 def test_a_guide_finds_more_right_answers_than_the_same_search_without_it(guide: str):
-    assert right_answers(guide, 1.0, -3.0) > right_answers(None, 0.0, -4.0) + 8
+    assert right_answers(guide, 1.0, -3.0) > right_answers(None, None, -4.0) + 8
 
 
 def test_unknown_role_is_refused():

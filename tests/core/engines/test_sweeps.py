@@ -162,7 +162,7 @@ def test_likelihood_confidence_and_entropy_are_the_lms(family: Family):
     engines = family.engines()
     literal = Literal(family, engines)
     contexts, responses = rolled_out(engines)
-    for config in (NablaConfig(), NablaConfig(proposals="ranked", ranked=Ranked(eta=0))):
+    for config in (NablaConfig(), NablaConfig(proposals="ranked", ranked=Ranked(beta=None))):
         sweeps = serve(
             engines, [Sweep(c, r, 0, config) for c, r in zip(contexts, responses, strict=True)]
         )

@@ -68,7 +68,7 @@ def test_what_a_trainee_says_is_what_the_engines_make_of_it(family: Family, kind
     guided = build_engines(lm, judge, trainee.guide(lm, 0.9, Runtime()), Runtime(device="cpu"))
     guide = guided.serving(Sweep)._guide  # type: ignore[attr-defined]
     config = NablaConfig(
-        proposals="ranked", ranked=Ranked(eta=1.0), objective=Objective(nll_coeff=0.0)
+        proposals="ranked", ranked=Ranked(beta=1.0), objective=Objective(nll_coeff=0.0)
     )
     seen = 0
     for record, example in zip(found, examples, strict=True):
@@ -270,7 +270,7 @@ def test_a_few_steps_learn_a_few_counterfactuals(plain: Family, kind: Kind):
 
 def test_search_is_the_loop_on_prompts(plain: Family):
     engines = plain.engines()
-    config = greedy_search(proposals="ranked", ranked=Ranked(eta=1.0))
+    config = greedy_search(proposals="ranked", ranked=Ranked(beta=1.0))
     found = search(
         engines, prompts(4), config, lambda p, text: p.id == "p1", max_tokens=9, in_flight=8
     )
@@ -284,7 +284,7 @@ def test_search_is_the_loop_on_prompts(plain: Family):
 def test_prompts_that_cannot_be_searched_are_counted(plain: Family):
     """One too long for the context must not end a training."""
     engines = plain.engines()
-    config = greedy_search(proposals="ranked", ranked=Ranked(eta=1.0))
+    config = greedy_search(proposals="ranked", ranked=Ranked(beta=1.0))
     long = Prompt.of("1+" * 200, id="long")
 
     def found(*asked: Prompt) -> SearchResult:

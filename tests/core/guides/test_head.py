@@ -21,7 +21,7 @@ from nabla_core.requests import Propose, Render, Response, Sweep
 from tests.core.reference import rolled_out, serve
 from tests.core.tiny import Family, decisions, greedy_search, prompts
 
-RANKED = greedy_search(proposals="ranked", ranked=Ranked(eta=2.0, stop=-3.0))
+RANKED = greedy_search(proposals="ranked", ranked=Ranked(beta=0.5, min_score=-3.0))
 
 
 @pytest.fixture(params=["judge", "lm"])
@@ -190,7 +190,7 @@ def test_traces_do_not_depend_on_batch_or_reuse(family: Family, head: Path):
 
 def test_mirror_left_to_right_needs_no_gradient(plain: Family, tmp_path: Path):
     engines = engines_with(plain, head_on(plain, "judge", tmp_path / "head"))
-    config = greedy_search(dto=DTO(optimizer="mirror", eta=4.0))
+    config = greedy_search(dto=DTO(optimizer="mirror", beta=0.25))
     done = list(drive((nabla(p, config, max_tokens=10) for p in prompts(4)), engines))
     assert sum(len(t.revisions) for t in done) > 0
     assert all(t.cost.lm_backward == t.cost.rm_backward == 0 for t in done)

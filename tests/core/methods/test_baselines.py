@@ -162,7 +162,7 @@ def test_baselines_start_from_the_rollout_nabla_starts_from(plain: Family):
 NULL_ARMS = {
     "second": {"proposals": "second"},
     "random": {"proposals": "random"},
-    "ranked": {"proposals": "ranked", "ranked": Ranked(eta=0, stop=-5.0)},
+    "ranked": {"proposals": "ranked", "ranked": Ranked(beta=None, min_score=-5.0)},
 }
 
 

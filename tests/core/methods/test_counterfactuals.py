@@ -118,7 +118,9 @@ def test_positions_are_drawn_by_what_the_guide_would_change(plain: Family):
     for made in explored(engines, config):
         (prompt,) = [p for p in prompts(4) if p.id == made.prompt_id]
         (context,) = serve(engines, [Render(prompt)])
-        search = NablaConfig(proposals="ranked", ranked=Ranked(stop=-math.inf), max_rollouts=500)
+        search = NablaConfig(
+            proposals="ranked", ranked=Ranked(min_score=-math.inf), max_rollouts=500
+        )
         response = Response(made.tokens, made.finish_reason)
         (swept,) = serve(engines, [Sweep(context, response, 0, search)])
         key = DrawKey(0, made.prompt_id, made.sample, "explore positions")

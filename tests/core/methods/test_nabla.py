@@ -336,14 +336,14 @@ def test_ranked_proposals_do_not_lead_back_to_the_response_just_left():
 
 
 @pytest.mark.parametrize(
-    ("trust", "kept"),
+    ("weight", "kept"),
     [
         (0.0, (3, "judge alone")),
         (1.0, (9, "2 nats of score against a gain of 2 are not enough, against 6 they are")),
         (2.0, (3, "but twice a gain of 2 is")),
     ],
 )
-def test_an_unlikely_change_needs_more_of_the_judges_favour(trust: float, kept: tuple[int, str]):
+def test_an_unlikely_change_needs_more_of_the_judges_favour(weight: float, kept: tuple[int, str]):
     """Both candidates are better to the judge, by 2 and by 6, and score -2."""
     script = Script(
         counting,
@@ -351,19 +351,19 @@ def test_an_unlikely_change_needs_more_of_the_judges_favour(trust: float, kept: 
         lambda y: [(0, 3), (0, 9)] if y[0] == 1 else [],
         score=lambda i, b: -2.0,
     )
-    trace = run(script, ranked(ranked=Ranked(stop=-5.0, trust=trust)))
+    trace = run(script, ranked(ranked=Ranked(min_score=-5.0, reward_weight=weight)))
     assert trace.tokens[0] == kept[0], kept[1]
 
 
 def test_trust_never_accepts_what_the_judge_does_not_like_better():
     script = Script(counting, lambda y: -y[0], lambda y: [(0, 3)], score=lambda i, b: 50.0)
-    trace = run(script, ranked(ranked=Ranked(trust=0.1)))
+    trace = run(script, ranked(ranked=Ranked(reward_weight=0.1)))
     assert [r.accepted for r in trace.revisions] == [False]
 
 
 def test_trust_is_for_rankings_alone():
     """Left to right, nothing is ranked and every score is 0."""
-    config = NablaConfig(ranked=Ranked(trust=0.001))
+    config = NablaConfig(ranked=Ranked(reward_weight=0.001))
     plain = run(Script(counting, total, every_position))
     assert run(Script(counting, total, every_position), config).tokens == plain.tokens
 

@@ -150,7 +150,7 @@ SEARCHES = {
     "adam": greedy_search(),
     "reward alone": greedy_search(objective=Objective(nll_coeff=0)),
     "ranked": NablaConfig(proposals="ranked"),
-    "ranked without gradient": NablaConfig(proposals="ranked", ranked=Ranked(eta=0)),
+    "ranked without gradient": NablaConfig(proposals="ranked", ranked=Ranked(beta=None)),
     "second": greedy_search(proposals="second"),
 }
 

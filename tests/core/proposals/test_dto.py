@@ -186,18 +186,18 @@ def test_the_learning_rate_warms_up_and_falls_on_a_cosine():
 
 
 def test_mirror_minimises_the_linearised_loss_plus_divergence():
-    eta = 1.7
+    beta = 1 / 1.7
     z, g = random(N, V, scale=2.0), random(N, V, seed=1, scale=2.0)
     rows = start(z, z.argmax(-1))
-    done = optimise(rows, g, DTO(optimizer="mirror", eta=eta), anchored=True)
+    done = optimise(rows, g, DTO(optimizer="mirror", beta=beta), anchored=True)
     assert done.all()
     q, log_p = rows.logits().double().softmax(-1), z.double().log_softmax(-1)
 
     def objective(q: Tensor) -> Tensor:
-        return (q * g).sum(-1) + (q * (q.log() - log_p)).sum(-1) / eta
+        return (q * g).sum(-1) + beta * (q * (q.log() - log_p)).sum(-1)
 
     # At the minimum over the simplex the gradient is the same for every token (KKT).
-    slope = g.double() + (q.log() - log_p + 1) / eta
+    slope = g.double() + beta * (q.log() - log_p + 1)
     torch.testing.assert_close(slope, slope[:, :1].expand_as(slope), rtol=0, atol=1e-5)
     for seed in range(20):
         other = (q.log() + random(N, V, seed=seed, scale=0.1)).softmax(-1)
@@ -207,7 +207,7 @@ def test_mirror_minimises_the_linearised_loss_plus_divergence():
 def test_mirror_with_eta_zero_changes_nothing():
     z = random(N, V)
     rows = start(z, z.argmax(-1))
-    optimise(rows, random(N, V, seed=1), DTO(optimizer="mirror", eta=0.0), anchored=True)
+    optimise(rows, random(N, V, seed=1), DTO(optimizer="mirror", beta=float("inf")), anchored=True)
     assert torch.equal(rows.x, z)
 
 

@@ -148,8 +148,8 @@ def test_latents_pass_through_a_head_with_a_bias(tmp_path: Path):
 
 
 def test_mirror_proposals_are_the_closed_form(family: Family):
-    eta = 0.8
-    config = greedy_search(dto=DTO(optimizer="mirror", eta=eta), resample=Sampling(0.7))
+    beta = 1.25
+    config = greedy_search(dto=DTO(optimizer="mirror", beta=beta), resample=Sampling(0.7))
     engines = family.engines()
     literal = Literal(family, engines)
     contexts, responses = rolled_out(engines, 4)
@@ -163,7 +163,7 @@ def test_mirror_proposals_are_the_closed_form(family: Family):
         for i in range(len(y)):
             if log_p[i].exp().max() > config.select.confidence_threshold:
                 continue
-            row = log_p[i].double() - eta * g[i]
+            row = log_p[i].double() - g[i] / beta
             row[literal.vocabulary :] = float("-inf")
             b = sample_token(row, config.resample, uniform(KEY, i))
             if b != y[i]:
@@ -174,7 +174,7 @@ def test_mirror_proposals_are_the_closed_form(family: Family):
 def test_update_postfix_runs_a_candidate_once_for_each_before_it(plain: Family):
     """In closed form: the n-th candidate's logits have moved n mirror steps."""
     config = greedy_search(
-        dto=DTO(optimizer="mirror", eta=0.3, update_postfix=True),
+        dto=DTO(optimizer="mirror", beta=1 / 0.3, update_postfix=True),
         resample=Sampling(0.7),
         exact=False,
     )

@@ -20,7 +20,13 @@ from tests.core.tiny import Family, characters, greedy_search, one_hots, qwen2, 
 
 
 @pytest.mark.parametrize(
-    "ranked", [Ranked(), Ranked(eta=0.5, stop=-4.0), Ranked(eta=0, stop=-3.0), Ranked(stop=0.0)]
+    "ranked",
+    [
+        Ranked(),
+        Ranked(beta=2.0, min_score=-4.0),
+        Ranked(beta=None, min_score=-3.0),
+        Ranked(min_score=0.0),
+    ],
 )
 def test_ranked_proposals_are_the_best_pairs_of_all(family: Family, ranked: Ranked):
     config = NablaConfig(proposals="ranked", ranked=ranked, max_rollouts=10)
@@ -33,17 +39,20 @@ def test_ranked_proposals_are_the_best_pairs_of_all(family: Family, ranked: Rank
         g = literal.gradient(context, response.tokens, config.objective).double()
         with torch.no_grad():
             log_p = literal.log_p(context, one_hots(y, len(literal.ids))).double()
+        weight = 1 / ranked.beta if ranked.beta else 0.0
         scores = {
-            (i, y[i], b): float(ranked.eta * (g[i, y[i]] - g[i, b]) + log_p[i, b] - log_p[i, y[i]])
+            (i, y[i], b): float(weight * (g[i, y[i]] - g[i, b]) + log_p[i, b] - log_p[i, y[i]])
             for i in range(len(y))
             for b in range(literal.vocabulary)
             if b != y[i]
         }
-        expected = sorted((k for k in scores if scores[k] > ranked.stop), key=lambda k: -scores[k])
+        expected = sorted(
+            (k for k in scores if scores[k] > ranked.min_score), key=lambda k: -scores[k]
+        )
         assert changes(proposals) == expected[:10]
         for q in proposals:
             gain = float(g[q.position, q.from_token] - g[q.position, q.to_token])
-            wanted = gain if ranked.eta else 0.0
+            wanted = gain if ranked.beta else 0.0
             assert q.predicted_gain == pytest.approx(wanted, rel=1e-3, abs=1e-3)
 
 
@@ -51,9 +60,9 @@ def test_a_nucleus_keeps_proposals_to_likely_tokens(family: Family):
     engines = family.engines()
     literal = Literal(family, engines)
     contexts, responses = rolled_out(engines, 3)
-    whole = NablaConfig(proposals="ranked", ranked=Ranked(stop=-100.0), max_rollouts=500)
+    whole = NablaConfig(proposals="ranked", ranked=Ranked(min_score=-100.0), max_rollouts=500)
     within = NablaConfig(
-        proposals="ranked", ranked=Ranked(stop=-100.0, nucleus=0.6), max_rollouts=500
+        proposals="ranked", ranked=Ranked(min_score=-100.0, nucleus=0.6), max_rollouts=500
     )
     every = proposed(engines, contexts, responses, whole)
     some = proposed(engines, contexts, responses, within)
@@ -75,7 +84,7 @@ def test_a_nucleus_keeps_proposals_to_likely_tokens(family: Family):
 
 def test_tried_pairs_are_left_out_and_the_ranking_lasts(plain: Family):
     """A search of n rollouts that carries n - 1 tried pairs still gets n proposals."""
-    config = NablaConfig(proposals="ranked", ranked=Ranked(stop=-100.0), max_rollouts=4)
+    config = NablaConfig(proposals="ranked", ranked=Ranked(min_score=-100.0), max_rollouts=4)
     engines = plain.engines()
     contexts, responses = rolled_out(engines, 1)
     (swept,) = serve(engines, [Sweep(contexts[0], responses[0], 0, config)])
@@ -141,7 +150,10 @@ def test_tokens_the_guide_does_not_know_are_never_proposed(
     ]
     assert chosen
     config = greedy_search(
-        proposals=proposals, ranked=Ranked(stop=-100.0), max_rollouts=100, resample=Sampling(3.0)
+        proposals=proposals,
+        ranked=Ranked(min_score=-100.0),
+        max_rollouts=100,
+        resample=Sampling(3.0),
     )
     found = proposed(engines, [c for c, _ in chosen], [r for _, r in chosen], config)
     tokens = {p.to_token for proposals in found for p in proposals}

@@ -143,7 +143,7 @@ def test_monte_carlo_runs_have_the_law_computed_for_them(here: World):
     generator = torch.Generator().manual_seed(0)
     configs = {name: config for name, config, _ in released()}
     null = decoding_law(here, configs[NULL])
-    for name in ("lr .1, 50 steps, lambda 4", "mirror, eta 1, resample at 1"):
+    for name in ("lr .1, 50 steps, lambda 4", "mirror, beta 1, resample at 1"):
         law = decoding_law(here, configs[name])
         seen = decode(here, configs[name], 20_000, generator)
         seen = seen / seen.sum()
