@@ -63,7 +63,7 @@ class Progress:
     def note(self, text: str) -> None:
         self._console.print(text)
 
-    def heard(self, status: Status) -> None:
+    def on_status(self, status: Status) -> None:
         self._first = self._first or time.monotonic()
         self._states[status.state] += 1
         if status.state == "done":

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def exit_code(outcome: Outcome) -> ExitCode:
     """INCOMPLETE where prompts became dead letters."""
-    return ExitCode.INCOMPLETE if outcome.dead or outcome.hopeless else ExitCode.DONE
+    return ExitCode.INCOMPLETE if outcome.dead or outcome.aborted else ExitCode.DONE
 
 
 def counts_table(run_dir: str, outcome: Outcome, *, rows: str = "rows") -> Table:
@@ -65,9 +65,9 @@ def counterfactuals_table(run_dir: str, outcome: Outcome) -> Table:
 
 
 def _title(run_dir: str, outcome: Outcome) -> str:
-    if outcome.hopeless:
+    if outcome.aborted:
         return f"{run_dir}: ended early, too many dead letters (max_dead_fraction)"
-    return f"{run_dir}: {'was already done' if outcome.already else 'done'}"
+    return f"{run_dir}: {'was already done' if outcome.already_complete else 'done'}"
 
 
 def _change(before: float | None, after: float | None) -> str:

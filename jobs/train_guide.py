@@ -44,7 +44,7 @@ def _train(config: TrainGuideConfig) -> int:
     trained = train_guide(config, guide_figures.print_measurement)
     card = trained.card
     console.print_line(
-        f"{config.run_dir}/guide: {'was already there' if trained.already else 'done'}"
+        f"{config.run_dir}/guide: {'was already there' if trained.already_complete else 'done'}"
     )
     console.print_table(guide_figures.table(card))
     if overlap := card["data"].get("validation_prompts_trained_on"):

@@ -51,7 +51,7 @@ def _tune(config: TuneConfig) -> int:
 
     with Progress() as progress:
         outcome = tune(config, progress)
-    if outcome.hopeless:
+    if outcome.aborted:
         console.print_table(summary.traces_table(config.run_dir, outcome))
     else:
         _print_choice(config)

@@ -164,5 +164,5 @@ class _Loop:
 
 
 def _insist(outcome: Outcome, run_dir: str) -> None:
-    if outcome.hopeless or not outcome.finished:
+    if outcome.aborted or not outcome.finished:
         raise RunError(f"{run_dir}: too many dead letters to go on with; its folder says which")

@@ -66,7 +66,7 @@ class Run:
             stale = slots.count(MISSING) or slots.changed or slots.vanished
             if not stale and not (plan.retry_dead and slots.count(DEAD)):
                 store.tidy()
-                return self._outcome(slots, already=True)
+                return self._outcome(slots, already_complete=True)
             store.reopen()
             slots = store.scan(inputs, plan.samples)
         if plan.retry_dead:
@@ -77,7 +77,7 @@ class Run:
             self._look_for_room()
             while True:
                 if not self._work(slots):
-                    return self._outcome(slots, hopeless=True)
+                    return self._outcome(slots, aborted=True)
                 try:
                     self._finish(slots, lease)
                 except DamagedError as error:
@@ -98,7 +98,7 @@ class Run:
             )
 
     def _work(self, slots: Slots) -> bool:
-        """Rounds until no slot is missing; False where the run is hopeless."""
+        """Rounds until no slot is missing; False where too many prompts are dead letters."""
         if not slots.count(MISSING):
             return True
         self._ledger = pool.start_ledger(self.plan.max_attempts)
@@ -148,15 +148,15 @@ class Run:
         for status in statuses:
             if self._lost:
                 raise LeaseError(f"{plan.run_dir} was taken over by another driver")
-            self._heed(status)
+            self._raise_if_fatal(status)
             deaths[status.state] += 1
-            self.watcher.heard(status)
+            self.watcher.on_status(status)
             ended = deaths["dead"] + deaths["done"] + deaths["again"]
             if ended >= FEW and deaths["dead"] > plan.max_dead_fraction * ended:
                 return False
         return True
 
-    def _heed(self, status: pool.Status) -> None:
+    def _raise_if_fatal(self, status: pool.Status) -> None:
         if status.state == "load_failed":
             raise LoadError(status.detail)
         if status.state == "commit_failed":
@@ -194,10 +194,12 @@ class Run:
         recipe = self.plan.recipe
         return recipe.summarise(self.store.rows(recipe.totals, final=final))
 
-    def _outcome(self, slots: Slots, *, hopeless: bool = False, already: bool = False) -> Outcome:
+    def _outcome(
+        self, slots: Slots, *, aborted: bool = False, already_complete: bool = False
+    ) -> Outcome:
         finished, dead = slots.count(FINISHED), slots.count(DEAD)
-        totals = self._totals(final=not hopeless)
-        return Outcome(len(slots), finished, dead, totals, hopeless, already)
+        totals = self._totals(final=not aborted)
+        return Outcome(len(slots), finished, dead, totals, aborted, already_complete)
 
     def _lose(self) -> None:
         self._lost = True

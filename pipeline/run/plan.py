@@ -80,7 +80,7 @@ class Watcher(Protocol):
     def started(self, total: int, finished: int, dead: int) -> None:
         """The folder is open: how many rows there will be, and are."""
 
-    def heard(self, status: Status) -> None:
+    def on_status(self, status: Status) -> None:
         """A prompt fared somehow."""
 
     def phase(self, text: str) -> None:
@@ -92,12 +92,12 @@ class Watcher(Protocol):
 
 @dataclass
 class Outcome:
-    """How a run ended. `totals` are the recipe's. `hopeless`: too many dead letters, so it
-    was ended early; `already`: there was nothing to do."""
+    """How a run ended. `totals` are the recipe's. `aborted`: the run ended early because too many
+    prompts became dead letters. `already_complete`: no row was missing."""
 
     total: int
     finished: int
     dead: int
     totals: dict[str, Any]
-    hopeless: bool = False
-    already: bool = False
+    aborted: bool = False
+    already_complete: bool = False

@@ -19,7 +19,7 @@ from typing import Any
 from nabla_core.scheduler import Scheduler
 from pipeline.inputs.prompts import Item
 from pipeline.run.recipe import Maker
-from pipeline.store.files import patiently
+from pipeline.store.files import retrying
 from pipeline.store.run_store import RunStore
 from pipeline.tables.traces import key_columns
 
@@ -164,7 +164,7 @@ class Pump:
     def _commit(self, jobs: list[Job]) -> None:
         rows = [self._row(job) for job in jobs]
         try:
-            patiently(lambda: self._store.commit(rows))
+            retrying(lambda: self._store.commit(rows))
         except Exception as error:  # noqa: BLE001 - the driver ends the run with it
             for job in jobs:
                 if job.future.set_running_or_notify_cancel():

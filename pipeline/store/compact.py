@@ -47,15 +47,15 @@ class Compactor:
         files = [f"{name}/train-{n:05d}-of-{len(ranges):05d}{SUFFIX}" for n in range(len(ranges))]
         ids = list(self.slots.inputs)
         with ThreadPoolExecutor(self.threads) as pool:
-            sums = pool.map(lambda name, slots: self._patiently(name, slots, ids), files, ranges)
+            sums = pool.map(lambda name, slots: self._retrying(name, slots, ids), files, ranges)
             made = dict(zip(files, sums, strict=True))
         for found in self.folder.files(name):
             if found.name not in files:
                 self.folder.delete(found.name)
         return made
 
-    def _patiently(self, name: str, slots: Sequence[int], ids: list[str]) -> str:
-        return self.folder.patiently(lambda: self._file(name, slots, ids))
+    def _retrying(self, name: str, slots: Sequence[int], ids: list[str]) -> str:
+        return self.folder.retrying(lambda: self._file(name, slots, ids))
 
     def _file(self, name: str, slots: Sequence[int], ids: list[str]) -> str:
         digest = blake2b(digest_size=16)

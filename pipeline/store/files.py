@@ -72,7 +72,7 @@ def kind(uri: str) -> str:
     return uri.partition("?")[0] if len(urlsplit(uri).scheme) > 1 else uri
 
 
-def patiently(work: Callable[[], T]) -> T:
+def retrying(work: Callable[[], T]) -> T:
     """Repeat what the file system refused, after 0.1, 0.2, 0.4... seconds, six times in all."""
     for attempt in range(TRIES - 1):
         try:
@@ -119,9 +119,9 @@ class Folder:
         """The path of a name in the filesystem `fs`."""
         return f"{self.root.rstrip('/')}/{name}" if name else self.root
 
-    def patiently(self, work: Callable[[], T]) -> T:
+    def retrying(self, work: Callable[[], T]) -> T:
         """Do some reading or writing; where a network is between, more than once."""
-        return work() if self.local else patiently(work)
+        return work() if self.local else retrying(work)
 
     def files(self, name: str) -> list[Found]:
         """The files directly in a sub-folder, sorted by name; none where it is missing."""
@@ -135,7 +135,7 @@ class Folder:
         selector = pafs.FileSelector(self.path(name), allow_not_found=True)
         prefix = f"{name}/" if name else ""
         try:
-            infos = self.patiently(lambda: self.fs.get_file_info(selector))
+            infos = self.retrying(lambda: self.fs.get_file_info(selector))
         except FileNotFoundError:
             return []
         found = (Found(prefix + info.base_name, info.size) for info in infos if info.is_file)
@@ -143,11 +143,11 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
-        return bool(self.patiently(lambda: self.fs.get_file_info(self.path(name))).is_file)
+        return bool(self.retrying(lambda: self.fs.get_file_info(self.path(name))).is_file)
 
     def read(self, name: str) -> bytes:
         """The whole file. Raises FileNotFoundError."""
-        return self.patiently(lambda: self._read(name))
+        return self.retrying(lambda: self._read(name))
 
     def _read(self, name: str) -> bytes:
         with self.fs.open_input_stream(self.path(name), compression=None) as stream:
@@ -156,7 +156,7 @@ class Folder:
 
     def checksum(self, name: str) -> str:
         """32 hex digits of the file's bytes. Raises FileNotFoundError."""
-        return self.patiently(lambda: self._checksum(name))
+        return self.retrying(lambda: self._checksum(name))
 
     def _checksum(self, name: str) -> str:
         digest = blake2b(digest_size=CHECKSUM)
@@ -167,7 +167,7 @@ class Folder:
 
     def write(self, name: str, data: bytes) -> None:
         """Write the whole file durably, replacing what was there."""
-        self.patiently(lambda: self._write(name, data))
+        self.retrying(lambda: self._write(name, data))
 
     def _write(self, name: str, data: bytes) -> None:
         with self.writing(name) as sink:
@@ -204,12 +204,12 @@ class Folder:
         """Rename a file; an object store copies it, then deletes the old one."""
         if self.local:
             os.makedirs(os.path.dirname(self.path(new)), exist_ok=True)
-        self.patiently(lambda: self.fs.move(self.path(old), self.path(new)))
+        self.retrying(lambda: self.fs.move(self.path(old), self.path(new)))
 
     def delete(self, name: str) -> None:
         """Delete a file that may be gone already."""
         try:
-            self.patiently(lambda: self.fs.delete_file(self.path(name)))
+            self.retrying(lambda: self.fs.delete_file(self.path(name)))
         except FileNotFoundError:
             return
 
@@ -220,7 +220,7 @@ class Folder:
                 self.delete(found.name)
         else:
             path = self.path(name)
-            self.patiently(lambda: self.fs.delete_dir_contents(path, missing_dir_ok=True))
+            self.retrying(lambda: self.fs.delete_dir_contents(path, missing_dir_ok=True))
 
     def create(self, name: str, data: bytes) -> bool:
         """Create a local file that must not exist, atomically; False where it does."""

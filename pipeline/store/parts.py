@@ -69,7 +69,7 @@ def open_marked(folder: Folder, name: str, wanted: Mapping[bytes, bytes]) -> pq.
     """
     expected = _SIGNED.search(name)
     if expected is None:
-        file = folder.patiently(lambda: _parse(folder, name))
+        file = folder.retrying(lambda: _parse(folder, name))
     else:
         data = folder.read(name)
         if _checksum(data) != expected[1]:
@@ -107,7 +107,7 @@ def open_part(folder: Folder, name: str, schema: pa.Schema) -> pq.ParquetFile:
 def read(folder: Folder, file: pq.ParquetFile, columns: Sequence[str], group: int) -> pa.Table:
     """Some columns of a row group. Raises DamagedError; OSError as `open_marked` does."""
     try:
-        return folder.patiently(lambda: file.read_row_group(group, columns=list(columns)))
+        return folder.retrying(lambda: file.read_row_group(group, columns=list(columns)))
     except pa.ArrowException as error:
         raise DamagedError(f"unreadable: {error}") from error
     except OSError as error:

@@ -41,7 +41,7 @@ class Trained:
     """The card of a guide, and whether it was there already."""
 
     card: dict[str, Any]
-    already: bool
+    already_complete: bool
 
 
 def train_guide(config: TrainGuideConfig, tell: Tell) -> Trained:

@@ -60,7 +60,7 @@ def run(settings: Policy, run_dir: str, seed: int, watcher: Watcher) -> Book:
     outcome = execute(described, watcher)
     schema = with_config(described.recipe.schema, described.config_hash)
     store = RunStore(described.run_dir, schema, settings.store)
-    tables = store.rows(READ, final=not outcome.hopeless)
+    tables = store.rows(READ, final=not outcome.aborted)
     rows = [row for table in tables for row in table.to_pylist()]
     dead = [row for row in rows if row["error"] is not None]
     if dead:
