@@ -44,21 +44,21 @@ class Context:
 class Response:
     """Response tokens in LM ids; the stop token is the last one where `finish` is "stop".
 
-    `memory` is the engine's own (a key-value cache to continue from, say); dropping the
+    `cache` is the engine's own (a key-value cache to continue from, say); dropping the
     response frees it.
     """
 
     tokens: tuple[int, ...]
     finish: FinishReason
-    memory: Any = field(default=None, compare=False, repr=False)
+    cache: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The judge's reward of a response, and the engine's memory of reading it."""
+    """The judge's reward of a response, and the engine's cache of reading it."""
 
     reward: float
-    memory: Any = field(default=None, compare=False, repr=False)
+    cache: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Proposal:
     to_token: int
     confidence: float | None
     grad_norm: float
-    predicted_gain: float
+    advantage: float
     score: float = 0.0
 
 
@@ -118,8 +118,8 @@ class Rollout(Request[Response]):
 
     The reply holds the whole response, prefix included. A prefix that already ends in the
     stop token or reaches the limit comes back as it is: nothing is generated. `reuse` is
-    the `memory` of a response that shares the prompt and all but the last prefix token;
-    with `keep` the reply carries one.
+    the `cache` of a response that shares the prompt and all but the last prefix token;
+    with `return_cache` the reply carries one.
     """
 
     context: Context
@@ -128,22 +128,22 @@ class Rollout(Request[Response]):
     sampling: Sampling
     key: DrawKey
     reuse: Any = field(default=None, compare=False, repr=False)
-    keep: bool = False
+    return_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Score(Request[Judged]):
     """The judge's reward of a response. `paper_calls`: 2 in an acceptance test, else 1.
 
-    `reuse` is the `memory` of a judged response that shares a prefix with this one; with
-    `keep` the reply carries a memory.
+    `reuse` is the `cache` of a judged response that shares a prefix with this one; with
+    `return_cache` the reply carries a cache.
     """
 
     context: Context
     tokens: tuple[int, ...]
     paper_calls: int = 1
     reuse: Any = field(default=None, compare=False, repr=False)
-    keep: bool = False
+    return_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ class Revision:
 
     `confidence` is the LM's top probability at `position` (None where nobody looked),
     `grad_norm` the L2 norm of the gradient row there (0 where no gradient was taken),
-    `predicted_gain` the first-order change of `-loss` when `from_token` becomes `to_token`
+    `advantage` the first-order change of `-loss` when `from_token` becomes `to_token`
     (with a head as guide: of the predicted advantages, and what the head predicts). Rewards
     are the judge's; `reward_after` is None where the judge cannot read what came of it (too
     long, or a token that it does not know), which is rejected.
@@ -110,7 +110,7 @@ class Revision:
     to_text: str
     confidence: float | None
     grad_norm: float
-    predicted_gain: float
+    advantage: float
     reward_before: float
     reward_after: float | None
     accepted: bool

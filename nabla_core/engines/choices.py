@@ -34,7 +34,7 @@ class ChoicesEngine(BatchEngine):
 
     @torch.inference_mode()
     def answer(self, requests: Sequence[Likeliest]) -> Sequence[Result]:
-        tasks = [Task(r.context, r.response.tokens, 0, r.response.memory) for r in requests]
+        tasks = [Task(r.context, r.response.tokens, 0, r.response.cache) for r in requests]
         reads = read_lm(self._lm, tasks, gradient=False)
         rows = max(1, BLOCK // self._lm.head.out_features)
         results: list[Result] = []
@@ -54,7 +54,11 @@ class ChoicesEngine(BatchEngine):
                     tuple(v for v, real in zip(value_row, real_row, strict=True) if real),
                 )
                 for confidence, token_row, value_row, real_row in zip(
-                    lm.says.confidence.tolist(), tokens, values.tolist(), possible, strict=True
+                    lm.likelihood.confidence.tolist(),
+                    tokens,
+                    values.tolist(),
+                    possible,
+                    strict=True,
                 )
             ]
             cost = task.cost + Cost(paper_calls=1, flops=self._lm.shape.head(len(taken)))

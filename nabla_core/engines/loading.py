@@ -90,7 +90,7 @@ def build_engines(
             lm,
             guide,
             judges=guide is judge,
-            keep=runtime.reuse,
+            return_cache=runtime.reuse,
             checkpoint=runtime.gradient_checkpointing,
         )
         model = guide.rm
@@ -99,11 +99,11 @@ def build_engines(
                 checkpoint_layers(swept)
     return Engines(
         TextEngine(lm, judge.rm, model),
-        ScoreEngine(judge, rows, tokens, keep=runtime.reuse),
+        ScoreEngine(judge, rows, tokens, return_cache=runtime.reuse),
         ProposeEngine(asked, rows, tokens),
         SweepEngine(asked, rows, tokens),
         ChoicesEngine(lm, judge.vocabulary, rows, tokens),
-        RolloutEngine(lm, rows, tokens, keep=runtime.reuse),
+        RolloutEngine(lm, rows, tokens, return_cache=runtime.reuse),
         identities={
             "lm": lm.identity,
             "judge": judge.rm.identity,
@@ -133,7 +133,7 @@ def head_with(
     model: LanguageModel, lm: LanguageModel, min_coverage: float, runtime: Runtime
 ) -> HeadGuide:
     """A head as this LM's guide; checks that their vocabularies map."""
-    return HeadGuide(lm, model, _map(model, lm, min_coverage), keep=runtime.reuse)
+    return HeadGuide(lm, model, _map(model, lm, min_coverage), return_cache=runtime.reuse)
 
 
 def read_with(model: RewardModel, lm: LanguageModel, min_coverage: float) -> Reader:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache
 
-from nabla_core.models.kv_cache import Memory, from_cache, left_mask
+from nabla_core.models.kv_cache import PrefixCache, from_cache, left_mask
 from nabla_core.models.loading import LanguageModel
 from nabla_core.requests import Rollout
 from nabla_core.types import Cost
@@ -44,7 +44,7 @@ class Row:
 
     @property
     def read(self) -> tuple[int, ...]:
-        """The tokens before the pending one: those a memory must hold."""
+        """The tokens before the pending one: those a cache must hold."""
         return (*self.prompt, *self.tokens)[:-1]
 
     @property
@@ -62,7 +62,7 @@ class Row:
         )
 
 
-def read_histories(lm: LanguageModel, sequences: list[tuple[int, ...]]) -> list[Memory]:
+def read_histories(lm: LanguageModel, sequences: list[tuple[int, ...]]) -> list[PrefixCache]:
     """Keys and values of whole sequences, read as one left-padded batch."""
     width = max(1, *(len(s) for s in sequences))
     # A one-token prompt has nothing before its pending token: a padding column stands
@@ -82,5 +82,6 @@ def read_histories(lm: LanguageModel, sequences: list[tuple[int, ...]]) -> list[
     )
     kv = from_cache(cache)
     return [
-        Memory([t[i : i + 1, :, width - len(s) :] for t in kv], s) for i, s in enumerate(sequences)
+        PrefixCache([t[i : i + 1, :, width - len(s) :] for t in kv], s)
+        for i, s in enumerate(sequences)
     ]

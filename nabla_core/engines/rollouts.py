@@ -1,6 +1,6 @@
 """Rollouts with transformers: one left-padded batch that rows join and leave as they end.
 
-A request whose prefix is already in another response's memory continues from there: its
+A request whose prefix is already in another response's cache continues from there: its
 history is copied, and nothing is read twice. A fresh prompt is read once however many
 rollouts start from it in the same step.
 """
@@ -20,7 +20,7 @@ from nabla_core.engines.rollout_rows import Row, read_histories
 from nabla_core.errors import ContextError
 from nabla_core.models.kv_cache import (
     KeyValues,
-    Memory,
+    PrefixCache,
     cut,
     from_cache,
     join,
@@ -46,10 +46,10 @@ class RolloutEngine:
     cheap = False
 
     def __init__(
-        self, lm: LanguageModel, capacity: int, max_batch_tokens: int, *, keep: bool = True
+        self, lm: LanguageModel, capacity: int, max_batch_tokens: int, *, return_cache: bool = True
     ) -> None:
         self.capacity = capacity
-        self._keep_memory = keep
+        self._return_cache = return_cache
         self._lm = lm
         self._most_tokens = max_batch_tokens
         self._queue: deque[tuple[int, Rollout]] = deque()
@@ -129,8 +129,8 @@ class RolloutEngine:
 
     def _enter(self, rows: list[Row]) -> None:
         started = time.perf_counter()
-        memories = self._memories(rows)
-        kv, lengths = stack(memories)
+        caches = self._prefix_caches(rows)
+        kv, lengths = stack(caches)
         if self._rows:
             kv, lengths = join(self._kv, kv), torch.cat([self._lengths, lengths])
         self._rows, self._kv, self._lengths = [*self._rows, *rows], kv, lengths
@@ -138,14 +138,14 @@ class RolloutEngine:
         for row in rows:
             row.seconds += seconds
 
-    def _memories(self, rows: list[Row]) -> list[Memory]:
-        """What each row continues from: the memory it brings, or its prompt freshly read."""
-        known: dict[tuple[int, ...], Memory] = {}
+    def _prefix_caches(self, rows: list[Row]) -> list[PrefixCache]:
+        """What each row continues from: the cache it brings, or its prompt freshly read."""
+        known: dict[tuple[int, ...], PrefixCache] = {}
         unread: dict[tuple[int, ...], Row] = {}
-        reused: list[Memory | None] = []
+        reused: list[PrefixCache | None] = []
         for row in rows:
-            memory: Memory | None = row.request.reuse
-            shared = memory.shared(row.read) if memory is not None else None
+            cache: PrefixCache | None = row.request.reuse
+            shared = cache.shared(row.read) if cache is not None else None
             if shared is not None and shared.length == len(row.read):
                 reused.append(shared)
             else:
@@ -157,8 +157,8 @@ class RolloutEngine:
                 row.prefilled = len(tokens)
                 row.flops += self._lm.shape.forward(len(tokens))
         return [
-            known[row.read] if memory is None else memory
-            for row, memory in zip(rows, reused, strict=True)
+            known[row.read] if cache is None else cache
+            for row, cache in zip(rows, reused, strict=True)
         ]
 
     # Decoding -------------------------------------------------------------------------
@@ -214,9 +214,9 @@ class RolloutEngine:
         width = self._kv[0].size(2)
         for i in ended:
             row = self._rows[i]
-            kept = row.request.keep and self._keep_memory
-            memory = cut(self._kv, i, width, row.read) if kept else None
-            finished.append((row.ticket, self._reply(row, memory)))
+            kept = row.request.return_cache and self._return_cache
+            cache = cut(self._kv, i, width, row.read) if kept else None
+            finished.append((row.ticket, self._reply(row, cache)))
         staying = [i for i in range(len(self._rows)) if i not in set(ended)]
         if not staying:
             self._drop_rows()
@@ -232,6 +232,6 @@ class RolloutEngine:
             bool(row.tokens) and row.tokens[-1] in self._lm.stop
         )
 
-    def _reply(self, row: Row, memory: Memory | None) -> Reply[Response]:
+    def _reply(self, row: Row, cache: PrefixCache | None) -> Reply[Response]:
         finish: FinishReason = "stop" if row.tokens[-1] in self._lm.stop else "length"
-        return Reply(Response(tuple(row.tokens), finish, memory), row.cost)
+        return Reply(Response(tuple(row.tokens), finish, cache), row.cost)

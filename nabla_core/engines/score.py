@@ -23,10 +23,12 @@ class ScoreEngine(BatchEngine):
 
     kinds: tuple[type[Request[Any]], ...] = (Score,)
 
-    def __init__(self, judge: Reader, capacity: int, max_batch_tokens: int, *, keep: bool) -> None:
+    def __init__(
+        self, judge: Reader, capacity: int, max_batch_tokens: int, *, return_cache: bool
+    ) -> None:
         super().__init__(capacity, max_batch_tokens)
         self._judge = judge
-        self._keep = keep
+        self._return_cache = return_cache
 
     def size(self, request: Score) -> int:
         return len(request.context.lm) + len(request.tokens)
@@ -34,13 +36,13 @@ class ScoreEngine(BatchEngine):
     @torch.inference_mode()
     def answer(self, requests: Sequence[Score]) -> Sequence[Result]:
         tasks = [Task(r.context, r.tokens, len(r.tokens), r.reuse) for r in requests]
-        keep = self._keep and any(r.keep for r in requests)
+        return_cache = self._return_cache and any(r.return_cache for r in requests)
         frames = [r.context.judge for r in requests]
-        reads = self._judge.read(tasks, frames, gradient=False, keep=keep)
+        reads = self._judge.read(tasks, frames, gradient=False, return_cache=return_cache)
         results: list[Result] = []
         for request, task, read in zip(requests, tasks, reads, strict=True):
-            task.book(paper_calls=request.paper_calls)
+            task.add_cost(paper_calls=request.paper_calls)
             results.append(
-                Reply(Judged(read.reward, read.memory if request.keep else None), task.cost)
+                Reply(Judged(read.reward, read.cache if request.return_cache else None), task.cost)
             )
         return results

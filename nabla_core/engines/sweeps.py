@@ -8,7 +8,7 @@ from typing import Any
 from nabla_core.config import NablaConfig
 from nabla_core.engines.base import BatchEngine
 from nabla_core.guides.base import Gradients, Guide
-from nabla_core.models.kv_cache import Memory
+from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.readers import Task, read_lm
 from nabla_core.requests import (
     Reply,
@@ -43,34 +43,32 @@ class SweepEngine(BatchEngine):
         return [results[i] for i in range(len(requests))]
 
     def _guided(self, requests: Sequence[Sweep], config: NablaConfig) -> list[Result]:
-        tasks = [Task(r.context, r.response.tokens, r.boundary, _guide_memory(r)) for r in requests]
-        looks = self._guide.look(tasks, [r.response.memory for r in requests], config)
+        tasks = [Task(r.context, r.response.tokens, r.boundary, _guide_cache(r)) for r in requests]
+        reads = self._guide.read(tasks, [r.response.cache for r in requests], config)
         results: list[Result] = []
-        for request, task, look in zip(requests, tasks, looks, strict=True):
+        for request, task, read in zip(requests, tasks, reads, strict=True):
             gradients = Gradients(
                 request.context,
                 request.response,
                 config,
-                look.lm,
-                {request.response.tokens: look.worth},
-                look.memory,
+                read.lm,
+                {request.response.tokens: read.guide_state},
+                read.cache,
             )
-            results.append(Reply(Swept(look.judged, gradients), task.cost))
+            results.append(Reply(Swept(read.judged, gradients), task.cost))
         return results
 
     def _likelihood_only(self, requests: Sequence[Sweep], config: NablaConfig) -> list[Result]:
-        tasks = [
-            Task(r.context, r.response.tokens, r.boundary, r.response.memory) for r in requests
-        ]
+        tasks = [Task(r.context, r.response.tokens, r.boundary, r.response.cache) for r in requests]
         results: list[Result] = []
         lm_reads = read_lm(self._guide.lm, tasks, gradient=False)
         for request, task, lm in zip(requests, tasks, lm_reads, strict=True):
-            task.book(paper_calls=1)
+            task.add_cost(paper_calls=1)
             gradients = Gradients(request.context, request.response, config, lm)
             results.append(Reply(Swept(None, gradients), task.cost))
         return results
 
 
-def _guide_memory(request: Sweep) -> Memory | None:
+def _guide_cache(request: Sweep) -> PrefixCache | None:
     previous: Gradients | None = request.previous
-    return previous.guide_memory if previous else None
+    return previous.guide_cache if previous else None

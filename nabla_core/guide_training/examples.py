@@ -14,7 +14,7 @@ from torch import Tensor
 from nabla_core.errors import ContextError, PromptError
 from nabla_core.guide_training.settings import Kind
 from nabla_core.methods.counterfactuals import Place
-from nabla_core.models.readers import spoken
+from nabla_core.models.readers import strip_stop_token
 from nabla_core.models.templates import render_for_reward
 from nabla_core.models.vocab import VocabularyMap
 from nabla_core.types import Prompt
@@ -81,7 +81,7 @@ class GuideEncoder:
         a score is not finite, and ContextError where the example exceeds the guide's context.
         """
         before, after = render_for_reward(record.prompt, self.tokenizer)
-        body = self.vocabulary.translate(spoken(self.tokenizer, self.stop, record.tokens))
+        body = self.vocabulary.translate(strip_stop_token(self.tokenizer, self.stop, record.tokens))
         ids = (*before, *body, *(after if self.kind == "gradient" else ()))
         if len(ids) > self.context:
             raise ContextError(

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from nabla_core.config import NablaConfig, Objective
-from nabla_core.models.kv_cache import Memory
+from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel
 from nabla_core.models.readers import LMRead, Task
 from nabla_core.models.vocab import VocabularyMap
@@ -24,8 +24,8 @@ from nabla_core.requests import (
 class Gradients:
     """Everything a sweep leaves behind for the proposals of one response.
 
-    `slopes` maps hard sequences to what the guide made of them: the response itself first,
-    others as argmax flips ask for them. `guide_memory` lets later passes over the same prefix
+    `guide_states` maps hard sequences to what the guide made of them: the response itself first,
+    others as argmax flips ask for them. `guide_cache` lets later passes over the same prefix
     start late. `plan` is the proposing engine's own.
     """
 
@@ -33,8 +33,8 @@ class Gradients:
     response: Response
     config: NablaConfig
     lm: LMRead
-    slopes: dict[tuple[int, ...], Any] = field(default_factory=dict)
-    guide_memory: Memory | None = None
+    guide_states: dict[tuple[int, ...], Any] = field(default_factory=dict)
+    guide_cache: PrefixCache | None = None
     plan: Any = None
 
     @property
@@ -43,13 +43,13 @@ class Gradients:
 
 
 @dataclass(eq=False)
-class Look:
-    """What a guide makes of one response: the LM's reading, the guide's own `worth` (what
-    `Guide.rows` wants back), a memory for later looks, and the reward where it judges."""
+class GuideRead:
+    """What a guide makes of one response: the LM's reading, the guide's own `guide_state` (what
+    `Guide.rows` wants back), a cache for later reads, and the reward where it judges."""
 
     lm: LMRead
-    worth: Any
-    memory: Memory | None
+    guide_state: Any
+    cache: PrefixCache | None
     judged: Judged | None
 
 
@@ -68,16 +68,16 @@ class Guide(Protocol):
     def check(self, config: NablaConfig) -> None:
         """Raises ModelError where this guide cannot serve a config."""
 
-    def look(
-        self, tasks: Sequence[Task], lm_memories: Sequence[Memory | None], config: NablaConfig
-    ) -> list[Look]:
+    def read(
+        self, tasks: Sequence[Task], lm_caches: Sequence[PrefixCache | None], config: NablaConfig
+    ) -> list[GuideRead]:
         """Read each response with LM and guide, from its task's `start` on; books the cost."""
 
     def rows(
         self, chosen: Sequence[tuple[Any, int]], objective: Objective, logits: Tensor
     ) -> Tensor:
         """Rows g `[n, V]` fp32, of a loss: `g[y] - g[b]` is what b in place of y gains. One for
-        each (worth, position); logits `[n, V]` are the LM's there."""
+        each (state, position); logits `[n, V]` are the LM's there."""
 
     def row_flops(self, objective: Objective) -> float:
         """Operations that form one row."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from nabla_core.config import NablaConfig, Objective
-from nabla_core.guides.base import Look
+from nabla_core.guides.base import GuideRead
 from nabla_core.models.forward import BLOCK
-from nabla_core.models.kv_cache import Memory
+from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel
 from nabla_core.models.readers import LMRead, Reader, RMRead, Task, check_finite, read_lm
 from nabla_core.models.vocab import VocabularyMap
@@ -19,7 +19,7 @@ from nabla_core.requests import Judged
 
 
 @dataclass(eq=False)
-class Slopes:
+class GradientState:
     """Gradients of one hard sequence at positions from `start` on: `lm` `[T-start, D]` of its
     log-likelihood (None where that has no weight), `rm` `[T-start, D_rm]` of its reward."""
 
@@ -31,7 +31,7 @@ class Slopes:
 class GradientGuide:
     """An LM and a reward model, swept together. See `sweeps.Guide`.
 
-    `keep`: leave memories for later sweeps. `checkpoint`: see `config.Runtime`.
+    `return_cache`: leave caches for later sweeps. `checkpoint`: see `config.Runtime`.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class GradientGuide:
         reader: Reader,
         *,
         judges: bool,
-        keep: bool,
+        return_cache: bool,
         checkpoint: bool = False,
     ) -> None:
         self.lm = lm
         self.reader = reader
         self.judges = judges
-        self._keep = keep and not checkpoint
+        self._return_cache = return_cache and not checkpoint
         self._checkpoint = checkpoint
 
     @property
@@ -56,38 +56,47 @@ class GradientGuide:
     def check(self, config: NablaConfig) -> None:
         """A gradient serves every way of proposing."""
 
-    def look(
-        self, tasks: Sequence[Task], lm_memories: Sequence[Memory | None], config: NablaConfig
-    ) -> list[Look]:
-        lm_reads, rm_reads = self.slopes(tasks, lm_memories, config)
-        looks = []
+    def read(
+        self, tasks: Sequence[Task], lm_caches: Sequence[PrefixCache | None], config: NablaConfig
+    ) -> list[GuideRead]:
+        lm_reads, rm_reads = self.input_gradients(tasks, lm_caches, config)
+        reads = []
         for lm, rm in zip(lm_reads, rm_reads, strict=True):
-            assert rm.slope is not None
-            judged = Judged(rm.reward, rm.memory) if self.judges else None
-            looks.append(Look(lm, Slopes(lm.start, lm.slope, rm.slope), rm.memory, judged))
-        return looks
+            assert rm.input_gradient is not None
+            judged = Judged(rm.reward, rm.cache) if self.judges else None
+            reads.append(
+                GuideRead(
+                    lm,
+                    GradientState(lm.start, lm.input_gradient, rm.input_gradient),
+                    rm.cache,
+                    judged,
+                )
+            )
+        return reads
 
-    def slopes(
-        self, tasks: Sequence[Task], lm_memories: Sequence[Memory | None], config: NablaConfig
+    def input_gradients(
+        self, tasks: Sequence[Task], lm_caches: Sequence[PrefixCache | None], config: NablaConfig
     ) -> tuple[list[LMRead], list[RMRead]]:
         """One forward and backward pass of both models over each response. The LM's backward
         pass is left out where the likelihood has no weight in the objective."""
         slope = config.objective.nll_coeff != 0
         whole = self._checkpoint
         lm_tasks = [
-            Task(t.context, t.tokens, t.start, None if slope and whole else memory)
-            for t, memory in zip(tasks, lm_memories, strict=True)
+            Task(t.context, t.tokens, t.start, None if slope and whole else cache)
+            for t, cache in zip(tasks, lm_caches, strict=True)
         ]
         lm_reads = read_lm(self.lm, lm_tasks, gradient=slope, checkpoint=whole)
         frames = [t.context.guide for t in tasks]
-        rm_reads = self.reader.read(tasks, frames, gradient=True, keep=self._keep, checkpoint=whole)
+        rm_reads = self.reader.read(
+            tasks, frames, gradient=True, return_cache=self._return_cache, checkpoint=whole
+        )
         for task, lm_task in zip(tasks, lm_tasks, strict=True):
             task.cost += lm_task.cost
-            task.book(paper_calls=4)
+            task.add_cost(paper_calls=4)
         return lm_reads, rm_reads
 
     def rows(
-        self, chosen: Sequence[tuple[Slopes, int]], objective: Objective, logits: Tensor
+        self, chosen: Sequence[tuple[GradientState, int]], objective: Objective, logits: Tensor
     ) -> Tensor:
         rm = torch.stack([s.rm[i - s.start] for s, i in chosen])
         lm = None

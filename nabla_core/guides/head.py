@@ -19,18 +19,18 @@ from torch import Tensor
 
 from nabla_core.config import NablaConfig, Objective
 from nabla_core.errors import ContextError, ModelError
-from nabla_core.guides.base import Look
+from nabla_core.guides.base import GuideRead
 from nabla_core.models.forward import Reading, read
-from nabla_core.models.kv_cache import Memory
+from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel
-from nabla_core.models.readers import Task, check_finite, read_lm, spoken
+from nabla_core.models.readers import Task, check_finite, read_lm, strip_stop_token
 from nabla_core.models.vocab import VocabularyMap
 
 KIND_KEY = "nabla_guide"
 
 
 @dataclass(eq=False)
-class Advantages:
+class HeadState:
     """`hidden` `[T-start, D]` of the head's backbone, from which the rows `W h` at positions
     from `start` on are formed when somebody asks. Where the token taken is not
     `known` to the head (a stop token, behind a chat template), nothing is worth more than it."""
@@ -46,12 +46,17 @@ class HeadGuide:
     judges = False
 
     def __init__(
-        self, lm: LanguageModel, head: LanguageModel, vocabulary: VocabularyMap, *, keep: bool
+        self,
+        lm: LanguageModel,
+        head: LanguageModel,
+        vocabulary: VocabularyMap,
+        *,
+        return_cache: bool,
     ) -> None:
         self.lm = lm
         self.head = head
         self.vocabulary = vocabulary
-        self._keep = keep
+        self._return_cache = return_cache
         self._ids = vocabulary.ids.clamp(min=0).to(head.device)
 
     def check(self, config: NablaConfig) -> None:
@@ -63,28 +68,28 @@ class HeadGuide:
                 "adam needs; use proposals: ranked, or dto.optimizer: mirror"
             )
 
-    def look(
-        self, tasks: Sequence[Task], lm_memories: Sequence[Memory | None], config: NablaConfig
-    ) -> list[Look]:
+    def read(
+        self, tasks: Sequence[Task], lm_caches: Sequence[PrefixCache | None], config: NablaConfig
+    ) -> list[GuideRead]:
         self.check(config)
         lm_tasks = [
-            Task(t.context, t.tokens, t.start, memory)
-            for t, memory in zip(tasks, lm_memories, strict=True)
+            Task(t.context, t.tokens, t.start, cache)
+            for t, cache in zip(tasks, lm_caches, strict=True)
         ]
         with torch.no_grad():
             lm_reads = read_lm(self.lm, lm_tasks, gradient=False)
             advantages = self._advantages(tasks)
-        looks = []
-        for task, lm_task, lm, (found, memory) in zip(
+        reads = []
+        for task, lm_task, lm, (found, cache) in zip(
             tasks, lm_tasks, lm_reads, advantages, strict=True
         ):
             task.cost += lm_task.cost
-            task.book(paper_calls=2)
-            looks.append(Look(lm, found, memory, None))
-        return looks
+            task.add_cost(paper_calls=2)
+            reads.append(GuideRead(lm, found, cache, None))
+        return reads
 
     def rows(
-        self, chosen: Sequence[tuple[Advantages, int]], objective: Objective, logits: Tensor
+        self, chosen: Sequence[tuple[HeadState, int]], objective: Objective, logits: Tensor
     ) -> Tensor:
         """`-reward_coeff * A`: rows of a loss, as a gradient's are. `nll_coeff` has no say."""
         hidden = torch.stack([a.hidden[i - a.start] for a, i in chosen])
@@ -97,13 +102,15 @@ class HeadGuide:
     def row_flops(self, objective: Objective) -> float:
         return self.head.shape.head(1)
 
-    def _advantages(self, tasks: Sequence[Task]) -> list[tuple[Advantages, Memory | None]]:
+    def _advantages(self, tasks: Sequence[Task]) -> list[tuple[HeadState, PrefixCache | None]]:
         """One forward pass over each response but for its last token, after which nothing
         stands."""
         readings = []
         for task in tasks:
             before = task.context.guide[0]
-            body = self.vocabulary.translate(spoken(self.head.tokenizer, self.lm.stop, task.tokens))
+            body = self.vocabulary.translate(
+                strip_stop_token(self.head.tokenizer, self.lm.stop, task.tokens)
+            )
             tokens = (*before, *body)[: len(before) + len(task.tokens) - 1]
             if len(tokens) > self.head.context:
                 raise ContextError(
@@ -111,17 +118,23 @@ class HeadGuide:
                     f"is {self.head.context}"
                 )
             held = tokens[: len(before) - 1 + task.start]
-            memory = task.memory.shared(held) if task.memory else None
-            readings.append(Reading(tokens, memory if memory and memory.length else None))
-        done = read(self.head.body, self.head.table, readings, gradient=False, keep=self._keep)
+            cache = task.cache.shared(held) if task.cache else None
+            readings.append(Reading(tokens, cache if cache and cache.length else None))
+        done = read(
+            self.head.body,
+            self.head.table,
+            readings,
+            gradient=False,
+            return_cache=self._return_cache,
+        )
         found = []
         for row, (task, reading) in enumerate(zip(tasks, readings, strict=True)):
             first = len(task.context.guide[0]) - 1 + task.start - reading.held
             hidden = done.hidden[row, first : first + len(task.tokens) - task.start]
-            memory = done.memory(row, len(reading.tokens)) if self._keep else None
+            cache = done.prefix_cache(row, len(reading.tokens)) if self._return_cache else None
             known = self.vocabulary.ids[list(task.tokens[task.start :])].ge(0).tolist()
-            found.append((Advantages(task.start, hidden, known), memory))
-            task.book(
+            found.append((HeadState(task.start, hidden, known), cache))
+            task.add_cost(
                 rm_forward=1,
                 token_passes=reading.fed,
                 flops=self.head.shape.forward(reading.fed, reading.held),

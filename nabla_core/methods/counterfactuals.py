@@ -132,7 +132,7 @@ def explore(
     context: Context = yield from ask(Render(prompt))
     temperature = config.temperatures[prompt.sample % len(config.temperatures)]
     response = yield from ask(
-        Rollout(context, (), max_tokens, Sampling(temperature), key("rollout"), keep=True)
+        Rollout(context, (), max_tokens, Sampling(temperature), key("rollout"), return_cache=True)
     )
     choices = yield from ask(Likeliest(context, response, config.alternatives))
     doubts = [1 - choice.confidence for choice in choices]
@@ -154,7 +154,7 @@ def explore(
                 max_tokens,
                 config.tail,
                 key(f"tail {position} {token} {tail}"),
-                response.memory,
+                response.cache,
             )
             for position, token, tail in tried
         ]
@@ -179,7 +179,7 @@ def explore(
 
 @dataclass(frozen=True)
 class _Scorer:
-    """The judge or the verifier on a prompt's responses; those scored `like` one share memory."""
+    """The judge or the verifier on a prompt's responses; rewards of tails reuse a cache."""
 
     prompt: Prompt
     config: Explore
@@ -189,14 +189,14 @@ class _Scorer:
     def own(self, response: Response) -> Asking[Judged]:
         """The response that tokens are tried in."""
         if self.config.scorer == "judge":
-            return (yield from ask(Score(self.context, response.tokens, keep=True)))
+            return (yield from ask(Score(self.context, response.tokens, return_cache=True)))
         (right,) = yield from self._verdicts([response])
         return Judged(right)
 
     def tails(self, responses: Sequence[Response], own: Judged) -> Asking[Sequence[float | None]]:
         """What came of other tokens; None where the judge cannot read it."""
         if self.config.scorer == "judge":
-            asked = [Score(self.context, r.tokens, reuse=own.memory) for r in responses]
+            asked = [Score(self.context, r.tokens, reuse=own.cache) for r in responses]
             judged = yield from ask_readable(asked)
             return [one.reward if one else None for one in judged]
         return (yield from self._verdicts(responses))
@@ -229,8 +229,8 @@ def _places(
         if len(kept) > 1 and kept[0] == 0:
             tokens = tuple(choice.tokens[n] for n in kept)
             known = tuple(choice.log_probabilities[n] for n in kept)
-            worth = tuple(scores[position, token] for token in tokens)
-            places.append(Place(position, choice.confidence, tokens, known, worth))
+            means = tuple(scores[position, token] for token in tokens)
+            places.append(Place(position, choice.confidence, tokens, known, means))
     return tuple(places)
 
 

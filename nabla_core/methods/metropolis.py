@@ -31,13 +31,13 @@ def mh(prompt: Prompt, config: MH, *, seed: int = 0, max_tokens: int = 1024) -> 
         return DrawKey(seed, prompt.id, prompt.sample, purpose)
 
     def rollout(number: int, prefix: tuple[int, ...], like: Response | None) -> Rollout:
-        memory = like.memory if like else None
+        cache = like.cache if like else None
         draws = key(f"rollout {number}")
-        return Rollout(context, prefix, max_tokens, config.rollout, draws, memory, keep=True)
+        return Rollout(context, prefix, max_tokens, config.rollout, draws, cache, return_cache=True)
 
     context = yield from ask(Render(prompt))
     base = response = yield from ask(rollout(0, (), None))
-    first = judged = yield from ask(Score(context, response.tokens, keep=True))
+    first = judged = yield from ask(Score(context, response.tokens, return_cache=True))
     proposals: list[tuple[Proposal, float, float, bool]] = []
     for step in range(1, config.steps + 1):
         tokens = response.tokens
@@ -45,7 +45,9 @@ def mh(prompt: Prompt, config: MH, *, seed: int = 0, max_tokens: int = 1024) -> 
         candidate = yield from ask(rollout(step, tokens[:cut], response))
         verdict = judged
         if candidate.tokens != tokens:
-            verdict = yield from ask(Score(context, candidate.tokens, 2, judged.memory, keep=True))
+            verdict = yield from ask(
+                Score(context, candidate.tokens, 2, judged.cache, return_cache=True)
+            )
         chance = acceptance(judged, verdict, len(tokens), len(candidate.tokens), config.beta)
         accepted = uniform(key("accept"), step) < chance
         proposal = Proposal(cut, tokens[cut], candidate.tokens[cut], None, 0.0, 0.0)

@@ -72,14 +72,16 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
         return DrawKey(seed, prompt.id, prompt.sample, purpose)
 
     def rollout(prefix: tuple[int, ...], number: int, like: Response | None) -> Rollout:
-        memory = like.memory if like else None
+        cache = like.cache if like else None
         draws = key(f"rollout {number}")
-        return Rollout(context, prefix, max_tokens, config.rollout, draws, memory, keep=True)
+        return Rollout(context, prefix, max_tokens, config.rollout, draws, cache, return_cache=True)
 
     context = yield from ask(Render(prompt))
     base = response = yield from ask(rollout((), 0, None))
     sweep = yield from ask(Sweep(context, response, 0, config))
-    first = judged = sweep.judged or (yield from ask(Score(context, response.tokens, keep=True)))
+    first = judged = sweep.judged or (
+        yield from ask(Score(context, response.tokens, return_cache=True))
+    )
     tried = _Tried(ranked=config.proposals == "ranked")
     revisions: list[Outcome] = []
 
@@ -98,7 +100,7 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
             ]
         )
         verdicts = yield from ask_readable(
-            [Score(context, c.tokens, 2, judged.memory, keep=True) for c in candidates]
+            [Score(context, c.tokens, 2, judged.cache, return_cache=True) for c in candidates]
         )
         winner = _winner(config, judged, proposals, verdicts)
         last = winner if winner is not None and config.take == "first" else len(proposals) - 1
@@ -178,7 +180,7 @@ def trace_of(
                 next(pieces),
                 p.confidence,
                 p.grad_norm,
-                p.predicted_gain,
+                p.advantage,
                 before,
                 after,
                 accepted,

@@ -1,7 +1,7 @@
 """Batched forward and backward passes through a model's body.
 
 Sequences are right-padded: under a causal mask the padding is never seen. Where histories
-come from memory they are left-padded in front of it, and a mask and position ids say so.
+come from a cache they are left-padded in front of it, and a mask and position ids say so.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from nabla_core.models.kv_cache import Memory, cut, from_cache, left_mask, stack, to_cache
+from nabla_core.models.kv_cache import PrefixCache, cut, from_cache, left_mask, stack, to_cache
 
 
 @dataclass(eq=False)
 class Reading:
-    """One sequence to read: all its `tokens`, of which `memory` already holds the first ones.
+    """One sequence to read: all its `tokens`, of which `cache` already holds the first ones.
 
-    At least the last token is fed, so a memory of everything is shortened by one.
+    At least the last token is fed, so a cache of everything is shortened by one.
     """
 
     tokens: tuple[int, ...]
-    memory: Memory | None = None
+    cache: PrefixCache | None = None
 
     def __post_init__(self) -> None:
-        if self.memory is not None:
-            shared = self.memory.shared(self.tokens[:-1])
-            self.memory = shared if shared.length else None
+        if self.cache is not None:
+            shared = self.cache.shared(self.tokens[:-1])
+            self.cache = shared if shared.length else None
 
     @property
     def held(self) -> int:
-        return self.memory.length if self.memory else 0
+        return self.cache.length if self.cache else 0
 
     @property
     def fed(self) -> int:
@@ -55,9 +55,9 @@ class Pass:
     cache: DynamicCache | None
     history: int
 
-    def memory(self, row: int, tokens: int) -> Memory:
+    def prefix_cache(self, row: int, tokens: int) -> PrefixCache:
         """Keys and values of the first `tokens` tokens of one reading."""
-        assert self.cache is not None, "this pass was run without keeping a memory"
+        assert self.cache is not None, "this pass was run without return_cache"
         reading = self.readings[row]
         end = self.history + tokens - reading.held
         return cut(from_cache(self.cache), row, end, reading.tokens[:tokens])
@@ -69,13 +69,13 @@ def read(
     readings: Sequence[Reading],
     *,
     gradient: bool,
-    keep: bool,
+    return_cache: bool,
     checkpoint: bool = False,
 ) -> Pass:
     """Run a batch through a body by its input embeddings.
 
     With `gradient` the graph is kept from `embeddings` to `hidden`; call inside grad mode.
-    With `keep` (or any history) keys and values are kept too. With `checkpoint` the graph
+    With `return_cache` (or any history) keys and values are kept too. With `checkpoint` the graph
     holds the inputs of layers alone; there can be no history then, and nothing is kept.
     """
     device = table.device
@@ -84,15 +84,15 @@ def read(
     embeddings = table[ids.to(device)].detach().requires_grad_(gradient)
     given: dict[str, Any] = {}
     history = 0
-    if any(r.memory for r in readings):
-        empty = next(r.memory for r in readings if r.memory).shared(())
-        kv, held = stack([r.memory or empty for r in readings])
+    if any(r.cache for r in readings):
+        empty = next(r.cache for r in readings if r.cache).shared(())
+        kv, held = stack([r.cache or empty for r in readings])
         history = kv[0].size(2)
         right = torch.ones(len(readings), width, dtype=torch.int64, device=device)
         given["attention_mask"] = torch.cat([left_mask(held, history), right], 1)
         given["position_ids"] = held[:, None] + torch.arange(width, device=device)
         given["past_key_values"] = to_cache(kv)
-    elif keep:
+    elif return_cache:
         given["past_key_values"] = DynamicCache()
     layers = _checkpointed(body) if gradient and checkpoint else nullcontext()
     with layers:
@@ -118,14 +118,14 @@ def _checkpointed(body: Any) -> Iterator[None]:
 @dataclass(eq=False)
 class Likelihood:
     """What a head says about tokens that followed: `log_probability`, `confidence` (top
-    probability), `entropy` (nats) and `top` (argmax), each `[N]`; `slope` `[N, D]` is the
+    probability), `entropy` (nats) and `top` (argmax), each `[N]`; `hidden_gradient` `[N, D]` is the
     gradient of the summed log-probability with respect to the hidden states, or None."""
 
     log_probability: Tensor
     confidence: Tensor
     entropy: Tensor
     top: Tensor
-    slope: Tensor | None
+    hidden_gradient: Tensor | None
 
 
 # Elements of a [rows, V] fp32 block formed at a time: 16 MiB, about a dozen of them in DTO.
@@ -133,10 +133,10 @@ BLOCK = 1 << 22
 
 
 @torch.no_grad()
-def likelihood(lm: Any, hidden: Tensor, tokens: Tensor, *, slope: bool) -> Likelihood:
+def likelihood(lm: Any, hidden: Tensor, tokens: Tensor, *, gradient: bool) -> Likelihood:
     """Score `tokens` `[N]` given the hidden states `[N, D]` that predicted them.
 
-    A block of rows at a time: logits of the whole response never exist at once. The slope
+    A block of rows at a time: logits of the whole response never exist at once. The gradient
     of log softmax needs no graph: W[y] - softmax(z) @ W.
     """
     rows = max(1, BLOCK // lm.head.out_features)
@@ -148,9 +148,9 @@ def likelihood(lm: Any, hidden: Tensor, tokens: Tensor, *, slope: bool) -> Likel
         confidence, top = p.max(-1)
         chosen = log_p.gather(-1, wanted[:, None]).squeeze(-1)
         block = [chosen, confidence, torch.special.entr(p).sum(-1), top]
-        if slope:
+        if gradient:
             weight = lm.head.weight
             block.append((weight[wanted] - p.to(weight.dtype) @ weight).float())
         parts.append(tuple(block))
     joined = [torch.cat(part) for part in zip(*parts, strict=True)]
-    return Likelihood(joined[0], joined[1], joined[2], joined[3], joined[4] if slope else None)
+    return Likelihood(joined[0], joined[1], joined[2], joined[3], joined[4] if gradient else None)

@@ -19,7 +19,7 @@ KeyValues = list[Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Memory:
+class PrefixCache:
     """Keys and values of one sequence of tokens; batch dimension 1."""
 
     kv: KeyValues
@@ -29,12 +29,12 @@ class Memory:
     def length(self) -> int:
         return len(self.tokens)
 
-    def shared(self, tokens: Sequence[int]) -> Memory:
-        """The memory of the longest prefix common with `tokens`: a view, nothing is copied."""
+    def shared(self, tokens: Sequence[int]) -> PrefixCache:
+        """The cache of the longest prefix common with `tokens`: a view, nothing is copied."""
         pairs = zip(self.tokens, tokens, strict=False)
         differ = (n for n, (a, b) in enumerate(pairs) if a != b)
         length = next(differ, min(len(self.tokens), len(tokens)))
-        return Memory([t[:, :, :length] for t in self.kv], self.tokens[:length])
+        return PrefixCache([t[:, :, :length] for t in self.kv], self.tokens[:length])
 
 
 def to_cache(kv: KeyValues) -> DynamicCache:
@@ -47,13 +47,13 @@ def from_cache(cache: DynamicCache) -> KeyValues:
     return [t for layer in cache.layers for t in (layer.keys, layer.values)]
 
 
-def stack(memories: list[Memory]) -> tuple[KeyValues, Tensor]:
+def stack(caches: list[PrefixCache]) -> tuple[KeyValues, Tensor]:
     """Join single rows into a batch, padded on the left. Returns it and lengths int64 `[B]`."""
-    width = max(m.length for m in memories)
+    width = max(m.length for m in caches)
     joined = [
-        torch.cat([_widened(m.kv[i], width) for m in memories]) for i in range(len(memories[0].kv))
+        torch.cat([_widened(m.kv[i], width) for m in caches]) for i in range(len(caches[0].kv))
     ]
-    return joined, torch.tensor([m.length for m in memories], device=joined[0].device)
+    return joined, torch.tensor([m.length for m in caches], device=joined[0].device)
 
 
 def join(a: KeyValues, b: KeyValues) -> KeyValues:
@@ -67,10 +67,10 @@ def select(kv: KeyValues, rows: Tensor, width: int) -> KeyValues:
     return [t[rows][:, :, t.size(2) - width :] for t in kv]
 
 
-def cut(kv: KeyValues, row: int, end: int, tokens: Sequence[int]) -> Memory:
+def cut(kv: KeyValues, row: int, end: int, tokens: Sequence[int]) -> PrefixCache:
     """The columns of one row up to `end` that hold `tokens`, copied so that the batch can go."""
     start = end - len(tokens)
-    return Memory([t[row : row + 1, :, start:end].detach().clone() for t in kv], tuple(tokens))
+    return PrefixCache([t[row : row + 1, :, start:end].detach().clone() for t in kv], tuple(tokens))
 
 
 def left_mask(lengths: Tensor, width: int) -> Tensor:

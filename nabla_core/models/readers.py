@@ -21,7 +21,7 @@ from torch import Tensor
 from nabla_core.errors import ContextError, NonFiniteError
 from nabla_core.models.flops import Shape
 from nabla_core.models.forward import Likelihood, Reading, likelihood, read
-from nabla_core.models.kv_cache import Memory
+from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel, RewardModel
 from nabla_core.models.vocab import VocabularyMap
 from nabla_core.requests import Context
@@ -31,39 +31,41 @@ from nabla_core.types import Cost
 @dataclass(eq=False)
 class LMRead:
     """A response as the LM sees it, at positions from `start` on: `hidden` `[T-start, D]`
-    predicted each token, `says` scores them."""
+    predicted each token, `likelihood` scores them."""
 
     start: int
     hidden: Tensor
-    says: Likelihood
-    slope: Tensor | None
+    likelihood: Likelihood
+    input_gradient: Tensor | None
 
 
 @dataclass(eq=False)
 class RMRead:
-    """A response as a reward model sees it; `slope` `[T-start, D_rm]` where asked for."""
+    """A response as a reward model sees it; `input_gradient` `[T-start, D_rm]` where asked for."""
 
     start: int
     reward: float
-    slope: Tensor | None
-    memory: Memory | None
+    input_gradient: Tensor | None
+    cache: PrefixCache | None
 
 
 @dataclass(eq=False)
 class Task:
-    """One response to read. `memory` holds part of the sequence already."""
+    """One response to read. `cache` holds part of the sequence already."""
 
     context: Context
     tokens: tuple[int, ...]
     start: int = 0
-    memory: Memory | None = None
+    cache: PrefixCache | None = None
     cost: Cost = field(default_factory=Cost)
 
-    def book(self, **cost: float) -> None:
+    def add_cost(self, **cost: float) -> None:
         self.cost += Cost(**cost)  # type: ignore[arg-type]
 
 
-def spoken(tokenizer: Any, stop: frozenset[int], tokens: tuple[int, ...]) -> tuple[int, ...]:
+def strip_stop_token(
+    tokenizer: Any, stop: frozenset[int], tokens: tuple[int, ...]
+) -> tuple[int, ...]:
     """The response tokens a model reads: a template closes the turn by itself, so the stop
     token would come twice."""
     closed = tokenizer.chat_template and tokens and tokens[-1] in stop
@@ -81,7 +83,7 @@ class Reader:
 
     def body_tokens(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
         """The response tokens this model reads."""
-        return spoken(self.rm.tokenizer, self._stop, tokens)
+        return strip_stop_token(self.rm.tokenizer, self._stop, tokens)
 
     def read(
         self,
@@ -89,10 +91,10 @@ class Reader:
         frames: Sequence[tuple[tuple[int, ...], tuple[int, ...]]],
         *,
         gradient: bool,
-        keep: bool,
+        return_cache: bool,
         checkpoint: bool = False,
     ) -> list[RMRead]:
-        """Rewards, and with `gradient` their slopes, of a batch of responses.
+        """Rewards, and with `gradient` their gradients, of a batch of responses.
 
         `frames` are the ids before and after each response. Raises ContextError where a
         framed response does not fit; NonFiniteError where a number is not finite.
@@ -106,46 +108,49 @@ class Reader:
                     f"prompt and response are {len(tokens)} tokens to the reward model, "
                     f"whose context is {self.rm.context}"
                 )
-            memory = task.memory.shared(tokens[: len(before) + task.start]) if task.memory else None
-            readings.append(Reading(tokens, memory if memory and memory.length else None))
+            cache = task.cache.shared(tokens[: len(before) + task.start]) if task.cache else None
+            readings.append(Reading(tokens, cache if cache and cache.length else None))
         with torch.set_grad_enabled(gradient):
             done = read(
                 self.rm.body,
                 self.rm.table,
                 readings,
                 gradient=gradient,
-                keep=keep,
+                return_cache=return_cache,
                 checkpoint=checkpoint,
             )
             last = torch.tensor([r.fed - 1 for r in readings], device=self.rm.device)
             ends = done.hidden[torch.arange(len(tasks), device=last.device), last]
             rewards = self.rm.score(ends).float().squeeze(-1)
-            slopes = None
+            gradients = None
             if gradient:
-                (slopes,) = torch.autograd.grad(rewards.sum(), done.embeddings)
+                (gradients,) = torch.autograd.grad(rewards.sum(), done.embeddings)
         replies = []
         for row, (task, reading) in enumerate(zip(tasks, readings, strict=True)):
             before, body = frames[row][0], bodies[row]
-            slope = None
-            if slopes is not None:
-                slope = torch.zeros(
-                    len(task.tokens) - task.start, slopes.size(-1), device=slopes.device
+            input_gradient = None
+            if gradients is not None:
+                input_gradient = torch.zeros(
+                    len(task.tokens) - task.start, gradients.size(-1), device=gradients.device
                 )
                 first = len(before) + task.start - reading.held
-                slope[: len(body) - task.start] = slopes[
+                input_gradient[: len(body) - task.start] = gradients[
                     row, first : len(before) + len(body) - reading.held
                 ].float()
-            memory = done.memory(row, len(before) + len(body)) if keep else None
-            replies.append(RMRead(task.start, rewards[row].item(), slope, memory))
-            self._book(task, reading, gradient, checkpoint)
+            cache = done.prefix_cache(row, len(before) + len(body)) if return_cache else None
+            replies.append(RMRead(task.start, rewards[row].item(), input_gradient, cache))
+            self._add_cost(task, reading, gradient, checkpoint)
         check_finite("reward", [r.reward for r in replies])
         if gradient:
-            check_finite("reward gradient", [r.slope for r in replies if r.slope is not None])
+            check_finite(
+                "reward gradient",
+                [r.input_gradient for r in replies if r.input_gradient is not None],
+            )
         return replies
 
-    def _book(self, task: Task, reading: Reading, gradient: bool, checkpoint: bool) -> None:
+    def _add_cost(self, task: Task, reading: Reading, gradient: bool, checkpoint: bool) -> None:
         passes = 2 if gradient else 1
-        task.book(
+        task.add_cost(
             rm_forward=1,
             rm_backward=passes - 1,
             token_passes=reading.fed * passes,
@@ -156,7 +161,7 @@ class Reader:
 def read_lm(
     lm: LanguageModel, tasks: Sequence[Task], *, gradient: bool, checkpoint: bool = False
 ) -> list[LMRead]:
-    """The LM's view of a batch of responses, and with `gradient` the slopes of their
+    """The LM's view of a batch of responses, and with `gradient` the gradients of their
     log-likelihood with respect to the response's input embeddings.
 
     The last token is never fed: nothing after it is predicted.
@@ -165,11 +170,16 @@ def read_lm(
     for task in tasks:
         tokens = (*task.context.lm, *task.tokens)[:-1]
         held = len(task.context.lm) - 1 + task.start
-        memory = task.memory.shared(tokens[:held]) if task.memory else None
-        readings.append(Reading(tokens, memory if memory and memory.length else None))
+        cache = task.cache.shared(tokens[:held]) if task.cache else None
+        readings.append(Reading(tokens, cache if cache and cache.length else None))
     with torch.set_grad_enabled(gradient):
         done = read(
-            lm.body, lm.table, readings, gradient=gradient, keep=False, checkpoint=checkpoint
+            lm.body,
+            lm.table,
+            readings,
+            gradient=gradient,
+            return_cache=False,
+            checkpoint=checkpoint,
         )
     spans = []
     for task, reading in zip(tasks, readings, strict=True):
@@ -178,41 +188,46 @@ def read_lm(
     hidden = torch.cat([done.hidden[row, span] for row, span in enumerate(spans)])
     ahead = [t for task in tasks for t in task.tokens[task.start :]]
     wanted = torch.tensor(ahead, dtype=torch.int64)
-    says = likelihood(lm, hidden.detach(), wanted.to(lm.device), slope=gradient)
-    slopes = None
+    scored = likelihood(lm, hidden.detach(), wanted.to(lm.device), gradient=gradient)
+    gradients = None
     if gradient:
-        assert says.slope is not None
-        (slopes,) = torch.autograd.grad(hidden, done.embeddings, says.slope.to(hidden.dtype))
+        assert scored.hidden_gradient is not None
+        (gradients,) = torch.autograd.grad(
+            hidden, done.embeddings, scored.hidden_gradient.to(hidden.dtype)
+        )
     replies, offset = [], 0
     for row, (task, reading, span) in enumerate(zip(tasks, readings, spans, strict=True)):
         count = len(task.tokens) - task.start
         here = slice(offset, offset + count)
         offset += count
-        slope = None
-        if slopes is not None:
-            slope = torch.zeros(count, slopes.size(-1), device=slopes.device)
-            fed = slopes[row, span.start + 1 : reading.fed].float()
-            slope[: fed.size(0)] = fed
+        input_gradient = None
+        if gradients is not None:
+            input_gradient = torch.zeros(count, gradients.size(-1), device=gradients.device)
+            fed = gradients[row, span.start + 1 : reading.fed].float()
+            input_gradient[: fed.size(0)] = fed
         part = Likelihood(
-            says.log_probability[here],
-            says.confidence[here],
-            says.entropy[here],
-            says.top[here],
+            scored.log_probability[here],
+            scored.confidence[here],
+            scored.entropy[here],
+            scored.top[here],
             None,
         )
-        replies.append(LMRead(task.start, hidden[here].detach(), part, slope))
-        _book_lm(lm, task, reading, count, gradient, checkpoint)
-    check_finite("log-likelihood", [r.says.log_probability for r in replies])
+        replies.append(LMRead(task.start, hidden[here].detach(), part, input_gradient))
+        _add_lm_cost(lm, task, reading, count, gradient, checkpoint)
+    check_finite("log-likelihood", [r.likelihood.log_probability for r in replies])
     if gradient:
-        check_finite("likelihood gradient", [r.slope for r in replies if r.slope is not None])
+        check_finite(
+            "likelihood gradient",
+            [r.input_gradient for r in replies if r.input_gradient is not None],
+        )
     return replies
 
 
-def _book_lm(
+def _add_lm_cost(
     lm: LanguageModel, task: Task, reading: Reading, rows: int, gradient: bool, checkpoint: bool
 ) -> None:
     passes = 2 if gradient else 1
-    task.book(
+    task.add_cost(
         lm_forward=1,
         lm_backward=passes - 1,
         token_passes=reading.fed * passes,

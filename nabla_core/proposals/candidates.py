@@ -60,6 +60,6 @@ def hard_sequence(gradients: Gradients, position: int, hard: int | None) -> tupl
     y = gradients.response.tokens
     if gradients.config.anchor == "rollout":
         return y if hard is None else (*y[:position], hard, *y[position + 1 :])
-    top = gradients.lm.says.top[position - gradients.start :].tolist()
+    top = gradients.lm.likelihood.top[position - gradients.start :].tolist()
     first = top[0] if hard is None else hard
     return (*y[:position], first, *top[1:])

@@ -73,7 +73,7 @@ class LeftToRight:
         """What must be resolved before the request can be answered: the first unresolved
         position, and with it every later one that needs no further sweep."""
         found = 0
-        known = request.gradients.slopes
+        known = request.gradients.guide_states
         for index, candidate in enumerate(plan.candidates):
             if candidate.position < request.boundary:
                 continue
@@ -88,18 +88,18 @@ class LeftToRight:
     def _sweep_missing(self, due: list[_Due]) -> None:
         missing: dict[tuple[int, tuple[int, ...]], _Due] = {}
         for gradients, candidate in due:
-            if candidate.needs not in gradients.slopes:
+            if candidate.needs not in gradients.guide_states:
                 missing.setdefault((id(gradients), candidate.needs), (gradients, candidate))
         by_config: dict[NablaConfig, list[_Due]] = {}
         for gradients, candidate in missing.values():
             by_config.setdefault(gradients.config, []).append((gradients, candidate))
         for config, members in by_config.items():
-            tasks = [Task(g.context, c.needs, c.position, g.guide_memory) for g, c in members]
-            memories = [g.response.memory for g, _ in members]
+            tasks = [Task(g.context, c.needs, c.position, g.guide_cache) for g, c in members]
+            caches = [g.response.cache for g, _ in members]
             with torch.enable_grad():
-                looks = self._guide.look(tasks, memories, config)
-            for (g, c), task, look in zip(members, tasks, looks, strict=True):
-                g.slopes[c.needs] = look.worth
+                reads = self._guide.read(tasks, caches, config)
+            for (g, c), task, read in zip(members, tasks, reads, strict=True):
+                g.guide_states[c.needs] = read.guide_state
                 g.plan.cost += task.cost
 
     def _resolve(self, due: list[_Due], keys: dict[int, DrawKey]) -> None:
@@ -121,7 +121,7 @@ class LeftToRight:
         """
         states = torch.cat([hidden_at(g, [c.position]) for g, c in block])
         logits = self._guide.lm.logits(states)
-        self._book(block, self._guide.lm.shape.head(1))
+        self._add_cost(block, self._guide.lm.shape.head(1))
         first = self._rows(block, [hard_sequence(g, c.position, None) for g, c in block], logits)
         sizes = norms(first, self._banned, config.select).tolist()
         for (_, candidate), size in zip(block, sizes, strict=True):
@@ -156,9 +156,9 @@ class LeftToRight:
         hard = rows.hard.tolist()
         sequences = {k: hard_sequence(block[k][0], block[k][1].position, hard[k]) for k in moved}
         for k, sequence in sequences.items():
-            if sequence not in block[k][0].slopes:
+            if sequence not in block[k][0].guide_states:
                 block[k][1].needs = sequence
-        known = [k for k in moved if sequences[k] in block[k][0].slopes]
+        known = [k for k in moved if sequences[k] in block[k][0].guide_states]
         if known:
             current[known] = self._rows(
                 [block[k] for k in known], [sequences[k] for k in known], logits[known]
@@ -185,14 +185,14 @@ class LeftToRight:
 
     def _rows(self, block: list[_Due], sequences: list[tuple[int, ...]], logits: Tensor) -> Tensor:
         chosen = [
-            (g, g.slopes[sequence], c.position)
+            (g, g.guide_states[sequence], c.position)
             for (g, c), sequence in zip(block, sequences, strict=True)
         ]
-        self._book(block, row_flops(self._guide, block[0][0].config.objective))
+        self._add_cost(block, row_flops(self._guide, block[0][0].config.objective))
         return rows_at(self._guide, chosen, logits)
 
     @staticmethod
-    def _book(block: list[_Due], flops: float) -> None:
+    def _add_cost(block: list[_Due], flops: float) -> None:
         for gradients, _ in block:
             gradients.plan.cost += Cost(flops=flops)
 
@@ -210,7 +210,7 @@ class LeftToRight:
         gain = first.gather(-1, rows.y[:, None]) - first.gather(-1, tokens[:, None])
         results = zip(rows.y.tolist(), tokens.tolist(), gain.squeeze(-1).tolist(), strict=True)
         for (g, c), (y, b, won) in zip(block, results, strict=True):
-            confidence = float(g.lm.says.confidence[c.position - g.start])
+            confidence = float(g.lm.likelihood.confidence[c.position - g.start])
             c.proposal = Proposal(c.position, y, b, confidence, c.grad_norm, won)
 
 

@@ -37,7 +37,7 @@ def _flips(guide: Guide, request: Propose) -> list[Proposal]:
             ids[int(uniform(request.key, i) * len(ids))]
             for i, ids in zip(positions, allowed, strict=True)
         ]
-    confidence = gradients.lm.says.confidence
+    confidence = gradients.lm.likelihood.confidence
     return [
         Proposal(i, y, b, float(confidence[i - gradients.start]), 0.0, 0.0)
         for i, y, b in zip(positions, tokens, others, strict=True)

@@ -12,9 +12,9 @@ from nabla_core.guides.base import Gradients, Guide
 
 def uncertain(gradients: Gradients) -> list[int]:
     """Positions from the sweep's start on that pass the confidence and entropy tests."""
-    says, select = gradients.lm.says, gradients.config.select
-    passes = (says.confidence <= select.confidence_threshold) & (
-        says.entropy >= select.entropy_threshold
+    likelihood, select = gradients.lm.likelihood, gradients.config.select
+    passes = (likelihood.confidence <= select.confidence_threshold) & (
+        likelihood.entropy >= select.entropy_threshold
     )
     found: list[int] = (passes.nonzero().squeeze(-1) + gradients.start).tolist()
     return found

@@ -79,8 +79,8 @@ def _rank_block(
     sizes = torch.zeros(len(positions))
     config = gradients.config
     if config.ranked.beta is not None:
-        slopes = gradients.slopes[gradients.response.tokens]
-        g = rows_at(guide, [(gradients, slopes, i) for i in positions], logits)
+        state = gradients.guide_states[gradients.response.tokens]
+        g = rows_at(guide, [(gradients, state, i) for i in positions], logits)
         gain = g.gather(-1, y[:, None]) - g
         sizes = norms(g, banned, config.select)
         score = score + gain / config.ranked.beta
@@ -91,7 +91,7 @@ def _rank_block(
     score.scatter_(-1, y[:, None], float("-inf"))
     best = score.flatten().topk(min(most, score.numel()))
     width = score.size(-1)
-    says = gradients.lm.says
+    likelihood = gradients.lm.likelihood
     found = []
     for value, flat in zip(best.values.tolist(), best.indices.tolist(), strict=True):
         row, b = divmod(flat, width)
@@ -101,7 +101,7 @@ def _rank_block(
             positions[row],
             int(y[row]),
             b,
-            float(says.confidence[local[row]]),
+            float(likelihood.confidence[local[row]]),
             float(sizes[row]),
             float(gain[row, b]),
             value,

@@ -30,7 +30,7 @@ _REVISIONS = pa.list_(
             ("to_text", pa.string()),
             ("confidence", pa.float64()),
             ("grad_norm", pa.float64()),
-            ("predicted_gain", pa.float64()),
+            ("advantage", pa.float64()),
             ("reward_before", pa.float64()),
             ("reward_after", pa.float64()),
             ("accepted", pa.bool_()),

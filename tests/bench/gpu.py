@@ -208,7 +208,7 @@ def confidence_quantile(engines: Engines, requests: list[Sweep]) -> tuple[float,
     """The threshold that a tenth of the positions pass, and how many that is per response."""
     sweeper: Any = engines.serving(Sweep)
     replies = sweeper.answer(requests)
-    confidence = torch.cat([r.value.gradients.lm.says.confidence for r in replies])
+    confidence = torch.cat([r.value.gradients.lm.likelihood.confidence for r in replies])
     threshold = float(confidence.quantile(UNCERTAIN_SHARE))
     return threshold, float((confidence <= threshold).sum()) / len(requests)
 

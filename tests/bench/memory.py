@@ -90,10 +90,16 @@ def product(pair: Pair, ids: list[int], *, checkpoint: bool) -> float:
     gradients = reply.value.gradients
     key = DrawKey(0, "p", 0, "resample")
     engines.serving(Propose).answer([Propose(gradients, 0, 10**6, key)])  # type: ignore[attr-defined]
-    says = gradients.lm.says
-    kept = [gradients.lm.hidden, says.log_probability, says.confidence, says.entropy, says.top]
-    for slopes in gradients.slopes.values():
-        kept += [slopes.rm] + ([slopes.lm] if slopes.lm is not None else [])
+    likelihood = gradients.lm.likelihood
+    kept = [
+        gradients.lm.hidden,
+        likelihood.log_probability,
+        likelihood.confidence,
+        likelihood.entropy,
+        likelihood.top,
+    ]
+    for state in gradients.guide_states.values():
+        kept += [state.rm] + ([state.lm] if state.lm is not None else [])
     return float(sum(t.nbytes for t in kept))
 
 

@@ -60,8 +60,8 @@ def second_order(engines: Engines, config: NablaConfig) -> Order:
     def gain(sweep: Swept, flip: Proposal) -> float:
         gradients = sweep.gradients
         logits = guide.lm.logits(hidden_at(gradients, [flip.position]))
-        slopes = gradients.slopes[gradients.response.tokens]
-        (row,) = rows_at(guide, [(gradients, slopes, flip.position)], logits)
+        state = gradients.guide_states[gradients.response.tokens]
+        (row,) = rows_at(guide, [(gradients, state, flip.position)], logits)
         return float(row[flip.from_token] - row[flip.to_token])
 
     def order(
@@ -73,7 +73,7 @@ def second_order(engines: Engines, config: NablaConfig) -> Order:
             first = gain(before, flip)
             if abs(first) > 1e-6:
                 ratio = min(2.0, max(0.25, (first + gain(sweep, flip)) / (2 * first)))
-        scored = [(p.score + (ratio - 1) * p.predicted_gain / beta, p) for p in found]
+        scored = [(p.score + (ratio - 1) * p.advantage / beta, p) for p in found]
         kept = [(s, p) for s, p in scored if s > config.ranked.min_score]
         return [(p,) for _, p in sorted(kept, key=lambda pair: -pair[0])]
 
@@ -89,12 +89,12 @@ def search(
 
     def rolled(prefix: tuple[int, ...], number: int, like: Any) -> Rollout:
         key = DrawKey(seed, prompt.id, prompt.sample, f"rollout {number}")
-        memory = like.memory if like else None
-        return Rollout(context, prefix, max_tokens, config.rollout, key, memory, keep=True)
+        cache = like.cache if like else None
+        return Rollout(context, prefix, max_tokens, config.rollout, key, cache, return_cache=True)
 
     base = response = yield from ask(rolled((), 0, None))
     sweep = yield from ask(Sweep(context, response, 0, config))
-    first = judged = yield from ask(Score(context, response.tokens, keep=True))
+    first = judged = yield from ask(Score(context, response.tokens, return_cache=True))
     tried: set[tuple[int, ...]] = set()
     last: tuple[Candidate, Swept] | None = None
     made = 0
@@ -109,7 +109,7 @@ def search(
         prefix = _prefix(response.tokens, candidate)
         tried.add(prefix)
         changed = yield from ask(rolled(prefix, made, response))
-        verdict = yield from ask(Score(context, changed.tokens, 2, judged.memory, keep=True))
+        verdict = yield from ask(Score(context, changed.tokens, 2, judged.cache, return_cache=True))
         gain = verdict.reward - judged.reward
         score = sum(p.score for p in candidate)
         if gain > 0 and score + config.ranked.reward_weight * gain > 0:

@@ -32,12 +32,14 @@ def serve(engines: Engines, requests: Sequence[Any]) -> list[Any]:
 
 
 def rolled_out(engines: Engines, count: int = 6) -> tuple[list[Context], list[Response]]:
-    """Sampled responses of several lengths, with memories where engines keep them."""
+    """Sampled responses of several lengths, with caches where engines keep them."""
     contexts = serve(engines, [Render(p) for p in prompts(count)])
     responses = serve(
         engines,
         [
-            Rollout(c, (), 5 + n, Sampling(1.0), DrawKey(0, str(n), 0, "rollout"), keep=True)
+            Rollout(
+                c, (), 5 + n, Sampling(1.0), DrawKey(0, str(n), 0, "rollout"), return_cache=True
+            )
             for n, c in enumerate(contexts)
         ],
     )

@@ -88,7 +88,7 @@ def numbers(trace: Trace) -> list[float]:
         for number in (
             r.confidence,
             r.grad_norm,
-            r.predicted_gain,
+            r.advantage,
             r.reward_before,
             r.reward_after,
         )

@@ -85,7 +85,7 @@ class Likelihoods(BatchEngine):
         tasks = [Task(r.context, r.tokens) for r in requests]
         reads = read_lm(self._lm, tasks, gradient=False)
         return [
-            Reply(float(read.says.log_probability.double().sum()), task.cost)
+            Reply(float(read.likelihood.log_probability.double().sum()), task.cost)
             for read, task in zip(reads, tasks, strict=True)
         ]
 

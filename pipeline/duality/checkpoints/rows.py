@@ -101,11 +101,11 @@ class PolicyRecipe:
         rows, tokens = runtime.max_batch, runtime.max_batch_tokens
         engines = Engines(
             TextEngine(reference, judge, judge),
-            ScoreEngine(reader, rows, tokens, keep=False),
+            ScoreEngine(reader, rows, tokens, return_cache=False),
             Likelihoods(reference, ReferenceLikelihood, rows, tokens),
             Likelihoods(policy, PolicyLikelihood, rows, tokens),
-            RolloutEngine(reference, rows, tokens, keep=False),
-            PolicyRollouts(policy, rows, tokens, keep=False),
+            RolloutEngine(reference, rows, tokens, return_cache=False),
+            PolicyRollouts(policy, rows, tokens, return_cache=False),
             identities={
                 "reference": reference.identity,
                 "policy": policy.identity,

@@ -200,33 +200,33 @@ def test_the_context_ends_a_response_before_the_limit_does(plain: Family):
     assert len(found.tokens) <= 4
 
 
-@pytest.mark.parametrize("keep", [True, False])
-def test_continuing_from_a_memory_gives_the_same_tokens(family: Family, keep: bool):
+@pytest.mark.parametrize("return_cache", [True, False])
+def test_continuing_from_a_cache_gives_the_same_tokens(family: Family, return_cache: bool):
     lm, model = language_model(family), family.raw("lm")
-    engine = RolloutEngine(lm, 8, 1 << 20, keep=keep)
+    engine = RolloutEngine(lm, 8, 1 << 20, return_cache=return_cache)
     ids = [lm.tokenizer.encode(text) for text in PROMPTS]
-    first = responses(engine, [rollout(i, keep=True) for i in ids])
-    assert all((r.memory is not None) == keep for r in first)
+    first = responses(engine, [rollout(i, return_cache=True) for i in ids])
+    assert all((r.cache is not None) == return_cache for r in first)
     revisions = []
     for i, response in zip(ids, first, strict=True):
         for place in {0, len(response.tokens) // 2, len(response.tokens) - 1}:
             prefix = (*response.tokens[:place], 7)
-            revisions.append(rollout(i, prefix, reuse=response.memory, keep=True))
-    with_memory = answers(engine, revisions)
+            revisions.append(rollout(i, prefix, reuse=response.cache, return_cache=True))
+    with_cache = answers(engine, revisions)
     without = answers(engine, [replace(r, reuse=None) for r in revisions])
     expected = [
         (*r.prefix, *literal_tail(model, [*r.context.lm, *r.prefix], 12 - len(r.prefix), lm))
         for r in revisions
     ]
-    assert [r.value.tokens for r in with_memory] == expected
+    assert [r.value.tokens for r in with_cache] == expected
     assert [r.value.tokens for r in without] == expected
-    if keep:
-        assert all(r.cost.lm_forward == 0 for r in with_memory)
-        assert all(r.cost.token_passes == r.cost.generated_tokens for r in with_memory)
-        # And once more from the memory of the continuation.
+    if return_cache:
+        assert all(r.cost.lm_forward == 0 for r in with_cache)
+        assert all(r.cost.token_passes == r.cost.generated_tokens for r in with_cache)
+        # And once more from the cache of the continuation.
         deeper = [
-            replace(r, prefix=(*a.value.tokens[:-1], 8), reuse=a.value.memory)
-            for r, a in zip(revisions, with_memory, strict=True)
+            replace(r, prefix=(*a.value.tokens[:-1], 8), reuse=a.value.cache)
+            for r, a in zip(revisions, with_cache, strict=True)
         ]
         again = responses(engine, deeper)
         fresh = responses(engine, [replace(r, reuse=None) for r in deeper])
@@ -241,8 +241,8 @@ def test_a_memory_that_does_not_reach_far_enough_is_not_used(plain: Family):
     lm, model = language_model(plain), plain.raw("lm")
     engine = RolloutEngine(lm, 8, 1 << 20)
     ids = lm.tokenizer.encode("1+1")
-    (first,) = responses(engine, [rollout(ids, keep=True, limit=4)])
-    (found,) = answers(engine, [rollout(ids, (9, 9, 9), reuse=first.memory)])
+    (first,) = responses(engine, [rollout(ids, return_cache=True, limit=4)])
+    (found,) = answers(engine, [rollout(ids, (9, 9, 9), reuse=first.cache)])
     assert found.value.tokens == (9, 9, 9, *literal_tail(model, [*ids, 9, 9, 9], 9, lm))
     assert found.cost.lm_forward == 1
 
@@ -352,6 +352,6 @@ def test_a_sliding_window_sees_its_window_whatever_the_batch(tmp_path: Any):
     family = Family(folder, folder, folder)
     lm, model = language_model(family), family.raw("lm")
     ids = [tokenizer.encode(text) for text in PROMPTS]
-    found = responses(RolloutEngine(lm, 8, 1 << 20), [rollout(i, keep=True) for i in ids])
+    found = responses(RolloutEngine(lm, 8, 1 << 20), [rollout(i, return_cache=True) for i in ids])
     expected = [literal(model, i, 12, GREEDY, lm.vocabulary) for i in ids]
     assert [r.tokens for r in found] == expected

@@ -29,9 +29,9 @@ OBJECTIVES = [
 def product_rows(engines: Engines, gradients: Gradients, tokens: tuple[int, ...]) -> Tensor:
     guide = guide_of(engines)
     logits = guide.lm.logits(gradients.lm.hidden.clone())
-    slopes = gradients.slopes[tokens]
+    state = gradients.guide_states[tokens]
     places = range(gradients.start, len(tokens))
-    return rows_at(guide, [(gradients, slopes, i) for i in places], logits)
+    return rows_at(guide, [(gradients, state, i) for i in places], logits)
 
 
 def close(found: Tensor, expected: Tensor) -> None:
@@ -42,14 +42,14 @@ def close(found: Tensor, expected: Tensor) -> None:
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
 @pytest.mark.parametrize(
-    "memory",
+    "cache",
     [{}, {"reuse": False}, {"gradient_checkpointing": True}],
     ids=["reuse", "anew", "checkpoint"],
 )
 def test_gradient_rows_equal_autograd_through_one_hots(
-    family: Family, objective: Objective, memory: dict[str, bool]
+    family: Family, objective: Objective, cache: dict[str, bool]
 ):
-    engines = family.engines(Runtime(device="cpu", **memory))
+    engines = family.engines(Runtime(device="cpu", **cache))
     literal = Literal(family, engines)
     contexts, responses = rolled_out(engines)
     config = NablaConfig(objective=objective)
@@ -115,21 +115,21 @@ def test_a_suffix_sweep_equals_the_full_one(family: Family, nll: float, reuse: b
         )
         for name in ("confidence", "entropy", "top", "log_probability"):
             torch.testing.assert_close(
-                getattr(b.gradients.lm.says, name),
-                getattr(a.gradients.lm.says, name)[boundary:],
+                getattr(b.gradients.lm.likelihood, name),
+                getattr(a.gradients.lm.likelihood, name)[boundary:],
                 rtol=1e-4,
                 atol=1e-5,
             )
 
 
 def test_a_suffix_sweep_behind_another_response_feeds_the_suffix_alone(plain: Family):
-    """The guide continues from the memory of the sweep before, up to the boundary."""
+    """The guide continues from the cache of the sweep before, up to the boundary."""
     engines = plain.engines()
     engine = engines.serving(Sweep)
     (context,), (response,) = rolled_out(engines, 1)
     config = NablaConfig()
     (first,) = serve(engines, [Sweep(context, response, 0, config)])
-    revised = Response((*response.tokens[:3], 9, 9, 9, 9), "length", response.memory)
+    revised = Response((*response.tokens[:3], 9, 9, 9, 9), "length", response.cache)
     engine.submit(0, Sweep(context, revised, 3, config, first.gradients))
     ((_, reply),) = engine.step()
     assert not isinstance(reply, Exception)
@@ -155,7 +155,7 @@ def test_a_sweep_from_the_very_end_finds_nothing_and_does_not_fail(
     requests += [Sweep(contexts[1], responses[1], 0, config)] * beside
     swept = serve(engines, requests)[0]
     assert isinstance(swept, Swept)
-    assert swept.gradients.lm.says.log_probability.tolist() == []
+    assert swept.gradients.lm.likelihood.log_probability.tolist() == []
 
 
 def test_likelihood_confidence_and_entropy_are_the_lms(family: Family):
@@ -171,12 +171,12 @@ def test_likelihood_confidence_and_entropy_are_the_lms(family: Family):
                 log_p = literal.log_p(context, one_hots(response.tokens, len(literal.ids)))
             p = log_p.exp()
             chosen = [float(log_p[i, t]) for i, t in enumerate(response.tokens)]
-            says = swept.gradients.lm.says
-            torch.testing.assert_close(says.log_probability, torch.tensor(chosen))
-            torch.testing.assert_close(says.confidence, p.max(-1).values)
+            likelihood = swept.gradients.lm.likelihood
+            torch.testing.assert_close(likelihood.log_probability, torch.tensor(chosen))
+            torch.testing.assert_close(likelihood.confidence, p.max(-1).values)
             entropy = -(p * p.clamp(min=1e-30).log()).sum(-1)
-            torch.testing.assert_close(says.entropy, entropy)
-            assert says.top.tolist() == p.argmax(-1).tolist()
+            torch.testing.assert_close(likelihood.entropy, entropy)
+            assert likelihood.top.tolist() == p.argmax(-1).tolist()
 
 
 def test_likelihoods_do_not_depend_on_the_block_they_are_formed_in(
@@ -192,7 +192,7 @@ def test_likelihoods_do_not_depend_on_the_block_they_are_formed_in(
     parts = serve(engines, requests)
     for response, a, b in zip(responses, whole, parts, strict=True):
         torch.testing.assert_close(
-            a.gradients.lm.says.log_probability, b.gradients.lm.says.log_probability
+            a.gradients.lm.likelihood.log_probability, b.gradients.lm.likelihood.log_probability
         )
         torch.testing.assert_close(
             product_rows(engines, a.gradients, response.tokens),
@@ -237,13 +237,13 @@ def test_score_memories_are_kept_only_where_asked_for(plain: Family):
     engines = plain.engines()
     contexts, responses = rolled_out(engines, 2)
     asked = [
-        Score(contexts[0], responses[0].tokens, keep=True),
+        Score(contexts[0], responses[0].tokens, return_cache=True),
         Score(contexts[1], responses[1].tokens),
     ]
     kept, dropped = serve(engines, asked)
     assert isinstance(kept, Judged)
-    assert kept.memory is not None
-    assert dropped.memory is None
+    assert kept.cache is not None
+    assert dropped.cache is None
 
 
 def cost_of(engines: Engines, request: Any) -> Any:

@@ -75,12 +75,12 @@ def test_what_a_trainee_says_is_what_the_engines_make_of_it(family: Family, kind
         (context,) = serve(guided, [Render(record.prompt)])
         request = Sweep(context, Response(record.tokens, "length"), 0, config)
         (swept,) = serve(guided, [request])
-        worth = swept.gradients.slopes[record.tokens]
+        state = swept.gradients.guide_states[record.tokens]
         start = len(context.guide[0])
         for tried in example.positions:
             position = tried.index - start
             logits = lm.logits(swept.gradients.lm.hidden[[position]].clone())
-            row = -guide.rows([(worth, position)], config.objective, logits)[0]
+            row = -guide.rows([(state, position)], config.objective, logits)[0]
             (place,) = [p for p in record.places if p.position == position]
             expected = row[list(place.tokens)].tolist()
             assert next(said)[: len(place.tokens)] == pytest.approx(expected, abs=1e-3, rel=1e-3)

@@ -61,8 +61,8 @@ def test_rows_are_the_heads_outputs_at_the_token_before(family: Family, head: Pa
     for context, response, swept in zip(contexts, responses, serve(engines, asked), strict=True):
         gradients = swept.gradients
         assert swept.judged is None
-        worth = gradients.slopes[response.tokens]
-        chosen = [(worth, i) for i in range(len(response.tokens))]
+        state = gradients.guide_states[response.tokens]
+        chosen = [(state, i) for i in range(len(response.tokens))]
         logits = guide.lm.logits(gradients.lm.hidden.clone())
         found = guide.rows(chosen, RANKED.objective, logits)
         before = context.guide[0]
@@ -88,9 +88,9 @@ def test_nothing_is_worth_more_than_a_stop_that_the_head_does_not_know(
 
     def rows(context: Any, response: Any) -> torch.Tensor:
         (swept,) = serve(engines, [Sweep(context, response, 0, RANKED)])
-        worth = swept.gradients.slopes[response.tokens]
+        state = swept.gradients.guide_states[response.tokens]
         logits = guide.lm.logits(swept.gradients.lm.hidden.clone())
-        chosen = [(worth, i) for i in range(len(response.tokens))]
+        chosen = [(state, i) for i in range(len(response.tokens))]
         return guide.rows(chosen, RANKED.objective, logits)
 
     before = [rows(*pair) for pair in stopped]
@@ -130,7 +130,7 @@ def test_a_suffix_look_equals_the_full_one(family: Family, head: Path):
         ],
     )
     for response, start, a, b in zip(responses, later, full, suffix, strict=True):
-        whole, part = (s.gradients.slopes[response.tokens].hidden for s in (a, b))
+        whole, part = (s.gradients.guide_states[response.tokens].hidden for s in (a, b))
         torch.testing.assert_close(part, whole[start:], rtol=1e-4, atol=1e-4)
 
 
@@ -141,8 +141,8 @@ def test_ranked_proposals_follow_the_formula(plain: Family, tmp_path: Path):
     (swept,) = serve(engines, [Sweep(context, response, 0, RANKED)])
     (found,) = serve(engines, [Propose(swept.gradients, 0, 5, DrawKey(0, "p", 0, "resample"))])
     log_p = guide.lm.logits(swept.gradients.lm.hidden.clone()).log_softmax(-1)
-    worth = swept.gradients.slopes[response.tokens]
-    advantage = guide.head.head(worth.hidden)
+    state = swept.gradients.guide_states[response.tokens]
+    advantage = guide.head.head(state.hidden)
     expected = []
     for i, y in enumerate(response.tokens):
         s = 2.0 * (advantage[i] - advantage[i, y]) + log_p[i] - log_p[i, y]
@@ -152,7 +152,7 @@ def test_ranked_proposals_follow_the_formula(plain: Family, tmp_path: Path):
     assert [(p.position, p.to_token) for p in found] == best
     first = found[0]
     gain = advantage[first.position, first.to_token] - advantage[first.position, first.from_token]
-    assert first.predicted_gain == pytest.approx(float(gain), abs=1e-4)
+    assert first.advantage == pytest.approx(float(gain), abs=1e-4)
 
 
 def test_no_backward_pass_is_taken_nor_booked(plain: Family, tmp_path: Path):
@@ -165,7 +165,7 @@ def test_no_backward_pass_is_taken_nor_booked(plain: Family, tmp_path: Path):
     cost, guide = reply.cost, head_of(engines)
     assert (cost.lm_forward, cost.rm_forward, cost.lm_backward, cost.rm_backward) == (1, 1, 0, 0)
     assert cost.paper_calls == 2
-    # The LM continues behind the rollout's memory; neither is fed the last token.
+    # The LM continues behind the rollout's cache; neither is fed the last token.
     tokens, before = len(response.tokens), len(context.guide[0])
     assert cost.token_passes == tokens + before + tokens - 1
     expected = guide.lm.shape.forward(tokens, len(context.lm) - 1) + guide.lm.shape.head(tokens)

@@ -175,7 +175,7 @@ def test_null_arms_take_no_gradient_and_never_lower_the_reward(plain: Family, na
         assert trace.reward >= trace.base_reward
         rewards = [r.reward_after for r in trace.revisions if r.accepted]
         assert rewards == sorted(rewards)
-        assert all(r.grad_norm == r.predicted_gain == 0 for r in trace.revisions)
+        assert all(r.grad_norm == r.advantage == 0 for r in trace.revisions)
         revised += len(trace.revisions)
     assert revised > 10
 

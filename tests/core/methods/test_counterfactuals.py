@@ -182,7 +182,7 @@ def test_what_the_judge_cannot_read_costs_its_token_and_no_other(monkeypatch: py
     def unreadable(request: Any) -> bool:
         if not isinstance(request, Score):
             return False
-        own = request.tokens == whole.tokens and request.keep
+        own = request.tokens == whole.tokens and request.return_cache
         return not own and any(request.tokens[: len(prefix)] == prefix for prefix in lost)
 
     def partly(requests: Any) -> Any:

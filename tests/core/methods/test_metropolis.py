@@ -137,7 +137,7 @@ def test_every_proposal_is_in_the_trace(plain: Family):
         assert trace.reward == pytest.approx(current)
         assert trace.cost.rollouts == 7
         assert trace.cost.rm_backward == trace.cost.lm_backward == 0
-        # The prompt is read once; every tail continues from a memory.
+        # The prompt is read once; every tail continues from a cache.
         assert trace.cost.lm_forward == 1
 
 

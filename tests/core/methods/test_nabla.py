@@ -75,11 +75,11 @@ class Scripted(BatchEngine):
                 ended = prefix[-1:] == (STOP,) or len(prefix) >= limit
                 tokens = prefix if ended else (*prefix, *script.tail(prefix))[:limit]
                 finish = "stop" if tokens[-1] == STOP else "length"
-                return Response(tokens, finish, memory=("lm", tokens))
+                return Response(tokens, finish, cache=("lm", tokens))
             case Score(tokens=tokens):
-                return Judged(script.reward(tokens), memory=("judge", tokens))
+                return Judged(script.reward(tokens), cache=("judge", tokens))
             case Sweep(response=response):
-                judged = Judged(script.reward(response.tokens), memory=("sweep", response.tokens))
+                judged = Judged(script.reward(response.tokens), cache=("sweep", response.tokens))
                 return Swept(judged if script.judges else None, ("g", response.tokens))
             case Propose(gradients=(_, tokens), boundary=boundary, count=count, tried=tried):
                 return [
@@ -154,7 +154,7 @@ def test_the_record_of_a_revision():
     trace = run(Script(counting, total, lambda y: [(1, 9)] if y[1] == 2 else []))
     (revision,) = trace.revisions
     assert (revision.from_text, revision.to_text) == ("!2", "!9")
-    assert (revision.confidence, revision.grad_norm, revision.predicted_gain) == (0.5, 2.0, 0.25)
+    assert (revision.confidence, revision.grad_norm, revision.advantage) == (0.5, 2.0, 0.25)
     assert (trace.prompt_id, trace.sample, trace.prompt_text, trace.seed) == ("q", 0, "question", 3)
     assert (trace.base_text, trace.text) == ("1.2.3.4.0", "1.9.3.4.0")
     assert (trace.base_reward, trace.reward) == (10.0, 17.0)
@@ -259,7 +259,7 @@ def test_requests_carry_settings_limit_and_memories():
     assert revised.reuse == ("judge", (1, 2, 3, 4, STOP))
     _, again = script.of(Sweep)
     assert again.previous == ("g", (1, 2, 3, 4, STOP))
-    assert again.response.memory == ("lm", (1, 2, 9, 4, STOP))
+    assert again.response.cache == ("lm", (1, 2, 9, 4, STOP))
 
 
 def test_one_model_in_both_roles_is_not_asked_twice():

@@ -161,7 +161,7 @@ def test_requests_book_what_they_take(large: Engines, name: str):
     config = SEARCHES[name]
     key = DrawKey(0, "p", 0, "rollout 0")
     response, flops, expected = booked(
-        large, Rollout(context, (), 16, config.rollout, key, keep=True)
+        large, Rollout(context, (), 16, config.rollout, key, return_cache=True)
     )
     assert flops == pytest.approx(expected, rel=0.05)
     _, flops, expected = booked(large, Score(context, response.tokens))

@@ -69,12 +69,12 @@ def rewards(reads: list[RMRead]) -> list[float]:
 
 
 @pytest.mark.parametrize("gradient", [False, True])
-@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("return_cache", [False, True])
 def test_a_padded_batch_scores_as_single_sequences_by_ids(
-    family: Family, gradient: bool, keep: bool
+    family: Family, gradient: bool, return_cache: bool
 ):
     of = reader(family)
-    found = of.read(tasks(), frames(of), gradient=gradient, keep=keep)
+    found = of.read(tasks(), frames(of), gradient=gradient, return_cache=return_cache)
     assert rewards(found) == pytest.approx(expected_rewards(family), abs=1e-5)
     assert len({round(r, 3) for r in rewards(found)}) == len(ANSWERED)
 
@@ -82,7 +82,7 @@ def test_a_padded_batch_scores_as_single_sequences_by_ids(
 def test_unpadded_single_sequences_score_alike(family: Family):
     of = reader(family)
     found = [
-        of.read([task], [frame], gradient=False, keep=False)[0]
+        of.read([task], [frame], gradient=False, return_cache=False)[0]
         for task, frame in zip(tasks(), frames(of), strict=True)
     ]
     assert rewards(found) == pytest.approx(expected_rewards(family), abs=1e-5)
@@ -104,33 +104,35 @@ def test_the_stop_token_is_read_exactly_once(family: Family):
 
 def test_memories_give_the_same_rewards(family: Family):
     of = reader(family)
-    first = of.read(tasks(), frames(of), gradient=False, keep=True)
+    first = of.read(tasks(), frames(of), gradient=False, return_cache=True)
     revised = [(5, 6, 8, 8, 1), (9, 9, 4, 5), (7,), (12, 5, 1)]
     again = tasks()
     for task, tokens, read in zip(again, revised, first, strict=True):
-        task.tokens, task.start, task.memory = tokens, len(tokens), read.memory
+        task.tokens, task.start, task.cache = tokens, len(tokens), read.cache
     fresh = tasks()
     for task, tokens in zip(fresh, revised, strict=True):
         task.tokens = tokens
-    with_memory = of.read(again, frames(of), gradient=False, keep=True)
-    without = of.read(fresh, frames(of), gradient=False, keep=False)
-    assert rewards(with_memory) == pytest.approx(rewards(without), abs=1e-5)
+    with_cache = of.read(again, frames(of), gradient=False, return_cache=True)
+    without = of.read(fresh, frames(of), gradient=False, return_cache=False)
+    assert rewards(with_cache) == pytest.approx(rewards(without), abs=1e-5)
     for a, b in zip(again, fresh, strict=True):
         assert a.cost.token_passes < b.cost.token_passes
-    # Some rows with a memory, some without, in one batch.
+    # Some rows with a cache, some without, in one batch.
     mixed = [a if n % 2 else b for n, (a, b) in enumerate(zip(again, fresh, strict=True))]
-    assert rewards(of.read(mixed, frames(of), gradient=False, keep=False)) == pytest.approx(
+    assert rewards(of.read(mixed, frames(of), gradient=False, return_cache=False)) == pytest.approx(
         rewards(without), abs=1e-5
     )
-    # A memory that was itself made behind a memory.
+    # A cache that was itself made behind a cache.
     deeper = tasks()
-    for task, tokens, read in zip(deeper, revised, with_memory, strict=True):
-        task.tokens, task.start, task.memory = (*tokens[:-1], 6), len(tokens), read.memory
+    for task, tokens, read in zip(deeper, revised, with_cache, strict=True):
+        task.tokens, task.start, task.cache = (*tokens[:-1], 6), len(tokens), read.cache
     bare = tasks()
     for task, tokens in zip(bare, revised, strict=True):
         task.tokens = (*tokens[:-1], 6)
-    assert rewards(of.read(deeper, frames(of), gradient=False, keep=False)) == pytest.approx(
-        rewards(of.read(bare, frames(of), gradient=False, keep=False)), abs=1e-5
+    assert rewards(
+        of.read(deeper, frames(of), gradient=False, return_cache=False)
+    ) == pytest.approx(
+        rewards(of.read(bare, frames(of), gradient=False, return_cache=False)), abs=1e-5
     )
 
 
@@ -155,18 +157,18 @@ def test_gradients_equal_autograd_through_one_hots(
     family: Family, role: str, starts: tuple[int, ...]
 ):
     of = reader(family, role)
-    memories = [r.memory for r in of.read(tasks(), frames(of), gradient=False, keep=True)]
+    caches = [r.cache for r in of.read(tasks(), frames(of), gradient=False, return_cache=True)]
     for remembered in (False, True):
         batch = tasks(starts)
         if remembered:
-            for task, memory in zip(batch, memories, strict=True):
-                task.memory = memory
-        found = of.read(batch, frames(of), gradient=True, keep=True)
+            for task, cache in zip(batch, caches, strict=True):
+                task.cache = cache
+        found = of.read(batch, frames(of), gradient=True, return_cache=True)
         assert rewards(found) == pytest.approx(expected_rewards(family, role), abs=1e-5)
         for n, read in enumerate(found):
-            assert read.slope is not None
+            assert read.input_gradient is not None
             assert read.start == starts[n]
-            rows = read.slope @ of.rm.table[of.ids].T
+            rows = read.input_gradient @ of.rm.table[of.ids].T
             expected = literal_gradient(family, of, n, role)[starts[n] :]
             torch.testing.assert_close(rows, expected, rtol=1e-4, atol=1e-5)
 
@@ -175,20 +177,20 @@ def test_a_response_beyond_the_context_is_refused(plain: Family):
     of = reader(plain)
     long = Task(tasks()[0].context, (5,) * 62)
     with pytest.raises(ContextError, match="65 tokens to the reward model, whose context is 64"):
-        of.read([long], frames(of)[:1], gradient=False, keep=False)
+        of.read([long], frames(of)[:1], gradient=False, return_cache=False)
 
 
 def test_a_token_unknown_to_the_reward_model_is_named(plain: Family):
     of = reader(plain)
     of.vocabulary.ids[9] = -1
     with pytest.raises(EncodingError, match="token 9 at position 0"):
-        of.read(tasks(), frames(of), gradient=False, keep=False)
+        of.read(tasks(), frames(of), gradient=False, return_cache=False)
 
 
 @pytest.mark.parametrize("gradient", [False, True])
 def test_a_reward_that_is_not_finite_is_an_error(plain: Family, gradient: bool):
     of = reader(plain)
     of.rm.table[9] = float("nan")
-    assert of.read(tasks()[:1], frames(of)[:1], gradient=gradient, keep=False)
+    assert of.read(tasks()[:1], frames(of)[:1], gradient=gradient, return_cache=False)
     with pytest.raises(NonFiniteError, match="reward is not finite"):
-        of.read(tasks(), frames(of), gradient=gradient, keep=False)
+        of.read(tasks(), frames(of), gradient=gradient, return_cache=False)

@@ -232,7 +232,7 @@ def test_the_numbers_of_a_proposal(plain: Family):
             assert q.confidence == pytest.approx(float(p[q.position].max()), rel=1e-4)
             assert q.grad_norm == pytest.approx(float(row.norm()), rel=1e-3)
             gain = float(row[q.from_token] - row[q.to_token])
-            assert q.predicted_gain == pytest.approx(gain, rel=1e-3, abs=1e-3)
+            assert q.advantage == pytest.approx(gain, rel=1e-3, abs=1e-3)
 
 
 @pytest.mark.parametrize("anchor", ["rollout", "argmax"])
@@ -284,14 +284,14 @@ def test_flips_are_swept_once_lazily_and_booked(plain: Family):
     for context, response in zip(contexts, responses, strict=True):
         (swept,) = serve(engines, [Sweep(context, response, 0, config)])
         first = ask(swept.gradients, 1)
-        known = len(swept.gradients.slopes)
+        known = len(swept.gradients.guide_states)
         assert first.cost.rm_backward == first.cost.lm_backward == known - 1
         assert first.cost.paper_calls == 4 * (known - 1)
         again = ask(swept.gradients, 1)
         assert again.value == first.value
         assert again.cost.rm_backward == 0
         rest = ask(swept.gradients, 1000)
-        assert len(swept.gradients.slopes) - known == rest.cost.rm_backward > 0
+        assert len(swept.gradients.guide_states) - known == rest.cost.rm_backward > 0
 
 
 @pytest.mark.parametrize("anchor", ["rollout", "argmax"])
@@ -323,15 +323,15 @@ def test_sweeps_of_flips_are_bounded_by_tokens(plain: Family, monkeypatch: pytes
         engines, [Sweep(c, r, 0, config) for c, r in zip(contexts, responses, strict=True)]
     )
     guide = guide_of(engines)
-    slopes = guide.slopes
+    unpatched = guide.input_gradients
     batches: list[int] = []
 
     def watched(tasks: Any, *others: Any) -> Any:
         longest = max(len(t.context.lm) + len(t.tokens) for t in tasks)
         batches.append(longest * len(tasks))
-        return slopes(tasks, *others)
+        return unpatched(tasks, *others)
 
-    monkeypatch.setattr(guide, "slopes", watched)
+    monkeypatch.setattr(guide, "input_gradients", watched)
     serve(engines, [Propose(s.gradients, 0, 3, KEY) for s in swept])
     assert len(batches) > 3
     assert max(batches) <= 40

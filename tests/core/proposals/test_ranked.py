@@ -53,7 +53,7 @@ def test_ranked_proposals_are_the_best_pairs_of_all(family: Family, ranked: Rank
         for q in proposals:
             gain = float(g[q.position, q.from_token] - g[q.position, q.to_token])
             wanted = gain if ranked.beta else 0.0
-            assert q.predicted_gain == pytest.approx(wanted, rel=1e-3, abs=1e-3)
+            assert q.advantage == pytest.approx(wanted, rel=1e-3, abs=1e-3)
 
 
 def test_a_nucleus_keeps_proposals_to_likely_tokens(family: Family):
@@ -170,17 +170,17 @@ def test_a_gradient_of_a_flip_that_is_not_finite_fails_its_prompt_alone(
     requests = [Sweep(c, r, 0, config) for c, r in zip(contexts, responses, strict=True)]
     swept = serve(engines, requests)
     healthy = serve(engines, [Propose(s.gradients, 0, 1000, KEY) for s in swept])
-    flipped = list(swept[1].gradients.slopes)[-1]
+    flipped = list(swept[1].gradients.guide_states)[-1]
     assert flipped != responses[1].tokens
     guide = guide_of(engines)
-    slopes = guide.slopes
+    unpatched = guide.input_gradients
 
     def fragile(tasks: Any, *others: Any) -> Any:
         if any(task.tokens == flipped for task in tasks):
             raise NonFiniteError("a reward gradient is not finite")
-        return slopes(tasks, *others)
+        return unpatched(tasks, *others)
 
-    monkeypatch.setattr(guide, "slopes", fragile)
+    monkeypatch.setattr(guide, "input_gradients", fragile)
     swept = serve(engines, requests)
     found = serve(engines, [Propose(s.gradients, 0, 1000, KEY) for s in swept])
     assert isinstance(found[1], NonFiniteError)
