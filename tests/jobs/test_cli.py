@@ -95,3 +95,11 @@ def test_help_imports_nothing_heavy(arguments):
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_guide_of_the_commands_has_every_verb_and_exit_code():
+    guide = (ROOT / "jobs" / "README.md").read_text()
+    for verb in cli.verbs():
+        assert f"`nabla {verb}`" in guide
+    for code, meaning in EXIT_CODES.items():
+        assert f"| {code.value} | {meaning} |" in guide
