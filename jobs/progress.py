@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from jobs import console
-from pipeline.run.pool import Status
+from pipeline.run.prompt_status import ENDED, PromptState, PromptStatus
 
 LOG_SECONDS = 10.0
 
@@ -27,7 +27,7 @@ class Progress:
     def __init__(self) -> None:
         self._console = console.unstyled(stderr=True)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
-        self._states: Counter[str] = Counter()
+        self._states: Counter[PromptState] = Counter()
         self._sums: defaultdict[str, float] = defaultdict(float)
         self._total = self._before = 0
         self._phase = "starting"
@@ -63,20 +63,20 @@ class Progress:
     def note(self, text: str) -> None:
         self._console.print(text)
 
-    def on_status(self, status: Status) -> None:
+    def on_status(self, status: PromptStatus) -> None:
         self._first = self._first or time.monotonic()
         self._states[status.state] += 1
-        if status.state == "done":
+        if status.state is PromptState.DONE:
             for name, value in json.loads(status.detail).items():
                 self._sums[name] += value
-        elif status.state == "dead":
+        elif status.state is PromptState.DEAD:
             self._console.print(f"dead letter {status.key[0]}#{status.key[1]}: {status.detail}")
         self._show()
 
     def line(self) -> str:
         """The state of the run in one line."""
-        done, dead = self._states["done"], self._states["dead"]
-        ended = done + dead + self._states["again"]
+        done, dead = self._states[PromptState.DONE], self._states[PromptState.DEAD]
+        ended = sum(self._states[state] for state in ENDED)
         parts = [self._phase, f"{self._before + ended}/{self._total}"]
         if self._first is not None and done > 1:
             rate = ended / max(time.monotonic() - self._first, 1e-9)

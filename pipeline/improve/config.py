@@ -11,7 +11,7 @@ from nabla_core.methods.counterfactuals import Explore
 from nabla_core.model_config import LM, Reward, Runtime
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
-from pipeline.run.cluster import Cluster
+from pipeline.run.cluster_config import Cluster
 from pipeline.store.settings import Store
 from pipeline.train_guide.config import Start, Validation, Workers, ranked_search, searchable
 

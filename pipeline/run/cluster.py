@@ -1,4 +1,4 @@
-"""Where the workers run. Imports ray only once it is needed."""
+"""Joining or starting Ray, and asking what its nodes have."""
 
 from __future__ import annotations
 
@@ -8,77 +8,32 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+
+import ray
 
 from pipeline.errors import ConfigError, RunError
-
-
-@dataclass(frozen=True)
-class Actors:
-    """The pool grows from `min` to `max` actors while there is work for more."""
-
-    min: int = 1
-    max: int = 1
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.min <= self.max:
-            raise ValueError(
-                f"cluster.actors: need 1 <= min <= max, got min={self.min} max={self.max}"
-            )
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """A pool of actors, each with all the models and `in_flight` prompts at once.
-
-    `address` is that of a running Ray; without one the address in RAY_ADDRESS (set inside
-    `ray job submit`) is joined, and where there is none a local Ray is started for the run.
-    `in_flight` about three times `runtime.max_batch` keeps batches full. An actor whose
-    engine has not moved for `hang_seconds` is restarted; so is one that is not ready after
-    `load_seconds`.
-    """
-
-    address: str | None = None
-    actors: Actors = field(default_factory=Actors)
-    cpus_per_actor: float = 1.0
-    gpus_per_actor: float = 0.0
-    in_flight: int = 96
-    hang_seconds: float = 600.0
-    load_seconds: float = 1800.0
-
-    def __post_init__(self) -> None:
-        if self.in_flight < 1:
-            raise ValueError(f"cluster.in_flight must be at least 1, got {self.in_flight}")
-        for name in ("cpus_per_actor", "gpus_per_actor"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"cluster.{name} must be at least 0, got {getattr(self, name)}")
-        for name in ("hang_seconds", "load_seconds"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"cluster.{name} must be above 0, got {getattr(self, name)}")
-
-    @property
-    def joined(self) -> str | None:
-        """The address of the Ray that is joined; None where one is started for the run."""
-        return self.address or os.environ.get("RAY_ADDRESS")
+from pipeline.run.cluster_config import Cluster
 
 
 @contextmanager
 def connected(settings: Cluster, cpus: float = 0.0) -> Iterator[None]:
-    """Ray for the duration of the block: joined, started (with so many `cpus` at least), or
-    already there."""
-    import ray  # noqa: PLC0415 - settings are parsed without it
+    """A block in which Ray is available.
 
+    Uses the Ray that this process already has, joins the one at `settings.ray_address`, or
+    starts a local one with at least `cpus` CPUs and enough for all actors. Raises RunError where
+    the address cannot be joined.
+    """
     if ray.is_initialized():
         yield
         return
-    # Threads of Ray Data that outlive the run must not start another Ray.
+    # Threads of Ray Data can outlive the run. Without this they would start another Ray.
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
-    address = settings.joined
-    with _signals_kept():
+    address = settings.ray_address
+    with _sigterm_restored():
         if address:
             try:
                 ray.init(address=address)
-            # Other versions of Ray or Python there, or an address that is none.
+            # The cluster has another version of Ray or Python, or the address is malformed.
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise RunError(f"cannot join the Ray cluster at {address}: {error}") from error
         else:
@@ -89,7 +44,7 @@ def connected(settings: Cluster, cpus: float = 0.0) -> Iterator[None]:
                 include_dashboard=False,
                 object_store_memory=256 << 20,
                 logging_level="error",
-                # Ray's helpers ask a dashboard that is not there, and say so every second.
+                # Without a dashboard Ray's helpers log a failed connection every second.
                 log_to_driver=False,
             )
     try:
@@ -98,24 +53,23 @@ def connected(settings: Cluster, cpus: float = 0.0) -> Iterator[None]:
         ray.shutdown()
 
 
-def need_room(what: str, cpus: float, gpus: float) -> None:
-    """Raises ConfigError where a Ray started for the run has no room for `what`: no node will
-    join it, and Ray would wait for one without end. Call it inside `connected`."""
-    import ray  # noqa: PLC0415 - as above
+def require_resources(what: str, cpus: float, gpus: float) -> None:
+    """Raises ConfigError where Ray has too few CPUs or GPUs for `what`.
 
-    there = ray.cluster_resources()
+    For a Ray that was started for this run: no node will join it, and Ray would wait for one
+    for ever. Call it inside `connected`.
+    """
+    available = ray.cluster_resources()
     for kind, needed in (("CPU", cpus), ("GPU", gpus)):
-        if needed > there.get(kind, 0.0):
+        if needed > available.get(kind, 0.0):
             raise ConfigError(
-                f"{what} needs {needed:g} {kind}, and Ray has {there.get(kind, 0.0):g} here; "
+                f"{what} needs {needed:g} {kind}, and Ray has {available.get(kind, 0.0):g} here; "
                 "an address joins a cluster"
             )
 
 
-def has_room(cpus: float, gpus: float) -> bool:
-    """Whether any node of the cluster has so much, free or not."""
-    import ray  # noqa: PLC0415 - as above
-
+def any_node_has(cpus: float, gpus: float) -> bool:
+    """Whether one node of the cluster has that many CPUs and GPUs, free or in use."""
     needed = (("CPU", cpus), ("GPU", gpus))
     return any(
         node["Alive"] and all(node["Resources"].get(kind, 0.0) >= least for kind, least in needed)
@@ -124,22 +78,21 @@ def has_room(cpus: float, gpus: float) -> bool:
 
 
 def node_alive(node: str) -> bool:
-    """Whether a node of the cluster lives, as far as its head knows."""
-    import ray  # noqa: PLC0415 - as above
-
+    """Whether a node of the cluster is alive, as far as the cluster's head knows."""
     return any(found["NodeID"] == node and found["Alive"] for found in ray.nodes())
 
 
 @contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for itself, and would end the process without a last flush."""
+def _sigterm_restored() -> Iterator[None]:
+    """Keep the handler of SIGTERM. `ray.init` installs its own, which would end the process
+    before the workers commit the rows that wait."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
-    except SystemExit as ended:  # a SIGTERM that came while it was Ray's
+    except SystemExit as ended:  # SIGTERM came while Ray's handler was installed
         raise KeyboardInterrupt from ended
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -1,9 +1,9 @@
-"""A run from its first look at the folder to the done marker, whatever its rows are.
+"""The driver of a run: one process that brings a run folder to its end.
 
     take the lease -> scan what is committed -> run what is missing -> scan again -> compact
 
-Rounds repeat until nothing is missing. Prompts whose worker process died are put off and
-run apart from others in a later round (see `ledger`).
+Rounds repeat until no row is missing. Prompts whose worker process crashed are deferred and run
+isolated in a later round (see `ledger`).
 """
 
 from __future__ import annotations
@@ -14,22 +14,24 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.errors import DamagedError, LeaseError, LoadError, RunError
+from pipeline.errors import LeaseError, LoadError, RunError
 from pipeline.inputs.prompts import Item, index
 from pipeline.run import pool
-from pipeline.run.cluster import connected, has_room, need_room
-from pipeline.run.ledger import Key
+from pipeline.run.cluster import any_node_has, connected, require_resources
 from pipeline.run.plan import Outcome, Plan, Watcher, open_store
+from pipeline.run.prompt_status import ENDED, Key, PromptState, PromptStatus
 from pipeline.run.worker import Assignment
 from pipeline.store import config_check, manifest
 from pipeline.store.lease import Lease
+from pipeline.store.parts import DamagedError
 from pipeline.store.run_folder import translate_os_errors
 from pipeline.store.run_store import MANIFEST, RunStore
 from pipeline.store.slots import DEAD, FINISHED, MISSING, Slots
 
 FRUITLESS_ROUNDS = 3
-FEW = 20
-GRACE = 5.0
+# Fewer ended prompts are no evidence that too many of them fail.
+MIN_ENDED = 20
+FLUSH_SECONDS = 5.0
 
 
 @dataclass
@@ -40,16 +42,17 @@ class Run:
     watcher: Watcher
     store: RunStore
     notes: list[str] = field(default_factory=list)
-    _lost: bool = False
+    _lease_lost: bool = False
     _ledger: Any = None
 
     def execute(self) -> Outcome:
         """Bring the folder to its end. Raises StoreError, InputError, RunError.
 
-        KeyboardInterrupt lets workers flush and leaves a folder that can be resumed.
+        KeyboardInterrupt lets the workers commit what waits, and leaves a folder that the same
+        command resumes.
         """
         inputs = index(self.plan.read(), self.plan.source)
-        lease = Lease(self.store.folder, self.plan.store.lease_seconds, self._lose)
+        lease = Lease(self.store.folder, self.plan.store.lease_seconds, self._on_lease_lost)
         try:
             return self._execute(inputs, lease)
         finally:
@@ -74,44 +77,51 @@ class Run:
         store.announce(len(slots))
         self.watcher.started(len(slots), slots.count(FINISHED), slots.count(DEAD))
         with connected(plan.cluster):
-            self._look_for_room()
+            self._check_resources()
             while True:
                 if not self._work(slots):
                     return self._outcome(slots, aborted=True)
                 try:
                     self._finish(slots, lease)
                 except DamagedError as error:
-                    self.notes.append(f"redone: {error}")
+                    # A part was damaged after its worker had committed it: its rows are missing
+                    # again.
+                    self.notes.append(f"redone: {error.args[0]}")
                     slots = store.scan(inputs, plan.samples)
                 else:
                     return self._outcome(slots)
 
-    def _look_for_room(self) -> None:
-        place = self.plan.cluster
-        cpus, gpus = place.cpus_per_actor, place.gpus_per_actor
-        if not place.joined:
-            need_room("an actor (cluster)", cpus, gpus)
-        elif not has_room(cpus, gpus):
+    def _check_resources(self) -> None:
+        cluster = self.plan.cluster
+        cpus, gpus = cluster.cpus_per_actor, cluster.gpus_per_actor
+        if not cluster.ray_address:
+            require_resources("an actor (cluster)", cpus, gpus)
+        elif not any_node_has(cpus, gpus):
+            # A cluster may be one that adds nodes on demand, so this is no error.
             self.watcher.note(
                 f"an actor needs {cpus:g} CPU and {gpus:g} GPU (cluster), which no node of the "
                 "cluster has: waiting for one that joins"
             )
 
     def _work(self, slots: Slots) -> bool:
-        """Rounds until no slot is missing; False where too many prompts are dead letters."""
+        """Run rounds until no slot is missing; False where too many prompts are dead letters."""
         if not slots.count(MISSING):
             return True
         self._ledger = pool.start_ledger(self.plan.max_attempts)
-        deaths: Counter[str] = Counter(dead=slots.count(DEAD), done=slots.count(FINISHED))
+        counts: Counter[PromptState] = Counter(
+            {PromptState.DEAD: slots.count(DEAD), PromptState.DONE: slots.count(FINISHED)}
+        )
         groups: list[list[Key]] = []
         fruitless = 0
         while missing := slots.count(MISSING):
             suspects = {key for group in groups for key in group}
             others = {key for key in self._missing_keys(slots) if key not in suspects}
-            self.watcher.phase("running" if others else "suspects, apart")
-            hopeful = self._follow_to_the_end(self._start(others, groups), deaths)
+            self.watcher.phase("running" if others else "running suspects isolated")
+            go_on = self._follow_to_the_end(self._start(others, groups), counts)
+            # What the store holds counts, not what was reported: Ray may have lost the report of
+            # a committed row, and a reported row may be on a node's disk that is gone.
             self.store.rescan(slots)
-            if not hopeful:
+            if not go_on:
                 return False
             before, groups = groups, pool.suspects(self._ledger, self._missing_keys(slots))
             stuck = slots.count(MISSING) == missing and groups == before
@@ -124,42 +134,46 @@ class Run:
         return True
 
     def _start(self, others: Set[Key], groups: list[list[Key]]) -> pool.Statuses:
-        """A round: all that are no suspects, or where there are none of those, the groups."""
-        assignment = Assignment(self.plan.recipe, self.store, self.plan.cluster, not others)
+        """Start a round: with all prompts that are no suspects, or if none is left, with the
+        groups of suspects."""
+        isolated = not others
+        assignment = Assignment(self.plan.recipe, self.store, self.plan.cluster, isolated)
         if others:
             return pool.run_pool(self._items(others), len(others), assignment, self._ledger)
         members = {key for group in groups for key in group}
         items = {(i.prompt.id, i.prompt.sample): i for i in self._items(members)}
-        apart = [[items[key] for key in group] for group in groups]
-        return pool.run_groups(apart, assignment, self._ledger)
+        batches = [[items[key] for key in group] for group in groups]
+        return pool.run_groups(batches, assignment, self._ledger)
 
-    def _follow_to_the_end(self, statuses: pool.Statuses, deaths: Counter[str]) -> bool:
-        whole = False
+    def _follow_to_the_end(self, statuses: pool.Statuses, counts: Counter[PromptState]) -> bool:
+        complete = False
         try:
-            whole = self._follow(statuses, deaths)
+            complete = self._follow(statuses, counts)
         finally:
-            if not whole:
-                pool.stop(self._ledger, GRACE)
-                statuses.wait(GRACE)
-        return whole
+            if not complete:
+                # Also after KeyboardInterrupt: rows that are made but wait are not to be lost.
+                pool.stop(self._ledger, FLUSH_SECONDS)
+                statuses.wait(FLUSH_SECONDS)
+        return complete
 
-    def _follow(self, statuses: Iterable[pool.Status], deaths: Counter[str]) -> bool:
+    def _follow(self, statuses: Iterable[PromptStatus], counts: Counter[PromptState]) -> bool:
+        """Read a round's statuses; False as soon as too many prompts are dead letters."""
         plan = self.plan
         for status in statuses:
-            if self._lost:
+            if self._lease_lost:
                 raise LeaseError(f"{plan.run_dir} was taken over by another driver")
             self._raise_if_fatal(status)
-            deaths[status.state] += 1
+            counts[status.state] += 1
             self.watcher.on_status(status)
-            ended = deaths["dead"] + deaths["done"] + deaths["again"]
-            if ended >= FEW and deaths["dead"] > plan.max_dead_fraction * ended:
+            ended = sum(counts[state] for state in ENDED)
+            if ended >= MIN_ENDED and counts[PromptState.DEAD] > plan.max_dead_fraction * ended:
                 return False
         return True
 
-    def _raise_if_fatal(self, status: pool.Status) -> None:
-        if status.state == "load_failed":
+    def _raise_if_fatal(self, status: PromptStatus) -> None:
+        if status.state is PromptState.LOAD_FAILED:
             raise LoadError(status.detail)
-        if status.state == "commit_failed":
+        if status.state is PromptState.COMMIT_FAILED:
             raise RunError(f"cannot commit rows to {self.plan.run_dir}: {status.detail}")
 
     def _items(self, keys: Set[Key]) -> Iterator[Item]:
@@ -173,10 +187,14 @@ class Run:
         return (slots.key(slot, ids) for slot in slots.in_state(MISSING))
 
     def _finish(self, slots: Slots, lease: Lease) -> None:
+        """Write the final files, the manifest and the marker of success. Raises LeaseError,
+        DamagedError."""
         self.watcher.phase("compacting")
         store = self.store
         store.supersede(slots)
         checksums = store.compact(slots)
+        # Compaction takes long enough for another driver to take over a folder whose holder was
+        # silent. Two drivers write equal files, but only one may declare the run complete.
         if not lease.held():
             raise LeaseError(f"{self.plan.run_dir} was taken over by another driver")
         described = manifest.describe(
@@ -197,12 +215,17 @@ class Run:
     def _outcome(
         self, slots: Slots, *, aborted: bool = False, already_complete: bool = False
     ) -> Outcome:
-        finished, dead = slots.count(FINISHED), slots.count(DEAD)
-        totals = self._totals(final=not aborted)
-        return Outcome(len(slots), finished, dead, totals, aborted, already_complete)
+        return Outcome(
+            total=len(slots),
+            finished=slots.count(FINISHED),
+            dead=slots.count(DEAD),
+            totals=self._totals(final=not aborted),
+            aborted=aborted,
+            already_complete=already_complete,
+        )
 
-    def _lose(self) -> None:
-        self._lost = True
+    def _on_lease_lost(self) -> None:
+        self._lease_lost = True
 
 
 def execute(plan: Plan, watcher: Watcher) -> Outcome:

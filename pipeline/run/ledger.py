@@ -1,9 +1,10 @@
-"""Which prompts are in flight where, and how often each one alone killed its process.
+"""Which prompts run where, and how many processes each prompt alone has crashed.
 
-A process that dies takes all its prompts with it, and one of them may be the cause. They
-become suspects, are put off, and later run in eighths, a group at a time in a process. A
-group whose process dies is divided again; alone, a death is a prompt's own doing, and only
-such deaths count. Deaths of whole nodes count against nobody.
+A process that crashes takes all its prompts with it, and any one of them may be the cause. They
+become suspects: they are deferred, and a later round runs them in groups of an eighth, one group
+at a time in a process of its own. A group whose process crashes is divided again. A crash of a
+prompt that runs alone is its own, and only such crashes count as attempts. The death of a whole
+node counts against no prompt.
 """
 
 from __future__ import annotations
@@ -12,35 +13,49 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
 
-Key = tuple[str, int]
+from pipeline.run.prompt_status import Key
 
-# A chance death costs eight small batches, a culprit among 96 two more deaths than alone.
+# With eighths, a crash by chance costs eight small batches, and a culprit among 96 prompts is
+# alone after two more crashes.
 PIECES = 8
+
+
+class Action(StrEnum):
+    """What a worker does with a prompt."""
+
+    RUN = "run"
+    DEFER = "defer"
+    """Leave a suspect to a later round, in which it runs isolated."""
+    SKIP = "skip"
+    """Its row is committed; the report of that was lost."""
+    GIVE_UP = "give_up"
+    """Commit a dead letter: it crashed its own process too often."""
+    STOP = "stop"
+    """The run is being stopped."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a prompt may run. `later`: apart from others, in another round. `again`: its row is
-    committed, only the news of it was lost; `reason` is then the error of a dead one.
-    `attempt` counts from 1; `reason` also says why a prompt is given up."""
+    """The ledger's answer. `attempt` counts from 1. `reason` says why a prompt is given up, or is
+    the error of the dead letter that is skipped."""
 
-    action: Literal["run", "later", "again", "give_up", "stop"]
+    action: Action
     attempt: int = 1
     reason: str | None = None
 
 
 @dataclass(frozen=True)
 class Place:
-    """A worker process: no two have the same name, ever."""
+    """A worker process, whose name is unique, and its node."""
 
     worker: str
     node: str
 
 
 class Ledger:
-    """`node_alive(node)` tells whether a node of the cluster lives."""
+    """`node_alive(node)` tells whether a node of the cluster is alive."""
 
     def __init__(self, max_attempts: int, node_alive: Callable[[str], bool]) -> None:
         self._max_attempts = max_attempts
@@ -55,51 +70,56 @@ class Ledger:
         self._stopped = False
 
     def begin(self, key: Key, place: Place, group: int) -> Decision:
-        """Ask before working on a prompt. `group`: how many suspects share the process with
-        it, itself among them; 0 where anything does."""
+        """Decide on a prompt before a worker starts it. `group`: the number of suspects in the
+        process, this one included; 0 where the process takes any prompt."""
         if self._stopped:
-            return Decision("stop")
+            return Decision(Action.STOP)
         if key in self._ended:
-            return Decision("again", reason=self._ended[key])
+            return Decision(Action.SKIP, reason=self._ended[key])
+        # Ray runs a task again only after its process died. So a prompt that is still entered
+        # as running elsewhere was lost in a crash.
         before = self._running.pop(key, None)
         if before is not None and before != place:
             self._unflushed.discard(before.worker)
             if self._node_alive(before.node):
                 self._suspects[key] = before.worker
-                self._attempts[key] += group == 1
+                if group == 1:
+                    self._attempts[key] += 1
                 if self._attempts[key] >= self._max_attempts:
-                    return Decision("give_up", self._attempts[key], self._reason(key, before))
+                    reason = self._reason(key, before)
+                    return Decision(Action.GIVE_UP, self._attempts[key], reason)
                 if group > 1:
-                    return Decision("later")
+                    return Decision(Action.DEFER)
         if key in self._suspects and group == 0:
-            return Decision("later")
+            return Decision(Action.DEFER)
         self._running[key] = place
-        return Decision("run", self._attempts[key] + 1)
+        return Decision(Action.RUN, self._attempts[key] + 1)
 
     def end(self, key: Key, error: str | None = None) -> None:
-        """The prompt's row is committed; `error` is that of a dead one."""
+        """The prompt's row is committed; `error` is that of a dead letter."""
         self._ended[key] = error
         self._running.pop(key, None)
         self._suspects.pop(key, None)
 
     def suspects(self, missing: Iterable[Key]) -> list[list[Key]]:
-        """The suspects among the prompts whose rows are missing after a round, as the groups
-        they must run in: what died together, divided."""
+        """The suspects among the prompts whose rows are missing after a round, in the groups that
+        they must run in: what crashed together is divided."""
         missing = set(missing)
         for key in missing:
+            # Reported as committed, but its file is damaged or gone: it runs again.
             self._ended.pop(key, None)
-        died: dict[str, list[Key]] = {}
+        crashed: dict[str, list[Key]] = {}
         for key, worker in self._suspects.items():
             if key in missing:
-                died.setdefault(worker, []).append(key)
-        return [piece for keys in died.values() for piece in _divided(keys)]
+                crashed.setdefault(worker, []).append(key)
+        return [piece for keys in crashed.values() for piece in _divided(keys)]
 
     def blame(self, worker: str, reason: str) -> None:
-        """A worker says why it is about to end itself."""
+        """Note why a worker is about to end its own process."""
         self._reasons[worker] = reason
 
     def loaded(self, worker: str) -> None:
-        """A worker has loaded its models."""
+        """Note that a worker has loaded its models."""
         self._loaded = True
         self._unflushed.add(worker)
 
@@ -108,20 +128,20 @@ class Ledger:
         return self._loaded
 
     def stop(self) -> None:
-        """Let no prompt begin any more."""
+        """Let no further prompt start."""
         self._stopped = True
-
-    def flushed(self, worker: str) -> None:
-        """A worker has committed what waited when the run was stopped."""
-        self._unflushed.discard(worker)
-
-    def all_flushed(self) -> bool:
-        """Whether every worker has."""
-        return not self._unflushed
 
     def stopped(self) -> bool:
         """Whether the run is being stopped."""
         return self._stopped
+
+    def flushed(self, worker: str) -> None:
+        """Note that a worker of a stopped run has committed all rows that waited."""
+        self._unflushed.discard(worker)
+
+    def all_flushed(self) -> bool:
+        """Whether all workers of a stopped run have committed the rows that waited."""
+        return not self._unflushed
 
     def _reason(self, key: Key, place: Place) -> str:
         why = self._reasons.get(place.worker, "killed, crashed or out of memory")

@@ -1,4 +1,4 @@
-"""What a run is asked to do, whom it tells how it goes, and how it ended."""
+"""What a run is to do, who follows it, and how it ended. Does not import ray."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.inputs.prompts import Item, read
-from pipeline.run.cluster import Cluster
+from pipeline.run.cluster_config import Cluster
 from pipeline.run.config import RowsConfig
-from pipeline.run.pool import Status
+from pipeline.run.prompt_status import PromptStatus
 from pipeline.run.recipe import Recipe
 from pipeline.store import config_check
 from pipeline.store.parts import with_config
@@ -70,27 +70,27 @@ def planned(
 
 
 def open_store(plan: Plan) -> RunStore:
-    """The rows of a plan's run folder. Raises StoreError."""
+    """The store of a plan's run folder. Raises StoreError."""
     return RunStore(plan.run_dir, with_config(plan.recipe.schema, plan.config_hash), plan.store)
 
 
 class Watcher(Protocol):
-    """Is told how a run goes."""
+    """Follows a run: its methods are called with the progress that the driver sees."""
 
     def started(self, total: int, finished: int, dead: int) -> None:
-        """The folder is open: how many rows there will be, and are."""
+        """The folder is open. It will hold `total` rows, and holds so many finished and dead."""
 
-    def on_status(self, status: Status) -> None:
-        """A prompt fared somehow."""
+    def on_status(self, status: PromptStatus) -> None:
+        """A task of a prompt ended."""
 
     def phase(self, text: str) -> None:
-        """What is going on now."""
+        """The run enters another phase."""
 
     def note(self, text: str) -> None:
-        """Something that a person should know."""
+        """A message for the person who started the run."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a run ended. `totals` are the recipe's. `aborted`: the run ended early because too many
     prompts became dead letters. `already_complete`: no row was missing."""

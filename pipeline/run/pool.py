@@ -1,8 +1,8 @@
-"""Ray Data's actor pool: shards, retries, scaling, node loss.
+"""Ray Data's actor pool: it shards prompts, retries tasks, scales and survives lost nodes.
 
-A task is a few prompts and one call of an async actor method. An actor has twice the tasks
-it can work on, so one that waits for a slow prompt holds up nothing: rows are committed by
-the actors as they are made, and only statuses travel back with the task.
+A task is a few prompts and one call of an async actor method. An actor is given more tasks than
+it can work on, so a slow prompt keeps no other one waiting. The actors commit rows as they
+finish; only statuses come back with the task.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -23,26 +22,20 @@ from ray.data import ActorPoolStrategy, DataContext
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.inputs.prompts import Item
-from pipeline.run.cluster import Cluster, node_alive
-from pipeline.run.ledger import Key, Ledger
+from pipeline.run.cluster import node_alive
+from pipeline.run.cluster_config import Cluster
+from pipeline.run.ledger import Ledger
+from pipeline.run.prompt_status import Key, PromptStatus, from_table
 from pipeline.run.worker import Assignment, Worker
 
-TASK = 16
-INIT_DEATHS = 2
-
-
-@dataclass(frozen=True)
-class Status:
-    """How one prompt fared; see `worker.Worker`."""
-
-    key: Key
-    state: str
-    detail: str
+MAX_TASK_SIZE = 16
+# A chance death while models load must not end the run; Ray Data's default of 0 would.
+MAX_INIT_DEATHS = 2
 
 
 def start_ledger(max_attempts: int) -> Any:
-    """The ledger as an actor beside the driver: it lives and dies with the run. A restarted
-    one has forgotten who was in flight and counts attempts anew; no row depends on it."""
+    """The ledger as an actor on the driver's node, so that it lives as long as the run. After a
+    restart it knows no running prompt and counts attempts from 0; no row depends on it."""
     here = ray.get_runtime_context().get_node_id()
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Ledger)
     return actor.options(
@@ -51,13 +44,14 @@ def start_ledger(max_attempts: int) -> Any:
 
 
 def suspects(ledger: Any, missing: Iterable[Key]) -> list[list[Key]]:
-    """The prompts that must run apart, in groups; see `Ledger.suspects`."""
+    """The prompts that must run isolated, in groups; see `Ledger.suspects`."""
     found: list[list[Key]] = ray.get(ledger.suspects.remote(list(missing)))
     return found
 
 
 def stop(ledger: Any, seconds: float) -> None:
-    """Let no prompt begin any more, and give workers so long to commit what waits."""
+    """Let no further prompt start, and wait at most so many seconds until the workers have
+    committed the rows that wait."""
     ray.get(ledger.stop.remote())
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and not ray.get(ledger.all_flushed.remote()):
@@ -65,14 +59,13 @@ def stop(ledger: Any, seconds: float) -> None:
 
 
 def run_pool(items: Iterable[Item], count: int, assignment: Assignment, ledger: Any) -> Statuses:
-    """Work on `count` items; a status comes as each one ends. Some may never be heard of:
-    a block that Ray gives up is missing here, and its prompts are not committed.
+    """Work on `count` items; a status comes with the end of each task. The prompts of a task that
+    Ray gives up have no status; the caller finds them missing in the store.
     """
     cluster = assignment.cluster
     size = task_size(count, cluster)
-    # Rows that wait to be flushed occupy their place as well. No actor takes more than its
-    # share, however late the others come up.
-    window = cluster.in_flight + assignment.store.settings.flush_rows - 1
+    window = assignment.window
+    # The first actor to come up must leave the others their share of the tasks.
     share = math.ceil(count / size / cluster.actors.max)
     calls = min(window if size == 1 else math.ceil(2 * window / size), share)
     strategy = ActorPoolStrategy(
@@ -85,7 +78,7 @@ def run_pool(items: Iterable[Item], count: int, assignment: Assignment, ledger: 
 
 
 def run_groups(groups: Sequence[Sequence[Item]], assignment: Assignment, ledger: Any) -> Statuses:
-    """As `run_pool`, but each group has a worker process to itself while it runs."""
+    """Like `run_pool`, but a worker process runs one group at a time."""
     strategy = ActorPoolStrategy(
         size=min(assignment.cluster.actors.min, len(groups)),
         max_concurrent_calls_per_actor=1,
@@ -95,9 +88,9 @@ def run_groups(groups: Sequence[Sequence[Item]], assignment: Assignment, ledger:
 
 
 def task_size(count: int, cluster: Cluster) -> int:
-    """Prompts a task: a power of two that leaves an actor eight tasks at least, at any time
-    and over the whole run. Ray Data takes some 20 ms to hand over a task."""
-    most = min(TASK, cluster.in_flight // 8, count // (8 * cluster.actors.max))
+    """Prompts a task: a power of two that leaves each actor at least eight tasks, at any time and
+    over the whole run. Larger tasks save the 20 ms that Ray Data needs for each."""
+    most = min(MAX_TASK_SIZE, cluster.in_flight // 8, count // (8 * cluster.actors.max))
     return 1 << max(most, 1).bit_length() - 1
 
 
@@ -108,9 +101,9 @@ def _statuses(
     ledger: Any,
 ) -> Statuses:
     _configure(DataContext.get_current())
-    # The driver cuts the input into tasks itself: a stage before the actors would need a CPU
-    # beside them, and where they take all there are, the run would stand still. (Fused with
-    # the actors' stage, it would give one of them everything.)
+    # The driver cuts the input into tasks itself. A stage of Ray Data before the actors would
+    # need a CPU of its own, and the run would hang where the actors have reserved all CPUs; if
+    # Ray fused it with the actors' stage, a single actor would get all tasks.
     dataset = ray.data.from_blocks([_block(task) for task in tasks]).map_batches(
         Worker,
         fn_constructor_kwargs={"assignment": assignment, "ledger": ledger},
@@ -125,46 +118,47 @@ def _statuses(
 
 
 class Statuses:
-    """The statuses of a dataset, read in a thread of their own: an interrupt in the midst of
-    Ray would end the actors at once, before they can commit what waits."""
+    """The statuses of a dataset, read by a thread of its own: a KeyboardInterrupt inside Ray Data
+    would end the actors at once, before they commit the rows that wait."""
 
     def __init__(self, dataset: Any) -> None:
-        self._heard: queue.SimpleQueue[Status | BaseException | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[PromptStatus | BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._follow, args=(dataset,), daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[Status]:
-        while (status := self._heard.get()) is not None:
+    def __iter__(self) -> Iterator[PromptStatus]:
+        while (status := self._queue.get()) is not None:
             if isinstance(status, BaseException):
                 raise status
             yield status
 
     def wait(self, seconds: float) -> None:
-        """Let Ray Data end by itself."""
+        """Wait at most so many seconds for Ray Data to end by itself."""
         self._thread.join(seconds)
 
     def _follow(self, dataset: Any) -> None:
         try:
             for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-                for row in batch.to_pylist():
-                    key = (row["prompt_id"], row["sample"])
-                    self._heard.put(Status(key, row["state"], row["detail"]))
+                for status in from_table(batch):
+                    self._queue.put(status)
         except BaseException as error:  # noqa: BLE001 - raised where statuses are read
-            self._heard.put(error)
+            self._queue.put(error)
         else:
-            self._heard.put(None)
+            self._queue.put(None)
 
 
 def _configure(context: DataContext) -> None:
     for chatty in ("progress", "execution.streaming_executor"):
         logging.getLogger(f"ray.data._internal.{chatty}").setLevel(logging.ERROR)
+    # Ray drops the prompts of a failed task without an error. That is safe here: the driver
+    # looks in the store for what is missing and runs another round.
     context.max_errored_blocks = -1
-    context.max_consecutive_actor_init_deaths = INIT_DEATHS
+    context.max_consecutive_actor_init_deaths = MAX_INIT_DEATHS
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.preserve_order = False
-    # A full pool grows; the default asks for a queue of nearly twice that, which would wait
-    # at one actor while others have nothing left.
+    # The pool grows once its actors are full. The default waits for a queue of nearly twice as
+    # many tasks, all of them at the first actor.
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
 
 

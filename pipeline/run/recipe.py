@@ -1,4 +1,7 @@
-"""What a run makes of a prompt. The Ray path and the store know nothing else of it."""
+"""What a job makes of a prompt: the interface between a job and the room `run`.
+
+The driver, the workers and the store know of a job's rows nothing but this.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from nabla_core.types import Prompt
 
 
 class Maker(Protocol):
-    """Lives in a worker: engines, and the way from a prompt to the columns of a row."""
+    """Makes rows in a worker process: it has the engines, and turns a prompt into columns."""
 
     @property
     def engines(self) -> Engines: ...
@@ -22,27 +25,27 @@ class Maker(Protocol):
         """The generator that works on the prompt."""
 
     def row(self, prompt: Prompt, result: Any) -> dict[str, Any]:
-        """The columns of a finished row, the store's own left out."""
+        """The columns of a finished row, without the store's own columns."""
 
     def dead(self, prompt: Prompt) -> dict[str, Any]:
-        """The same for a prompt that failed: what was asked, nothing that was answered."""
+        """The columns of a dead letter: those of the prompt, none of a result."""
 
     def numbers(self, row: Mapping[str, Any]) -> dict[str, float]:
-        """What the driver is told of a row, for progress."""
+        """Numbers of a row that the driver adds up and shows as progress."""
 
 
 class Recipe(Protocol):
-    """Settings that travel to the workers and become a `Maker` there."""
+    """The settings of a job; pickled, sent to the workers, and opened there as a `Maker`."""
 
     @property
     def schema(self) -> pa.Schema: ...
 
     @property
     def totals(self) -> tuple[str, ...]:
-        """The columns `summarise` reads."""
+        """The columns that `summarise` reads."""
 
     def open(self) -> Maker:
         """Load the models. Raises ModelError."""
 
     def summarise(self, tables: Iterable[pa.Table]) -> dict[str, Any]:
-        """Totals of a run from its committed rows, for the manifest; ready for JSON."""
+        """Totals over the committed rows of a run, for the manifest; values that JSON can hold."""

@@ -1,4 +1,4 @@
-"""The actor of the pool: models, a pump, and the ledger's word on every prompt."""
+"""The actor of the pool: it loads the models and turns prompts into committed rows."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ import ray
 
 from nabla_core.errors import ModelError
 from pipeline.inputs.prompts import Item
-from pipeline.run.cluster import Cluster
-from pipeline.run.ledger import Decision, Key, Place
+from pipeline.run.cluster_config import Cluster
+from pipeline.run.ledger import Action, Decision, Place
+from pipeline.run.prompt_status import PromptState, PromptStatus, to_table
 from pipeline.run.pump import Pump
-from pipeline.run.recipe import Recipe
+from pipeline.run.recipe import Maker, Recipe
 from pipeline.store.run_store import RunStore
 
 LOAD_TRIES = 3
@@ -30,37 +31,43 @@ LOAD_TRIES = 3
 
 @dataclass(frozen=True)
 class Assignment:
-    """What every worker of a pool is given. `apart`: tasks are groups of suspects."""
+    """What every worker of a pool gets. `isolated`: each task is one group of suspects."""
 
     recipe: Recipe
     store: RunStore
     cluster: Cluster
-    apart: bool
+    isolated: bool
+
+    @property
+    def window(self) -> int:
+        """Prompts that an actor takes at a time. Rows that wait for their group to be written
+        keep their place, and `in_flight` further prompts keep the engines busy."""
+        return self.cluster.in_flight + self.store.settings.flush_rows - 1
 
 
 class Worker:
-    """Takes prompts, commits their rows, returns only how each of them fared.
+    """Takes prompts, commits their rows and returns one `PromptStatus` for each.
 
-    A status is (prompt_id, sample, state, detail), state one of done, dead, later, again (done
-    before, the news was lost), stop, load_failed, commit_failed; detail is JSON numbers of a
-    done row, else a reason.
+    Rows do not travel through Ray's object store: a row counts once the worker has committed it.
     """
 
     def __init__(self, assignment: Assignment, ledger: Any) -> None:
         node: str = ray.get_runtime_context().get_node_id()
         self._place = Place(f"{node[:8]}-{os.getpid()}-{uuid.uuid4().hex[:6]}", node)
         self._ledger = ledger
-        self._apart = assignment.apart
-        self._broken: str | None = None
+        self._isolated = assignment.isolated
+        self._load_error: str | None = None
         cluster = assignment.cluster
-        # Prompts of further tasks wait here and not in the pump: no death is blamed on them.
-        window = cluster.in_flight + assignment.store.settings.flush_rows - 1
-        self._window = asyncio.Semaphore(window)
+        # Prompts of further tasks wait here and not in the pump. The ledger does not know them
+        # yet, so a crash makes none of them a suspect.
+        self._window = asyncio.Semaphore(assignment.window)
         faulthandler.dump_traceback_later(cluster.load_seconds, exit=True, file=sys.stderr)
         try:
             self._maker = self._open(assignment.recipe)
         except ModelError as error:
-            self._broken = str(error)
+            # Ray restarts an actor whose constructor fails, and the reason would be lost. So the
+            # actor comes up and reports the reason for each prompt.
+            self._load_error = str(error)
             return
         finally:
             faulthandler.cancel_dump_traceback_later()
@@ -75,41 +82,48 @@ class Worker:
         threading.Thread(target=self._flush_when_stopped, daemon=True).start()
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
-        """`batch` holds pickled items; the statuses come back in its order."""
+        """`batch` holds pickled items; the statuses are in its order."""
         items: list[Item] = [pickle.loads(value.as_py()) for value in batch["item"]]
-        group = len(items) if self._apart else 0
-        statuses = await asyncio.gather(*(self._one(item, group) for item in items))
-        columns = ("prompt_id", "sample", "state", "detail")
-        return pa.table(dict(zip(columns, map(list, zip(*statuses, strict=True)), strict=True)))
+        group = len(items) if self._isolated else 0
+        return to_table(await asyncio.gather(*(self._one(item, group) for item in items)))
 
-    async def _one(self, item: Item, group: int) -> tuple[str, int, str, str]:
-        key: Key = (item.prompt.id, item.prompt.sample)
-        if self._broken is not None:
-            return (*key, "load_failed", self._broken)
+    async def _one(self, item: Item, group: int) -> PromptStatus:
+        if self._load_error is not None:
+            return _status(item, PromptState.LOAD_FAILED, self._load_error)
         async with self._window:
-            return (*key, *await self._work(item, key, group))
+            key = (item.prompt.id, item.prompt.sample)
+            decision: Decision = await self._ledger.begin.remote(key, self._place, group)
+            match decision.action:
+                case Action.STOP:
+                    return _status(item, PromptState.STOPPED)
+                case Action.DEFER:
+                    return _status(item, PromptState.DEFERRED)
+                case Action.SKIP if decision.reason is not None:
+                    return _status(item, PromptState.DEAD, decision.reason)
+                case Action.SKIP:
+                    return _status(item, PromptState.ALREADY_COMMITTED)
+                case Action.GIVE_UP | Action.RUN:
+                    return await self._work(item, decision)
 
-    async def _work(self, item: Item, key: Key, group: int) -> tuple[str, str]:
-        decision: Decision = await self._ledger.begin.remote(key, self._place, group)
-        if decision.action in ("later", "again", "stop"):
-            return ("dead", decision.reason) if decision.reason else (decision.action, "")
-        if decision.action == "give_up":
+    async def _work(self, item: Item, decision: Decision) -> PromptStatus:
+        if decision.action is Action.GIVE_UP:
             future = self._pump.give_up(item, decision.attempt, decision.reason or "")
         else:
             future = self._pump.submit(item, decision.attempt)
         try:
             row = await asyncio.wrap_future(future)
         except asyncio.CancelledError:
-            return "stop", ""
+            return _status(item, PromptState.STOPPED)
         except Exception as error:  # noqa: BLE001 - the driver ends the run with it
-            return "commit_failed", f"{type(error).__name__}: {error}"
-        self._ledger.end.remote(key, row["error"])
+            return _status(item, PromptState.COMMIT_FAILED, f"{type(error).__name__}: {error}")
+        self._ledger.end.remote((item.prompt.id, item.prompt.sample), row["error"])
         if row["error"] is not None:
-            return "dead", row["error"]
-        return "done", json.dumps(self._maker.numbers(row))
+            return _status(item, PromptState.DEAD, row["error"])
+        return _status(item, PromptState.DONE, json.dumps(self._maker.numbers(row)))
 
-    def _open(self, recipe: Recipe) -> Any:
-        """Load the models; patiently where other workers could (a GPU not yet free, say)."""
+    def _open(self, recipe: Recipe) -> Maker:
+        """Load the models. Once another worker could load them, a failure may pass (its GPU may
+        not be free yet), so it is retried. Raises ModelError."""
         for attempt in range(LOAD_TRIES):
             try:
                 maker = recipe.open()
@@ -133,10 +147,15 @@ class Worker:
         self._ledger.flushed.remote(self._place.worker)
 
     def _die(self, reason: str) -> None:
-        """End this process: Ray starts another, and the ledger knows why."""
+        """End this process. Ray starts another one, and the ledger keeps the reason."""
         sys.stderr.write(f"worker {self._place.worker} ends itself: {reason}\n")
         sys.stderr.writelines(self._pump.where())
         try:
             ray.get(self._ledger.blame.remote(self._place.worker, reason), timeout=5)
         finally:
+            # Ray restarts an actor that exits this way, but none that calls `exit_actor`.
             os._exit(1)
+
+
+def _status(item: Item, state: PromptState, detail: str = "") -> PromptStatus:
+    return PromptStatus((item.prompt.id, item.prompt.sample), state, detail)

@@ -23,7 +23,8 @@ from nabla_core.guide_training.settings import Optimise
 from pipeline.errors import RunError
 from pipeline.extras import require_for_lora
 from pipeline.inputs.prompts import read as read_prompts
-from pipeline.run.cluster import Actors, Cluster, connected, need_room
+from pipeline.run.cluster import connected, require_resources
+from pipeline.run.cluster_config import Actors, Cluster
 from pipeline.store import config_check, manifest
 from pipeline.store.failpoints import failpoint_environment
 from pipeline.store.files import Folder
@@ -83,10 +84,10 @@ def _fit(folder: Folder, config: TrainGuideConfig, tell: Tell) -> Any:
         cpus_per_actor=workers.cpus,
     )
     with connected(place):
-        if not place.joined:
+        if not place.ray_address:
             count = workers.count
             told = f"workers.count={count}"
-            need_room(told, count * workers.cpus, count * float(workers.gpu))
+            require_resources(told, count * workers.cpus, count * float(workers.gpu))
         trainer = TorchTrainer(
             _work,
             train_loop_config={"config": config},

@@ -27,7 +27,7 @@ from nabla_core.engines.scripted import from_path
 from pipeline.config import load
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import generate
-from pipeline.run.pool import Status
+from pipeline.run.prompt_status import PromptStatus
 from tests.bench.arms import quiet
 
 # Seconds a prompt, and how many prompts it takes to tell the difference.
@@ -38,7 +38,7 @@ class Unwatched:
     """A watcher that is not interested."""
 
     def started(self, total: int, finished: int, dead: int) -> None: ...
-    def on_status(self, status: Status) -> None: ...
+    def on_status(self, status: PromptStatus) -> None: ...
     def phase(self, text: str) -> None: ...
     def note(self, text: str) -> None: ...
 

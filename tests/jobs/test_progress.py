@@ -3,12 +3,12 @@
 import json
 
 from jobs.progress import Progress
-from pipeline.run.pool import Status
+from pipeline.run.prompt_status import PromptState, PromptStatus
 
 
 def test_a_dead_letter_is_told_word_for_word_in_one_line(capsys):
     detail = f"ValueError: [/INST] is no [bold]token{' of this LM' * 20}"
-    Progress().on_status(Status(("p[/b]", 3), "dead", detail))
+    Progress().on_status(PromptStatus(("p[/b]", 3), PromptState.DEAD, detail))
     assert capsys.readouterr().err == f"dead letter p[/b]#3: {detail}\n"
 
 
@@ -19,7 +19,7 @@ def test_a_line_of_a_log_is_one_line(capsys, monkeypatch):
     row = {"reward": 2, "base_reward": 1, "proposed": 4, "accepted": 1}
     for n in range(2):
         detail = json.dumps(row | {"correct": n, "base_correct": 0})
-        progress.on_status(Status((f"p{n}", 0), "done", detail))
+        progress.on_status(PromptStatus((f"p{n}", 0), PromptState.DONE, detail))
     started, *lines = capsys.readouterr().err.splitlines()
     assert started == "100000 rows, 50000 of them committed before"
     assert len(lines) == 2
@@ -28,5 +28,5 @@ def test_a_line_of_a_log_is_one_line(capsys, monkeypatch):
 
 
 def test_an_id_that_looks_like_an_emoji_stays_one(capsys):
-    Progress().on_status(Status(("gsm8k:100:7", 0), "dead", "E: :key:"))
+    Progress().on_status(PromptStatus(("gsm8k:100:7", 0), PromptState.DEAD, "E: :key:"))
     assert capsys.readouterr().err == "dead letter gsm8k:100:7#0: E: :key:\n"

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from pipeline.errors import RunError
-from pipeline.run.cluster import Cluster, _signals_kept, connected
+from pipeline.run.cluster import _sigterm_restored, connected
+from pipeline.run.cluster_config import Cluster
 
 
 def test_a_ray_that_cannot_be_joined_ends_the_run_by_name(monkeypatch):
@@ -18,7 +19,7 @@ def test_a_ray_that_cannot_be_joined_ends_the_run_by_name(monkeypatch):
 
 def test_a_sigterm_that_ray_takes_for_itself_is_an_interrupt():
     def ray_starts() -> None:
-        with _signals_kept():
+        with _sigterm_restored():
             signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
             signal.raise_signal(signal.SIGTERM)
 

@@ -10,13 +10,13 @@ def ledger(alive=lambda node: True):
     return Ledger(2, alive)
 
 
-def test_prompts_of_a_process_that_died_are_put_off_without_losing_an_attempt():
+def test_prompts_of_a_process_that_died_are_deferred_without_losing_an_attempt():
     book = ledger()
     assert book.begin(A, ONE, 0).action == "run"
     assert book.begin(B, ONE, 0).action == "run"
     book.end(B)
-    assert book.begin(A, TWO, 0).action == "later"
-    assert book.begin(A, TWO, 0).action == "later"
+    assert book.begin(A, TWO, 0).action == "defer"
+    assert book.begin(A, TWO, 0).action == "defer"
     assert book.suspects([A, B]) == [[A]]
     verdict = book.begin(A, TWO, 1)
     assert (verdict.action, verdict.attempt) == ("run", 1)
@@ -58,7 +58,7 @@ def test_a_killer_is_found_among_many_and_no_neighbour_loses_an_attempt(count):
     deaths += 1
     given_up = None
     for key in keys:
-        assert book.begin(key, place(), 0).action == "later"
+        assert book.begin(key, place(), 0).action == "defer"
     while groups := book.suspects([k for k in keys if k not in book._ended]):
         for group in groups:
             left = group
@@ -88,14 +88,14 @@ def test_what_died_together_is_divided_again_and_again():
     for key in keys:
         book.begin(key, ONE, 0)
     for key in keys:
-        assert book.begin(key, TWO, 0).action == "later"
+        assert book.begin(key, TWO, 0).action == "defer"
     groups = book.suspects(keys)
     assert [len(group) for group in groups] == [3, 3, 3, 3, 3, 3, 2]
     assert [key for group in groups for key in group] == keys
     for key in groups[0]:
         assert book.begin(key, TWO, 3).action == "run"
     for key in groups[0]:
-        assert book.begin(key, THREE, 3).action == "later"
+        assert book.begin(key, THREE, 3).action == "defer"
     assert book.suspects(groups[0]) == [[key] for key in groups[0]]
 
 
@@ -116,8 +116,8 @@ def test_a_committed_prompt_whose_news_was_lost_is_made_again_only_if_its_row_is
     book.begin(B, ONE, 0)
     book.end(A)
     book.end(B, "E: dead")
-    assert (book.begin(A, TWO, 0).action, book.begin(A, TWO, 0).reason) == ("again", None)
-    assert (book.begin(B, TWO, 0).action, book.begin(B, TWO, 0).reason) == ("again", "E: dead")
+    assert (book.begin(A, TWO, 0).action, book.begin(A, TWO, 0).reason) == ("skip", None)
+    assert (book.begin(B, TWO, 0).action, book.begin(B, TWO, 0).reason) == ("skip", "E: dead")
     assert book.suspects([A]) == []
     assert book.begin(A, TWO, 0).action == "run"
 

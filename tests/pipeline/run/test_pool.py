@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.run.cluster import Actors, Cluster
+from pipeline.run.cluster_config import Actors, Cluster
 from pipeline.run.pool import task_size
 
 
