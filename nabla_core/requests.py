@@ -1,8 +1,8 @@
-"""What a per-prompt generator may ask for, and what it gets back.
+"""What a generator may ask for, and what it gets back.
 
-A flow is a generator: it yields a tuple of requests and is sent the list of their replies
-(`ask` and `ask_all` do both, typed). It computes nothing itself and knows no model. What a
-request cost is booked to its flow by the scheduler, so costs stay out of the algorithms.
+A flow is the generator of one prompt. It yields a tuple of requests and is sent the list of
+their replies (`ask` and `ask_all` do both, typed). It runs no model itself. The scheduler adds
+the cost of every reply to its flow, so the algorithms need not count.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Request(Generic[R]):
 class Context:
     """A prompt as the models see it.
 
-    `lm` are the LM's ids up to the first response token. `judge` and `guide` are the
-    reward models' own ids before and after the response (equal tuples where one model
-    plays both roles).
+    `lm`: the LM's ids up to the first response token. `judge` and `guide`: the ids of these
+    models before and after the response, in their own vocabularies (equal where one model has
+    both roles).
     """
 
     text: str
@@ -44,8 +44,8 @@ class Context:
 class Response:
     """Response tokens in LM ids; the stop token is the last one where `finish` is "stop".
 
-    `cache` is the engine's own (a key-value cache to continue from, say); dropping the
-    response frees it.
+    `cache` belongs to the engine, which may continue from it (keys and values of the tokens).
+    It is freed with the response.
     """
 
     tokens: tuple[int, ...]
@@ -55,7 +55,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The judge's reward of a response, and the engine's cache of reading it."""
+    """The judge's reward of a response, and the engine's prefix cache from reading it."""
 
     reward: float
     cache: Any = field(default=None, compare=False, repr=False)
@@ -66,31 +66,36 @@ class Swept:
     """Reply to `Sweep`. `judged` is None where the judge has not read the response: the
     guide is another model, or no gradient was taken.
 
-    `gradients` is the engine's own handle to `[T, .]` state; pass it to `Propose`.
+    `gradients` is a handle to what the engine keeps of the sweep (`guides.base.Gradients`); pass
+    it to `Propose`.
     """
 
     judged: Judged | None
     gradients: Any = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """Replace the token at `position` by `to_token`. Numbers as in `types.Revision`; `score`
-    is what a ranking sorted by (nats, see `config.Ranked`), 0 where nothing was ranked."""
+    """Replace the token at `position` by `to_token`.
+
+    `confidence`, `grad_norm` and `advantage` as in `types.Revision`. `score` (nats) is what a
+    ranking sorts by, see `config.Ranked`; 0 where nothing was ranked.
+    """
 
     position: int
     from_token: int
     to_token: int
-    confidence: float | None
-    grad_norm: float
-    advantage: float
+    confidence: float | None = None
+    grad_norm: float = 0.0
+    advantage: float = 0.0
     score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """The LM's likeliest tokens at one position and their log-probabilities, the token taken
-    first and the others in falling order. `confidence` is the LM's top probability."""
+    """The LM's most probable tokens at one position and their log-probabilities (nats): first the
+    token of the response, then the others in descending order. `confidence` is the LM's top
+    probability."""
 
     confidence: float
     tokens: tuple[int, ...]
@@ -118,8 +123,8 @@ class Rollout(Request[Response]):
 
     The reply holds the whole response, prefix included. A prefix that already ends in the
     stop token or reaches the limit comes back as it is: nothing is generated. `reuse` is
-    the `cache` of a response that shares the prompt and all but the last prefix token;
-    with `return_cache` the reply carries one.
+    the `cache` of a response with the same prompt and the same prefix but for its last token;
+    with `return_cache` the reply has a cache too.
     """
 
     context: Context
@@ -127,8 +132,8 @@ class Rollout(Request[Response]):
     max_tokens: int
     sampling: Sampling
     key: DrawKey
-    reuse: Any = field(default=None, compare=False, repr=False)
-    return_cache: bool = False
+    reuse: Any = field(default=None, compare=False, repr=False, kw_only=True)
+    return_cache: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,22 +141,22 @@ class Score(Request[Judged]):
     """The judge's reward of a response. `paper_calls`: 2 in an acceptance test, else 1.
 
     `reuse` is the `cache` of a judged response that shares a prefix with this one; with
-    `return_cache` the reply carries a cache.
+    `return_cache` the reply has a cache too.
     """
 
     context: Context
     tokens: tuple[int, ...]
-    paper_calls: int = 1
-    reuse: Any = field(default=None, compare=False, repr=False)
-    return_cache: bool = False
+    paper_calls: int = field(default=1, kw_only=True)
+    reuse: Any = field(default=None, compare=False, repr=False, kw_only=True)
+    return_cache: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep(Request[Swept]):
     """One forward and backward pass of LM and guide over a response.
 
-    Serves every selection and first DTO gradient at positions from `boundary` on.
-    `previous` is the `gradients` of a response with the same tokens before `boundary`.
+    One sweep serves the selection and the first DTO gradient at every position from `boundary`
+    on. `previous`: the `gradients` of a response with the same tokens before `boundary`.
     """
 
     context: Context
@@ -163,10 +168,10 @@ class Sweep(Request[Swept]):
 
 @dataclass(frozen=True, slots=True)
 class Propose(Request[list[Proposal]]):
-    """The next `count` proposals of a sweep; fewer mean that no more are left.
+    """The next `count` proposals of a sweep. Fewer come back only where no more are left.
 
-    Left to right: at positions from `boundary` on, in order, positions whose token does
-    not change left out. Ranked: best first, pairs in `tried` left out.
+    Left to right: at positions from `boundary` on, in order, without those whose token does
+    not change. Ranked: best first, without the (position, token) pairs in `tried`.
     """
 
     gradients: Any = field(compare=False, repr=False)
@@ -178,8 +183,8 @@ class Propose(Request[list[Proposal]]):
 
 @dataclass(frozen=True, slots=True)
 class Likeliest(Request[list[Choices]]):
-    """The LM's `count` likeliest tokens at every position of a response, the token taken among
-    them."""
+    """The LM's `count` most probable tokens at every position of a response; the response's own
+    token is one of them."""
 
     context: Context
     response: Response
@@ -206,8 +211,8 @@ def ask_all(requests: Sequence[Request[R]]) -> Asking[list[R]]:
 
 
 def ask_readable(requests: Sequence[Request[R]]) -> Asking[list[R | None]]:
-    """As `ask_all`; None where a reward model cannot read what it is asked about. An error is all
-    that comes of requests with such a one among them, so halves are asked again."""
+    """As `ask_all`, with None for a response that a reward model cannot read (`UNREADABLE`)."""
+    # One unreadable response fails the whole tuple of requests: bisect to isolate it.
     try:
         return [*(yield from ask_all(requests))]
     except UNREADABLE:

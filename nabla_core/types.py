@@ -1,6 +1,6 @@
-"""The records that travel: a prompt goes in, a trace comes out.
+"""The records that go in and out: prompts, traces, and what they are made of.
 
-Plain frozen dataclasses, no tensors: they pickle, compare and print.
+Frozen dataclasses without tensors: they can be pickled, compared and printed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Message(TypedDict):
 class Prompt:
     """One prompt to answer; `(id, sample)` identifies it and keys its random draws.
 
-    `messages` is the conversation; a bare string is one user turn. `system` is put in
-    front of it where given. `answer` is the expected answer, never shown to a model.
+    `messages` is the conversation. `system`, if given, is put in front of it. `answer` is the
+    expected answer; no model sees it.
     """
 
     id: str
@@ -56,20 +56,20 @@ class Identity:
 
     @property
     def digested(self) -> bool:
-        """Whether the revision alone says which model it is, whatever its name: it is a digest of
-        a folder. A hub's revision may be the "main" of any model."""
+        """Whether the revision is a digest of a folder. A digest identifies the model whatever
+        its name is; a hub revision such as "main" does not."""
         return self.revision.startswith("sha256:")
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a trace cost, every model pass counted, the selector's and rejected work too.
+    """What a trace cost. Every model pass counts, also those of rejected proposals.
 
     A pass is one sequence through one model once. `token_passes` counts tokens fed through
     a model, forward and backward each once. `flops` is estimated (see `nabla_core.models.flops`).
     `paper_calls` is the paper's own count: 1 per sampled token, 4 per gradient sweep, 2 per
-    acceptance test, 1 per other reward. `seconds` is the trace's share of engine time: a
-    batch's seconds divided equally among its rows.
+    acceptance test, 1 per other reward. `seconds` is the trace's share of engine time: the
+    seconds of a batch are divided equally among its rows.
     """
 
     rollouts: int = 0
@@ -91,16 +91,16 @@ class Cost:
 _flat = attrgetter(*(f.name for f in fields(Cost)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
-    """One proposed change of one token and what came of it.
+    """One proposed change of one token, and whether it was accepted.
 
-    `confidence` is the LM's top probability at `position` (None where nobody looked),
-    `grad_norm` the L2 norm of the gradient row there (0 where no gradient was taken),
-    `advantage` the first-order change of `-loss` when `from_token` becomes `to_token`
-    (with a head as guide: of the predicted advantages, and what the head predicts). Rewards
-    are the judge's; `reward_after` is None where the judge cannot read what came of it (too
-    long, or a token that it does not know), which is rejected.
+    `confidence` is the LM's top probability at `position` (None where it was not computed).
+    `grad_norm` is the L2 norm of the guide's row there (0 without a guide). `advantage` is what
+    the guide predicted the reward to change by, in units of the objective: g[from] - g[to] of a
+    gradient guide, the difference of the outputs of a head. Rewards are the judge's, of the
+    whole response. `reward_after` is None where the judge cannot read the new response (it is
+    too long, or has a token that the judge does not know); such a proposal is rejected.
     """
 
     position: int
@@ -116,9 +116,9 @@ class Revision:
     accepted: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """A refined response and how it came to be.
+    """A response and how it was found. `base_text` is the first response of the search.
 
     `tokens` are LM ids, the stop token included where `finish_reason` is "stop"; `text`
     is their decoding without special tokens. Rewards are the judge's raw scores.

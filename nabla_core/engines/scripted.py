@@ -82,7 +82,7 @@ class Script:
 
     `respond(prompt, prefix, key)` returns a whole response that starts with `prefix`;
     `reward(prompt, response)` its reward; `propose(prompt, response)` the revisions a sweep
-    finds, best first, as (position, character, gain). `delay`: seconds a batch of rollouts
+    finds, best first, as (position, character, advantage). `delay`: seconds a batch of rollouts
     takes. `log`: a file that gets a line (the prompt's text) for every rollout served, so
     that work lost in a crash can be counted.
     """
@@ -220,8 +220,15 @@ class _Unfinished(Exception):
 
 def _next(request: Propose, text: str, found: Sequence[tuple[int, str, float]]) -> list[Proposal]:
     open_ = (
-        Proposal(position, ord(text[position]), ord(character), 0.5, 1.0, gain)
-        for position, character, gain in found
+        Proposal(
+            position=position,
+            from_token=ord(text[position]),
+            to_token=ord(character),
+            confidence=0.5,
+            grad_norm=1.0,
+            advantage=advantage,
+        )
+        for position, character, advantage in found
         if position >= request.boundary and (position, ord(character)) not in request.tried
     )
     return [proposal for proposal, _ in zip(open_, range(request.count), strict=False)]

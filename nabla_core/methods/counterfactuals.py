@@ -95,7 +95,7 @@ class Place:
     scores: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explored:
     """A response and its counterfactuals. `score` is the response's own."""
 
@@ -154,7 +154,7 @@ def explore(
                 max_tokens,
                 config.tail,
                 key(f"tail {position} {token} {tail}"),
-                response.cache,
+                reuse=response.cache,
             )
             for position, token, tail in tried
         ]

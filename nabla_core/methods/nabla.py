@@ -1,8 +1,13 @@
-"""nabla-Reasoner for one prompt (paper, algorithm 1), as a generator.
+"""∇-Reasoner for one prompt (Wang et al., arXiv 2603.04948, algorithm 1), as a generator.
 
-Roll out a response; sweep it once for the gradients at every position; take the next
-revision the gradients propose; roll out a new tail behind it; keep the new response if the
-judge likes it strictly better; sweep again only then.
+1. Roll out a response y ~ p(. | x).
+2. Sweep it: one forward and backward pass give the gradient rows g_i at every position.
+3. Propose: the next revision (position i, token b) that the gradients suggest.
+4. Roll out a new tail behind y_<i b, and let the judge score the new response.
+5. Accept it if the reward rises, and sweep the new response (2); else propose again (3).
+
+The generator computes nothing itself. It yields requests (`nabla_core.requests`), which engines
+answer in batches over many prompts.
 """
 
 from __future__ import annotations
@@ -30,95 +35,125 @@ from nabla_core.requests import (
 )
 from nabla_core.types import Prompt, Revision, Trace
 
-# A proposal, the rewards before and after it (None: it could not be read), whether accepted.
-Outcome = tuple[Proposal, float, float | None, bool]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalOutcome:
+    """A proposal, the rewards before and after it (None: the judge could not read the new
+    response), and whether it was accepted."""
+
+    proposal: Proposal
+    reward_before: float
+    reward_after: float | None
+    accepted: bool
 
 
 @dataclass
-class _Tried:
-    """Where the search stands in the current response.
+class _SearchState:
+    """What is left to try in the current response.
 
-    Left to right, everything before `boundary` is committed. Ranked, nothing is, and `pairs`
-    are the (position, token) pairs already rolled out from the prefix that precedes them now.
+    Left to right, positions before `boundary` are committed. Ranked, none is; `tried` then holds
+    the (position, token) pairs that were rolled out from the prefix before that position.
     """
 
     ranked: bool
     boundary: int = 0
-    pairs: set[tuple[int, int]] = field(default_factory=set)
+    tried: set[tuple[int, int]] = field(default_factory=set)
 
     def add(self, proposal: Proposal) -> None:
-        self._pass(proposal)
-        self.pairs.add((proposal.position, proposal.to_token))
+        """Record a proposal that was rolled out."""
+        self._commit(proposal)
+        self.tried.add((proposal.position, proposal.to_token))
 
     def accept(self, proposal: Proposal) -> None:
-        """The prefix changed behind `proposal`: what was tried there is open again. The way
-        back to the response just left is not."""
-        self._pass(proposal)
-        self.pairs = {(i, b) for i, b in self.pairs if i <= proposal.position}
-        self.pairs.add((proposal.position, proposal.from_token))
+        """The response is now another one, from the position of the proposal on."""
+        self._commit(proposal)
+        # Pairs at later positions were tried behind the old prefix: they are open again. The
+        # token just replaced is not: putting it back would lead to the response left behind.
+        self.tried = {(i, b) for i, b in self.tried if i <= proposal.position}
+        self.tried.add((proposal.position, proposal.from_token))
 
-    def _pass(self, proposal: Proposal) -> None:
+    def _commit(self, proposal: Proposal) -> None:
         self.boundary = 0 if self.ranked else proposal.position + 1
 
 
 def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int = 1024) -> Flow:
-    """Refine one prompt's response. Returns its trace (costs are booked by the scheduler).
+    """Refine one prompt's response. Returns its trace; the scheduler fills in the cost.
 
-    Draws are keyed by (seed, prompt id, sample), so a trace does not depend on what else
-    runs, where, or in which order.
+    Random draws are keyed by (seed, prompt id, sample). A trace therefore does not depend on
+    which other prompts run, on which machine, or in which order. Raises PromptError.
     """
 
     def key(purpose: str) -> DrawKey:
         return DrawKey(seed, prompt.id, prompt.sample, purpose)
 
     def rollout(prefix: tuple[int, ...], number: int, like: Response | None) -> Rollout:
-        cache = like.cache if like else None
-        draws = key(f"rollout {number}")
-        return Rollout(context, prefix, max_tokens, config.rollout, draws, cache, return_cache=True)
+        return Rollout(
+            context,
+            prefix,
+            max_tokens,
+            config.rollout,
+            key(f"rollout {number}"),
+            reuse=like.cache if like else None,
+            return_cache=True,
+        )
 
     context = yield from ask(Render(prompt))
     base = response = yield from ask(rollout((), 0, None))
     sweep = yield from ask(Sweep(context, response, 0, config))
+    # Where guide and judge are one model, the sweep's forward pass already gave the reward.
     first = judged = sweep.judged or (
         yield from ask(Score(context, response.tokens, return_cache=True))
     )
-    tried = _Tried(ranked=config.proposals == "ranked")
-    revisions: list[Outcome] = []
+    state = _SearchState(ranked=config.proposals == "ranked")
+    outcomes: list[ProposalOutcome] = []
 
-    while len(revisions) < config.max_rollouts:
-        count = min(config.speculate, config.max_rollouts - len(revisions))
-        pairs = frozenset(tried.pairs)
+    while len(outcomes) < config.max_rollouts:
+        count = min(config.speculate, config.max_rollouts - len(outcomes))
+        tried = frozenset(state.tried)
         proposals = yield from ask(
-            Propose(sweep.gradients, tried.boundary, count, key("resample"), pairs)
+            Propose(sweep.gradients, state.boundary, count, key("resample"), tried)
         )
         if not proposals:
             break
+        # Speculation: each candidate assumes that those before it are rejected. Rollouts are
+        # numbered as they would be one at a time, so their draws are the same.
         candidates = yield from ask_all(
             [
-                rollout((*response.tokens[: p.position], p.to_token), len(revisions) + k, response)
+                rollout((*response.tokens[: p.position], p.to_token), len(outcomes) + k, response)
                 for k, p in enumerate(proposals, 1)
             ]
         )
         verdicts = yield from ask_readable(
-            [Score(context, c.tokens, 2, judged.cache, return_cache=True) for c in candidates]
+            [
+                Score(context, c.tokens, paper_calls=2, reuse=judged.cache, return_cache=True)
+                for c in candidates
+            ]
         )
         winner = _winner(config, judged, proposals, verdicts)
+        # With `take: first` candidates behind the winner were built on a wrong assumption: they
+        # are dropped, as if they had never been rolled out (their cost still counts).
         last = winner if winner is not None and config.take == "first" else len(proposals) - 1
         for k in range(last + 1):
-            tried.add(proposals[k])
+            state.add(proposals[k])
             verdict = verdicts[k]
-            after = verdict.reward if verdict else None
-            revisions.append((proposals[k], judged.reward, after, k == winner))
+            outcomes.append(
+                ProposalOutcome(
+                    proposal=proposals[k],
+                    reward_before=judged.reward,
+                    reward_after=verdict.reward if verdict else None,
+                    accepted=k == winner,
+                )
+            )
         if winner is not None and (best := verdicts[winner]):
-            tried.accept(proposals[winner])
+            state.accept(proposals[winner])
             response, judged = candidates[winner], best
-            if len(revisions) < config.max_rollouts:
+            if len(outcomes) < config.max_rollouts:
                 sweep = yield from ask(
-                    Sweep(context, response, tried.boundary, config, sweep.gradients)
+                    Sweep(context, response, state.boundary, config, sweep.gradients)
                 )
 
     rewards = (first.reward, judged.reward)
-    return (yield from trace_of(prompt, context, (base, response), rewards, revisions, seed))
+    return (yield from trace_of(prompt, context, (base, response), rewards, outcomes, seed))
 
 
 def _winner(
@@ -127,8 +162,8 @@ def _winner(
     proposals: Sequence[Proposal],
     verdicts: Sequence[Judged | None],
 ) -> int | None:
-    """Which of the candidates replaces the response: the first acceptable one, or the best of
-    those."""
+    """Index of the candidate that replaces the response: of the acceptable ones the first, or
+    with `take: best` the one with the highest reward."""
     acceptable = {
         k: verdict.reward
         for k, (proposal, verdict) in enumerate(zip(proposals, verdicts, strict=True))
@@ -142,7 +177,7 @@ def _winner(
 
 
 def _acceptable(config: NablaConfig, proposal: Proposal, gain: float) -> bool:
-    """The judge's reward rises; by enough for the score, see `Ranked.reward_weight`."""
+    """Whether the reward rises, and by enough for the proposal's score: `Ranked.reward_weight`."""
     weight = config.ranked.reward_weight if config.proposals == "ranked" else 0.0
     return gain > 0 and (weight == 0 or proposal.score + weight * gain > 0)
 
@@ -152,15 +187,15 @@ def trace_of(
     context: Context,
     responses: tuple[Response, Response],
     rewards: tuple[float, float],
-    revisions: Sequence[Outcome],
+    outcomes: Sequence[ProposalOutcome],
     seed: int,
 ) -> Flow:
-    """The trace of a search: base and final response, their rewards, and every proposal with
-    the rewards before and after it and whether it was accepted."""
+    """The trace of a search. `responses` and `rewards`: of the base response and of the last."""
     base, response = responses
     text, base_text = yield from ask(Decode((response.tokens, base.tokens)))
-    tokens = tuple((t,) for p, *_ in revisions for t in (p.from_token, p.to_token))
-    pieces = iter((yield from ask(Decode(tokens, special=True))) if tokens else ())
+    changes = [(o.proposal.from_token, o.proposal.to_token) for o in outcomes]
+    tokens = tuple((token,) for change in changes for token in change)
+    texts = (yield from ask(Decode(tokens, special=True))) if tokens else []
     return Trace(
         prompt_id=prompt.id,
         sample=prompt.sample,
@@ -172,20 +207,25 @@ def trace_of(
         base_reward=rewards[0],
         reward=rewards[1],
         revisions=tuple(
-            Revision(
-                p.position,
-                p.from_token,
-                p.to_token,
-                next(pieces),
-                next(pieces),
-                p.confidence,
-                p.grad_norm,
-                p.advantage,
-                before,
-                after,
-                accepted,
-            )
-            for p, before, after, accepted in revisions
+            _revision(outcome, from_text, to_text)
+            for outcome, from_text, to_text in zip(outcomes, texts[::2], texts[1::2], strict=True)
         ),
         seed=seed,
+    )
+
+
+def _revision(outcome: ProposalOutcome, from_text: str, to_text: str) -> Revision:
+    proposal = outcome.proposal
+    return Revision(
+        position=proposal.position,
+        from_token=proposal.from_token,
+        to_token=proposal.to_token,
+        from_text=from_text,
+        to_text=to_text,
+        confidence=proposal.confidence,
+        grad_norm=proposal.grad_norm,
+        advantage=proposal.advantage,
+        reward_before=outcome.reward_before,
+        reward_after=outcome.reward_after,
+        accepted=outcome.accepted,
     )

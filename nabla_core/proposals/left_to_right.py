@@ -207,11 +207,20 @@ class LeftToRight:
         numbers = [uniform(keys[id(g)], c.position) for g, c in block]
         drawn = torch.tensor(numbers, dtype=torch.float64, device=rows.x.device)
         tokens = draw(rows.logits(), config.resample, drawn)
-        gain = first.gather(-1, rows.y[:, None]) - first.gather(-1, tokens[:, None])
-        results = zip(rows.y.tolist(), tokens.tolist(), gain.squeeze(-1).tolist(), strict=True)
-        for (g, c), (y, b, won) in zip(block, results, strict=True):
+        advantages = first.gather(-1, rows.y[:, None]) - first.gather(-1, tokens[:, None])
+        results = zip(
+            rows.y.tolist(), tokens.tolist(), advantages.squeeze(-1).tolist(), strict=True
+        )
+        for (g, c), (y, b, a) in zip(block, results, strict=True):
             confidence = float(g.lm.likelihood.confidence[c.position - g.start])
-            c.proposal = Proposal(c.position, y, b, confidence, c.grad_norm, won)
+            c.proposal = Proposal(
+                position=c.position,
+                from_token=y,
+                to_token=b,
+                confidence=confidence,
+                grad_norm=c.grad_norm,
+                advantage=a,
+            )
 
 
 def _noise_seed(key: DrawKey, position: int) -> int:

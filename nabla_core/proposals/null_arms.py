@@ -39,6 +39,11 @@ def _flips(guide: Guide, request: Propose) -> list[Proposal]:
         ]
     confidence = gradients.lm.likelihood.confidence
     return [
-        Proposal(i, y, b, float(confidence[i - gradients.start]), 0.0, 0.0)
+        Proposal(
+            position=i,
+            from_token=y,
+            to_token=b,
+            confidence=float(confidence[i - gradients.start]),
+        )
         for i, y, b in zip(positions, tokens, others, strict=True)
     ]

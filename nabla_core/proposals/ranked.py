@@ -75,15 +75,15 @@ def _rank_block(
     y = torch.tensor([gradients.response.tokens[i] for i in positions], device=guide.lm.device)
     logits = guide.lm.logits(gradients.lm.hidden[local])
     score = logits - logits.gather(-1, y[:, None])
-    gain = torch.zeros_like(score)
+    advantages = torch.zeros_like(score)
     sizes = torch.zeros(len(positions))
     config = gradients.config
     if config.ranked.beta is not None:
         state = gradients.guide_states[gradients.response.tokens]
         g = rows_at(guide, [(gradients, state, i) for i in positions], logits)
-        gain = g.gather(-1, y[:, None]) - g
+        advantages = g.gather(-1, y[:, None]) - g
         sizes = norms(g, banned, config.select)
-        score = score + gain / config.ranked.beta
+        score = score + advantages / config.ranked.beta
     score = score.masked_fill(banned, float("-inf"))
     if config.ranked.nucleus < 1:
         sampling = Sampling(temperature=1.0, top_p=config.ranked.nucleus)
@@ -98,13 +98,13 @@ def _rank_block(
         if value == float("-inf"):
             break
         proposal = Proposal(
-            positions[row],
-            int(y[row]),
-            b,
-            float(likelihood.confidence[local[row]]),
-            float(sizes[row]),
-            float(gain[row, b]),
-            value,
+            position=positions[row],
+            from_token=int(y[row]),
+            to_token=b,
+            confidence=float(likelihood.confidence[local[row]]),
+            grad_norm=float(sizes[row]),
+            advantage=float(advantages[row, b]),
+            score=value,
         )
         found.append(proposal)
     return found

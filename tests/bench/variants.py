@@ -90,7 +90,9 @@ def search(
     def rolled(prefix: tuple[int, ...], number: int, like: Any) -> Rollout:
         key = DrawKey(seed, prompt.id, prompt.sample, f"rollout {number}")
         cache = like.cache if like else None
-        return Rollout(context, prefix, max_tokens, config.rollout, key, cache, return_cache=True)
+        return Rollout(
+            context, prefix, max_tokens, config.rollout, key, reuse=cache, return_cache=True
+        )
 
     base = response = yield from ask(rolled((), 0, None))
     sweep = yield from ask(Sweep(context, response, 0, config))
@@ -109,7 +111,9 @@ def search(
         prefix = _prefix(response.tokens, candidate)
         tried.add(prefix)
         changed = yield from ask(rolled(prefix, made, response))
-        verdict = yield from ask(Score(context, changed.tokens, 2, judged.cache, return_cache=True))
+        verdict = yield from ask(
+            Score(context, changed.tokens, paper_calls=2, reuse=judged.cache, return_cache=True)
+        )
         gain = verdict.reward - judged.reward
         score = sum(p.score for p in candidate)
         if gain > 0 and score + config.ranked.reward_weight * gain > 0:

@@ -27,10 +27,15 @@ def inputs(names: Sequence[str]) -> dict[str, str]:
 def row(of: Item, *, error: str | None = None, attempt: int = 1) -> dict:
     columns = prompt_columns(of.prompt)
     if error is None:
-        revision = Revision(0, 1, 2, "1", "2", 0.5, 0.1, 0.2, 0.3, 0.4, True)
+        revision = Revision(
+            position=0, from_token=1, to_token=2, from_text="1", to_text="2", confidence=0.5,
+            grad_norm=0.1, advantage=0.2, reward_before=0.3, reward_after=0.4, accepted=True,
+        )  # fmt: skip
         trace = Trace(
-            of.prompt.id, of.prompt.sample, "rendered", f"answer to {of.prompt.id}", (1, 2),
-            "stop", "base", 0.3, 0.4, (revision,), 0, Cost(rollouts=2),
+            prompt_id=of.prompt.id, sample=of.prompt.sample, prompt_text="rendered",
+            text=f"answer to {of.prompt.id}", tokens=(1, 2), finish_reason="stop",
+            base_text="base", base_reward=0.3, reward=0.4, revisions=(revision,), seed=0,
+            cost=Cost(rollouts=2),
         )  # fmt: skip
         columns |= trace_columns(of.prompt, trace)
     return columns | {"seed": 0} | key_columns(of, "worker", attempt, error)

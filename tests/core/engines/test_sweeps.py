@@ -268,7 +268,7 @@ def test_costs_count_every_pass(plain: Family):
     assert cost.token_passes == (x + t - 1) + 2 * (x + t)
     cost = cost_of(engines, Sweep(context, response, 0, NablaConfig(proposals="random")))
     assert (cost.lm_forward, cost.rm_forward, cost.paper_calls) == (1, 0, 1)
-    cost = cost_of(engines, Score(context, response.tokens, 2))
+    cost = cost_of(engines, Score(context, response.tokens, paper_calls=2))
     assert (cost.rm_forward, cost.rm_backward, cost.paper_calls) == (1, 0, 2)
     assert cost.token_passes == x + t
 

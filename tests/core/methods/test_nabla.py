@@ -83,7 +83,15 @@ class Scripted(BatchEngine):
                 return Swept(judged if script.judges else None, ("g", response.tokens))
             case Propose(gradients=(_, tokens), boundary=boundary, count=count, tried=tried):
                 return [
-                    Proposal(i, tokens[i], b, 0.5, 2.0, 0.25, script.score(i, b))
+                    Proposal(
+                        position=i,
+                        from_token=tokens[i],
+                        to_token=b,
+                        confidence=0.5,
+                        grad_norm=2.0,
+                        advantage=0.25,
+                        score=script.score(i, b),
+                    )
                     for i, b in script.revisions(tokens)
                     if i >= boundary and (i, b) not in tried
                 ][:count]

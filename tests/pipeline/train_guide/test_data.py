@@ -30,8 +30,10 @@ PLACES = (
     Place(3, 0.5, (8, 9), (-0.25, -2.0), (1.0, 0.5)),
 )
 EXPLORED = Explored(
-    "a", 0, "rendered", (1, 2), (4, 5, 6, 8), "text", "stop", 0.7, 1.0, PLACES, 0, Cost(rollouts=6)
-)
+    prompt_id="a", sample=0, prompt_text="rendered", prompt_tokens=(1, 2), tokens=(4, 5, 6, 8),
+    text="text", finish_reason="stop", temperature=0.7, score=1.0, places=PLACES, seed=0,
+    cost=Cost(rollouts=6),
+)  # fmt: skip
 LM = Identity("lm", "sha256:lm1")
 BEARS = {
     "generation_model": "lm elsewhere",
@@ -122,15 +124,20 @@ def test_other_folders_are_named(tmp_path: Path):
 def revision(position: int, old: int, new: int, rewards: tuple[float, float | None]) -> Revision:
     before, after = rewards
     accepted = after is not None and after > before
-    return Revision(position, old, new, "?", "?", 0.5, 0.1, 0.2, before, after, accepted)
+    return Revision(
+        position=position, from_token=old, to_token=new, from_text="?", to_text="?",
+        confidence=0.5, grad_norm=0.1, advantage=0.2, reward_before=before, reward_after=after,
+        accepted=accepted,
+    )  # fmt: skip
 
 
 def trace_row(*revisions: Revision, tokens: tuple[int, ...], base: str = "?") -> dict[str, Any]:
     of = item("a")
     rewards = [r.reward_after for r in revisions if r.accepted]
     trace = Trace(
-        "a", 0, "rendered", "text", tokens, "stop", base, revisions[0].reward_before,
-        rewards[-1] if rewards else revisions[0].reward_before, revisions, 0,
+        prompt_id="a", sample=0, prompt_text="rendered", text="text", tokens=tokens,
+        finish_reason="stop", base_text=base, base_reward=revisions[0].reward_before,
+        reward=rewards[-1] if rewards else revisions[0].reward_before, revisions=revisions, seed=0,
     )  # fmt: skip
     columns = {**prompt_columns(of.prompt), **trace_columns(of.prompt, trace)}
     return {**columns, **BEARS, "config_hash": "x", **key_columns(of, "worker", 1, None)}

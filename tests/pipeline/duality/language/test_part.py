@@ -100,10 +100,19 @@ def chain(rewards: list[float], accepted: list[bool]) -> Trace:
     """A trace of which only its rewards matter: its first, then one a proposal."""
     steps, now = [], rewards[0]
     for reward, take in zip(rewards[1:], accepted, strict=True):
-        steps.append(Revision(0, 0, 0, "", "", None, 0.0, 0.0, now, reward, take))
+        steps.append(step(now, reward, take))
         now = reward if take else now
-    text = ("p", 0, "", "", (1,), "stop", "")
-    return Trace(*text, rewards[0], now, tuple(steps), 0)
+    return Trace(
+        prompt_id="p", sample=0, prompt_text="", text="", tokens=(1,), finish_reason="stop",
+        base_text="", base_reward=rewards[0], reward=now, revisions=tuple(steps), seed=0,
+    )  # fmt: skip
+
+
+def step(before: float, after: float, accepted: bool) -> Revision:
+    return Revision(
+        position=0, from_token=0, to_token=0, from_text="", to_text="", confidence=None,
+        grad_norm=0.0, advantage=0.0, reward_before=before, reward_after=after, accepted=accepted,
+    )  # fmt: skip
 
 
 def test_chains_that_still_climb_have_not_settled():
