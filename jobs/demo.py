@@ -53,10 +53,10 @@ def _folder() -> Path:
 
 def _was_interrupted(folder: Path) -> bool:
     from pipeline.errors import StoreError
-    from pipeline.run.status import standing
+    from pipeline.run.status import RunState, run_status
 
     try:
-        return standing(str(folder)).state == "stopped"
+        return run_status(str(folder)).state is RunState.STOPPED
     except StoreError:  # interrupted before its first row
         return True
 

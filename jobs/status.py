@@ -20,10 +20,10 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pipeline.run.status import standing
+    from pipeline.run.status import run_status
 
     run_dir = options.run_dir.removeprefix("run_dir=")
-    found = standing(run_dir)
+    found = run_status(run_dir)
     holder = f" by {found.holder}" if found.holder else ""
     console.print_line(f"{run_dir}: {found.state}{holder}")
     committed = found.finished + found.dead

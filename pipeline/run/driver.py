@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.errors import LeaseError, LoadError, RunError
+from pipeline.errors import DamagedError, LeaseError, LoadError, RunError
 from pipeline.inputs.prompts import Item, index
 from pipeline.run import pool
 from pipeline.run.cluster import any_node_has, connected, require_resources
@@ -23,7 +23,6 @@ from pipeline.run.prompt_status import ENDED, Key, PromptState, PromptStatus
 from pipeline.run.worker import Assignment
 from pipeline.store import config_check, manifest
 from pipeline.store.lease import Lease
-from pipeline.store.parts import DamagedError
 from pipeline.store.run_folder import translate_os_errors
 from pipeline.store.run_store import MANIFEST, RunStore
 from pipeline.store.slots import DEAD, FINISHED, MISSING, Slots
@@ -86,7 +85,7 @@ class Run:
                 except DamagedError as error:
                     # A part was damaged after its worker had committed it: its rows are missing
                     # again.
-                    self.notes.append(f"redone: {error.args[0]}")
+                    self.notes.append(f"redone: {error}")
                     slots = store.scan(inputs, plan.samples)
                 else:
                     return self._outcome(slots)

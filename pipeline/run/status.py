@@ -1,4 +1,4 @@
-"""Where a run stands, by what its folder holds. Needs no Ray and changes nothing."""
+"""How far a run is, read from its folder. Needs no Ray and changes nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from pipeline.errors import DamagedError, StoreError
 from pipeline.store.files import Folder
@@ -15,15 +16,27 @@ from pipeline.store.run_store import DATA, DEAD_LETTER, INPUT, SUCCESS
 from pipeline.tables.trace_totals import kind_of
 
 
-@dataclass(frozen=True)
-class Standing:
-    """`state`: done, running (by `holder`) or stopped. `rows`: how many there will be.
+class RunState(StrEnum):
+    """What happens in a run folder."""
 
-    Counts are of committed rows, each `(prompt_id, sample)` once; `damaged` files count
-    for nothing and their rows will be made again.
+    DONE = "done"
+    """All rows are in the final files."""
+    RUNNING = "running"
+    """A driver holds the lease."""
+    STOPPED = "stopped"
+    """Rows are missing and no driver makes them; the same command resumes the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """How far a run is. `holder`: the driver that runs it, if any. `rows`: how many rows the
+    finished run will hold.
+
+    The other counts are of committed rows, each `(prompt_id, sample)` once. `damaged` counts
+    files whose rows are not counted, and which a resume makes again.
     """
 
-    state: str
+    state: RunState
     holder: str | None
     rows: int
     finished: int
@@ -32,28 +45,28 @@ class Standing:
     damaged: int
 
 
-def standing(run_dir: str) -> Standing:
-    """Raises StoreError where there is no run folder."""
+def run_status(run_dir: str) -> RunStatus:
+    """Read the status of a run folder. Raises StoreError where there is none."""
     try:
         folder = Folder(run_dir)
         if not folder.exists(INPUT):
             raise StoreError(f"{run_dir} is no run folder, or its run has not begun")
-        return _standing(folder)
+        return _status(folder)
     except (OSError, ValueError, ImportError) as error:
         raise StoreError(f"cannot read run folder {run_dir}: {error}") from error
 
 
-def _standing(folder: Folder) -> Standing:
-    told = json.loads(folder.read(INPUT))
-    rows = told.pop("rows")
+def _status(folder: Folder) -> RunStatus:
+    announced = json.loads(folder.read(INPUT))
+    rows = announced.pop("rows")
     found = _Count()
     for name in _files(folder):
-        found.add(folder, name, {k.encode(): v.encode() for k, v in told.items()})
+        found.add(folder, name, {k.encode(): v.encode() for k, v in announced.items()})
     dead = Counter(kind_of(error) for error in found.errors.values() if error is not None)
-    held = holder(folder)
-    return Standing(
-        state="running" if held else "done" if folder.exists(SUCCESS) else "stopped",
-        holder=held,
+    driver = holder(folder)
+    return RunStatus(
+        state=_state(folder, driver),
+        holder=driver,
         rows=rows,
         finished=len(found.errors) - dead.total(),
         dead=dead.total(),
@@ -62,8 +75,17 @@ def _standing(folder: Folder) -> Standing:
     )
 
 
+def _state(folder: Folder, driver: str | None) -> RunState:
+    if driver:
+        return RunState.RUNNING
+    return RunState.DONE if folder.exists(SUCCESS) else RunState.STOPPED
+
+
 class _Count:
-    """Rows by key, as many bytes for each whatever it weighs; a good one beats a dead one."""
+    """Committed rows by key; a finished row replaces a dead letter of the same key.
+
+    Keys are hashes: a run may have millions of rows, and ids may be long.
+    """
 
     def __init__(self) -> None:
         self.errors: dict[int, str | None] = {}
@@ -85,7 +107,8 @@ class _Count:
 
 
 def _files(folder: Folder) -> Iterator[str]:
-    """Parts first: one that becomes a final file meanwhile is then met again, not missed."""
+    """Parts before final files: the rows of a part that a compaction deletes meanwhile are then
+    found in the final files."""
     for sub in (PARTS, DATA, DEAD_LETTER):
         for found in folder.files(sub):
             yield found.name

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.run.status import standing
+from pipeline.run.status import run_status
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,7 +96,7 @@ def test_a_kill_loses_doubles_and_alters_nothing(tmp_path, undisturbed, point):
     assert drive(run, NABLA_FAILPOINTS=f"{point}|{token}") == -signal.SIGKILL
     assert not token.exists()
     before = made(run)
-    told = standing(str(run))
+    told = run_status(str(run))
     assert (told.finished + told.dead, told.damaged) == (len(before), 0)
     assert told.state == ("done" if (run / "_SUCCESS").exists() else "stopped")
     assert drive(run) == 0

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import generate
-from pipeline.run.status import Standing, standing
+from pipeline.run.status import RunState, RunStatus, run_status
 from tests.chaos.verdict import content, final_rows, verdict
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ class Halfway:
     before: dict[tuple[str, int], object]
     second_driver: int
     driver: int
-    looks: list[tuple[int, Standing, int]] = field(default_factory=list)
+    looks: list[tuple[int, RunStatus, int]] = field(default_factory=list)
 
 
 def committed(run: Path) -> dict[tuple[str, int], object]:
@@ -77,7 +77,7 @@ def halfway(cluster, tmp_path_factory) -> Halfway:
             assert time.monotonic() < deadline
             assert driver.poll() is None
             if (run / "input.json").exists():
-                looks.append((len(committed(run)), standing(str(run)), len(committed(run))))
+                looks.append((len(committed(run)), run_status(str(run)), len(committed(run))))
                 second = second or generate.main(arguments("run", *FIRST))
             time.sleep(0.1)
         driver.kill()
@@ -122,5 +122,5 @@ def test_the_status_of_a_running_run_is_what_its_folder_holds(halfway):
     for before, told, after in halfway.looks:
         assert before <= told.finished + told.dead <= after
         assert told.rows == ROWS
-        assert told.state == "running"
+        assert told.state is RunState.RUNNING
         assert told.holder.startswith(f"process {halfway.driver} on ")
