@@ -54,7 +54,7 @@ def _explore(config: CounterfactualsConfig, *, retry_dead: bool) -> int:
 
     with Progress() as progress:
         outcome = counterfactuals(config, progress, retry_dead=retry_dead)
-    console.print_table(summary.counterfactuals_table(config.run_dir, outcome))
+    summary.print_outcome(config.run_dir, outcome, summary.counterfactuals_table(outcome))
     return summary.exit_code(outcome)
 
 

@@ -58,7 +58,7 @@ def _generate(config: GenerateConfig, *, retry_dead: bool) -> int:
 
     with Progress() as progress:
         outcome = generate(config, progress, retry_dead=retry_dead)
-    console.print_table(summary.traces_table(config.run_dir, outcome))
+    summary.print_outcome(config.run_dir, outcome, summary.traces_table(outcome))
     return summary.exit_code(outcome)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from jobs import console
 from jobs.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -17,9 +18,23 @@ def exit_code(outcome: Outcome) -> ExitCode:
     return ExitCode.INCOMPLETE if outcome.dead or outcome.aborted else ExitCode.DONE
 
 
-def counts_table(run_dir: str, outcome: Outcome, *, rows: str = "rows") -> Table:
+def print_outcome(run_dir: str, outcome: Outcome, table: Table) -> None:
+    """A line on how the run ended, and its table. (rich would wrap a title at the width of the
+    table.)"""
+    console.print_line(headline(run_dir, outcome))
+    console.print_table(table)
+
+
+def headline(run_dir: str, outcome: Outcome) -> str:
+    """The run folder and how its run ended."""
+    if outcome.aborted:
+        return f"{run_dir}: ended early, too many dead letters (max_dead_fraction)"
+    return f"{run_dir}: {'was already done' if outcome.already_complete else 'done'}"
+
+
+def counts_table(outcome: Outcome, *, rows: str = "rows") -> Table:
     """How many rows are finished and dead; `rows` is what the job calls its rows."""
-    table = Table(title=_title(run_dir, outcome), title_justify="left", show_header=False)
+    table = Table(show_header=False)
     table.add_row(rows, f"{outcome.finished} of {outcome.total}")
     if outcome.dead:
         errors = ", ".join(f"{n} {kind}" for kind, n in outcome.totals["dead_by_error"].items())
@@ -27,9 +42,9 @@ def counts_table(run_dir: str, outcome: Outcome, *, rows: str = "rows") -> Table
     return table
 
 
-def traces_table(run_dir: str, outcome: Outcome) -> Table:
+def traces_table(outcome: Outcome) -> Table:
     """The counts, and what refinement changed. Means are over committed rows."""
-    table = counts_table(run_dir, outcome)
+    table = counts_table(outcome)
     totals = outcome.totals
     for name, before, after in (
         ("mean reward", "base_reward", "reward"),
@@ -50,9 +65,9 @@ def traces_table(run_dir: str, outcome: Outcome) -> Table:
     return table
 
 
-def counterfactuals_table(run_dir: str, outcome: Outcome) -> Table:
+def counterfactuals_table(outcome: Outcome) -> Table:
     """The counts, and what the exploration found."""
-    table = counts_table(run_dir, outcome, rows="responses")
+    table = counts_table(outcome, rows="responses")
     totals = outcome.totals
     if totals["places"]:
         table.add_row("mean score", f"{totals['mean_score']:.4f}")
@@ -62,12 +77,6 @@ def counterfactuals_table(run_dir: str, outcome: Outcome) -> Table:
         table.add_row("alternatives", f"{totals['alternatives']:,}")
         table.add_row("engine seconds", f"{totals['cost']['seconds']:.1f}")
     return table
-
-
-def _title(run_dir: str, outcome: Outcome) -> str:
-    if outcome.aborted:
-        return f"{run_dir}: ended early, too many dead letters (max_dead_fraction)"
-    return f"{run_dir}: {'was already done' if outcome.already_complete else 'done'}"
 
 
 def _change(before: float | None, after: float | None) -> str:

@@ -52,7 +52,7 @@ def _tune(config: TuneConfig) -> int:
     with Progress() as progress:
         outcome = tune(config, progress)
     if outcome.aborted:
-        console.print_table(summary.traces_table(config.run_dir, outcome))
+        summary.print_outcome(config.run_dir, outcome, summary.traces_table(outcome))
     else:
         _print_choice(config)
     return summary.exit_code(outcome)
