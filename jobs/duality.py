@@ -21,7 +21,7 @@ from jobs.command import Command, config_options, load_config, print_config
 from jobs.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from pipeline.duality.stage import Outcome
+    from pipeline.duality.stage import StageResult
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -30,37 +30,35 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from jobs.progress import Progress
-    from pipeline.duality.stage import DualityConfig, run
+    from pipeline.duality.config import DualityConfig
+    from pipeline.duality.stage import run
 
     config = load_config(DualityConfig, options)
     if options.dry_run:
         print_config(config)
         return ExitCode.DONE
     with Progress() as progress:
-        outcome = run(config, progress, console.print_line)
-    _print_outcome(outcome, config.run_dir)
-    return ExitCode.UNSOUND if outcome.broken else ExitCode.DONE
+        result = run(config, progress, console.print_line)
+    _print_result(result, config.run_dir)
+    return ExitCode.UNSOUND if result.failed_self_checks else ExitCode.DONE
 
 
-def _print_outcome(outcome: Outcome, run_dir: str) -> None:
-    from pipeline.duality.report.claims import tell
+def _print_result(result: StageResult, run_dir: str) -> None:
+    from pipeline.duality.report.claims import judge_claims
 
-    verdicts = tell(outcome.findings)
+    claims = judge_claims(result.findings)
     table = Table("claim", "verdict", "number", "threshold")
-    for one in verdicts:
-        table.add_row(one.claim.text, one.verdict, one.number, one.threshold)
+    for claim in claims:
+        table.add_row(claim.claim.text, claim.verdict, claim.number, claim.threshold)
     console.print_table(table)
-    for finding in outcome.broken:
-        console.print_line(
-            f"broken: {finding.part}: {finding.check} [{finding.arm}, seed {finding.seed}]: "
-            f"{finding.value:.4g}, threshold {finding.threshold}, {finding.kind}"
-        )
+    for finding in result.failed_self_checks:
+        console.print_line(f"self-check failed: {finding}")
     console.print_line(f"report: {run_dir}/report.html")
     line = {
-        "sound": not outcome.broken,
-        "findings": len(outcome.findings),
-        "seconds": {part: round(value) for part, value in outcome.seconds.items()},
-        "claims": {one.claim.text: [one.verdict, one.number] for one in verdicts},
+        "self_checks_passed": not result.failed_self_checks,
+        "findings": len(result.findings),
+        "seconds": {part: round(value) for part, value in result.seconds.items()},
+        "claims": {claim.claim.text: [claim.verdict, claim.number] for claim in claims},
     }
     console.print_line(json.dumps(line))
 

@@ -31,6 +31,23 @@ RENAMED: dict[str, str] = {
     "workers.place_seconds": "workers.scheduling_timeout_s",
     "embedded": "language",
     "policy": "checkpoints",
+    "continuous.step": "continuous.step_size",
+    "continuous.plane_cells": "continuous.cells_2d",
+    "continuous.ensemble": "continuous.rate_particles",
+    "continuous.smallest": "continuous.smallest_group",
+    "tokens.rl_rate": "tokens.rl_learning_rate",
+    "tokens.batch": "tokens.rl_batch",
+    "tokens.grpo_rate": "tokens.grpo_learning_rate",
+    "tokens.chains": "tokens.gumbel_chains",
+    "tokens.decoded": "tokens.decoding_runs",
+    "tokens.product_runs": "tokens.library_runs",
+    "language.reference": "language.reference_samples",
+    "language.draws": "language.samples",
+    "language.chains": "language.mh_chains",
+    "language.steps": "language.mh_steps",
+    "rloo.prompts": "rloo.prompts_per_step",
+    "rloo.group": "rloo.group_size",
+    "rloo.rate": "rloo.learning_rate",
 }
 
 

@@ -1,4 +1,4 @@
-"""What the stage finds, one number a row, and whether its own instruments can be trusted."""
+"""Findings of the stage, one number a row, and which of them test the stage itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 Kind = Literal["positive", "control", "report"]
-Verdict = Literal["holds", "fails", "not estimable", "reported"]
+CheckVerdict = Literal["holds", "fails", "not estimable", "reported"]
 
 SCHEMA = pa.schema(
     [
@@ -27,13 +27,17 @@ SCHEMA = pa.schema(
     ]
 )
 
+# The verdict that a correct stage must give.
+_REQUIRED: dict[Kind, CheckVerdict] = {"positive": "holds", "control": "fails"}
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """One number. A check `holds` where `value <= threshold`.
 
-    `positive`: mathematics says it must hold; `control`: it must fail, or the stage cannot
-    tell right from wrong; `report`: the stage has no opinion, whatever comes out stands.
+    `kind` says what the verdict means. `positive`: a theorem says that the check holds.
+    `control`: the arm is wrong on purpose, and the check must fail; otherwise it could not
+    tell right from wrong. `report`: nothing is required, the number is only reported.
     """
 
     part: str
@@ -43,42 +47,54 @@ class Finding:
     value: float
     threshold: float | None
     kind: Kind
-    verdict: Verdict
+    verdict: CheckVerdict
 
     @property
-    def sound(self) -> bool:
-        """Whether it speaks for the instruments. A control without a number does not."""
-        return self.kind == "report" or self.verdict == _EXPECTED[self.kind]
+    def as_required(self) -> bool:
+        """Whether the verdict is the one that a correct stage must give.
 
+        A control that is not estimable does not count as failed.
+        """
+        return self.kind == "report" or self.verdict == _REQUIRED[self.kind]
 
-_EXPECTED: dict[Kind, Verdict] = {"positive": "holds", "control": "fails"}
+    def __str__(self) -> str:
+        return (
+            f"{self.part}: {self.check} [{self.arm}, seed {self.seed}] is {self.value:.4g}, "
+            f"threshold {self.threshold}, {self.kind}"
+        )
 
 
 @dataclass
-class Book:
-    """The findings of one part, and the arrays its plots are drawn from."""
+class PartResults:
+    """The findings of one part, and the data its plots are drawn from, by name."""
 
     part: str
     findings: list[Finding] = field(default_factory=list)
-    figures: dict[str, Any] = field(default_factory=dict)
+    plot_data: dict[str, Any] = field(default_factory=dict)
 
     def positive(self, check: str, arm: str, seed: int, value: float, threshold: float) -> None:
-        self._enter("positive", check, arm, seed, value, threshold, _judge(value, threshold))
+        """Add a check that must hold."""
+        self._add("positive", check, arm, seed, value, threshold, _judge(value, threshold))
 
     def control(self, check: str, arm: str, seed: int, value: float, threshold: float) -> None:
-        self._enter("control", check, arm, seed, value, threshold, _judge(value, threshold))
+        """Add a check that must fail."""
+        self._add("control", check, arm, seed, value, threshold, _judge(value, threshold))
 
     def report(
         self, check: str, arm: str, seed: int, value: float, threshold: float | None = None
     ) -> None:
-        verdict: Verdict = "reported" if threshold is None else _judge(value, threshold)
-        self._enter("report", check, arm, seed, value, threshold, verdict)
+        """Add a number of which nothing is required; judged if there is a threshold."""
+        verdict: CheckVerdict = "reported" if threshold is None else _judge(value, threshold)
+        self._add("report", check, arm, seed, value, threshold, verdict)
 
-    def not_estimable(self, check: str, arm: str, seed: int, ess: float, least: float) -> None:
-        """The value is the effective sample size found, the threshold the least asked for."""
-        self._enter("report", check, arm, seed, ess, least, "not estimable")
+    def not_estimable(
+        self, check: str, arm: str, seed: int, ess: float, required_ess: float
+    ) -> None:
+        """Add a check without a number: its value is the effective sample size that was found,
+        its threshold the one that is required."""
+        self._add("report", check, arm, seed, ess, required_ess, "not estimable")
 
-    def _enter(
+    def _add(
         self,
         kind: Kind,
         check: str,
@@ -86,41 +102,53 @@ class Book:
         seed: int,
         value: float,
         threshold: float | None,
-        verdict: Verdict,
+        verdict: CheckVerdict,
     ) -> None:
-        value = float(value)
-        self.findings.append(Finding(self.part, check, arm, seed, value, threshold, kind, verdict))
+        self.findings.append(
+            Finding(
+                part=self.part,
+                check=check,
+                arm=arm,
+                seed=seed,
+                value=float(value),
+                threshold=threshold,
+                kind=kind,
+                verdict=verdict,
+            )
+        )
 
 
-def merged(books: Sequence[Book]) -> Book:
-    """Books of one part as one. Of figures the first is kept; lists of curves are joined."""
-    whole = Book(books[0].part)
-    for book in books:
-        whole.findings += book.findings
-        for name, figure in book.figures.items():
-            if name not in whole.figures:
-                whole.figures[name] = figure
+# Plot data that are lists, with one entry for each seed.
+JOINED = ("rate in N",)
+
+
+def merge(pieces: Sequence[PartResults]) -> PartResults:
+    """The results of one part's pieces as one. Of plot data the first is kept; lists in
+    `JOINED` are concatenated."""
+    whole = PartResults(pieces[0].part)
+    for piece in pieces:
+        whole.findings += piece.findings
+        for name, data in piece.plot_data.items():
+            if name not in whole.plot_data:
+                whole.plot_data[name] = data
             elif name in JOINED:
-                whole.figures[name] = whole.figures[name] + figure
+                whole.plot_data[name] = whole.plot_data[name] + data
     return whole
 
 
-JOINED = ("ensemble rate",)
-
-
-def _judge(value: float, threshold: float) -> Verdict:
+def _judge(value: float, threshold: float) -> CheckVerdict:
     if math.isnan(value):
         return "not estimable"
     return "holds" if value <= threshold else "fails"
 
 
-def broken(findings: Iterable[Finding]) -> list[Finding]:
+def failed_self_checks(findings: Iterable[Finding]) -> list[Finding]:
     """The positive checks that do not hold and the controls that do not fail."""
-    return [f for f in findings if not f.sound]
+    return [finding for finding in findings if not finding.as_required]
 
 
 def to_parquet(findings: Sequence[Finding]) -> bytes:
-    """`results.parquet`."""
+    """The contents of `results.parquet`."""
     sink = io.BytesIO()
     table = pa.Table.from_pylist([asdict(f) for f in findings], schema=SCHEMA)
     pq.write_table(table, sink, compression="zstd")
@@ -128,15 +156,16 @@ def to_parquet(findings: Sequence[Finding]) -> bytes:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """A number over seeds: mean, and half the width of its 95 % t interval (0 for one seed)."""
+class SeedMean:
+    """A mean over seeds, and half the width of its 95 % t interval (0 for one seed)."""
 
     mean: float
-    half: float
+    half_width: float
     seeds: int
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
+    def of(cls, values: Sequence[float]) -> SeedMean:
+        """From one value a seed."""
         n = len(values)
         mean = math.fsum(values) / n
         if n < 2 or not all(map(math.isfinite, values)):
@@ -146,15 +175,16 @@ class Spread:
         return cls(mean, t * math.sqrt(variance / n), n)
 
     def __str__(self) -> str:
-        if self.half == 0:
+        if self.half_width == 0:
             return f"{self.mean:.3g}"
-        if self.half < SMALL:
-            return f"{self.mean:.3g} ± {self.half:.2g}"
-        decimals = max(0, 1 - math.floor(math.log10(self.half)))
-        return f"{self.mean:.{decimals}f} ± {self.half:.{decimals}f}"
+        if self.half_width < SMALL:
+            return f"{self.mean:.3g} ± {self.half_width:.2g}"
+        # Two significant digits of the interval, and as many decimals of the mean.
+        decimals = max(0, 1 - math.floor(math.log10(self.half_width)))
+        return f"{self.mean:.{decimals}f} ± {self.half_width:.{decimals}f}"
 
 
-# Below, numbers are told by their exponent.
+# Half-widths below this one are written with an exponent.
 SMALL = 1e-4
-# Student's t at .975 for 1, 2... degrees of freedom.
+# Student's t at .975 for 1, 2, ... degrees of freedom.
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179)

@@ -2,24 +2,29 @@
 
     pi*_beta = p_ref exp(r / beta) / Z,   J* = beta log Z,   J(q) = J* - beta KL(q || pi*_beta)
 
-A grid cell of a continuous law is an outcome like any other. Everything is float64.
+The outcomes are responses, or the cells of a grid. Everything is float64. "Law" stands for
+probability distribution, here and in all modules of this package.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-# Betas between which a frontier point is sought: from all reward to next to none.
-SMALLEST, LARGEST = 1e-3, 1e4
+# Range of the betas among which a point of the frontier is sought: pi*_beta goes from nearly
+# all mass on the best outcomes to nearly the reference.
+SMALLEST_BETA, LARGEST_BETA = 1e-3, 1e4
+BISECTIONS = 80
 
 
 def kl(q: Tensor, p: Tensor) -> float:
-    """KL(q || p) in nats of two laws `[S]`; outcomes without mass under q add nothing."""
-    here = q > 0
-    return float((q[here] * (q[here].log() - p[here].log())).sum())
+    """KL(q || p) in nats of two laws `[S]`. Outcomes without mass under q add nothing."""
+    support = q > 0
+    return float((q[support] * (q[support].log() - p[support].log())).sum())
 
 
 def total_variation(q: Tensor, p: Tensor) -> float:
@@ -28,10 +33,10 @@ def total_variation(q: Tensor, p: Tensor) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
-    """A reference law and a reward: `log_ref` and `reward`, float64 `[S]`.
+class RegularisedProblem:
+    """Maximise J(q) = E_q[r] - beta KL(q || p_ref), given `log_ref` and `reward`, float64 `[S]`.
 
-    Raises ValueError where a number is not finite or the law does not sum to 1.
+    Raises ValueError where a number is not finite or the reference does not sum to 1.
     """
 
     log_ref: Tensor
@@ -48,6 +53,7 @@ class Target:
 
     @property
     def reference(self) -> Tensor:
+        """p_ref, `[S]`."""
         return self.log_ref.exp()
 
     def log_z(self, beta: float) -> float:
@@ -67,6 +73,7 @@ class Target:
         return beta * self.log_z(beta)
 
     def mean_reward(self, q: Tensor) -> float:
+        """E_q[r]."""
         return float(q @ self.reward)
 
     def kl(self, q: Tensor) -> float:
@@ -74,26 +81,29 @@ class Target:
         return kl(q, self.reference)
 
     def point(self, beta: float) -> tuple[float, float]:
-        """(KL, E[r]) of pi*_beta; KL = E*[r] / beta - log Z."""
+        """(KL, E[r]) of pi*_beta, a point of the frontier; KL = E*[r] / beta - log Z."""
         mean = self.mean_reward(self.optimum(beta))
         return mean / beta - self.log_z(beta), mean
 
     def frontier(self, divergence: float) -> float:
-        """The highest E[r] of all laws within `divergence` of the reference."""
-        beta = _bisect(lambda b: divergence - self.point(b)[0])
+        """The highest E[r] of all laws whose KL to the reference is at most `divergence`."""
+        # The KL of pi*_beta falls with beta.
+        beta = _root(lambda b: divergence - self.point(b)[0])
         return self.point(beta)[1]
 
     def gap(self, q: Tensor) -> float:
-        """Frontier E[r] at the law's own KL, minus its E[r]: 0 on the frontier."""
+        """Frontier E[r] at the KL of q, minus E_q[r]. It is 0 on the frontier."""
         return self.frontier(self.kl(q)) - self.mean_reward(q)
 
     def fitted_beta(self, q: Tensor) -> float:
-        """The beta whose optimum is nearest to q in KL(q || .): that of equal E[r].
+        """The beta that minimises KL(q || pi*_beta).
 
-        `LARGEST` where q earns no more than the reference does.
+        Its derivative with respect to 1 / beta is E*_beta[r] - E_q[r], so it is the beta at
+        which both have the same mean reward. `LARGEST_BETA` where q has no more mean reward
+        than the reference.
         """
         mean = self.mean_reward(q)
-        return _bisect(lambda b: mean - self.point(b)[1])
+        return _root(lambda b: mean - self.point(b)[1])
 
 
 def _positive(beta: float) -> float:
@@ -102,14 +112,14 @@ def _positive(beta: float) -> float:
     return beta
 
 
-def _bisect(rises: object) -> float:
-    """The beta at which a function that rises with beta crosses 0, on a log scale."""
-    assert callable(rises)
-    low, high = torch.tensor(SMALLEST).log().item(), torch.tensor(LARGEST).log().item()
-    for _ in range(80):
+def _root(increasing: Callable[[float], float]) -> float:
+    """The beta at which a function that increases with beta crosses 0, by bisection of
+    log(beta): betas of interest span orders of magnitude."""
+    low, high = math.log(SMALLEST_BETA), math.log(LARGEST_BETA)
+    for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        if rises(float(torch.tensor(middle, dtype=torch.float64).exp())) < 0:
+        if increasing(math.exp(middle)) < 0:
             low = middle
         else:
             high = middle
-    return float(torch.tensor(high, dtype=torch.float64).exp())
+    return math.exp(high)

@@ -1,4 +1,4 @@
-"""Pieces of the stage: independent of each other, made side by side, kept as they finish."""
+"""Pieces of the stage: independent computations, run in parallel and cached in the run folder."""
 
 from __future__ import annotations
 
@@ -13,75 +13,79 @@ from typing import Any
 
 from pipeline.store.files import Folder
 
-# Of the pieces in a run folder: raise it where their meaning changes.
-VERSION = 2
+# Of the cached pieces. Raise it whenever the meaning of a piece, or of a class in it, changes:
+# pieces of another version are never read.
+VERSION = 3
 
 
 @dataclass(frozen=True)
 class Piece:
-    """`make` and what it returns are picklable; `shape` is all that its result depends on."""
+    """One computation. `compute` and its result are picklable; `inputs` (its `repr`) is all
+    that the result depends on."""
 
     name: str
-    shape: Any
-    make: Callable[[], Any]
+    inputs: Any
+    compute: Callable[[], Any]
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Pieces in the run folder: the same command goes on from there, and parts run one by one
-    add up to one report. A piece made with other settings is made anew."""
+class PieceCache:
+    """Results of pieces in the run folder.
+
+    A repeated command reuses them, and parts that are run one by one add up to one report.
+    A piece whose inputs have changed is computed again.
+    """
 
     folder: Folder
     processes: int
-    say: Callable[[str], None]
+    log: Callable[[str], None]
 
-    def all(self, pieces: Sequence[Piece]) -> list[Any]:
-        """The pieces in order, those that are missing made now."""
-        found = {}
+    def compute_all(self, pieces: Sequence[Piece]) -> list[Any]:
+        """The results in the order of the pieces; missing ones are computed now."""
+        results = {}
         missing = []
         for piece in pieces:
-            kept = self._read(piece)
-            if kept is None:
+            cached = self._read(piece)
+            if cached is None:
                 missing.append(piece)
             else:
-                found[piece.name], seconds = kept
-                self.say(f"  {piece.name}: kept from before ({seconds:.0f} s)")
-        for piece, made, seconds in _each(missing, self.processes):
-            self.folder.write(_file(piece), pickle.dumps((_mark(piece), made, seconds)))
-            self.say(f"  {piece.name}: {seconds:.0f} s of CPU")
-            found[piece.name] = made
-        return [found[piece.name] for piece in pieces]
+                results[piece.name], seconds = cached
+                self.log(f"  {piece.name}: reused from an earlier run ({seconds:.0f} s)")
+        for piece, result, seconds in _compute(missing, self.processes):
+            self.folder.write(_file(piece), pickle.dumps((repr(piece.inputs), result, seconds)))
+            self.log(f"  {piece.name}: {seconds:.0f} s of CPU")
+            results[piece.name] = result
+        return [results[piece.name] for piece in pieces]
 
     def _read(self, piece: Piece) -> tuple[Any, float] | None:
         if not self.folder.exists(_file(piece)):
             return None
-        mark, made, seconds = pickle.loads(self.folder.read(_file(piece)))
-        return (made, seconds) if mark == _mark(piece) else None
+        inputs, result, seconds = pickle.loads(self.folder.read(_file(piece)))
+        return (result, seconds) if inputs == repr(piece.inputs) else None
 
 
 def _file(piece: Piece) -> str:
-    return f"pieces/{piece.name}.pickle"
+    # The version stands in the path: an old pickle may name classes that no longer exist.
+    return f"pieces/v{VERSION}/{piece.name}.pickle"
 
 
-def _mark(piece: Piece) -> str:
-    return repr((piece.shape, VERSION))
-
-
-def _each(pieces: Sequence[Piece], processes: int) -> Iterator[tuple[Piece, Any, float]]:
-    """Pieces with their results and seconds of CPU, as they finish."""
+def _compute(pieces: Sequence[Piece], processes: int) -> Iterator[tuple[Piece, Any, float]]:
+    """Pieces with their results and seconds of CPU, in the order in which they finish."""
     count = min(processes, len(pieces))
     if count <= 1:
         for piece in pieces:
-            yield piece, *_made(piece.make, None)
+            yield piece, *_timed(piece.compute, None)
         return
+    # Without this limit every process starts a thread for each core, and they slow each other.
     threads = max(1, len(os.sched_getaffinity(0)) // count)
+    # "spawn": a fork of a process whose torch has started threads can hang.
     pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"))
     try:
-        waiting = {pool.submit(_made, piece.make, threads): piece for piece in pieces}
-        for done in as_completed(waiting):
-            yield waiting[done], *done.result()
+        pending = {pool.submit(_timed, piece.compute, threads): piece for piece in pieces}
+        for future in as_completed(pending):
+            yield pending[future], *future.result()
     except BaseException:
-        # What is under way can take minutes; nobody waits for it.
+        # The pool would wait for running pieces, which can take minutes.
         for child in active_children():
             child.terminate()
         raise
@@ -89,12 +93,13 @@ def _each(pieces: Sequence[Piece], processes: int) -> Iterator[tuple[Piece, Any,
         pool.shutdown(cancel_futures=True)
 
 
-def _made(make: Callable[[], Any], threads: int | None) -> tuple[Any, float]:
-    import torch  # noqa: PLC0415 - workers start faster without
+def _timed(compute: Callable[[], Any], threads: int | None) -> tuple[Any, float]:
+    # Imported here: a new process reads this module first, and tests run pieces without torch.
+    import torch  # noqa: PLC0415
     from transformers.utils import logging  # noqa: PLC0415
 
     if threads is not None:
         torch.set_num_threads(threads)
     logging.disable_progress_bar()
     started = time.process_time()
-    return make(), time.process_time() - started
+    return compute(), time.process_time() - started

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.config import load, to_yaml
 from pipeline.counterfactuals.config import CounterfactualsConfig
-from pipeline.duality.stage import DualityConfig
+from pipeline.duality.config import DualityConfig
 from pipeline.errors import ConfigError
 from pipeline.generate.config import GenerateConfig
 from pipeline.improve.config import ImproveConfig

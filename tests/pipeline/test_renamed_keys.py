@@ -5,7 +5,7 @@ from typing import get_type_hints
 import pytest
 
 from pipeline.config import load
-from pipeline.duality.stage import DualityConfig
+from pipeline.duality.config import DualityConfig
 from pipeline.errors import ConfigError
 from pipeline.generate.config import GenerateConfig
 from pipeline.renamed_keys import RENAMED, renamed

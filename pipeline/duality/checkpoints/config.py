@@ -1,4 +1,4 @@
-"""Settings of the part that measures your checkpoints."""
+"""Settings of part checkpoints, which measures your own models."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ from pipeline.store.settings import Store
 
 
 @dataclass(frozen=True)
-class Policy:
-    """`reference` and `policy`: two causal LMs with one tokenizer, sampled at temperature 1;
-    `reward.judge` gives r. `samples` responses of the policy and `reference_samples` of the
-    reference to each prompt; `betas` at which the frontier is sought."""
+class CheckpointsConfig:
+    """A reference LM, an LM tuned from it by RL, and the reward.
+
+    `reference` and `policy`: causal LMs with the same tokenizer, sampled at temperature 1.
+    `reward.judge`: the reward model. `prompts`: the prompts to measure on. `samples` responses
+    of the policy and `reference_samples` of the reference are drawn for each prompt, of at most
+    `max_tokens` tokens. `betas`: KL strengths at which a point of the frontier is estimated.
+    `verify`: how answers are graded. `max_attempts`: crashes of a worker over one prompt after
+    which the run fails.
+    """
 
     reference: LM = field(default_factory=lambda: LM(path=""))
     policy: LM = field(default_factory=lambda: LM(path=""))
@@ -34,13 +40,17 @@ class Policy:
 
     def __post_init__(self) -> None:
         if not self.betas or min(self.betas) <= 0:
-            raise ValueError(f"policy.betas must be positive, got {list(self.betas)}")
+            raise ValueError(f"checkpoints.betas must be positive, got {list(self.betas)}")
         for name in ("samples", "reference_samples"):
             if getattr(self, name) < 2:
-                raise ValueError(f"policy.{name} must be at least 2, got {getattr(self, name)}")
+                raise ValueError(
+                    f"checkpoints.{name} must be at least 2, got {getattr(self, name)}"
+                )
 
     def check(self) -> None:
         """Raises ValueError where the part cannot run."""
         for name in ("reference", "policy"):
             if not getattr(self, name).path:
-                raise ValueError(f"part policy needs policy.{name}.path, a checkpoint of yours")
+                raise ValueError(
+                    f"part checkpoints needs checkpoints.{name}.path, one of your models"
+                )

@@ -1,4 +1,5 @@
-"""One prompt of part policy: a response of either model, both likelihoods, the judge's reward."""
+"""One prompt of part checkpoints: a response of either model, its log-probability under both,
+and its reward."""
 
 from __future__ import annotations
 
@@ -32,12 +33,13 @@ from nabla_core.requests import (
 )
 from nabla_core.types import Prompt, Trace
 
-OWN = Sampling(temperature=1.0)
+# The law of the model itself: no temperature, no truncation.
+UNFILTERED = Sampling(temperature=1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyRollout(Rollout):
-    """A rollout of the policy; a plain one is the reference's."""
+    """A rollout by the policy. A plain `Rollout` is one by the reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,11 @@ class ReferenceLikelihood(Request[float]):
 
 @dataclass(frozen=True, slots=True)
 class PolicyLikelihood(ReferenceLikelihood):
-    """The same under the policy."""
+    """log p(tokens | prompt) under the policy."""
 
 
 @dataclass(frozen=True, slots=True)
-class Measured(Trace):
+class MeasuredResponse(Trace):
     """A response with its log-probability under both models."""
 
     log_ref: float = 0.0
@@ -68,7 +70,7 @@ class PolicyRollouts(RolloutEngine):
 
 
 class Likelihoods(BatchEngine):
-    """Serves one kind of likelihood by one LM."""
+    """Serves one kind of likelihood request with one LM."""
 
     def __init__(
         self, lm: LanguageModel, kind: type[Request[Any]], capacity: int, most_tokens: int
@@ -90,17 +92,18 @@ class Likelihoods(BatchEngine):
         ]
 
 
-def measured(prompt: Prompt, *, of_policy: bool, seed: int, max_tokens: int) -> Flow:
-    """Draw at temperature 1 from one of the models and ask both what they think of it."""
+def measure_response(prompt: Prompt, *, of_policy: bool, seed: int, max_tokens: int) -> Flow:
+    """Draw a response at temperature 1 from one of the models; compute its log-probability under
+    both models and its reward."""
     context = yield from ask(Render(prompt))
     key = DrawKey(seed, prompt.id, prompt.sample, "rollout 0")
     kind = PolicyRollout if of_policy else Rollout
-    response = yield from ask(kind(context, (), max_tokens, OWN, key))
+    response = yield from ask(kind(context, (), max_tokens, UNFILTERED, key))
     judged = yield from ask(Score(context, response.tokens))
     log_ref = yield from ask(ReferenceLikelihood(context, response.tokens))
     log_policy = yield from ask(PolicyLikelihood(context, response.tokens))
     (text,) = yield from ask(Decode((response.tokens,)))
-    return Measured(
+    return MeasuredResponse(
         prompt_id=prompt.id,
         sample=prompt.sample,
         prompt_text=context.text,
@@ -124,18 +127,23 @@ def load_lm(lm: LM, device: str, dtype: str) -> LanguageModel:
     return load_language_model(path, revision=lm.revision, device=device_of(device), dtype=kind)
 
 
-def refuse_strangers(reference: LanguageModel, policy: LanguageModel) -> None:
-    """A KL needs one set of responses. Raises VocabularyError saying what differs."""
-    mine, theirs = reference.tokenizer, policy.tokenizer
+def check_same_tokenizer(reference: LanguageModel, policy: LanguageModel) -> None:
+    """Raises VocabularyError where the models differ in tokenizer, chat template or stop tokens.
+
+    A KL compares the probabilities of the same token sequences.
+    """
+    ours, theirs = reference.tokenizer, policy.tokenizer
     pair = f"{reference.source} and {policy.source}"
-    here, there = mine.get_vocab(), theirs.get_vocab()
-    if here != there:
-        odd = sorted(here.keys() ^ there.keys()) or [t for t in here if here[t] != there[t]]
+    vocabulary, other = ours.get_vocab(), theirs.get_vocab()
+    if vocabulary != other:
+        different = sorted(vocabulary.keys() ^ other.keys()) or [
+            token for token in vocabulary if vocabulary[token] != other[token]
+        ]
         raise VocabularyError(
-            f"the tokenizers of reference and policy ({pair}) differ, first at {odd[0]!r}; "
+            f"the tokenizers of reference and policy ({pair}) differ, first at {different[0]!r}; "
             "their responses cannot be compared token by token"
         )
-    if mine.chat_template != theirs.chat_template:
+    if ours.chat_template != theirs.chat_template:
         raise VocabularyError(f"the chat templates of reference and policy ({pair}) differ")
     if reference.stop != policy.stop:
         raise VocabularyError(

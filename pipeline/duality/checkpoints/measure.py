@@ -1,4 +1,4 @@
-"""From the rows of part policy to findings."""
+"""From the rows of part checkpoints to its findings."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.duality.checkpoints.config import Policy
-from pipeline.duality.findings import Book
-from pipeline.duality.language.estimators import mean_over_prompts, optimum
-from pipeline.duality.language.plane import Plane
+from pipeline.duality import names
+from pipeline.duality.checkpoints.config import CheckpointsConfig
+from pipeline.duality.findings import PartResults
+from pipeline.duality.language.arm_recorder import ArmRecorder
+from pipeline.duality.language.estimators import estimate_optimum, mean_over_prompts
 
 
-def measure(rows: Sequence[dict[str, Any]], settings: Policy, seed: int) -> Book:
-    """The policy's KL and reward with intervals, the frontier where it is estimable."""
-    book = Book("policy")
+def measure(rows: Sequence[dict[str, Any]], settings: CheckpointsConfig, seed: int) -> PartResults:
+    """KL and reward of the policy with intervals, and the frontier where it is estimable.
+
+    rows: those of all samples of all prompts, from both models.
+    """
+    results = PartResults("checkpoints")
     prompts = list(dict.fromkeys(row["prompt_id"] for row in rows))
     by_arm: dict[str, dict[str, list[dict[str, Any]]]] = {
         arm: {p: [] for p in prompts} for arm in ("policy", "reference")
@@ -30,19 +34,20 @@ def measure(rows: Sequence[dict[str, Any]], settings: Policy, seed: int) -> Book
 
     rewards = column("reference", "reward")
     betas = sorted(settings.betas, reverse=True)
-    plane = Plane(book, rewards, {beta: optimum(rewards, beta) for beta in betas}, seed)
-    plane.frontier()
+    optima = {beta: estimate_optimum(rewards, beta) for beta in betas}
+    recorder = ArmRecorder(results, rewards, optima, seed)
+    recorder.frontier()
     graded = all(row["correct"] is not None for row in rows)
     for arm in ("reference", "policy"):
         ratio = column(arm, "log_p_policy") - column(arm, "log_p_ref")
-        numbers = {"E[r]": column(arm, "reward"), "E[log p_ref]": column(arm, "log_p_ref")}
+        columns = {names.REWARD: column(arm, "reward"), names.LOG_REF: column(arm, "log_p_ref")}
         if graded:
-            numbers["accuracy"] = column(arm, "correct")
+            columns[names.ACCURACY] = column(arm, "correct")
         if arm == "reference":
-            # The reference's KL to itself; its own responses tell the reverse KL beside it.
+            # Its own KL is 0; its responses give an estimate of the reverse KL.
             reverse = mean_over_prompts(-ratio)
-            book.report("KL(reference || policy)", arm, seed, reverse.value)
+            results.report("KL(reference || policy)", arm, seed, reverse.value)
             ratio = torch.zeros_like(ratio)
-        estimates = {name: mean_over_prompts(values) for name, values in numbers.items()}
-        plane.density(arm, mean_over_prompts(ratio), estimates, gap=arm == "policy")
-    return book
+        estimates = {check: mean_over_prompts(values) for check, values in columns.items()}
+        recorder.with_density(arm, mean_over_prompts(ratio), estimates, gap=arm == "policy")
+    return results

@@ -1,7 +1,7 @@
-"""Two smooth problems: a reference law, a reward, and the drift that theory makes of them.
+"""Two smooth problems in R and R^2: a reference law, a reward, and their gradients.
 
-1-D: three modes on a line; 2-D: three correlated modes in the plane. Rewards are bounded
-with Lipschitz gradients, as the theorem on gradient flows asks.
+Both references have three modes. The rewards are bounded and their gradients Lipschitz, as T2
+(the theorem on gradient flows) requires.
 """
 
 from __future__ import annotations
@@ -12,19 +12,23 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-Field = Callable[[Tensor], Tensor]
+Function = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Landscape:
-    """A problem in R^d. Points are `[..., d]`; the reference is a mixture of Gaussians with
-    `weights` `[K]`, `means` `[K, d]` and common precision `[d, d]`."""
+    """A problem in R^d. Points are `[..., d]`.
+
+    The reference is a mixture of Gaussians with `weights` `[K]`, `means` `[K, d]` and a common
+    `precision` `[d, d]`. `reward` maps points to `[...]`, `reward_gradient` to `[..., d]`. The
+    cube of side 2 `half_width` holds all mass that matters.
+    """
 
     weights: Tensor
     means: Tensor
     precision: Tensor
-    reward: Field
-    reward_gradient: Field
+    reward: Function
+    reward_gradient: Function
     half_width: float
 
     @property
@@ -41,11 +45,11 @@ class Landscape:
 
     def prior_gradient(self, x: Tensor) -> Tensor:
         """The gradient of log p_ref, `[..., d]`."""
-        share = torch.softmax(self._terms(x), -1)
-        return (share @ self.means - x) @ self.precision
+        posterior = torch.softmax(self._terms(x), -1)
+        return (posterior @ self.means - x) @ self.precision
 
-    def single(self) -> Landscape:
-        """The same in float32, for simulations."""
+    def in_float32(self) -> Landscape:
+        """The same problem in float32, for simulations."""
         return replace(
             self,
             weights=self.weights.float(),
@@ -62,46 +66,50 @@ class Landscape:
         return self.means[mode] + noise @ factor.T
 
     def _terms(self, x: Tensor) -> Tensor:
-        # Written out (a - b)' P (a - b): [..., K, d] differences are never formed.
+        """log(w_k) - (x - m_k)' P (x - m_k) / 2 for every mode, `[..., K]`."""
+        # The square is expanded, so that the differences [..., K, d] are never stored.
         px = x @ self.precision
         cross = px @ self.means.T
-        own = (px * x).sum(-1, keepdim=True)
-        theirs = ((self.means @ self.precision) * self.means).sum(-1)
-        return self.weights.log() - 0.5 * (own - 2 * cross + theirs)
+        square_x = (px * x).sum(-1, keepdim=True)
+        square_mean = ((self.means @ self.precision) * self.means).sum(-1)
+        return self.weights.log() - 0.5 * (square_x - 2 * cross + square_mean)
 
 
-def _f(values: object) -> Tensor:
+def _float64(values: object) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def line() -> Landscape:
-    """Three modes; the reward prefers the right one, and ripples."""
+def three_modes_1d() -> Landscape:
+    """r(x) = tanh(x) + 0.4 sin(2x): it prefers the right mode and has local maxima."""
     return Landscape(
-        weights=_f([0.35, 0.4, 0.25]),
-        means=_f([[-2.0], [0.0], [2.0]]),
-        precision=_f([[1 / 0.6**2]]),
+        weights=_float64([0.35, 0.4, 0.25]),
+        means=_float64([[-2.0], [0.0], [2.0]]),
+        precision=_float64([[1 / 0.6**2]]),
         reward=lambda x: (torch.tanh(x) + 0.4 * torch.sin(2 * x)).squeeze(-1),
         reward_gradient=lambda x: 1 / torch.cosh(x) ** 2 + 0.8 * torch.cos(2 * x),
         half_width=6.0,
     )
 
 
-def plane() -> Landscape:
-    """Three modes with correlated coordinates; the reward couples them."""
+def three_modes_2d() -> Landscape:
+    """r(a, b) = tanh(a + b) + 0.5 sin(a) sin(b), on modes with correlated coordinates."""
 
-    def slope(x: Tensor) -> Tensor:
+    def reward_gradient(x: Tensor) -> Tensor:
         a, b = x[..., 0], x[..., 1]
-        along = 1 / torch.cosh(a + b) ** 2
+        shared = 1 / torch.cosh(a + b) ** 2
         return torch.stack(
-            [along + 0.5 * torch.cos(a) * torch.sin(b), along + 0.5 * torch.sin(a) * torch.cos(b)],
+            [
+                shared + 0.5 * torch.cos(a) * torch.sin(b),
+                shared + 0.5 * torch.sin(a) * torch.cos(b),
+            ],
             -1,
         )
 
     return Landscape(
-        weights=_f([0.4, 0.35, 0.25]),
-        means=_f([[-1.2, 0.6], [1.2, -0.8], [0.9, 1.2]]),
-        precision=torch.linalg.inv(_f([[0.36, 0.12], [0.12, 0.3]])),
+        weights=_float64([0.4, 0.35, 0.25]),
+        means=_float64([[-1.2, 0.6], [1.2, -0.8], [0.9, 1.2]]),
+        precision=torch.linalg.inv(_float64([[0.36, 0.12], [0.12, 0.3]])),
         reward=lambda x: torch.tanh(x.sum(-1)) + 0.5 * torch.sin(x[..., 0]) * torch.sin(x[..., 1]),
-        reward_gradient=slope,
+        reward_gradient=reward_gradient,
         half_width=4.4,
     )

@@ -1,4 +1,4 @@
-"""Arms of part embedded: what is measured of each, and how its responses are drawn."""
+"""The arms of part language: how their responses are drawn, and what is measured of each."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ from nabla_core import Prompt, drive
 from nabla_core.engines.base import Engines
 from nabla_core.requests import Flow
 from nabla_core.types import Trace
+from pipeline.duality import names
+from pipeline.duality.best_of_n import best_of_n_kl_bound
+from pipeline.duality.language.arm_recorder import ArmRecorder
+from pipeline.duality.language.embedded_models import (
+    MAX_TOKENS,
+    EmbeddedModels,
+    Sample,
+    padded,
+)
 from pipeline.duality.language.estimators import (
     Bounds,
     Estimate,
@@ -20,69 +29,71 @@ from pipeline.duality.language.estimators import (
     best_of,
     mean_over_prompts,
 )
-from pipeline.duality.language.plane import Plane
-from pipeline.duality.language.policies import MAX_TOKENS, Laboratory, Sample, padded
-from pipeline.duality.tokens.policies import best_of_n_bound
 
 ENGINE_BATCH = 256
+# Groups of reference samples whose spread gives the standard error of best-of-N.
+GROUPS = 8
 
 
-def density(plane: Plane, arm: str, sample: Sample) -> None:
-    """An arm that knows its own log-probabilities."""
+def record_policy(recorder: ArmRecorder, arm: str, sample: Sample) -> None:
+    """Record an arm that has log-probabilities; the gap only of RL policies."""
     assert sample.log_q is not None
     divergence = mean_over_prompts(sample.log_q - sample.log_ref)
-    plane.density(arm, divergence, numbers(sample), gap=arm.startswith("RLOO"))
+    recorder.with_density(arm, divergence, estimates(sample), gap=arm.startswith("RLOO"))
 
 
-def sampler(plane: Plane, arm: str, reference: Sample, sample: Sample) -> None:
-    """An arm without a density."""
+def record_sampler(recorder: ArmRecorder, arm: str, reference: Sample, sample: Sample) -> None:
+    """Record an arm without log-probabilities."""
+    # From one response a prompt the law of its answers cannot be estimated.
     if sample.answer.size(1) > 1:
-        answers = answer_kl(sample.answer, reference.answer)
-        plane.book.report("KL of the answers", arm, plane.seed, answers.value)
-    plane.sampler(arm, sample.reward, sample.log_ref, numbers(sample))
+        divergence = answer_kl(sample.answer, reference.answer)
+        recorder.results.report(names.ANSWER_KL, arm, recorder.seed, divergence.value)
+    recorder.without_density(arm, sample.reward, sample.log_ref, estimates(sample))
 
 
-def best_of_n(plane: Plane, reference: Sample, n: int) -> None:
-    """Best of n of the reference, from the reference samples; KL at most log n - (n-1)/n."""
+def record_best_of_n(recorder: ArmRecorder, reference: Sample, n: int) -> None:
+    """Record best-of-N of the reference, computed from the reference's responses.
+
+    Its KL is at most log n - (n - 1) / n.
+    """
 
     def expected(values: Tensor) -> Estimate:
-        halves = [
+        groups = [
             best_of(values[:, part], reference.reward[:, part], n).mean()
-            for part in torch.arange(values.size(1)).chunk(8)
+            for part in torch.arange(values.size(1)).chunk(GROUPS)
         ]
-        spread = torch.stack(halves).std() / math.sqrt(8)
-        return Estimate(float(best_of(values, reference.reward, n).mean()), float(spread))
+        error = torch.stack(groups).std() / math.sqrt(GROUPS)
+        return Estimate(float(best_of(values, reference.reward, n).mean()), float(error))
 
-    columns = {
-        "E[r]": reference.reward,
-        "accuracy": reference.right,
-        "every step right": reference.traces,
-        "E[log p_ref]": reference.log_ref,
-    }
-    numbers = {check: expected(values.double()) for check, values in columns.items()}
-    low = plane.variational_bound(numbers["E[r]"])
-    plane.between(f"best of {n}", Bounds(low, best_of_n_bound(n)), numbers)
+    numbers = {check: expected(values) for check, values in _columns(reference).items()}
+    low = recorder.variational_bound(numbers[names.REWARD])
+    recorder.with_bounds(f"best of {n}", Bounds(low, best_of_n_kl_bound(n)), numbers)
 
 
-def drawn(
-    laboratory: Laboratory, engines: Engines, method: Callable[[Prompt], Flow], count: int
+def draw(
+    models: EmbeddedModels, engines: Engines, method: Callable[[Prompt], Flow], count: int
 ) -> tuple[Sample, list[list[Trace]]]:
-    """`count` responses of a method of the product to every prompt, and their traces."""
-    index = {p.id: i for i, p in enumerate(laboratory.prompts)}
-    flows = (method(replace(p, sample=s)) for p in laboratory.prompts for s in range(count))
-    found: dict[tuple[int, int], Trace] = {}
+    """`count` responses of a method of the library to every prompt, and their traces `[P][S]`."""
+    index = {p.id: i for i, p in enumerate(models.prompts)}
+    flows = (method(replace(p, sample=s)) for p in models.prompts for s in range(count))
+    # `drive` gives traces in the order in which they finish.
+    by_prompt: dict[tuple[int, int], Trace] = {}
     for trace in drive(flows, engines, in_flight=3 * ENGINE_BATCH):
-        found[index[trace.prompt_id], trace.sample] = trace
-    traces = [[found[i, s] for s in range(count)] for i in range(len(index))]
+        by_prompt[index[trace.prompt_id], trace.sample] = trace
+    traces = [[by_prompt[i, s] for s in range(count)] for i in range(len(index))]
     tokens = padded([trace.tokens for row in traces for trace in row])
-    return laboratory.measured(tokens.reshape(len(index), count, MAX_TOKENS)), traces
+    return models.evaluate(tokens.reshape(len(index), count, MAX_TOKENS)), traces
 
 
-def numbers(sample: Sample) -> dict[str, Estimate]:
-    columns = {
-        "E[r]": sample.reward,
-        "accuracy": sample.right.double(),
-        "every step right": sample.traces.double(),
-        "E[log p_ref]": sample.log_ref,
+def estimates(sample: Sample) -> dict[str, Estimate]:
+    """Means over prompts of reward, accuracy and log-likelihood, by the name of the check."""
+    return {check: mean_over_prompts(values) for check, values in _columns(sample).items()}
+
+
+def _columns(sample: Sample) -> dict[str, Tensor]:
+    return {
+        names.REWARD: sample.reward,
+        names.ACCURACY: sample.correct.double(),
+        names.ALL_STEPS: sample.all_steps_correct.double(),
+        names.LOG_REF: sample.log_ref,
     }
-    return {check: mean_over_prompts(values) for check, values in columns.items()}

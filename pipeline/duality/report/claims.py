@@ -1,17 +1,24 @@
-"""The claims, each with the findings that decide it and the control beside it."""
+"""The claims: each with the findings that decide it, and the control beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.duality.findings import Finding, Spread, Verdict
+from pipeline.duality import names
+from pipeline.duality.findings import CheckVerdict, Finding, SeedMean
+
+THEOREM = "paper, Thm 4.1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Claim:
-    """`check` and `arm` are beginnings of the names of the findings that decide; `control` is
-    the beginning of the arms that must not pass the same check (None where there is none).
+    """A sentence that findings decide.
+
+    The claim holds where all findings of `part` hold whose check begins with `check` and whose
+    arm begins with `arm`. `control`: the beginning of the arms that must fail the same check
+    (None: no control). `about_controls`: the claim is about arms that the stage uses as
+    controls. `source`: T1 to T5 are the theorems in pipeline/duality/README.md.
     """
 
     text: str
@@ -19,195 +26,234 @@ class Claim:
     check: str
     arm: str | tuple[str, ...] = ""
     control: str | None = None
+    about_controls: bool = False
     source: str = ""
 
 
-@dataclass(frozen=True)
-class Told:
-    """A claim with its verdict. `number`: mean over seeds and its interval, of the check and
-    arm with the smallest and with the largest mean, then the largest single number; `control`
-    the smallest single number among the controls."""
+@dataclass(frozen=True, kw_only=True)
+class ClaimResult:
+    """A claim with its verdict.
+
+    `number`: mean over seeds with its interval, of the check and arm with the smallest mean
+    and of that with the largest, then the largest single value. `control`: the smallest single
+    value among the controls.
+    """
 
     claim: Claim
-    verdict: Verdict
+    verdict: CheckVerdict
     number: str
     threshold: str
-    control: str
+    control: str = ""
 
 
 CLAIMS = (
-    Claim("J(q) = J* - beta KL(q || pi*)", "continuous", "J* - J", source="T1"),
     Claim(
-        "Noisy descent on samples carries the law exactly as the KL-RL policy flows (1-D)",
-        "continuous",
-        "1-D law of samples",
-        "noisy descent",
-        "",
-        "T2",
+        text="J(q) = J* - beta KL(q || pi*)",
+        part="continuous",
+        check="J* - J",
+        source="T1",
     ),
-    Claim("The same in 2-D", "continuous", "2-D law of samples", "noisy descent", "", "T2"),
     Claim(
-        "A policy of quantiles that ascends J follows the same flow",
-        "continuous",
-        "W1 of quantile policy and Fokker-Planck, t",
+        text="Gradient descent on samples with the right noise moves their distribution exactly "
+        "as KL-regularised RL moves the policy (1-D)",
+        part="continuous",
+        check=names.LAW_1D,
+        arm="noisy descent",
+        control="",
         source="T2",
     ),
     Claim(
-        "A finite step changes the law in first order only (distance of the order from 1)",
-        "continuous",
-        "distance from 1 of the order",
+        text="The same in 2-D",
+        part="continuous",
+        check=names.LAW_2D,
+        arm="noisy descent",
+        control="",
         source="T2",
     ),
     Claim(
-        "Descent without noise carries the law as the policy flows (the claim as it is used)",
-        "continuous",
-        "1-D law of samples",
-        "no noise",
+        text="A policy of quantiles that ascends J follows the same flow",
+        part="continuous",
+        check="W1 of quantile policy and Fokker-Planck, t",
+        source="T2",
+    ),
+    Claim(
+        text="The error of the distribution is of first order in the step size (distance of the "
+        "order from 1)",
+        part="continuous",
+        check="distance from 1 of the order",
+        source="T2",
+    ),
+    Claim(
+        text="Gradient descent on samples without noise moves their distribution as the policy "
+        "moves (the claim as the paper uses it)",
+        part="continuous",
+        check=names.LAW_1D,
+        arm="no noise",
+        about_controls=True,
         source="T3",
     ),
     Claim(
-        "Adam with noise carries the law as the policy flows",
-        "continuous",
-        "1-D law of samples",
-        "Adam + noise",
+        text="Adam with noise moves the distribution as the policy moves",
+        part="continuous",
+        check=names.LAW_1D,
+        arm="Adam + noise",
+        about_controls=True,
         source="T3",
     ),
     Claim(
-        "Natural policy gradient moves along the frontier",
-        "continuous",
-        "gap to the frontier along the path",
-        "NPG",
-        "Wasserstein",
-        "T4",
-    ),
-    Claim(
-        "The path of noisy descent moves along the frontier",
-        "continuous",
-        "gap to the frontier along the path",
-        "Wasserstein",
+        text="The natural policy gradient moves along the frontier",
+        part="continuous",
+        check=names.PATH_GAP,
+        arm="NPG",
+        control="Wasserstein",
         source="T4",
     ),
     Claim(
-        "On tokens, Metropolis-corrected kernels keep pi* (L1 in float64)",
-        "tokens",
-        "||pi* P - pi*||_1",
-        "",
-        "",
-        "T5",
+        text="Gradient descent with noise moves along the frontier",
+        part="continuous",
+        check=names.PATH_GAP,
+        arm="Wasserstein",
+        about_controls=True,
+        source="T4",
     ),
     Claim(
-        "Such a chain, started at the reference, arrives at pi* (TV)",
-        "tokens",
-        "TV to pi* after",
-        "",
-        "",
-        "T5",
+        text="On tokens, Markov chains with a Metropolis test keep pi* (L1 in float64)",
+        part="tokens",
+        check=names.STATIONARITY,
+        control="",
+        source="T5",
     ),
     Claim(
-        "Gumbel-MALA, the exact analogue of DTO, keeps pi* (TV of many chains to it)",
-        "tokens",
-        "started at pi*",
-        "Gumbel-MALA with",
-        "Gumbel-MALA no",
-        "T5",
+        text="Such a chain converges from the reference to pi* (TV)",
+        part="tokens",
+        check=names.TV_AFTER,
+        control="",
+        source="T5",
     ),
     Claim(
-        "RL with the KL in the reward reaches the frontier (gap; exact gradient and RLOO)",
-        "tokens",
-        "RL: gap",
-        "",
-        "",
-        "T1",
+        text="Gumbel-MALA, the exact analogue of DTO, keeps pi* (TV of many chains to it)",
+        part="tokens",
+        check=names.GUMBEL_TV,
+        arm="Gumbel-MALA with",
+        control="Gumbel-MALA no",
+        source="T5",
     ),
     Claim(
-        "... at its own beta (relative error of the fitted beta)",
-        "tokens",
-        "RL: fitted beta off by",
-        "",
-        "",
-        "T1",
+        text="RL with the KL in the reward reaches the frontier (gap; exact gradient and RLOO)",
+        part="tokens",
+        check=names.RL_GAP,
+        control="",
+        source="T1",
     ),
     Claim(
-        "GRPO's fixed point, where it would come to rest, lies on the frontier (gap)",
-        "tokens",
-        "gap",
-        "GRPO's fixed point",
-    ),
-    Claim("Best of N lies on the frontier (gap)", "tokens", "gap", "best of"),
-    Claim(
-        "DTO at the published settings changes no token beyond Adam's reach (their share)",
-        "tokens",
-        "share of tokens changed beyond reach",
-        "DTO published",
+        text="It reaches it at its own beta (relative error of the fitted beta)",
+        part="tokens",
+        check=names.RL_BETA,
+        control="",
+        source="T1",
     ),
     Claim(
-        "DTO at the published settings has a law of the form pi*_beta, any beta (TV)",
-        "tokens",
-        "TV to pi* at the fitted beta",
-        "DTO published",
-        source="paper, Thm 4.1",
+        text="The fixed point of GRPO lies on the frontier (gap)",
+        part="tokens",
+        check=names.GAP,
+        arm="GRPO's fixed point",
     ),
     Claim(
-        "DTO with larger steps, or in closed form (mirror), has such a law (TV)",
-        "tokens",
-        "TV to pi* at the fitted beta",
-        ("DTO lr", "DTO mirror"),
-        source="paper, Thm 4.1",
-    ),
-    Claim("DTO's law lies on the frontier (gap)", "tokens", "gap", "DTO", source="paper, Thm 4.1"),
-    Claim(
-        "Nabla decoding, published settings, lies on the frontier (gap)",
-        "tokens",
-        "gap",
-        "nabla decoding, published",
-        source="paper, Thm 4.1",
+        text="Best of N lies on the frontier (gap)",
+        part="tokens",
+        check=names.GAP,
+        arm="best of",
     ),
     Claim(
-        "Nabla decoding, other settings, lies on the frontier (gap)",
-        "tokens",
-        "gap",
-        ("nabla decoding, lr", "nabla decoding, mirror"),
-        source="paper, Thm 4.1",
+        text="DTO at the published settings changes no token out of Adam's reach (their share)",
+        part="tokens",
+        check=names.OUT_OF_REACH,
+        arm="DTO published",
     ),
     Claim(
-        "Nabla decoding without a gradient (null arm) lies on the frontier (gap)",
-        "tokens",
-        "gap",
-        "nabla decoding, null",
+        text="DTO at the published settings has the distribution pi*_beta for some beta (TV)",
+        part="tokens",
+        check=names.FITTED_TV,
+        arm="DTO published",
+        source=THEOREM,
     ),
     Claim(
-        "These laws are those of Monte-Carlo runs and of the product's own loops (TV)",
-        "tokens",
-        "TV of",
-        "",
-        "",
+        text="DTO with larger steps, or in closed form (mirror), has such a distribution (TV)",
+        part="tokens",
+        check=names.FITTED_TV,
+        arm=("DTO lr", "DTO mirror"),
+        source=THEOREM,
     ),
     Claim(
-        "decoding.method: mh draws from pi* at LM scale (E[r], standard errors from importance "
-        "sampling)",
-        "embedded",
-        "E[r] against importance sampling",
-        "",
-        "",
-        "T5",
+        text="The distribution of DTO lies on the frontier (gap)",
+        part="tokens",
+        check=names.GAP,
+        arm="DTO",
+        source=THEOREM,
     ),
     Claim(
-        "RL on the embedded LM, as far as it was trained, lies on the frontier (gap)",
-        "embedded",
-        "gap to the frontier",
-        "RLOO",
+        text="Nabla decoding at the published settings lies on the frontier (gap)",
+        part="tokens",
+        check=names.GAP,
+        arm="nabla decoding, published",
+        source=THEOREM,
     ),
-    Claim("The named policy lies on the frontier (gap)", "policy", "gap to the frontier", "policy"),
+    Claim(
+        text="Nabla decoding at other settings lies on the frontier (gap)",
+        part="tokens",
+        check=names.GAP,
+        arm=("nabla decoding, lr", "nabla decoding, mirror"),
+        source=THEOREM,
+    ),
+    Claim(
+        text="Nabla decoding without a gradient (null arm) lies on the frontier (gap)",
+        part="tokens",
+        check=names.GAP,
+        arm="nabla decoding, null",
+    ),
+    Claim(
+        text="Monte-Carlo runs and the library's own loops have the computed distributions (TV)",
+        part="tokens",
+        check="TV of",
+        control="",
+    ),
+    Claim(
+        text="decoding.method: mh draws from pi* on the embedded LM (E[r], standard errors from "
+        "importance sampling)",
+        part="language",
+        check=names.MH_ERROR,
+        control="",
+        source="T5",
+    ),
+    Claim(
+        text="RL on the embedded LM, as far as it was trained, lies on the frontier (gap)",
+        part="language",
+        check=names.GAP,
+        arm="RLOO",
+    ),
+    Claim(
+        text="Your policy lies on the frontier (gap)",
+        part="checkpoints",
+        check=names.GAP,
+        arm="policy",
+    ),
 )
 
 
-def tell(findings: Sequence[Finding], claims: Iterable[Claim] = CLAIMS) -> list[Told]:
-    """Verdicts of the claims that the findings speak of, in order."""
-    told = []
+def judge_claims(
+    findings: Sequence[Finding], claims: Iterable[Claim] = CLAIMS
+) -> list[ClaimResult]:
+    """The claims that some finding decides, in order, with their verdicts."""
+    results = []
     for claim in claims:
-        about = [f for f in findings if f.part == claim.part and f.check.startswith(claim.check)]
+        # A finding without a threshold decides nothing.
+        about = [
+            f
+            for f in findings
+            if f.part == claim.part and f.check.startswith(claim.check) and f.verdict != "reported"
+        ]
         named = [f for f in about if f.arm.startswith(claim.arm)]
-        deciding = named if _asks_of_controls(claim) else [f for f in named if f.kind != "control"]
+        deciding = [f for f in named if claim.about_controls or f.kind != "control"]
         if not deciding:
             continue
         controls = [
@@ -215,34 +261,36 @@ def tell(findings: Sequence[Finding], claims: Iterable[Claim] = CLAIMS) -> list[
             for f in about
             if claim.control is not None and f.kind == "control" and f.arm.startswith(claim.control)
         ]
-        told.append(_told(claim, deciding, controls))
-    return told
+        results.append(_judge(claim, deciding, controls))
+    return results
 
 
-def _asks_of_controls(claim: Claim) -> bool:
-    """Some claims are about what the stage uses as a control."""
-    return claim.control is None and claim.part == "continuous" and bool(claim.arm)
-
-
-def _told(claim: Claim, deciding: list[Finding], controls: list[Finding]) -> Told:
+def _judge(claim: Claim, deciding: list[Finding], controls: list[Finding]) -> ClaimResult:
     estimable = [f for f in deciding if f.verdict != "not estimable"]
-    # Where there are checks, what is only reported beside them does not decide.
+    # Where there are positive checks, findings that are only reported do not decide.
     estimable = [f for f in estimable if f.kind == "positive"] or estimable
     if not estimable:
-        least = min(f.value for f in deciding)
-        return Told(claim, "not estimable", f"ESS {least:.0f}", f"{deciding[0].threshold:g}", "")
-    verdict: Verdict = "fails" if any(f.verdict == "fails" for f in estimable) else "holds"
+        ess = min(f.value for f in deciding)
+        return ClaimResult(
+            claim=claim,
+            verdict="not estimable",
+            number=f"ESS {ess:.0f}",
+            threshold=f"{deciding[0].threshold:g}",
+        )
+    verdict: CheckVerdict = "fails" if any(f.verdict == "fails" for f in estimable) else "holds"
     groups: dict[tuple[str, str], list[float]] = {}
     for f in estimable:
         groups.setdefault((f.check, f.arm), []).append(f.value)
-    spreads = sorted((Spread.of(values) for values in groups.values()), key=lambda s: s.mean)
-    number = " to ".join(dict.fromkeys((str(spreads[0]), str(spreads[-1]))))
+    means = sorted((SeedMean.of(values) for values in groups.values()), key=lambda s: s.mean)
+    number = " to ".join(dict.fromkeys((str(means[0]), str(means[-1]))))
     if len(estimable) > len(groups):
         number += f" (at most {max(f.value for f in estimable):.3g})"
     bounds = [f.threshold for f in estimable if f.threshold is not None]
     threshold = " to ".join(dict.fromkeys(f"{b:.3g}" for b in (min(bounds), max(bounds))))
-    shown = ""
+    control = ""
     if controls:
         closest = min(controls, key=lambda f: f.value)
-        shown = f"{closest.arm}: {closest.value:.3g}"
-    return Told(claim, verdict, number, threshold, shown)
+        control = f"{closest.arm}: {closest.value:.3g}"
+    return ClaimResult(
+        claim=claim, verdict=verdict, number=number, threshold=threshold, control=control
+    )

@@ -1,4 +1,4 @@
-"""The stage's plots, as PNG bytes by name. What is not estimable is not drawn."""
+"""The plots of the report, as PNG bytes. What is not estimable is not drawn."""
 
 from __future__ import annotations
 
@@ -9,71 +9,72 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from pipeline.duality.continuous import plots as plots_continuous
-from pipeline.duality.findings import Book
+from pipeline.duality.findings import PartResults
 from pipeline.duality.language import plots as plots_language
 from pipeline.duality.tokens import plots as plots_tokens
 
 
-def draw(books: Sequence[Book]) -> dict[str, tuple[str, bytes]]:
-    """Caption and picture by file name."""
-    found: dict[str, tuple[str, bytes]] = {}
-    for book in books:
-        for name, (caption, plot) in _PLOTS.get(book.part, {}).items():
-            figure = plot(book)
+def draw(parts: Sequence[PartResults]) -> dict[str, tuple[str, bytes]]:
+    """Caption and picture, by file name."""
+    pictures: dict[str, tuple[str, bytes]] = {}
+    for results in parts:
+        for name, (caption, plot) in _PLOTS.get(results.part, {}).items():
+            figure = plot(results)
             sink = io.BytesIO()
             figure.savefig(sink, format="png", dpi=130, bbox_inches="tight")
             plt.close(figure)
-            found[name] = (caption, sink.getvalue())
-    return found
+            pictures[name] = (caption, sink.getvalue())
+    return pictures
 
 
-Plot = tuple[str, Callable[[Book], Any]]
+Plot = tuple[str, Callable[[PartResults], Any]]
 _PLOTS: dict[str, dict[str, Plot]] = {
     "continuous": {
         "density-paths": (
-            "Laws in 1-D, first seed. Noisy descent on samples (filled) follows the policy's flow "
-            "(line) at every time; without noise (outline, peaks cut off) the law collapses onto "
-            "the modes.",
+            "Distributions in 1-D, first seed. Gradient descent with noise (filled) follows the "
+            "flow of the policy (line) at every time; without noise (outline, peaks cut off) the "
+            "samples collapse onto the modes.",
             plots_continuous.paths,
         ),
-        "continuous-plane": (
-            "Reward against KL in 1-D. Natural gradient moves along the frontier; the Wasserstein "
-            "flow, which noisy descent follows, lies below it until its end.",
-            plots_continuous.plane,
+        "continuous-reward-kl": (
+            "Reward against KL in 1-D. The natural gradient moves along the frontier. The "
+            "Wasserstein flow, which noisy gradient descent follows, reaches it only at its end.",
+            plots_continuous.reward_against_kl,
         ),
         "convergence-rates": (
-            "How fast the errors fall at t = 1; dashed, the expected order.",
+            "Errors at t = 1. The dashed lines have the expected order.",
             plots_continuous.rates,
         ),
     },
     "tokens": {
-        "token-plane": (
-            "Reward against KL on enumerated responses, first seed. Chains with Metropolis and RL "
-            "lie on the frontier; best-of-N, DTO and nabla decoding below it.",
-            plots_tokens.plane,
+        "tokens-reward-kl": (
+            "Reward against KL on enumerated responses, first seed. Markov chains with a "
+            "Metropolis test and RL lie on the frontier; best-of-N, DTO and nabla decoding lie "
+            "below it.",
+            plots_tokens.reward_against_kl,
         ),
-        "token-strips": (
-            "Every arm in every seed, one dot each: how far below the frontier, and how far from "
+        "tokens-all-seeds": (
+            "Every arm with every seed, one dot each: its gap to the frontier, and its distance to "
             "the nearest pi*_beta.",
             plots_tokens.strips,
         ),
-        "chains": (
-            "Distance to pi* by steps, first seed. Dashed: controls, which must not arrive and "
-            "are followed for a quarter of the steps.",
+        "tokens-chains": (
+            "KL to pi* by steps, first seed. The dashed chains are controls, which must not "
+            "converge; they run for a quarter of the steps.",
             plots_tokens.chains,
         ),
     },
-    "embedded": {
-        "language-plane": (
+    "language": {
+        "language-reward-kl": (
             "The embedded LM: reward against KL, and against accuracy; means over seeds with "
             "95 % intervals. RLOO has not converged.",
-            plots_language.plane,
+            plots_language.reward_against_kl,
         ),
     },
-    "policy": {
-        "policy-plane": (
-            "Your policy: reward against KL, and against accuracy where answers are known.",
-            plots_language.plane,
+    "checkpoints": {
+        "checkpoints-reward-kl": (
+            "Your policy: reward against KL, and against accuracy where the answers are known.",
+            plots_language.reward_against_kl,
         ),
     },
 }

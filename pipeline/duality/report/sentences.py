@@ -1,26 +1,28 @@
-"""What was measured, in sentences that carry the numbers: means over seeds with 95 %
-intervals."""
+"""The sentences "What we measured" of the report, with their numbers: means over seeds with
+95 % intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.duality.findings import Finding, Spread
-from pipeline.duality.language.plane import above
+from pipeline.duality import names
+from pipeline.duality.findings import Finding, Kind, SeedMean
 
 
-class _Unsaid(Exception):
-    """A number that this run did not make: the sentence is left out."""
+class _NotMeasured(Exception):
+    """This run has no such number; its sentence is left out."""
 
 
 @dataclass(frozen=True)
 class _Numbers:
+    """Looks numbers up in the findings. Raises _NotMeasured where there are none."""
+
     findings: Sequence[Finding]
 
-    def __call__(self, part: str, check: str, arm: str, *, digits: int = 2) -> str:
-        """Mean and interval of a check (whole name) of the arms that begin so."""
-        here = [
+    def mean(self, part: str, check: str, arm: str, *, digits: int = 2) -> str:
+        """Mean and interval of the check with this name, of arms whose names begin so."""
+        values = [
             f.value
             for f in self.findings
             if f.part == part
@@ -28,199 +30,205 @@ class _Numbers:
             and f.arm.startswith(arm)
             and f.verdict != "not estimable"
         ]
-        if not here:
-            raise _Unsaid
-        found = Spread.of(here)
-        shown = f"{found.mean:.{digits}f}"
-        return shown if found.half == 0 else f"{shown} ± {found.half:.{digits}f}"
+        if not values:
+            raise _NotMeasured
+        found = SeedMean.of(values)
+        mean = f"{found.mean:.{digits}f}"
+        return mean if found.half_width == 0 else f"{mean} ± {found.half_width:.{digits}f}"
 
-    def groups(self, part: str, check: str, arm: str, kind: str, *, digits: int = 2) -> str:
-        """The least and the largest mean over seeds of the checks and arms that begin so."""
+    def range(self, part: str, check: str, arm: str, kind: Kind, *, digits: int = 2) -> str:
+        """The smallest and the largest mean over seeds, of checks and arms whose names begin
+        so."""
         groups: dict[tuple[str, str], list[float]] = {}
         for f in self.findings:
             named = f.part == part and f.check.startswith(check) and f.arm.startswith(arm)
             if named and f.kind == kind and f.verdict != "not estimable":
                 groups.setdefault((f.check, f.arm), []).append(f.value)
         if not groups:
-            raise _Unsaid
-        means = sorted(Spread.of(values).mean for values in groups.values())
+            raise _NotMeasured
+        means = sorted(SeedMean.of(values).mean for values in groups.values())
         low, high = f"{means[0]:.{digits}f}", f"{means[-1]:.{digits}f}"
         return low if low == high else f"{low} to {high}"
 
 
 def what_we_measured(findings: Sequence[Finding]) -> list[str]:
-    """Sentences for the parts that were run."""
-    told = []
+    """The sentences for the parts that were run."""
+    numbers = _Numbers(findings)
+    sentences = []
     for sentence in (
-        _continuous,
+        _noise,
         _chains,
         _rl,
         _grpo,
-        _published,
-        _larger,
+        _dto_published,
+        _dto_other,
         _nabla,
-        _sampler,
-        _settled,
-        _language,
-        _hacked,
+        _mh,
+        _mh_not_converged,
+        _rloo,
+        _accuracy,
     ):
         try:
-            told.append(sentence(_Numbers(findings)))
-        except _Unsaid:
+            sentences.append(sentence(numbers))
+        except _NotMeasured:
             continue
-    return told
+    return sentences
 
 
-def _continuous(n: _Numbers) -> str:
-    law = "1-D law of samples"
+def _noise(n: _Numbers) -> str:
+    part, law = "continuous", names.LAW_1D
     return (
-        "In R and R^2 descent with the right noise cannot be told from the policy's flow (KS "
-        f"sqrt(N) {n.groups('continuous', law, 'noisy descent', 'positive')} on the line over "
-        "four times). Without noise it is "
-        f"{n.groups('continuous', law, 'no noise', 'control', digits=0)}; with the noise doubled "
-        f"{n.groups('continuous', law, 'noise x2', 'control', digits=0)}, with Adam in between "
-        f"{n.groups('continuous', law, 'Adam', 'control', digits=0)}, rising with time."
+        "In R and R^2, gradient descent with the right noise cannot be distinguished from the "
+        f"flow of the policy (KS sqrt(N) {n.range(part, law, 'noisy descent', 'positive')} in 1-D "
+        "over four times). Without noise the statistic is "
+        f"{n.range(part, law, 'no noise', 'control', digits=0)}, with doubled noise "
+        f"{n.range(part, law, 'noise x2', 'control', digits=0)}, and with Adam "
+        f"{n.range(part, law, 'Adam', 'control', digits=0)}; it grows with time."
     )
 
 
 def _chains(n: _Numbers) -> str:
-    gumbel = n.groups("tokens", "started at pi*", "Gumbel-MALA with ", "positive", digits=3)
+    gumbel = n.range("tokens", names.GUMBEL_TV, "Gumbel-MALA with ", "positive", digits=3)
     return (
-        "On enumerated responses the chains with Metropolis keep pi* to rounding and arrive at it "
-        f"(TV {n.groups('tokens', 'TV to pi* after', '', 'positive', digits=4)}); the same "
-        "proposals without it, or with another beta, end at a TV of "
-        f"{n.groups('tokens', 'TV to pi* after', '', 'control')}. Gumbel-MALA, the exact analogue "
-        f"of DTO, keeps pi* too (TV {gumbel}, which is what as many exact draws have), at about "
-        f"the same acceptance with the reward's gradient "
-        f"({n('tokens', 'acceptance rate', 'Gumbel-MALA with gradient')}) as without "
-        f"({n('tokens', 'acceptance rate', 'Gumbel-MALA without')})."
+        "On enumerated responses, Markov chains with a Metropolis test keep pi* to rounding error "
+        "and converge to it (TV "
+        f"{n.range('tokens', names.TV_AFTER, '', 'positive', digits=4)}). The same proposals "
+        "without the test, or with another beta, end at a TV of "
+        f"{n.range('tokens', names.TV_AFTER, '', 'control')}. Gumbel-MALA, the exact analogue of "
+        f"DTO, keeps pi* too (TV {gumbel}; as many exact draws have the same). Its acceptance "
+        "rate with the gradient of the reward is "
+        f"{n.mean('tokens', names.ACCEPTANCE, 'Gumbel-MALA with gradient')}, without it "
+        f"{n.mean('tokens', names.ACCEPTANCE, 'Gumbel-MALA without')}."
     )
 
 
 def _rl(n: _Numbers) -> str:
-    gap, off = "RL: gap to the frontier", "RL: fitted beta off by"
+    gap = names.RL_GAP
     return (
-        "RL with the KL in the reward arrives at the frontier (gap "
-        f"{n.groups('tokens', gap, 'exact-gradient', 'positive', digits=3)} with exact gradients, "
-        f"{n.groups('tokens', gap, 'sampled RLOO', 'positive', digits=3)} as sampled RLOO), at "
-        f"its own beta to {n.groups('tokens', off, '', 'positive', digits=3)} of it."
+        "RL with the KL in the reward reaches the frontier: the gap is "
+        f"{n.range('tokens', gap, 'exact-gradient', 'positive', digits=3)} with exact gradients "
+        f"and {n.range('tokens', gap, 'sampled RLOO', 'positive', digits=3)} with sampled RLOO. "
+        "The relative error of the fitted beta is "
+        f"{n.range('tokens', names.RL_BETA, '', 'positive', digits=3)}."
     )
 
 
 def _grpo(n: _Numbers) -> str:
-    gap, rest = "gap to the frontier", "GRPO's fixed point"
+    fixed_point = "GRPO's fixed point"
     return (
-        "GRPO comes to rest elsewhere: its fixed point, known exactly, is "
-        f"{n.groups('tokens', gap, rest, 'report', digits=3)} below the "
-        "frontier, because each token is penalised for its own KL alone and the group mean "
-        "contains the sample itself. What TRL trained is further below it ("
-        f"{n.groups('tokens', gap, 'GRPO (TRL)', 'report', digits=3)}): it has not converged (TV "
-        f"{n.groups('tokens', 'TV to GRPO', 'GRPO (TRL)', 'report')} to its own fixed point) and "
-        "says nothing about a limit."
+        "The fixed point of GRPO, which is known exactly, lies "
+        f"{n.range('tokens', names.GAP, fixed_point, 'report', digits=3)} below the frontier: each "
+        "token is penalised for its own KL only, and the group mean contains the sample itself. "
+        "The policy that TRL trained lies "
+        f"{n.range('tokens', names.GAP, 'GRPO (TRL)', 'report', digits=3)} below the frontier, "
+        f"at a TV of {n.range('tokens', names.GRPO_TV, 'GRPO (TRL)', 'report')} from its own "
+        "fixed point: it has not converged and shows no limit."
     )
 
 
-def _published(n: _Numbers) -> str:
+def _dto_published(n: _Numbers) -> str:
     arm = "DTO published"
     return (
-        "DTO at the published settings changes "
-        f"{n('tokens', 'share of responses changed', arm)} of the responses (their share), "
-        f"{n('tokens', 'share of tokens changed', arm, digits=3)} of the tokens. The reward's "
-        "size has no part in it: Adam moves a logit by about the sum of its rates, "
-        f"{n('tokens', 'largest move of a logit', arm, digits=3)} here, whatever the gradient's "
-        "size, so a token can change only where the LM's two best logits are within twice that. "
-        f"That is {n('tokens', 'share of tokens within reach', arm)} of the tokens of these flat "
-        "random LMs (their median margin is "
-        f"{n('tokens', 'median margin of the best logit', arm)}), and no token beyond reach "
-        "changed. On an LM that is sure of its tokens the map is nearly the identity"
-        + _embedded_reach(n)
+        "DTO at the published settings changes a share of "
+        f"{n.mean('tokens', names.RESPONSES_CHANGED, arm)} of the responses and "
+        f"{n.mean('tokens', names.TOKENS_CHANGED, arm, digits=3)} of the tokens. The size of the "
+        "reward does not matter: Adam moves a logit by at most about the sum of its learning "
+        f"rates, here by {n.mean('tokens', names.LARGEST_MOVE, arm, digits=3)}, for any size of "
+        "the gradient. So a token can change only where the two best logits of the LM differ by "
+        f"at most twice that. This is so for {n.mean('tokens', names.IN_REACH, arm)} of the "
+        "tokens of these random LMs (the median margin of the best logit is "
+        f"{n.mean('tokens', names.MEDIAN_MARGIN, arm)}), and no other token changed. With an LM "
+        "that is confident of its tokens, DTO is nearly the identity" + _embedded_reach(n)
     )
 
 
 def _embedded_reach(n: _Numbers) -> str:
     try:
-        share = n("embedded", "share of tokens within reach", "DTO published", digits=4)
-    except _Unsaid:
+        share = n.mean("language", names.IN_REACH, "DTO published", digits=4)
+    except _NotMeasured:
         return "."
-    return f": {share} of the embedded LM's tokens are within reach."
+    return f": only {share} of the tokens of the embedded LM are within reach."
 
 
-def _larger(n: _Numbers) -> str:
-    near = "TV to pi* at the fitted beta"
+def _dto_other(n: _Numbers) -> str:
+    tv = names.FITTED_TV
     return (
-        "With larger steps or in closed form DTO's law is at a TV of "
-        f"{n.groups('tokens', near, 'DTO lr', 'report')} and "
-        f"{n.groups('tokens', near, 'DTO mirror', 'report')} from the nearest pi*_beta, and "
-        f"{n.groups('tokens', 'gap to the frontier', 'DTO', 'report')} below the frontier over all "
-        "settings: descent on tokens without noise or correction samples no KL-regularised "
-        "optimum."
+        "With larger steps the distribution of DTO has a TV of "
+        f"{n.range('tokens', tv, 'DTO lr', 'report')} to the nearest pi*_beta, in closed form "
+        f"{n.range('tokens', tv, 'DTO mirror', 'report')}. Over all settings it lies "
+        f"{n.range('tokens', names.GAP, 'DTO', 'report')} below the frontier. So gradient descent "
+        "on tokens without noise or Metropolis test does not sample a KL-regularised optimum."
     )
 
 
 def _nabla(n: _Numbers) -> str:
-    gap = "gap to the frontier"
+    gap = names.GAP
     return (
-        "Nabla decoding at the published settings stays "
-        f"{n('tokens', gap, 'nabla decoding, published')} below the frontier at its own KL, and "
-        f"the same search with learning rate 0 {n('tokens', gap, 'nabla decoding, null')}: what "
-        "it gains there it gains from redrawing and accepting, not from the gradient. With larger "
-        f"steps {n.groups('tokens', gap, 'nabla decoding, lr', 'report')}, with the mirror step "
-        f"{n('tokens', gap, 'nabla decoding, mirror')}."
+        "Nabla decoding at the published settings lies "
+        f"{n.mean('tokens', gap, 'nabla decoding, published')} below the frontier at its own KL; "
+        "the same search with learning rate 0 lies "
+        f"{n.mean('tokens', gap, 'nabla decoding, null')} below it. Its gain comes from "
+        "redrawing and accepting, not from the gradient. With larger steps the gap is "
+        f"{n.range('tokens', gap, 'nabla decoding, lr', 'report')}, with the mirror step "
+        f"{n.mean('tokens', gap, 'nabla decoding, mirror')}."
     )
 
 
-_AGREES = "E[r] against importance sampling, standard errors apart"
-_MOVES = "E[r] after half of the steps and after all, standard errors apart"
-
-
-def _sampler(n: _Numbers) -> str:
+def _mh(n: _Numbers) -> str:
+    error = names.MH_ERROR
     return (
-        "At LM scale the E[r] of method mh at the largest beta is "
-        f"{n.groups('embedded', _AGREES, 'method mh', 'positive')} standard errors from "
-        "importance sampling of pi* (mean over seeds); chains at half the beta, and the "
-        f"reference itself, are {n.groups('embedded', _AGREES, '', 'control', digits=1)} away."
+        "On the embedded LM, E[r] of method mh at the largest beta differs by "
+        f"{n.range('language', error, 'method mh', 'positive')} standard errors from importance "
+        "sampling of pi* (mean over seeds). Chains at half the beta, and the reference itself, "
+        f"differ by {n.range('language', error, '', 'control', digits=1)} standard errors."
     )
 
 
-def _settled(n: _Numbers) -> str:
+def _mh_not_converged(n: _Numbers) -> str:
+    drift = names.MH_DRIFT
     return (
-        "At smaller betas as many steps are too few, and nothing is judged there: between half of "
-        "the steps and all E[r] still moves by "
-        f"{n.groups('embedded', _MOVES, 'method mh', 'report', digits=1)} standard errors (at the "
-        f"largest beta {n.groups('embedded', _MOVES, 'method mh', 'positive', digits=1)}), and it "
-        f"ends {n.groups('embedded', _AGREES, 'method mh', 'report', digits=1)} away from "
-        "importance sampling."
+        "At smaller betas the same number of steps is too small, so nothing is required there. "
+        "Between half of the steps and all steps, E[r] still moves by "
+        f"{n.range('language', drift, 'method mh', 'report', digits=1)} standard errors (at the "
+        f"largest beta by {n.range('language', drift, 'method mh', 'positive', digits=1)}). At "
+        "the end it differs by "
+        f"{n.range('language', names.MH_ERROR, 'method mh', 'report', digits=1)} standard errors "
+        "from importance sampling."
     )
 
 
-def _language(n: _Numbers) -> str:
-    arms = sorted({f.arm for f in n.findings if f.part == "embedded" and f.arm.startswith("RLOO")})
+def _rloo(n: _Numbers) -> str:
+    part = "language"
+    arms = sorted({f.arm for f in n.findings if f.part == part and f.arm.startswith("RLOO")})
     if not arms:
-        raise _Unsaid
-    told = []
+        raise _NotMeasured
+    gains = []
     for arm in arms:
         beta = arm.rsplit(" ", 1)[1]
-        reward, kl = n("embedded", above("E[r]"), arm), n("embedded", "KL to the reference", arm)
-        told.append(f"{reward} at KL {kl} (beta {beta})")
+        gain = n.mean(part, names.above_reference(names.REWARD), arm)
+        gains.append(f"{gain} at KL {n.mean(part, names.KL, arm)} (beta {beta})")
     return (
-        "RLOO on the embedded LM gains in E[r] over the reference "
-        + ", ".join(told)
-        + ". It was trained once, for few steps, and has not converged: it lies below the "
-        "frontier where that can be told, and is no measure of what RL can reach."
+        "RLOO on the embedded LM has more E[r] than the reference: by "
+        + ", ".join(gains)
+        + ". It was trained once, for few steps, and has not converged. Where its gap can be "
+        "estimated, it lies below the frontier; this is no measure of what RL can reach."
     )
 
 
-def _hacked(n: _Numbers) -> str:
+def _accuracy(n: _Numbers) -> str:
+    part = "language"
+
     def both(arm: str) -> str:
-        reward = n("embedded", above("E[r]"), arm)
-        return f"{reward} and {n('embedded', above('accuracy'), arm, digits=3)}"
+        reward = n.mean(part, names.above_reference(names.REWARD), arm)
+        accuracy = n.mean(part, names.above_reference(names.ACCURACY), arm, digits=3)
+        return f"{reward} and {accuracy}"
 
     return (
-        "Reward is not accuracy. What arms gain over the reference in E[r] and in accuracy: best "
+        "Reward is not accuracy. The gains over the reference in E[r] and in accuracy are: best "
         f"of 64 {both('best of 64')}; nabla decoding (ranked, sampled rollouts) "
-        f"{both('nabla, ranked, sampled')}; its arm without a gradient {both('null arm')}; at the "
-        f"published settings {both('nabla, published')}; mh at beta 1 "
+        f"{both('nabla, ranked, sampled')}; the same without a gradient {both('null arm')}; nabla "
+        f"decoding at the published settings {both('nabla, published')}; mh at beta 1 "
         f"{both('method mh, beta 1')}. The reference has E[r] "
-        f"{n('embedded', 'E[r]', 'reference LM')} and accuracy "
-        f"{n('embedded', 'accuracy', 'reference LM')}; intervals are over sets of prompts."
+        f"{n.mean(part, names.REWARD, 'reference LM')} and accuracy "
+        f"{n.mean(part, names.ACCURACY, 'reference LM')}. The intervals are over sets of prompts."
     )

@@ -1,8 +1,9 @@
-"""The laws that the released dynamics really have, without sampling.
+"""The exact laws of the released algorithm, without sampling.
 
-DTO is deterministic: its push-forward of the LM's law is a sum over responses. Nabla decoding
-is a Markov chain over (response, boundary): its law is a product of four matrices. The steps
-are the product's own (`nabla_core.proposals.dto`); gradients come from the tables of the world.
+DTO is deterministic: its law is the push-forward of the LM's law, a sum over responses. Nabla
+decoding is a Markov chain over responses with one kernel for each position: its law is a
+product of four matrices. The optimisation steps are those of the library
+(`nabla_core.proposals.dto`); the gradients come from the tables of `EnumeratedModels`.
 """
 
 from __future__ import annotations
@@ -15,108 +16,117 @@ from torch import Tensor
 from nabla_core.config import DTO, NablaConfig
 from nabla_core.proposals.dto import Rows, adam_step, hard_tokens, optimise
 from nabla_core.sampling import filtered_probabilities
-from pipeline.duality.tokens.enumerable import STATES, T, V, World, digits, number
+from pipeline.duality.tokens.enumerable import STATES, EnumeratedModels, T, V, digits, number
 
 _FREE = torch.zeros(V, dtype=torch.bool)
 
 
 @dataclass(frozen=True, eq=False)
 class Descent:
-    """Where each response goes, int64 `[S]`; `changed` bool `[S, T]` which of its tokens;
-    `margin` `[S, T]` how far the best logit was ahead of the second before; `travel` the
-    largest move of any logit."""
+    """What gradient descent does to every response.
 
-    goes: Tensor
+    `destination` int64 `[S]`: the response it becomes; `changed` bool `[S, T]`: which tokens
+    change; `margin` `[S, T]`: the best logit minus the second best before the descent;
+    `largest_move`: the largest change of any logit.
+    """
+
+    destination: Tensor
     changed: Tensor
     margin: Tensor
-    travel: float
+    largest_move: float
 
 
-def joint_descent(world: World, config: DTO, reward_coeff: float, nll_coeff: float) -> Descent:
-    """Where gradient descent on whole samples takes each response.
+def joint_descent(
+    models: EnumeratedModels, config: DTO, reward_coeff: float, nll_coeff: float
+) -> Descent:
+    """Gradient descent on whole responses, which the claim is literally about.
 
-    Logits of all tokens at once, straight-through at the hard response, from the logits that
-    produced it: the literal descent of the claim. `config.optimizer` adam or mirror.
+    It starts from the LM's logits of each response and moves the logits of all T tokens at
+    once. The gradient is straight-through: that of the loss at the one-hots of the current
+    argmax tokens. `config.optimizer` is adam or mirror.
     """
-    loss_rows = world.loss_rows(reward_coeff, nll_coeff).float()
-    start = world.conditionals.float().reshape(-1, V)
+    loss_rows = models.loss_rows(reward_coeff, nll_coeff).float()
+    start = models.conditionals.float().reshape(-1, V)
     rows = Rows.start(start, digits().flatten(), None, _FREE, anchored=True)
-    everywhere = torch.ones(STATES * T, dtype=torch.bool)
+    all_rows = torch.ones(STATES * T, dtype=torch.bool)
     if config.optimizer == "mirror":
         optimise(rows, loss_rows.reshape(-1, V), config, anchored=True)
         rows.hard = hard_tokens(rows, anchored=True)
     else:
         for _ in range(config.max_iters):
-            here = number(rows.hard.reshape(STATES, T))
-            adam_step(rows, loss_rows[here].reshape(-1, V), everywhere, config)
+            current = number(rows.hard.reshape(STATES, T))
+            adam_step(rows, loss_rows[current].reshape(-1, V), all_rows, config)
             rows.hard = hard_tokens(rows, anchored=True)
     best = start.topk(2, -1).values
     return Descent(
-        goes=number(rows.hard.reshape(STATES, T)),
+        destination=number(rows.hard.reshape(STATES, T)),
         changed=(rows.hard != digits().flatten()).reshape(STATES, T),
         margin=(best[:, 0] - best[:, 1]).reshape(STATES, T),
-        travel=float((rows.x - start).abs().max()),
+        largest_move=float((rows.x - start).abs().max()),
     )
 
 
 def push_forward(law: Tensor, destination: Tensor) -> Tensor:
-    """The law of the destinations."""
+    """The law `[S]` of `destination[y]` for y of law `[S]`."""
     return torch.zeros_like(law).index_add(0, destination, law)
 
 
-def optimised(world: World, config: NablaConfig) -> Tensor:
-    """fp32 `[S, T, V]`: the logits that the product's DTO leaves at every position of every
-    response, one position at a time, the rest of the response as it is."""
+def optimised_logits(models: EnumeratedModels, config: NablaConfig) -> Tensor:
+    """The logits, float32 `[S, T, V]`, to which the library's DTO optimises every position of
+    every response. Each position is optimised by itself, with the rest of the response fixed."""
     objective = config.objective
-    loss_rows = world.loss_rows(objective.reward_coeff, objective.nll_coeff).float()
+    loss_rows = models.loss_rows(objective.reward_coeff, objective.nll_coeff).float()
     y = digits()
     rows = Rows.start(
-        world.conditionals.float().reshape(-1, V), y.flatten(), None, _FREE, anchored=True
+        models.conditionals.float().reshape(-1, V), y.flatten(), None, _FREE, anchored=True
     )
     response = torch.arange(STATES).repeat_interleave(T)
     position = torch.arange(T).repeat(STATES)
     place = torch.tensor([V ** (T - 1 - t) for t in range(T)])[position]
-    todo = torch.arange(STATES * T)
-    while len(todo):
-        # The hard sequence of a row: its response with the row's hard token in place.
-        here = response[todo] + (rows.hard[todo] - rows.y[todo]) * place[todo]
-        part = rows.take(todo.tolist())
-        done = optimise(part, loss_rows[here, position[todo]], config.dto, anchored=True)
-        rows.put(todo.tolist(), part)
-        todo = todo[~done]
+    active = torch.arange(STATES * T)
+    # `optimise` stops where the argmax token changes, because the gradient there is another
+    # one; it goes on with the gradient of the new response until every row has finished.
+    while len(active):
+        current = response[active] + (rows.hard[active] - rows.y[active]) * place[active]
+        part = rows.take(active.tolist())
+        done = optimise(part, loss_rows[current, position[active]], config.dto, anchored=True)
+        rows.put(active.tolist(), part)
+        active = active[~done]
     return rows.logits().reshape(STATES, T, V)
 
 
-def decoding_law(world: World, config: NablaConfig) -> Tensor:
-    """The exact law `[S]` of nabla decoding, left to right, rollouts at temperature 1.
+def decoding_law(models: EnumeratedModels, config: NablaConfig) -> Tensor:
+    """The exact law `[S]` of nabla decoding, left to right, with rollouts at temperature 1.
 
-    At each position in order, where the LM is not too sure: draw b from the optimised row;
-    if it is another token, draw a new tail behind it and keep the better of the two.
-    `max_rollouts` must not bind (there are T positions). Raises ValueError where a setting
-    is outside of what is enumerated here.
+    At each position in order, unless the LM is too confident: draw a token b from the optimised
+    logits; if it differs, roll out a new rest after it, and keep the response with the higher
+    reward. There are T positions, so `max_rollouts` must be at least T. Raises ValueError for
+    settings that are not enumerated.
     """
     if config.rollout.temperature != 1 or config.rollout.top_p != 1 or config.rollout.top_k:
-        raise ValueError("the reference here is the LM's own law: rollouts at temperature 1")
+        raise ValueError("only rollouts at temperature 1 without top_p and top_k are enumerated")
     if config.proposals != "left_to_right" or config.max_rollouts < T:
-        raise ValueError(f"enumerated are left-to-right proposals, max_rollouts >= {T}")
-    logits = optimised(world, config)
-    chosen = filtered_probabilities(logits.reshape(-1, V), config.resample).reshape(logits.shape)
-    chosen = chosen / chosen.sum(-1, keepdim=True)
-    sure = world.conditionals.exp().amax(-1) > config.select.confidence_threshold
-    mass, reward, y = world.target.reference, world.target.reward, digits()
+        raise ValueError(f"only left-to-right proposals with max_rollouts >= {T} are enumerated")
+    logits = optimised_logits(models, config)
+    proposals = filtered_probabilities(logits.reshape(-1, V), config.resample).reshape(logits.shape)
+    proposals = proposals / proposals.sum(-1, keepdim=True)
+    confident = models.conditionals.exp().amax(-1) > config.select.confidence_threshold
+    mass, reward, y = models.problem.reference, models.problem.reward, digits()
     law = mass
     for i in range(T):
-        heads, width = V**i, STATES // V**i
-        tails = mass.reshape(heads, V, -1)
-        tails = (tails / tails.sum(-1, keepdim=True)).reshape(heads, width)
-        to_token = y[:, i].reshape(heads, width)[0]
-        from_token = to_token
-        propose = chosen[:, i].reshape(heads, width, V)[:, :, to_token]
-        propose = propose.masked_fill(from_token[:, None] == to_token[None, :], 0.0)
-        propose = propose.masked_fill(sure[:, i].reshape(heads, width, 1), 0.0)
-        r = reward.reshape(heads, width)
-        move = propose * tails[:, None, :] * (r[:, None, :] > r[:, :, None])
-        blocks = law.reshape(heads, 1, width)
-        stay = law.reshape(heads, width) * (1 - move.sum(-1))
+        # The first i tokens stay, so the kernel is block-diagonal: one block [width, width]
+        # (from, to) for each of the V^i prefixes.
+        prefixes, width = V**i, STATES // V**i
+        # p_ref(rest | prefix, token i): the law of the rollout after the new token.
+        rollout = mass.reshape(prefixes, V, -1)
+        rollout = (rollout / rollout.sum(-1, keepdim=True)).reshape(prefixes, width)
+        token = y[:, i].reshape(prefixes, width)[0]
+        propose = proposals[:, i].reshape(prefixes, width, V)[:, :, token]
+        propose = propose.masked_fill(token[:, None] == token[None, :], 0.0)
+        propose = propose.masked_fill(confident[:, i].reshape(prefixes, width, 1), 0.0)
+        r = reward.reshape(prefixes, width)
+        move = propose * rollout[:, None, :] * (r[:, None, :] > r[:, :, None])
+        blocks = law.reshape(prefixes, 1, width)
+        stay = law.reshape(prefixes, width) * (1 - move.sum(-1))
         law = (stay + (blocks @ move).squeeze(1)).flatten()
     return law

@@ -1,4 +1,7 @@
-"""Draws against the laws they are said to have, each within what as many exact draws stay in."""
+"""Monte-Carlo runs against the exact laws that are computed for them.
+
+A run passes where its frequencies are as near to the law as those of as many exact draws.
+"""
 
 from __future__ import annotations
 
@@ -9,104 +12,127 @@ from torch import Tensor
 
 from nabla_core import MH, NablaConfig, mh, nabla
 from nabla_core.sampling import filtered_probabilities
-from pipeline.duality.findings import Book
-from pipeline.duality.frontier import total_variation
+from pipeline.duality import names
+from pipeline.duality.findings import PartResults
 from pipeline.duality.tokens import kernels
-from pipeline.duality.tokens.dto_law import decoding_law, optimised
-from pipeline.duality.tokens.enumerable import STATES, T, V, World, digits
+from pipeline.duality.tokens.dto_law import decoding_law, optimised_logits
+from pipeline.duality.tokens.enumerable import STATES, EnumeratedModels, T, V, digits
 from pipeline.duality.tokens.gumbel import GumbelChains
 from pipeline.duality.tokens.library_runs import counts
-from pipeline.duality.tokens.placement import draws_bound
-from pipeline.duality.tokens.released import NULL, released
+from pipeline.duality.tokens.metrics import empirical_tv, sampling_bound
+from pipeline.duality.tokens.released import LONGER, MIRROR, NULL, PUBLISHED, released
 
 MH_STEPS = 24
+GUMBEL_STEP = 0.5
 
 
-def gumbel(book: Book, here: World, seed: int, beta: float, count: int, steps: int) -> None:
-    """Chains that start at pi* must stay there; and how far they come from the reference."""
-    target = here.target
-    goal = target.optimum(beta)
+def gumbel_mala(
+    results: PartResults,
+    models: EnumeratedModels,
+    seed: int,
+    beta: float,
+    count: int,
+    steps: int,
+) -> None:
+    """T5: chains that start at pi* must keep it; reported is also how far chains come that
+    start at the reference."""
+    problem = models.problem
+    optimum = problem.optimum(beta)
     generator = torch.Generator().manual_seed(seed)
-    bound = draws_bound(goal, count, generator)
-    arms = {"with gradient": (True, True), "without gradient": (False, True)}
-    for name, (gradient, metropolis) in (arms | {"no Metropolis": (True, False)}).items():
+    bound = sampling_bound(optimum, count, generator)
+    # Arm: whether it uses the gradient, whether it has a Metropolis test.
+    arms = {
+        "with gradient": (True, True),
+        "without gradient": (False, True),
+        "no Metropolis": (True, False),
+    }
+    for name, (gradient, metropolis) in arms.items():
         arm = f"Gumbel-MALA {name}"
-        chains = GumbelChains(here, beta, step=0.5, gradient=gradient, metropolis=metropolis)
-        found, accepted = chains.run(goal, count, steps, generator)
-        off = total_variation(found / found.sum(), goal)
-        check = f"started at pi*, TV after {steps} steps"
-        enter = book.positive if metropolis else book.control
-        enter(check, arm, seed, off, bound)
-        book.report("acceptance rate", arm, seed, accepted)
+        chains = GumbelChains(
+            models, beta, step_size=GUMBEL_STEP, gradient=gradient, metropolis=metropolis
+        )
+        ends, acceptance = chains.run(optimum, count, steps, generator)
+        check = f"{names.GUMBEL_TV} {steps} steps"
+        add = results.positive if metropolis else results.control
+        add(check, arm, seed, empirical_tv(ends, optimum), bound)
+        results.report(names.ACCEPTANCE, arm, seed, acceptance)
         if metropolis:
-            found, _ = chains.run(target.reference, count, steps, generator)
-            gained = float(found @ target.reward / found.sum())
-            share = gained / target.mean_reward(goal)
+            ends, _ = chains.run(problem.reference, count, steps, generator)
+            reward = float(ends @ problem.reward / ends.sum())
+            share = reward / problem.mean_reward(optimum)
             check = f"share of pi*'s E[r] reached in {steps} steps"
-            book.report(check, arm, seed, share)
+            results.report(check, arm, seed, share)
 
 
-def product(book: Book, here: World, seed: int, beta: float, count: int) -> None:
-    """The exact laws are of the product's loops: its runs look like draws of them."""
+def library_runs(
+    results: PartResults, models: EnumeratedModels, seed: int, beta: float, count: int
+) -> None:
+    """The library's own decoding loops draw from the laws that are computed for them."""
     generator = torch.Generator().manual_seed(seed)
-    check = f"TV of {count} runs of the product to the exact law"
-    configs = {name: config for name, config, _ in released()}
-    for name in ("published (lr .01, 20 steps)", "lr .1, 50 steps, lambda 4"):
+    check = f"TV of {count} runs of the library to the exact law"
+    configs = {setting.name: setting.config for setting in released()}
+    for name in (PUBLISHED, LONGER):
         config = configs[name]
-        law = decoding_law(here, config)
-        bound = draws_bound(law, count, generator)
-        found = counts(here, partial(nabla, config=config, seed=seed, max_tokens=T), count)
-        off = total_variation(found / found.sum(), law)
-        book.positive(check, f"nabla decoding, {name}", seed, off, bound)
-    wrong = decoding_law(here, configs[NULL])
-    off = total_variation(found / found.sum(), wrong)
-    bound = draws_bound(wrong, count, generator)
-    book.control(check, f"nabla decoding, {name}, taken for the null arm", seed, off, bound)
+        law = decoding_law(models, config)
+        bound = sampling_bound(law, count, generator)
+        ends = counts(models, partial(nabla, config=config, seed=seed, max_tokens=T), count)
+        arm = f"nabla decoding, {name}"
+        results.positive(check, arm, seed, empirical_tv(ends, law), bound)
+    # Control: the last runs, compared with the law of another setting.
+    null = decoding_law(models, configs[NULL])
+    bound = sampling_bound(null, count, generator)
+    arm = f"nabla decoding, {LONGER}, taken for the null arm"
+    results.control(check, arm, seed, empirical_tv(ends, null), bound)
 
-    steps = MH_STEPS
-    kernel = kernels.suffix_resampling(here, beta)
-    law, _ = kernels.follow(kernel, here.target.reference, here.target.optimum(beta), steps)
-    sampler = partial(mh, config=MH(beta=beta, steps=steps), seed=seed, max_tokens=T)
-    found = counts(here, sampler, count)
-    off = total_variation(found / found.sum(), law)
-    bound = draws_bound(law, count, generator)
-    book.positive(check, f"method mh, {steps} steps", seed, off, bound)
+    kernel = kernels.suffix_resampling(models, beta)
+    problem = models.problem
+    law, _ = kernels.follow(kernel, problem.reference, problem.optimum(beta), MH_STEPS)
+    method = partial(mh, config=MH(beta=beta, steps=MH_STEPS), seed=seed, max_tokens=T)
+    ends = counts(models, method, count)
+    bound = sampling_bound(law, count, generator)
+    results.positive(check, f"method mh, {MH_STEPS} steps", seed, empirical_tv(ends, law), bound)
 
 
-def decoded(book: Book, here: World, seed: int, count: int) -> None:
-    """Nabla decoding by Monte-Carlo, token after token, against its law as a sum."""
+def table_runs(results: PartResults, models: EnumeratedModels, seed: int, count: int) -> None:
+    """Nabla decoding simulated on the tables, token after token, against its exact law."""
     generator = torch.Generator().manual_seed(seed)
     check = f"TV of {count} Monte-Carlo runs to the exact law"
-    configs = {name: config for name, config, _ in released()}
-    null = decoding_law(here, configs[NULL])
-    for name in (NULL, "published (lr .01, 20 steps)", "mirror, beta 1, resample at 1"):
-        law = decoding_law(here, configs[name])
-        found = decode(here, configs[name], count, generator)
-        off = total_variation(found / found.sum(), law)
-        bound = draws_bound(law, count, generator)
-        book.positive(check, f"nabla decoding, {name}", seed, off, bound)
-    off = total_variation(found / found.sum(), null)
-    bound = draws_bound(null, count, generator)
-    book.control(check, f"nabla decoding, {name}, taken for the null arm", seed, off, bound)
+    configs = {setting.name: setting.config for setting in released()}
+    for name in (NULL, PUBLISHED, MIRROR):
+        law = decoding_law(models, configs[name])
+        ends = decode(models, configs[name], count, generator)
+        bound = sampling_bound(law, count, generator)
+        arm = f"nabla decoding, {name}"
+        results.positive(check, arm, seed, empirical_tv(ends, law), bound)
+    null = decoding_law(models, configs[NULL])
+    bound = sampling_bound(null, count, generator)
+    arm = f"nabla decoding, {MIRROR}, taken for the null arm"
+    results.control(check, arm, seed, empirical_tv(ends, null), bound)
 
 
-def decode(world: World, config: NablaConfig, count: int, generator: torch.Generator) -> Tensor:
-    """Counts `[S]` of `count` runs of nabla decoding on the tables: each draws its response,
-    its proposals and its tails, and looks at nobody else's law."""
-    logits = optimised(world, config)
-    chosen = filtered_probabilities(logits.reshape(-1, V), config.resample).reshape(logits.shape)
-    ahead = world.conditionals.exp()
-    reward, y = world.target.reward, digits()
-    now = world.target.reference.multinomial(count, replacement=True, generator=generator)
+def decode(
+    models: EnumeratedModels, config: NablaConfig, count: int, generator: torch.Generator
+) -> Tensor:
+    """Counts `[S]` of the final responses of `count` runs of nabla decoding on the tables.
+
+    Each run draws its response, its proposals and its rollouts. It shares the optimised logits
+    with `decoding_law`, and nothing of how the law is computed.
+    """
+    logits = optimised_logits(models, config)
+    proposals = filtered_probabilities(logits.reshape(-1, V), config.resample)
+    proposals = proposals.reshape(logits.shape)
+    conditionals = models.conditionals.exp()
+    reward, y = models.problem.reward, digits()
+    state = models.problem.reference.multinomial(count, replacement=True, generator=generator)
     for i in range(T):
-        token = chosen[now, i].multinomial(1, generator=generator).squeeze(1)
+        token = proposals[state, i].multinomial(1, generator=generator).squeeze(1)
         place = V ** (T - 1 - i)
-        # The head and the new token, then a tail drawn one token at a time.
-        new = now // (place * V) * (place * V) + token * place
+        # The old prefix and the new token, then a rollout of one token at a time.
+        new = state // (place * V) * (place * V) + token * place
         for t in range(i + 1, T):
-            drawn = ahead[new, t].multinomial(1, generator=generator).squeeze(1)
+            drawn = conditionals[new, t].multinomial(1, generator=generator).squeeze(1)
             new = new + drawn * V ** (T - 1 - t)
-        sure = ahead[now, i].amax(-1) > config.select.confidence_threshold
-        take = ~sure & (token != y[now, i]) & (reward[new] > reward[now])
-        now = torch.where(take, new, now)
-    return torch.bincount(now, minlength=STATES).double()
+        confident = conditionals[state, i].amax(-1) > config.select.confidence_threshold
+        accept = ~confident & (token != y[state, i]) & (reward[new] > reward[state])
+        state = torch.where(accept, new, state)
+    return torch.bincount(state, minlength=STATES).double()

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from pipeline.duality.continuous.plots import COLOURS
-from pipeline.duality.findings import Book
-from pipeline.duality.tokens.placement import GAP, TV
+from pipeline.duality import names
+from pipeline.duality.findings import PartResults
+from pipeline.duality.plotting import COLOURS
+from pipeline.duality.thresholds import MAX_GAP, MAX_TV
 
 
-def chains(book: Book) -> Any:
-    """KL to pi* by steps of the first seed's chains; controls, which run shorter, dashed."""
+def chains(results: PartResults) -> Any:
+    """KL to pi* by steps, chains of the first seed; controls run shorter and are dashed."""
     figure, panel = plt.subplots(figsize=(7.5, 4))
-    for k, (arm, distances) in enumerate(book.figures["chains"].items()):
+    for k, (arm, distances) in enumerate(results.plot_data["chains"].items()):
+        # The logarithmic axis ends at rounding error.
         style = "-" if arm.endswith("+ Metropolis") else "--"
         panel.semilogy([max(d, 1e-16) for d in distances], style, color=COLOURS[k], label=arm)
     panel.set(xlabel="steps of the chain", ylabel="KL(law || pi*), nats", ylim=(1e-16, 30))
@@ -25,6 +24,7 @@ def chains(book: Book) -> Any:
     return figure
 
 
+# Beginning of the arm's name, marker, colour ("none": hollow), label.
 _FAMILIES: tuple[tuple[str, str, str, str], ...] = (
     ("suffix resampling + M", "P", COLOURS[0], "chains with Metropolis"),
     ("discrete Langevin + M", "P", COLOURS[0], "chains with Metropolis"),
@@ -42,50 +42,54 @@ _FAMILIES: tuple[tuple[str, str, str, str], ...] = (
 )
 
 
-def plane(book: Book) -> Any:
-    """Reward and KL of the first seed's arms. Other seeds have frontiers of their own."""
+def reward_against_kl(results: PartResults) -> Any:
+    """Reward and KL of the arms of the first seed. Each seed has its own frontier."""
     figure, panel = plt.subplots(figsize=(8.5, 5.5))
-    panel.plot(*zip(*book.figures["frontier"], strict=True), color="black", label="frontier (pi*)")
-    first = min(f.seed for f in book.findings)
-    here = {(f.arm, f.check): f.value for f in book.findings if f.seed == first}
+    panel.plot(
+        *zip(*results.plot_data["frontier"], strict=True), color="black", label="frontier (pi*)"
+    )
+    first = min(f.seed for f in results.findings)
+    values = {(f.arm, f.check): f.value for f in results.findings if f.seed == first}
     shown = set()
-    for arm in dict.fromkeys(f.arm for f in book.findings):
+    for arm in dict.fromkeys(f.arm for f in results.findings):
         family = next((f for f in _FAMILIES if arm.startswith(f[0])), None)
-        if family is None or (arm, "E[r]") not in here:
+        if family is None or (arm, names.REWARD) not in values:
             continue
-        _, mark, colour, name = family
+        _, marker, colour, label = family
         panel.plot(
-            here[arm, "KL to the reference"],
-            here[arm, "E[r]"],
-            mark,
+            values[arm, names.KL],
+            values[arm, names.REWARD],
+            marker,
             color=COLOURS[1] if colour == "none" else colour,
             markerfacecolor=colour,
             markersize=7,
             alpha=0.85,
-            label=None if name in shown else name,
+            label=None if label in shown else label,
         )
-        shown.add(name)
+        shown.add(label)
     panel.set(xlabel="KL to the reference, nats", ylabel="E[r]", xlim=(-0.1, 6))
     panel.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
 
-def strips(book: Book) -> Any:
-    """Every arm in every seed: below the frontier by how much, and how far from any pi*."""
+def strips(results: PartResults) -> Any:
+    """Every arm with every seed: its gap to the frontier, and its distance to the nearest pi*."""
     checks = {
-        "gap to the frontier": ("E[r] below the frontier at equal KL", GAP),
-        "TV to pi* at the fitted beta": ("TV to the nearest pi*", TV),
+        names.GAP: ("E[r] below the frontier at equal KL", MAX_GAP),
+        names.FITTED_TV: ("TV to the nearest pi*", MAX_TV),
     }
-    names = [
+    arms = [
         arm
-        for arm in dict.fromkeys(f.arm for f in book.findings if f.check in checks)
+        for arm in dict.fromkeys(f.arm for f in results.findings if f.check in checks)
         if "accepts all" not in arm and "doubled" not in arm
     ]
-    rows = {arm: y for y, arm in enumerate(reversed(names))}
-    figure, panels = plt.subplots(1, 2, figsize=(12, 0.29 * len(names) + 1), sharey=True)
+    rows = {arm: y for y, arm in enumerate(reversed(arms))}
+    figure, panels = plt.subplots(1, 2, figsize=(12, 0.29 * len(arms) + 1), sharey=True)
     for panel, (check, (label, threshold)) in zip(panels, checks.items(), strict=True):
-        here = [(f.value, rows[f.arm]) for f in book.findings if f.check == check and f.arm in rows]
-        panel.plot(*zip(*here, strict=True), "o", color=COLOURS[0], alpha=0.5, markersize=5)
+        points = [
+            (f.value, rows[f.arm]) for f in results.findings if f.check == check and f.arm in rows
+        ]
+        panel.plot(*zip(*points, strict=True), "o", color=COLOURS[0], alpha=0.5, markersize=5)
         panel.axvline(threshold, linestyle="--", color="grey", label=f"threshold {threshold:g}")
         panel.set(yticks=list(rows.values()), yticklabels=list(rows), xlabel=label)
         panel.tick_params(axis="y", labelsize=8)

@@ -1,7 +1,7 @@
-"""GRPO through TRL on the enumerable LM: what a practitioner's trainer converges to.
+"""GRPO with TRL on the enumerated LM, as practitioners run it.
 
-Needs the `train` extra. TRL draws completions with its own generation loop and asks the
-reward of their ids.
+Needs the `train` extra. TRL draws the completions with its own generation loop, and the reward
+is looked up by their token ids.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pipeline.duality.tokens.enumerable import (
     LETTERS,
     PROMPT,
     STATES,
+    EnumeratedModels,
     T,
-    World,
     number,
     save_lm,
     tokenizer,
@@ -28,27 +28,34 @@ from pipeline.duality.tokens.policies import law_of
 GROUP = 8
 
 
-def grpo(world: World, beta: float, *, steps: int, rate: float, batch: int, seed: int) -> Tensor:
-    """The law `[S]` after training. k3 penalty with TRL's bias correction, no reward scaling.
-
-    With beta > 0 TRL loads its reference from the folder the policy came from.
-    """
-    from datasets import Dataset  # noqa: PLC0415 - seconds to import, needed here alone
+def grpo(
+    models: EnumeratedModels,
+    beta: float,
+    *,
+    steps: int,
+    learning_rate: float,
+    batch: int,
+    seed: int,
+) -> Tensor:
+    """The law `[S]` after training. k3 penalty with TRL's bias correction, no reward scaling."""
+    # trl comes with the optional extra `train`; the others take seconds to import.
+    from datasets import Dataset  # noqa: PLC0415
     from transformers import AutoModelForCausalLM, PrinterCallback  # noqa: PLC0415
     from transformers.utils import logging  # noqa: PLC0415
     from trl import GRPOConfig, GRPOTrainer  # noqa: PLC0415
 
     logging.disable_progress_bar()
-    reward = world.target.reward
+    reward = models.problem.reward
 
     def rewards(completion_ids: list[list[int]], **_: Any) -> list[float]:
         if any(len(ids) != T for ids in completion_ids):
             raise ValueError(f"a completion is not {T} tokens long")
-        found: list[float] = reward[number(torch.tensor(completion_ids))].tolist()
-        return found
+        values: list[float] = reward[number(torch.tensor(completion_ids))].tolist()
+        return values
 
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
-        save_lm(world.lm, Path(folder))
+        # With beta > 0 TRL loads the reference from the folder that the policy was loaded from.
+        save_lm(models.lm, Path(folder))
         settings = GRPOConfig(
             output_dir=str(Path(folder) / "out"),
             beta=beta,
@@ -56,7 +63,7 @@ def grpo(world: World, beta: float, *, steps: int, rate: float, batch: int, seed
             per_device_train_batch_size=batch,
             max_completion_length=T,
             max_steps=steps,
-            learning_rate=rate,
+            learning_rate=learning_rate,
             lr_scheduler_type="cosine",
             warmup_steps=max(1, steps // 20),
             scale_rewards="none",

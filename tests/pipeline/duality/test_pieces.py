@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from pipeline.duality.pieces import Kept, Piece
+from pipeline.duality.pieces import Piece, PieceCache
 from pipeline.store.files import Folder
 
 
@@ -21,26 +21,29 @@ def pieces(*numbers: int) -> list[Piece]:
 @pytest.mark.parametrize("processes", [1, 2])
 def test_pieces_come_in_order_and_are_made_once(tmp_path, processes: int):
     said: list[str] = []
-    kept = Kept(Folder(str(tmp_path)), processes, said.append)
-    assert kept.all(pieces(3, 1)) == [6, 2]
-    assert kept.all(pieces(1, 2, 3)) == [2, 4, 6]
-    assert [line.split(":")[0].strip() for line in said if "kept" in line] == ["piece-1", "piece-3"]
+    cache = PieceCache(Folder(str(tmp_path)), processes, said.append)
+    assert cache.compute_all(pieces(3, 1)) == [6, 2]
+    assert cache.compute_all(pieces(1, 2, 3)) == [2, 4, 6]
+    assert [line.split(":")[0].strip() for line in said if "reused" in line] == [
+        "piece-1",
+        "piece-3",
+    ]
 
 
 def test_a_piece_of_other_settings_is_made_anew(tmp_path):
     said: list[str] = []
-    kept = Kept(Folder(str(tmp_path)), 1, said.append)
-    kept.all([Piece("piece", "mine", partial(double, 1))])
-    assert kept.all([Piece("piece", "other", partial(double, 5))]) == [10]
-    assert not any("kept" in line for line in said)
+    cache = PieceCache(Folder(str(tmp_path)), 1, said.append)
+    cache.compute_all([Piece("piece", "mine", partial(double, 1))])
+    assert cache.compute_all([Piece("piece", "other", partial(double, 5))]) == [10]
+    assert not any("reused" in line for line in said)
 
 
 def test_the_error_of_a_piece_is_raised_and_what_was_made_stays(tmp_path):
-    kept = Kept(Folder(str(tmp_path)), 1, lambda _: None)
+    cache = PieceCache(Folder(str(tmp_path)), 1, lambda _: None)
     with pytest.raises(ValueError, match="-1 is negative"):
-        kept.all(pieces(4, -1))
+        cache.compute_all(pieces(4, -1))
     said: list[str] = []
-    again = Kept(Folder(str(tmp_path)), 2, said.append)
+    again = PieceCache(Folder(str(tmp_path)), 2, said.append)
     with pytest.raises(ValueError, match="-1 is negative"):
-        again.all(pieces(4, -1, -1))
-    assert said == ["  piece-4: kept from before (0 s)"]
+        again.compute_all(pieces(4, -1, -1))
+    assert said == ["  piece-4: reused from an earlier run (0 s)"]

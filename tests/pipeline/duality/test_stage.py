@@ -8,16 +8,16 @@ import pytest
 
 from jobs import duality
 from pipeline.config import load
-from pipeline.duality.continuous import part as continuous
+from pipeline.duality.config import DualityConfig
+from pipeline.duality.continuous import checks as continuous
 from pipeline.duality.continuous import particles
-from pipeline.duality.findings import SCHEMA, Book, Spread, broken
-from pipeline.duality.report.claims import tell
-from pipeline.duality.stage import DualityConfig
+from pipeline.duality.findings import SCHEMA, PartResults, SeedMean, failed_self_checks
+from pipeline.duality.report.claims import judge_claims
 
 QUICK = (
-    *("parts=[continuous]", "seeds=[0]", "continuous.particles=10000", "continuous.step=0.01"),
-    *("continuous.cells=300", "continuous.plane_cells=40", "continuous.quantiles=[20,40]"),
-    *("continuous.ensemble=32000", "processes=1"),
+    *("parts=[continuous]", "seeds=[0]", "continuous.particles=10000", "continuous.step_size=0.01"),
+    *("continuous.cells=300", "continuous.cells_2d=40", "continuous.quantiles=[20,40]"),
+    *("continuous.rate_particles=32000", "processes=1"),
 )
 
 
@@ -46,10 +46,10 @@ def test_a_sound_stage_exits_0_and_leaves_a_report(tmp_path, capsys):
     assert next(v for t, v in verdicts.items() if t.startswith("Descent without noise")) == "fails"
 
     assert duality.main([f"run_dir={tmp_path}", *QUICK]) == 0
-    assert capsys.readouterr().out.count("kept from before") == 2
+    assert capsys.readouterr().out.count("reused from an earlier run") == 2
     # At this size a control of the other beta may go undetected; its pieces are new all the same.
     assert duality.main([f"run_dir={tmp_path}", *QUICK, "continuous.beta=0.4"]) in (0, 4)
-    assert "kept from before" not in capsys.readouterr().out
+    assert "reused from an earlier run" not in capsys.readouterr().out
 
 
 def test_a_broken_sampler_exits_4_and_says_which_check(tmp_path, capsys, monkeypatch):
@@ -64,7 +64,7 @@ def test_a_broken_sampler_exits_4_and_says_which_check(tmp_path, capsys, monkeyp
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ("parts=[continuos]", "parts: continuos; known: continuous, tokens, embedded, policy"),
+        ("parts=[continuos]", "parts: continuos; known: continuous, tokens, language, checkpoints"),
         ("parts=[]", "parts: none"),
         ("seeds=[]", "seeds: at least one"),
         ("seeds=[1,1]", "seeds: [1, 1] has one twice"),
@@ -72,9 +72,9 @@ def test_a_broken_sampler_exits_4_and_says_which_check(tmp_path, capsys, monkeyp
         ("continuous.beta=0", "continuous.beta must be positive, got 0"),
         ("tokens.betas=[1,-1]", "tokens.betas must be positive"),
         ("tokens.betas=[1]", "tokens.betas must be positive, two at least"),
-        ("embedded.betas=[]", "embedded.betas must be positive, two at least"),
-        ("policy.betas=[0]", "policy.betas must be positive"),
-        ("parts=[policy]", "policy.reference.path"),
+        ("language.betas=[]", "language.betas must be positive, two at least"),
+        ("checkpoints.betas=[0]", "policy.betas must be positive"),
+        ("parts=[checkpoints]", "checkpoints.reference.path"),
         ("tokens.rl_stepps=3", "rl_stepps"),
         ("run_dir=nowhere://runs", "cannot open run folder nowhere://runs"),
         ("run_dir=/dev/null/runs", "run folder /dev/null/runs: [Errno 20] Not a directory"),
@@ -90,38 +90,38 @@ def test_the_config_file_is_the_default():
 
 
 def test_verdicts_and_soundness():
-    book = Book("tokens")
-    book.positive("c", "fine", 0, 0.1, 0.2)
-    book.positive("c", "not a number", 0, math.nan, 0.2)
-    book.positive("c", "too large", 0, 0.3, 0.2)
-    book.control("c", "caught", 0, 0.3, 0.2)
-    book.control("c", "missed", 0, 0.1, 0.2)
-    book.control("c", "no number", 0, math.nan, 0.2)
-    book.report("c", "free", 0, 9.0, 0.2)
-    book.not_estimable("c", "few", 0, 12.0, 300.0)
-    assert [f.arm for f in broken(book.findings)] == [
+    results = PartResults("tokens")
+    results.positive("c", "fine", 0, 0.1, 0.2)
+    results.positive("c", "not a number", 0, math.nan, 0.2)
+    results.positive("c", "too large", 0, 0.3, 0.2)
+    results.control("c", "caught", 0, 0.3, 0.2)
+    results.control("c", "missed", 0, 0.1, 0.2)
+    results.control("c", "no number", 0, math.nan, 0.2)
+    results.report("c", "free", 0, 9.0, 0.2)
+    results.not_estimable("c", "few", 0, 12.0, 300.0)
+    assert [f.arm for f in failed_self_checks(results.findings)] == [
         "not a number",
         "too large",
         "missed",
         "no number",
     ]
-    assert [f.verdict for f in book.findings[-2:]] == ["fails", "not estimable"]
+    assert [f.verdict for f in results.findings[-2:]] == ["fails", "not estimable"]
 
 
 def test_spread_over_seeds():
-    found = Spread.of([1.0, 2.0, 3.0])
+    found = SeedMean.of([1.0, 2.0, 3.0])
     assert (found.mean, found.seeds) == (2.0, 3)
-    assert found.half == pytest.approx(4.303 / math.sqrt(3))
-    assert Spread.of([5.0]).half == 0
+    assert found.half_width == pytest.approx(4.303 / math.sqrt(3))
+    assert SeedMean.of([5.0]).half_width == 0
 
 
 def test_a_claim_is_decided_by_its_findings_and_no_others():
-    book = Book("tokens")
+    results = PartResults("tokens")
     check = "TV to pi* at the fitted beta"
     for seed, value in enumerate((0.05, 0.3)):
-        book.report(check, "DTO lr .1, 200 steps, lambda 1", seed, value, 0.1)
-    book.report("gap to the frontier", "best of 4", 0, 0.01, 0.03)
-    told = {t.claim.text: t for t in tell(book.findings)}
+        results.report(check, "DTO lr .1, 200 steps, lambda 1", seed, value, 0.1)
+    results.report("gap to the frontier", "best of 4", 0, 0.01, 0.03)
+    told = {t.claim.text: t for t in judge_claims(results.findings)}
     descent = next(t for text, t in told.items() if text.startswith("DTO with larger steps"))
     assert (descent.verdict, descent.threshold) == ("fails", "0.1")
     assert "(at most 0.3)" in descent.number
@@ -130,11 +130,11 @@ def test_a_claim_is_decided_by_its_findings_and_no_others():
 
 
 def test_what_is_only_reported_decides_no_claim_that_has_checks():
-    book = Book("embedded")
+    results = PartResults("language")
     check = "E[r] against importance sampling, standard errors apart"
-    book.positive(check, "method mh, beta 4", 0, 1.0, 4.0)
-    book.report(check, "method mh, beta 1", 0, 9.0, 4.0)
-    book.control(check, "reference LM taken for pi*, beta 4", 0, 8.0, 4.0)
-    (told,) = tell(book.findings)
+    results.positive(check, "method mh, beta 4", 0, 1.0, 4.0)
+    results.report(check, "method mh, beta 1", 0, 9.0, 4.0)
+    results.control(check, "reference LM taken for pi*, beta 4", 0, 8.0, 4.0)
+    (told,) = judge_claims(results.findings)
     assert (told.verdict, told.number) == ("holds", "1")
     assert told.control == "reference LM taken for pi*, beta 4: 8"

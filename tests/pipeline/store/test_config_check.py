@@ -6,7 +6,7 @@ import yaml
 from nabla_core.config_metadata import NOT_SHAPING, SHAPING_THROUGHOUT
 from nabla_core.model_config import Runtime
 from pipeline.counterfactuals.config import CounterfactualsConfig
-from pipeline.duality.checkpoints.part import RunConfig
+from pipeline.duality.checkpoints.checks import RunConfig
 from pipeline.errors import ResumeError
 from pipeline.generate.config import GenerateConfig
 from pipeline.improve.config import ImproveConfig
@@ -33,8 +33,17 @@ FREE = {
     TrainGuideConfig: {"run_dir", "workers"},
     ImproveConfig: {"run_dir", "rounds", "training.workers", *RUNTIME, "cluster", "store"},
     RunConfig: {
-        *("policy.prompts", "policy.betas", "policy.verify.seconds", "policy.cluster"),
-        *("policy.store", "policy.max_attempts", *(f"policy.{key}" for key in RUNTIME)),
+        *(
+            "checkpoints.prompts",
+            "checkpoints.betas",
+            "checkpoints.verify.seconds",
+            "checkpoints.cluster",
+        ),
+        *(
+            "checkpoints.store",
+            "checkpoints.max_attempts",
+            *(f"checkpoints.{key}" for key in RUNTIME),
+        ),
     },
 }
 

@@ -12,16 +12,16 @@ from nabla_core.embedded.tokenizer import encode
 from nabla_core.embedded.weights import folder
 from nabla_core.errors import NonFiniteError, VocabularyError
 from nabla_core.model_config import LM
-from pipeline.duality.checkpoints.config import Policy
+from pipeline.duality.checkpoints.config import CheckpointsConfig
 from pipeline.duality.checkpoints.measure import measure
-from pipeline.duality.checkpoints.rows import PolicyRecipe
+from pipeline.duality.checkpoints.recipe import CheckpointsRecipe
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
 from tests.pipeline.duality.checkpoints.tuned import tuned
 
 
-def settings(policy, **changes) -> Policy:
-    return Policy(
+def settings(policy, **changes) -> CheckpointsConfig:
+    return CheckpointsConfig(
         reference=LM("embedded"),
         policy=LM(str(policy)),
         prompts=Prompts(limit=2),
@@ -40,7 +40,7 @@ def rows(tmp_path_factory):
     """Every row of two prompts, and the settings and policy they are of."""
     path = tuned(tmp_path_factory.mktemp("tuned") / "lm")
     asked = settings(path)
-    maker = PolicyRecipe(asked, 3, "hash").open()
+    maker = CheckpointsRecipe(asked, 3, "hash").open()
     prompts = {p.id: p for p in task.prompts(2, seed=0, split="test")}
     wanted = [
         type(p)(p.id, p.messages, p.system, p.answer, sample)
@@ -75,8 +75,8 @@ def test_likelihoods_are_those_of_the_models(rows):
 
 def test_findings_are_means_of_rows_and_what_cannot_be_estimated_says_so(rows):
     made, asked, _ = rows
-    book = measure(made, asked, 3)
-    here = {(f.arm, f.check): f for f in book.findings}
+    results = measure(made, asked, 3)
+    here = {(f.arm, f.check): f for f in results.findings}
     mine = [row for row in made if row["arm"] == "policy"]
     kl = sum(row["log_p_policy"] - row["log_p_ref"] for row in mine) / len(mine)
     assert here["policy", "KL to the reference"].value == pytest.approx(kl)
@@ -84,21 +84,21 @@ def test_findings_are_means_of_rows_and_what_cannot_be_estimated_says_so(rows):
     assert here["policy", "accuracy"].value == pytest.approx(right)
     assert here["reference", "KL to the reference"].value == 0
     assert here["reference", "KL(reference || policy)"].value > 0
-    refused = {f.arm for f in book.findings if f.verdict == "not estimable"}
+    refused = {f.arm for f in results.findings if f.verdict == "not estimable"}
     assert "pi*, beta 0.05" in refused
-    assert all(beta != 0.05 for beta, _, _ in book.figures["frontier"])
+    assert all(beta != 0.05 for beta, _, _ in results.plot_data["frontier"])
 
 
 def test_another_tokenizer_is_refused(grouped):
     with pytest.raises(VocabularyError, match="the tokenizers of reference and policy"):
-        PolicyRecipe(settings(grouped.lm), 0, "hash").open()
+        CheckpointsRecipe(settings(grouped.lm), 0, "hash").open()
 
 
 def test_a_likelihood_that_is_not_finite_is_that_rows_error(rows, monkeypatch):
     from nabla_core.models import readers as guide  # noqa: PLC0415
 
     _made, asked, _path = rows
-    maker = PolicyRecipe(asked, 3, "hash").open()
+    maker = CheckpointsRecipe(asked, 3, "hash").open()
     original = guide.likelihood
 
     def spoiled(*args, **kwargs):

@@ -4,26 +4,33 @@ instrument is noticed."""
 import pytest
 import torch
 
-from pipeline.duality.continuous import part as continuous
+from pipeline.duality.continuous import checks as continuous
+from pipeline.duality.continuous.config import ContinuousConfig
 from pipeline.duality.continuous.fokker_planck import Grid
-from pipeline.duality.continuous.landscapes import line, plane
-from pipeline.duality.continuous.part import Continuous
+from pipeline.duality.continuous.landscapes import three_modes_1d, three_modes_2d
 from pipeline.duality.continuous.particles import LANGEVIN, WRONG, kolmogorov, kolmogorov_threshold
-from pipeline.duality.findings import broken
+from pipeline.duality.findings import failed_self_checks
 
-SMALL = Continuous(
-    particles=8_000, step=0.01, cells=400, plane_cells=60, quantiles=(20, 40), ensemble=32_000
+SMALL = ContinuousConfig(
+    particles=8_000,
+    step_size=0.01,
+    cells=400,
+    cells_2d=60,
+    quantiles=(20, 40),
+    rate_particles=32_000,
 )
 
 
 def test_every_check_holds_and_every_control_fails():
-    book = continuous.run(SMALL, (0,))
-    assert [(f.check, f.arm, f.value) for f in broken(book.findings)] == []
-    kinds = [f.kind for f in book.findings]
+    results = continuous.run(SMALL, (0,))
+    assert [(f.check, f.arm, f.value) for f in failed_self_checks(results.findings)] == []
+    kinds = [f.kind for f in results.findings]
     assert kinds.count("positive") == 21
-    # Five wrong dynamics at three late times, on the line and in the plane; one path.
+    # Five wrong dynamics at three late times, in 1-D and in 2-D; one path.
     assert kinds.count("control") == 2 * len(WRONG) * 3 + 1
-    assert {"paths", "plane", "step rate", "ensemble rate", "quantile rate"} <= set(book.figures)
+    assert {"paths", "reward and KL", "step rate", "rate in N", "quantile rate"} <= set(
+        results.plot_data
+    )
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -31,11 +38,11 @@ def test_a_sampler_that_is_broken_breaks_the_stage(monkeypatch, name: str):
     """Mutations: the missing noise term, the wrong beta in it, the dropped prior, Adam."""
     monkeypatch.setattr(continuous, "LANGEVIN", WRONG[name])
     monkeypatch.setattr(continuous, "WRONG", {"no noise": WRONG["no noise"]})
-    grid = Grid.of(line(), SMALL.cells)
-    laws = grid.flow_line(grid.target.reference, SMALL.beta, continuous.TIMES)
-    book = continuous.Book("continuous")
-    continuous._line(book, grid, laws, SMALL, 0, 1)
-    found = broken(book.findings)
+    grid = Grid.of(three_modes_1d(), SMALL.cells)
+    laws = grid.flow_1d(grid.problem.reference, SMALL.beta, continuous.TIMES)
+    results = continuous.PartResults("continuous")
+    continuous.particles_1d(results, grid, laws, SMALL, 0, 1)
+    found = failed_self_checks(results.findings)
     assert {f.kind for f in found} == {"positive"}
     assert {f.arm for f in found} == {"noisy descent"}
     assert len(found) >= 3
@@ -43,14 +50,16 @@ def test_a_sampler_that_is_broken_breaks_the_stage(monkeypatch, name: str):
 
 def test_a_control_that_passes_breaks_the_stage(monkeypatch):
     monkeypatch.setattr(continuous, "WRONG", {"no noise": LANGEVIN})
-    grid = Grid.of(line(), SMALL.cells)
-    laws = grid.flow_line(grid.target.reference, SMALL.beta, continuous.TIMES)
-    book = continuous.Book("continuous")
-    continuous._line(book, grid, laws, SMALL, 0, 1)
-    assert {(f.kind, f.verdict) for f in broken(book.findings)} == {("control", "holds")}
+    grid = Grid.of(three_modes_1d(), SMALL.cells)
+    laws = grid.flow_1d(grid.problem.reference, SMALL.beta, continuous.TIMES)
+    results = continuous.PartResults("continuous")
+    continuous.particles_1d(results, grid, laws, SMALL, 0, 1)
+    assert {(f.kind, f.verdict) for f in failed_self_checks(results.findings)} == {
+        ("control", "holds")
+    }
 
 
-@pytest.mark.parametrize("make", [line, plane])
+@pytest.mark.parametrize("make", [three_modes_1d, three_modes_2d])
 def test_the_gradients_are_those_of_the_functions(make):
     landscape = make()
     generator = torch.Generator().manual_seed(0)
@@ -63,13 +72,13 @@ def test_the_gradients_are_those_of_the_functions(make):
 
 def test_the_flow_on_the_grid_keeps_mass_and_the_optimum():
     for grid, flow in (
-        (Grid.of(line(), 200), Grid.flow_line),
-        (Grid.of(plane(), 30), Grid.flow_plane),
+        (Grid.of(three_modes_1d(), 200), Grid.flow_1d),
+        (Grid.of(three_modes_2d(), 30), Grid.flow_2d),
     ):
-        optimum = grid.target.optimum(0.5)
+        optimum = grid.problem.optimum(0.5)
         (kept,) = flow(grid, optimum, 0.5, [1.0])
         assert torch.allclose(kept, optimum, atol=1e-12)
-        (moved,) = flow(grid, grid.target.reference, 0.5, [0.3])
+        (moved,) = flow(grid, grid.problem.reference, 0.5, [0.3])
         assert float(moved.sum()) == pytest.approx(1, abs=1e-10)
 
 
@@ -85,8 +94,8 @@ def test_kolmogorov_against_a_count_by_hand():
 
 def test_another_beta_is_told_apart(monkeypatch):
     monkeypatch.setattr(continuous, "WRONG", {"no noise": WRONG["no noise"]})
-    grid = Grid.of(line(), SMALL.cells)
-    laws = grid.flow_line(grid.target.reference, 2 * SMALL.beta, continuous.TIMES)
-    book = continuous.Book("continuous")
-    continuous._line(book, grid, laws, SMALL, 0, 1)
-    assert "positive" in {f.kind for f in broken(book.findings)}
+    grid = Grid.of(three_modes_1d(), SMALL.cells)
+    laws = grid.flow_1d(grid.problem.reference, 2 * SMALL.beta, continuous.TIMES)
+    results = continuous.PartResults("continuous")
+    continuous.particles_1d(results, grid, laws, SMALL, 0, 1)
+    assert "positive" in {f.kind for f in failed_self_checks(results.findings)}

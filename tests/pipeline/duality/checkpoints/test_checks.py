@@ -1,5 +1,5 @@
 """Part policy on a real Ray: sharded, resumed, refused. What its numbers are is tested
-without Ray in test_policy_rows."""
+without Ray in test_recipe."""
 
 import pyarrow.parquet as pq
 
@@ -10,12 +10,16 @@ from tests.pipeline.duality.checkpoints.tuned import tuned
 def run(run_dir, policy, *more: str) -> int:
     return duality.main(
         [
-            *(f"run_dir={run_dir}", "parts=[policy]", "seeds=[3]"),
-            *("policy.reference.path=embedded", f"policy.policy.path={policy}"),
-            *("policy.reward.judge=embedded", "policy.prompts.limit=3", "policy.samples=4"),
-            *("policy.reference_samples=12", "policy.max_tokens=16"),
-            *("policy.betas=[8.0,0.05]", "policy.verify.method=embedded"),
-            *("policy.store.flush_rows=200", "policy.runtime.device=cpu", *more),
+            *(f"run_dir={run_dir}", "parts=[checkpoints]", "seeds=[3]"),
+            *("checkpoints.reference.path=embedded", f"checkpoints.policy.path={policy}"),
+            *(
+                "checkpoints.reward.judge=embedded",
+                "checkpoints.prompts.limit=3",
+                "checkpoints.samples=4",
+            ),
+            *("checkpoints.reference_samples=12", "checkpoints.max_tokens=16"),
+            *("checkpoints.betas=[8.0,0.05]", "checkpoints.verify.method=embedded"),
+            *("checkpoints.store.flush_rows=200", "checkpoints.engine.device=cpu", *more),
         ]
     )
 
@@ -38,7 +42,7 @@ def test_two_checkpoints_from_rows_to_a_report(cluster, tmp_path, capsys):
     before = (out / "policy" / "manifest.json").read_text()
     assert run(out, policy) == 0
     assert (out / "policy" / "manifest.json").read_text() == before
-    assert run(out, policy, "policy.max_tokens=12") == 2
+    assert run(out, policy, "checkpoints.max_tokens=12") == 2
     assert "max_tokens: 16 there, 12 here" in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""What the workers of part policy make: the rows of responses that either model drew."""
+"""The rows of part checkpoints: responses drawn from either model. Workers make them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.run.recipe import Maker
 from pipeline.tables.traces import KEYS, TRACES, model_columns
 
 if TYPE_CHECKING:
-    from pipeline.duality.checkpoints.config import Policy
+    from pipeline.duality.checkpoints.config import CheckpointsConfig
 
 RESPONSES = pa.schema(
     [
@@ -47,10 +47,10 @@ RESPONSES = pa.schema(
 
 
 @dataclass(frozen=True)
-class PolicyRecipe:
+class CheckpointsRecipe:
     """Settings that travel to the workers."""
 
-    settings: Policy
+    settings: CheckpointsConfig
     seed: int
     config_hash: str
 
@@ -82,22 +82,21 @@ class PolicyRecipe:
             PolicyLikelihood,
             PolicyRollouts,
             ReferenceLikelihood,
+            check_same_tokenizer,
             load_lm,
-            refuse_strangers,
         )
 
-        asked, runtime = self.settings, self.settings.runtime
-        reference = load_lm(asked.reference, runtime.device, runtime.dtype)
-        policy = load_lm(asked.policy, runtime.device, runtime.dtype)
-        refuse_strangers(reference, policy)
-        judge_path = asked.reward.judge
+        settings, runtime = self.settings, self.settings.runtime
+        reference = load_lm(settings.reference, runtime.device, runtime.dtype)
+        policy = load_lm(settings.policy, runtime.device, runtime.dtype)
+        check_same_tokenizer(reference, policy)
         judge = load_reward_model(
-            located(judge_path, "judge"),
-            revision=asked.reward.judge_revision,
+            located(settings.reward.judge, "judge"),
+            revision=settings.reward.judge_revision,
             device=reference.device,
             dtype=reference.table.dtype,
         )
-        reader = read_with(judge, reference, asked.reward.min_coverage)
+        reader = read_with(judge, reference, settings.reward.min_coverage)
         rows, tokens = runtime.max_batch, runtime.max_batch_tokens
         engines = Engines(
             TextEngine(reference, judge, judge),
@@ -112,13 +111,13 @@ class PolicyRecipe:
                 "judge": judge.identity,
             },
         )
-        return PolicyMaker(self, engines)
+        return CheckpointsMaker(self, engines)
 
 
-class PolicyMaker:
-    """See `PolicyRecipe`."""
+class CheckpointsMaker:
+    """See `CheckpointsRecipe`."""
 
-    def __init__(self, recipe: PolicyRecipe, engines: Any) -> None:
+    def __init__(self, recipe: CheckpointsRecipe, engines: Any) -> None:
         self.engines = engines
         self._recipe = recipe
         self._grade = grader(recipe.settings.verify)
@@ -131,10 +130,10 @@ class PolicyMaker:
         }
 
     def flow(self, prompt: Prompt) -> Flow:
-        from pipeline.duality.checkpoints.flow import measured  # noqa: PLC0415 - torch
+        from pipeline.duality.checkpoints.flow import measure_response  # noqa: PLC0415 - torch
 
         settings = self._recipe.settings
-        return measured(
+        return measure_response(
             prompt,
             of_policy=prompt.sample < settings.samples,
             seed=self._recipe.seed,
