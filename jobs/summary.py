@@ -10,29 +10,29 @@ from jobs import console
 from jobs.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from pipeline.run.plan import Outcome
+    from pipeline.run.plan import RunOutcome
 
 
-def exit_code(outcome: Outcome) -> ExitCode:
+def exit_code(outcome: RunOutcome) -> ExitCode:
     """INCOMPLETE where prompts became dead letters."""
     return ExitCode.INCOMPLETE if outcome.dead or outcome.aborted else ExitCode.DONE
 
 
-def print_outcome(run_dir: str, outcome: Outcome, table: Table) -> None:
+def print_outcome(run_dir: str, outcome: RunOutcome, table: Table) -> None:
     """A line on how the run ended, and its table. (rich would wrap a title at the width of the
     table.)"""
     console.print_line(headline(run_dir, outcome))
     console.print_table(table)
 
 
-def headline(run_dir: str, outcome: Outcome) -> str:
+def headline(run_dir: str, outcome: RunOutcome) -> str:
     """The run folder and how its run ended."""
     if outcome.aborted:
         return f"{run_dir}: ended early, too many dead letters (max_dead_fraction)"
     return f"{run_dir}: {'was already done' if outcome.already_complete else 'done'}"
 
 
-def counts_table(outcome: Outcome, *, rows: str = "rows") -> Table:
+def counts_table(outcome: RunOutcome, *, rows: str = "rows") -> Table:
     """How many rows are finished and dead; `rows` is what the job calls its rows."""
     table = Table(show_header=False)
     table.add_row(rows, f"{outcome.finished} of {outcome.total}")
@@ -42,7 +42,7 @@ def counts_table(outcome: Outcome, *, rows: str = "rows") -> Table:
     return table
 
 
-def traces_table(outcome: Outcome) -> Table:
+def traces_table(outcome: RunOutcome) -> Table:
     """The counts, and what refinement changed. Means are over committed rows."""
     table = counts_table(outcome)
     totals = outcome.totals
@@ -65,7 +65,7 @@ def traces_table(outcome: Outcome) -> Table:
     return table
 
 
-def counterfactuals_table(outcome: Outcome) -> Table:
+def counterfactuals_table(outcome: RunOutcome) -> Table:
     """The counts, and what the exploration found."""
     table = counts_table(outcome, rows="responses")
     totals = outcome.totals

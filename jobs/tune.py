@@ -22,7 +22,7 @@ from jobs.command import Command, config_options, load_config, print_config
 
 if TYPE_CHECKING:
     from pipeline.tune.config import TuneConfig
-    from pipeline.tune.report import Finding
+    from pipeline.tune.report import Choice
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _preview(config: TuneConfig) -> int:
-    from pipeline.tune.job import candidates
+    from pipeline.tune.candidates import candidates
 
     print_config(config)
     for candidate in candidates(config.decoding, config.grid):
@@ -61,36 +61,36 @@ def _tune(config: TuneConfig) -> int:
 def _print_choice(config: TuneConfig) -> None:
     from pipeline.tune.report import report
 
-    finding = report(config)
-    console.print_table(_table(finding))
+    choice = report(config)
+    console.print_table(_table(choice))
     console.print_line(
-        f"chosen: {finding.chosen.candidate.name}, written to {config.run_dir}/chosen.yaml"
-        if finding.pays
-        else f"the gradient does not pay here (best minus no gradient {finding.difference:+.3f} "
-        f"± {finding.half:.3f}): chosen is {finding.chosen.candidate.name}, without it"
+        f"chosen: {choice.chosen.candidate.name}, written to {config.run_dir}/chosen.yaml"
+        if choice.pays
+        else f"the gradient does not pay here (best minus no gradient {choice.difference:+.3f} "
+        f"± {choice.half_width:.3f}): chosen is {choice.chosen.candidate.name}, without it"
     )
     line = {
-        "measure": finding.measure,
-        "prompts": len(finding.best.scores),
-        "chosen": dict(finding.chosen.candidate.overrides),
-        "pays": finding.pays,
+        "measure": choice.measure,
+        "prompts": len(choice.best.scores),
+        "chosen": dict(choice.chosen.candidate.overrides),
+        "pays": choice.pays,
         "best_minus_null": [
-            round(finding.difference + sign * finding.half, 4) for sign in (0, -1, 1)
+            round(choice.difference + sign * choice.half_width, 4) for sign in (0, -1, 1)
         ],
         "tried": {
-            one.candidate.name: [round(one.mean, 4), round(one.calls, 2)] for one in finding.tried
+            one.candidate.name: [round(one.mean, 4), round(one.calls, 2)] for one in choice.tried
         },
     }
     console.print_line(json.dumps(line))
 
 
-def _table(finding: Finding) -> Table:
-    table = Table("candidate", finding.measure, "calls", "MFLOP")
-    for one in finding.tried:
+def _table(choice: Choice) -> Table:
+    table = Table("candidate", choice.measure, "calls", "MFLOP")
+    for one in choice.tried:
         mark = ""
-        if one is finding.best:
+        if one is choice.best:
             mark = " <- best"
-        elif one is finding.null:
+        elif one is choice.null:
             mark = " <- best without a gradient"
         table.add_row(
             one.candidate.name + mark,

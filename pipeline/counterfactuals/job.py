@@ -1,95 +1,19 @@
-"""`jobs.counterfactuals` as a plan: prompts in, responses with what else could have stood there.
+"""`jobs.counterfactuals` as a plan: prompts in, responses with scored alternatives out.
 
-Each prompt is explored once at each temperature; the `sample` column is the temperature's
-number.
+Each prompt is explored once at each temperature. The `sample` column holds the index of the
+temperature.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
-
-import pyarrow as pa
-
-from nabla_core.engines.base import Engines
-from nabla_core.methods.counterfactuals import Explore, Explored, Exploring, explore
-from nabla_core.model_config import LM, Reward, Runtime
-from nabla_core.types import Prompt
 from pipeline.counterfactuals.config import CounterfactualsConfig
-from pipeline.grading.graders import Verify, grader
+from pipeline.counterfactuals.recipe import CounterfactualRecipe
 from pipeline.run.driver import execute
-from pipeline.run.models import open_engines
-from pipeline.run.plan import Outcome, Plan, Watcher, planned
-from pipeline.tables.counterfactual_totals import COLUMNS, summarise
-from pipeline.tables.counterfactuals import COUNTERFACTUALS, explored_columns
-from pipeline.tables.traces import model_columns, prompt_columns
-
-
-@dataclass(frozen=True, kw_only=True)
-class CounterfactualRecipe:
-    """See `pipeline.run.recipe.Recipe`."""
-
-    lm: LM
-    reward: Reward
-    explore: Explore
-    runtime: Runtime
-    verify: Verify
-    max_tokens: int
-    seed: int
-    config_hash: str
-
-    @property
-    def schema(self) -> pa.Schema:
-        return COUNTERFACTUALS
-
-    @property
-    def totals(self) -> tuple[str, ...]:
-        return COLUMNS
-
-    def summarise(self, tables: Iterable[pa.Table]) -> dict[str, Any]:
-        return summarise(tables)
-
-    def open(self) -> CounterfactualMaker:
-        return CounterfactualMaker(self, open_engines(self.lm, self.reward, self.runtime))
-
-
-class CounterfactualMaker:
-    """See `pipeline.run.recipe.Maker`."""
-
-    def __init__(self, recipe: CounterfactualRecipe, engines: Engines) -> None:
-        self.engines = engines
-        self._recipe = recipe
-        self._grade = grader(recipe.verify)
-        self._constant = {
-            "seed": recipe.seed,
-            "config_hash": recipe.config_hash,
-            "scorer": recipe.explore.scorer,
-            **model_columns(engines.identities, generation="lm", judge="judge"),
-            "tokenizer_fingerprint": engines.identities["tokenizer"].revision,
-        }
-
-    def flow(self, prompt: Prompt) -> Exploring:
-        recipe = self._recipe
-        return explore(
-            prompt, recipe.explore, self._right, seed=recipe.seed, max_tokens=recipe.max_tokens
-        )
-
-    def row(self, prompt: Prompt, result: Explored) -> dict[str, Any]:
-        return {**self._constant, **prompt_columns(prompt), **explored_columns(result)}
-
-    def dead(self, prompt: Prompt) -> dict[str, Any]:
-        return {**self._constant, **prompt_columns(prompt)}
-
-    def numbers(self, row: Mapping[str, Any]) -> dict[str, float]:
-        return {"places": float(len(row["places"]))}
-
-    def _right(self, prompt: Prompt, response: str) -> bool | None:
-        return self._grade(prompt, response).correct
+from pipeline.run.plan import Plan, RunOutcome, Watcher, planned
 
 
 def plan(config: CounterfactualsConfig, *, retry_dead: bool = False) -> Plan:
-    """What `counterfactuals` will do. Reads nothing yet."""
+    """The plan of `counterfactuals`. Reads nothing yet."""
 
     def recipe(config_hash: str) -> CounterfactualRecipe:
         return CounterfactualRecipe(
@@ -109,7 +33,9 @@ def plan(config: CounterfactualsConfig, *, retry_dead: bool = False) -> Plan:
 
 def counterfactuals(
     config: CounterfactualsConfig, watcher: Watcher, *, retry_dead: bool = False
-) -> Outcome:
-    """Explore every prompt at every temperature, each exactly once; resumes. Raises
-    PipelineError; KeyboardInterrupt leaves a folder to resume."""
+) -> RunOutcome:
+    """Explore every prompt at every temperature, each exactly once, or resume that.
+
+    Raises PipelineError. KeyboardInterrupt leaves a folder that can be resumed.
+    """
     return execute(plan(config, retry_dead=retry_dead), watcher)

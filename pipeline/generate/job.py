@@ -5,11 +5,11 @@ from __future__ import annotations
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.recipe import TraceRecipe
 from pipeline.run.driver import execute
-from pipeline.run.plan import Outcome, Plan, Watcher, planned
+from pipeline.run.plan import Plan, RunOutcome, Watcher, planned
 
 
 def plan(config: GenerateConfig, *, retry_dead: bool = False) -> Plan:
-    """What `generate` will do. Reads nothing yet."""
+    """The plan of `generate`. Reads nothing yet."""
 
     def recipe(config_hash: str) -> TraceRecipe:
         return TraceRecipe(
@@ -25,9 +25,9 @@ def plan(config: GenerateConfig, *, retry_dead: bool = False) -> Plan:
     return planned(config, recipe, samples=config.samples_per_prompt, retry_dead=retry_dead)
 
 
-def generate(config: GenerateConfig, watcher: Watcher, *, retry_dead: bool = False) -> Outcome:
-    """Make a trace of every prompt of the config, each exactly once; resumes.
+def generate(config: GenerateConfig, watcher: Watcher, *, retry_dead: bool = False) -> RunOutcome:
+    """Make the traces of every prompt of the config, each exactly once, or resume that.
 
-    Raises PipelineError; KeyboardInterrupt leaves a folder to resume.
+    Raises PipelineError. KeyboardInterrupt leaves a folder that can be resumed.
     """
     return execute(plan(config, retry_dead=retry_dead), watcher)

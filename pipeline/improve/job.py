@@ -27,7 +27,7 @@ from pipeline.improve.rounds import Measured, Round, choose, reward_hacked
 from pipeline.inputs.prompts import content_key
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.run.cluster import connected
-from pipeline.run.plan import Outcome, Watcher, open_store
+from pipeline.run.plan import RunOutcome, Watcher, open_store
 from pipeline.store import config_check
 from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.train_guide.job import ready, train_guide
@@ -163,6 +163,6 @@ class _Loop:
             _insist(generate(settings, watcher), settings.run_dir)
 
 
-def _insist(outcome: Outcome, run_dir: str) -> None:
+def _insist(outcome: RunOutcome, run_dir: str) -> None:
     if outcome.aborted or not outcome.finished:
         raise RunError(f"{run_dir}: too many dead letters to go on with; its folder says which")

@@ -18,7 +18,7 @@ from pipeline.errors import DamagedError, LeaseError, LoadError, RunError
 from pipeline.inputs.prompts import Item, index
 from pipeline.run import pool
 from pipeline.run.cluster import any_node_has, connected, require_resources
-from pipeline.run.plan import Outcome, Plan, Watcher, open_store
+from pipeline.run.plan import Plan, RunOutcome, Watcher, open_store
 from pipeline.run.prompt_status import ENDED, Key, PromptState, PromptStatus
 from pipeline.run.worker import Assignment
 from pipeline.store import config_check, manifest
@@ -44,7 +44,7 @@ class Run:
     _lease_lost: bool = False
     _ledger: Any = None
 
-    def execute(self) -> Outcome:
+    def execute(self) -> RunOutcome:
         """Bring the folder to its end. Raises StoreError, InputError, RunError.
 
         KeyboardInterrupt lets the workers commit what waits, and leaves a folder that the same
@@ -57,7 +57,7 @@ class Run:
         finally:
             lease.release()
 
-    def _execute(self, inputs: dict[str, str], lease: Lease) -> Outcome:
+    def _execute(self, inputs: dict[str, str], lease: Lease) -> RunOutcome:
         store, plan = self.store, self.plan
         config_check.enter(store.folder, plan.config)
         store.sweep()
@@ -213,8 +213,8 @@ class Run:
 
     def _outcome(
         self, slots: Slots, *, aborted: bool = False, already_complete: bool = False
-    ) -> Outcome:
-        return Outcome(
+    ) -> RunOutcome:
+        return RunOutcome(
             total=len(slots),
             finished=slots.count(FINISHED),
             dead=slots.count(DEAD),
@@ -227,7 +227,7 @@ class Run:
         self._lease_lost = True
 
 
-def execute(plan: Plan, watcher: Watcher) -> Outcome:
+def execute(plan: Plan, watcher: Watcher) -> RunOutcome:
     """Run a plan; see `Run.execute`."""
     with translate_os_errors(plan.run_dir):
         return Run(plan, watcher, open_store(plan)).execute()

@@ -47,7 +47,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Place:
+class Process:
     """A worker process, whose name is unique, and its node."""
 
     worker: str
@@ -60,7 +60,7 @@ class Ledger:
     def __init__(self, max_attempts: int, node_alive: Callable[[str], bool]) -> None:
         self._max_attempts = max_attempts
         self._node_alive = node_alive
-        self._running: dict[Key, Place] = {}
+        self._running: dict[Key, Process] = {}
         self._attempts: Counter[Key] = Counter()
         self._suspects: dict[Key, str] = {}
         self._ended: dict[Key, str | None] = {}
@@ -69,7 +69,7 @@ class Ledger:
         self._unflushed: set[str] = set()
         self._stopped = False
 
-    def begin(self, key: Key, place: Place, group: int) -> Decision:
+    def begin(self, key: Key, process: Process, group: int) -> Decision:
         """Decide on a prompt before a worker starts it. `group`: the number of suspects in the
         process, this one included; 0 where the process takes any prompt."""
         if self._stopped:
@@ -79,7 +79,7 @@ class Ledger:
         # Ray runs a task again only after its process died. So a prompt that is still entered
         # as running elsewhere was lost in a crash.
         before = self._running.pop(key, None)
-        if before is not None and before != place:
+        if before is not None and before != process:
             self._unflushed.discard(before.worker)
             if self._node_alive(before.node):
                 self._suspects[key] = before.worker
@@ -92,7 +92,7 @@ class Ledger:
                     return Decision(Action.DEFER)
         if key in self._suspects and group == 0:
             return Decision(Action.DEFER)
-        self._running[key] = place
+        self._running[key] = process
         return Decision(Action.RUN, self._attempts[key] + 1)
 
     def end(self, key: Key, error: str | None = None) -> None:
@@ -143,8 +143,8 @@ class Ledger:
         """Whether all workers of a stopped run have committed the rows that waited."""
         return not self._unflushed
 
-    def _reason(self, key: Key, place: Place) -> str:
-        why = self._reasons.get(place.worker, "killed, crashed or out of memory")
+    def _reason(self, key: Key, process: Process) -> str:
+        why = self._reasons.get(process.worker, "killed, crashed or out of memory")
         return f"WorkerDied: {self._attempts[key]} processes died on it alone; the last: {why}"
 
 

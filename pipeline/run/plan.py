@@ -91,7 +91,7 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class RunOutcome:
     """How a run ended. `totals` are the recipe's. `aborted`: the run ended early because too many
     prompts became dead letters. `already_complete`: no row was missing."""
 

@@ -20,7 +20,7 @@ import ray
 from nabla_core.errors import ModelError
 from pipeline.inputs.prompts import Item
 from pipeline.run.cluster_config import Cluster
-from pipeline.run.ledger import Action, Decision, Place
+from pipeline.run.ledger import Action, Decision, Process
 from pipeline.run.prompt_status import PromptState, PromptStatus, to_table
 from pipeline.run.pump import Pump
 from pipeline.run.recipe import Maker, Recipe
@@ -53,7 +53,7 @@ class Worker:
 
     def __init__(self, assignment: Assignment, ledger: Any) -> None:
         node: str = ray.get_runtime_context().get_node_id()
-        self._place = Place(f"{node[:8]}-{os.getpid()}-{uuid.uuid4().hex[:6]}", node)
+        self._process = Process(f"{node[:8]}-{os.getpid()}-{uuid.uuid4().hex[:6]}", node)
         self._ledger = ledger
         self._isolated = assignment.isolated
         self._load_error: str | None = None
@@ -74,7 +74,7 @@ class Worker:
         self._pump = Pump(
             self._maker,
             assignment.store,
-            worker=self._place.worker,
+            worker=self._process.worker,
             in_flight=cluster.in_flight,
             hang_seconds=cluster.hang_seconds,
             fatal=self._die,
@@ -92,7 +92,7 @@ class Worker:
             return _status(item, PromptState.LOAD_FAILED, self._load_error)
         async with self._window:
             key = (item.prompt.id, item.prompt.sample)
-            decision: Decision = await self._ledger.begin.remote(key, self._place, group)
+            decision: Decision = await self._ledger.begin.remote(key, self._process, group)
             match decision.action:
                 case Action.STOP:
                     return _status(item, PromptState.STOPPED)
@@ -135,7 +135,7 @@ class Worker:
                     raise ModelError(f"{type(error).__name__}: {error}") from error
                 time.sleep(5 * 2**attempt)
             else:
-                ray.get(self._ledger.loaded.remote(self._place.worker))
+                ray.get(self._ledger.loaded.remote(self._process.worker))
                 return maker
         raise AssertionError("the loop returns or raises")
 
@@ -144,14 +144,14 @@ class Worker:
             time.sleep(0.5)
         self._pump.flush().result()
         self._pump.abandon()
-        self._ledger.flushed.remote(self._place.worker)
+        self._ledger.flushed.remote(self._process.worker)
 
     def _die(self, reason: str) -> None:
         """End this process. Ray starts another one, and the ledger keeps the reason."""
-        sys.stderr.write(f"worker {self._place.worker} ends itself: {reason}\n")
+        sys.stderr.write(f"worker {self._process.worker} ends itself: {reason}\n")
         sys.stderr.writelines(self._pump.where())
         try:
-            ray.get(self._ledger.blame.remote(self._place.worker, reason), timeout=5)
+            ray.get(self._ledger.blame.remote(self._process.worker, reason), timeout=5)
         finally:
             # Ray restarts an actor that exits this way, but none that calls `exit_actor`.
             os._exit(1)

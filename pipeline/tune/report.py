@@ -1,9 +1,11 @@
-"""What a tuning run found: a table of candidates, the best, and whether the gradient pays."""
+"""The result of a tuning run: a score for each candidate, the best one, and whether the gradient
+helps."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from pipeline.config import overrides_yaml
 from pipeline.errors import RunError
@@ -11,61 +13,90 @@ from pipeline.intervals import normal
 from pipeline.run.plan import open_store
 from pipeline.store.run_folder import translate_os_errors
 from pipeline.store.run_store import RunStore
+from pipeline.tune.candidates import Candidate, candidates
 from pipeline.tune.config import TuneConfig
-from pipeline.tune.job import Candidate, candidates, plan
+from pipeline.tune.job import plan
+
+Measure = Literal["accuracy", "reward"]
+CHOSEN = "chosen.yaml"
 
 
 @dataclass
-class Tried:
-    """One candidate over the prompts it finished: `scores` by prompt id (answer right 0 or 1
-    where answers are known, else the judge's reward), mean calls and FLOPs."""
+class CandidateResult:
+    """A candidate on the prompts that it finished.
+
+    `scores` by prompt id: 1 for a right and 0 for a wrong answer where all answers are graded,
+    else the judge's reward. `calls` (of the LM, as the paper counts them) and `flops` are means
+    over the same prompts.
+    """
 
     candidate: Candidate
     scores: dict[str, float] = field(default_factory=dict)
-    calls: float = 0.0
-    flops: float = 0.0
+    total_calls: float = 0.0
+    total_flops: float = 0.0
+
+    def add(self, row: Mapping[str, Any], score: float) -> None:
+        """Count a finished row."""
+        self.scores[row["prompt_id"]] = score
+        self.total_calls += row["cost"]["paper_calls"]
+        self.total_flops += row["cost"]["flops"]
 
     @property
     def mean(self) -> float:
         return sum(self.scores.values()) / len(self.scores)
 
+    @property
+    def calls(self) -> float:
+        return self.total_calls / len(self.scores)
 
-@dataclass(frozen=True)
-class Finding:
-    """`best` over all candidates, `null` the best without a gradient, their paired difference
-    with its 95 % interval; `pays` where the interval is clear of 0. `chosen` is `best` if the
-    gradient pays, else `null`."""
+    @property
+    def flops(self) -> float:
+        return self.total_flops / len(self.scores)
 
-    tried: Sequence[Tried]
-    measure: str
-    best: Tried
-    null: Tried
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The candidates and the one to use.
+
+    `best` is the best of all, `null` the best without a gradient. `difference` is the mean of
+    their paired differences over prompts, and `half_width` that of its 95 % normal interval.
+    """
+
+    tried: Sequence[CandidateResult]
+    measure: Measure
+    best: CandidateResult
+    null: CandidateResult
     difference: float
-    half: float
+    half_width: float
 
     @property
     def pays(self) -> bool:
-        return self.difference - self.half > 0
+        """Whether the interval of the difference lies above 0."""
+        return self.difference - self.half_width > 0
 
     @property
-    def chosen(self) -> Tried:
+    def chosen(self) -> CandidateResult:
+        """`best` if the gradient pays, else `null`."""
         return self.best if self.pays else self.null
 
 
-def report(config: TuneConfig) -> Finding:
-    """Read a finished tuning run, and leave what is chosen in its chosen.yaml. Ties go to the
-    candidate with fewer calls. Raises RunError where too few rows are finished to tell, StoreError.
+def report(config: TuneConfig) -> Choice:
+    """Read a finished tuning run and write the chosen settings to its chosen.yaml.
+
+    Of candidates with equal means the one with fewer calls wins. Raises RunError where too few
+    rows are finished for a comparison, StoreError.
     """
     with translate_os_errors(config.run_dir):
         store = open_store(plan(config))
-        finding = _finding(store, candidates(config.decoding, config.grid))
-        chosen = overrides_yaml(dict(finding.chosen.candidate.overrides))
-        store.folder.write("chosen.yaml", chosen.encode())
-    return finding
+        choice = choose(store, candidates(config.decoding, config.grid))
+        chosen = overrides_yaml(dict(choice.chosen.candidate.overrides))
+        store.folder.write(CHOSEN, chosen.encode())
+    return choice
 
 
-def _finding(store: RunStore, tried: Sequence[Candidate]) -> Finding:
-    found = [Tried(c) for c in tried]
+def choose(store: RunStore, tried: Sequence[Candidate]) -> Choice:
+    """Compare candidates by the rows of a finished run. Raises RunError."""
+    results = [CandidateResult(candidate) for candidate in tried]
     rows = [
         row
         for table in store.rows(("prompt_id", "sample", "correct", "reward", "cost", "error"))
@@ -74,15 +105,9 @@ def _finding(store: RunStore, tried: Sequence[Candidate]) -> Finding:
     ]
     graded = all(row["correct"] is not None for row in rows)
     for row in rows:
-        one = found[row["sample"]]
-        one.scores[row["prompt_id"]] = float(row["correct"] if graded else row["reward"])
-        one.calls += row["cost"]["paper_calls"]
-        one.flops += row["cost"]["flops"]
-    for one in found:
-        one.calls /= max(1, len(one.scores))
-        one.flops /= max(1, len(one.scores))
-    complete = [one for one in found if one.scores]
-    without = [one for one in complete if not one.candidate.gradient]
+        results[row["sample"]].add(row, float(row["correct"] if graded else row["reward"]))
+    complete = [result for result in results if result.scores]
+    without = [result for result in complete if not result.candidate.gradient]
     best = max(complete, key=_rank, default=None)
     null = max(without, key=_rank, default=None)
     shared = best.scores.keys() & null.scores.keys() if best and null else set()
@@ -92,9 +117,17 @@ def _finding(store: RunStore, tried: Sequence[Candidate]) -> Finding:
             f"finished are {len(rows)} rows of {len(complete)} candidates, "
             f"{len(without)} of them without a gradient"
         )
-    difference, half = normal([best.scores[p] - null.scores[p] for p in shared])
-    return Finding(complete, "accuracy" if graded else "reward", best, null, difference, half)
+    # Paired: prompts differ in difficulty far more than candidates differ on a prompt.
+    difference, half_width = normal([best.scores[p] - null.scores[p] for p in shared])
+    return Choice(
+        tried=complete,
+        measure="accuracy" if graded else "reward",
+        best=best,
+        null=null,
+        difference=difference,
+        half_width=half_width,
+    )
 
 
-def _rank(one: Tried) -> tuple[float, float]:
-    return one.mean, -one.calls
+def _rank(result: CandidateResult) -> tuple[float, float]:
+    return result.mean, -result.calls

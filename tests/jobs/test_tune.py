@@ -4,11 +4,8 @@ import json
 from itertools import product
 
 from jobs import tune
-from nabla_core.config import DTO, Decoding, NablaConfig
 from pipeline.config import load
 from pipeline.generate.config import GenerateConfig
-from pipeline.tune.config import Grid
-from pipeline.tune.job import candidates
 from tests.pipeline.rows import keys
 
 
@@ -45,19 +42,6 @@ def test_every_candidate_meets_every_prompt_and_the_choice_is_a_config(
     for other in ("grid.reward_weight=[0]", "verify.method=last_number"):
         assert tune.main([*given, other]) == 2
         assert f"{other.partition('=')[0]}: " in capsys.readouterr().err
-
-
-def test_left_to_right_varies_what_its_optimiser_goes_by():
-    grid = Grid(beta=(1.0, 2.0), learning_rate=(0.1,))
-    for optimizer, names in (
-        ("mirror", ["beta=inf", "beta=2", "beta=1"]),
-        ("adam", ["learning_rate=0", "learning_rate=0.1"]),
-    ):
-        dto = DTO(optimizer=optimizer)
-        found = candidates(Decoding(nabla=NablaConfig(dto=dto)), grid)
-        assert [c.name for c in found] == names
-        assert [c.gradient for c in found] == [False] + [True] * (len(names) - 1)
-        assert len({c.decoding.nabla.dto for c in found}) == len(names)
 
 
 def test_too_many_dead_letters_choose_nothing(cluster, prompts, tmp_path, capsys):

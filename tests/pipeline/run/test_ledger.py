@@ -1,9 +1,9 @@
 import pytest
 
-from pipeline.run.ledger import Ledger, Place
+from pipeline.run.ledger import Ledger, Process
 
 A, B = ("a", 0), ("b", 0)
-ONE, TWO, THREE = (Place(f"w{n}", "node") for n in range(3))
+ONE, TWO, THREE = (Process(f"w{n}", "node") for n in range(3))
 
 
 def ledger(alive=lambda node: True):
@@ -51,7 +51,7 @@ def test_a_killer_is_found_among_many_and_no_neighbour_loses_an_attempt(count):
     deaths = 0
 
     def place():
-        return Place(f"w{deaths}", "node")
+        return Process(f"w{deaths}", "node")
 
     for key in keys:
         assert book.begin(key, place(), 0).action == "run"

@@ -1,0 +1,41 @@
+import pytest
+
+from nabla_core.config import DTO, Decoding, NablaConfig
+from pipeline.tune.candidates import candidates
+from pipeline.tune.config import Grid
+
+
+def test_left_to_right_varies_what_its_optimiser_goes_by():
+    grid = Grid(beta=(1.0, 2.0), learning_rate=(0.1,))
+    for optimizer, names in (
+        ("mirror", ["beta=inf", "beta=2", "beta=1"]),
+        ("adam", ["learning_rate=0", "learning_rate=0.1"]),
+    ):
+        dto = DTO(optimizer=optimizer)
+        found = candidates(Decoding(nabla=NablaConfig(dto=dto)), grid)
+        assert [c.name for c in found] == names
+        assert [c.gradient for c in found] == [False] + [True] * (len(names) - 1)
+        assert len({c.decoding.nabla.dto for c in found}) == len(names)
+
+
+def test_ranked_candidates_are_the_product_of_the_grid_and_those_without_a_guide_are_first():
+    grid = Grid(beta=(1.0, 2.0), min_score=(-3.0,), reward_weight=(0.0, 1.0))
+    found = candidates(Decoding(nabla=NablaConfig(proposals="ranked")), grid)
+    assert [c.name for c in found] == [
+        f"beta={beta} min_score=-3 reward_weight={weight}"
+        for beta in ("null", 2, 1)
+        for weight in (0, 1)
+    ]
+    assert [c.gradient for c in found] == [False] * 2 + [True] * 4
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_the_overrides_of_a_candidate_are_the_settings_of_its_decoding(number):
+    grid = Grid(beta=(1.0, 2.0), min_score=(-3.0,), reward_weight=(0.0, 1.0))
+    candidate = candidates(Decoding(nabla=NablaConfig(proposals="ranked")), grid)[number]
+    ranked = candidate.decoding.nabla.ranked
+    assert dict(candidate.overrides) == {
+        "decoding.nabla.ranked.beta": ranked.beta,
+        "decoding.nabla.ranked.min_score": ranked.min_score,
+        "decoding.nabla.ranked.reward_weight": ranked.reward_weight,
+    }
