@@ -6,7 +6,7 @@ from rich.table import Table
 
 from jobs import summary
 from jobs.exit_codes import ExitCode
-from pipeline.run.plan import Outcome
+from pipeline.run.plan import RunOutcome
 
 TRACES = {
     "dead_by_error": {"WorkerDied": 2, "ValueError": 1},
@@ -25,8 +25,8 @@ COUNTERFACTUALS = {
 }
 
 
-def outcome(total: int, finished: int, dead: int, totals: dict, **more: bool) -> Outcome:
-    return Outcome(total=total, finished=finished, dead=dead, totals=totals, **more)
+def outcome(total: int, finished: int, dead: int, totals: dict, **more: bool) -> RunOutcome:
+    return RunOutcome(total=total, finished=finished, dead=dead, totals=totals, **more)
 
 
 def shown(table: Table) -> list[str]:
