@@ -6,6 +6,7 @@ PipelineError
 ├── StoreError       the run folder cannot be used
 │   ├── LeaseError   another driver holds it
 │   ├── DamagedError a file in it is torn, altered or written by another run
+│   ├── VersionError it was made by a release with another layout of files
 │   └── ResumeError  it belongs to another config or to other inputs
 └── RunError         the run cannot go on
     └── LoadError    a worker cannot load its models
@@ -45,6 +46,10 @@ class DamagedError(StoreError):
 
 class ResumeError(StoreError):
     """The run folder belongs to another config or to other inputs."""
+
+
+class VersionError(StoreError):
+    """The run folder was made by a release with another layout of files."""
 
 
 class RunError(PipelineError):

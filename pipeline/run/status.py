@@ -13,6 +13,7 @@ from pipeline.store.files import Folder
 from pipeline.store.lease import holder
 from pipeline.store.parts import PARTS, open_marked, read_keys
 from pipeline.store.run_store import DATA, DEAD_LETTER, INPUT, SUCCESS
+from pipeline.store.version import check_version
 from pipeline.tables.trace_totals import kind_of
 
 
@@ -51,6 +52,7 @@ def run_status(run_dir: str) -> RunStatus:
         folder = Folder(run_dir)
         if not folder.exists(INPUT):
             raise StoreError(f"{run_dir} is no run folder, or its run has not begun")
+        check_version(folder)
         return _status(folder)
     except (OSError, ValueError, ImportError) as error:
         raise StoreError(f"cannot read run folder {run_dir}: {error}") from error

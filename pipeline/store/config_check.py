@@ -17,6 +17,7 @@ import yaml
 from nabla_core.config_metadata import KEY
 from pipeline.errors import ResumeError
 from pipeline.store.files import Folder
+from pipeline.store.version import claim_version
 
 CONFIG = "config.yaml"
 
@@ -45,8 +46,9 @@ def enter(folder: Folder, config: Any) -> None:
     """Write the resolved config (a dataclass) into the folder, or refuse it where the folder's
     own differs in a setting that shapes rows.
 
-    Raises ResumeError naming each difference.
+    Raises ResumeError naming each difference, and VersionError.
     """
+    claim_version(folder)
     settings = asdict(config)
     if folder.exists(CONFIG):
         free = not_shaping(type(config))

@@ -8,19 +8,24 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import InputError, StoreError
+from pipeline.errors import InputError, StoreError, VersionError
 from pipeline.store.files import Folder
 from pipeline.store.parts import KIND
 from pipeline.store.run_store import DATA, SUCCESS
+from pipeline.store.version import check_version
 
 
-def finished_rows(path: str, kind: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Rows of a finished run of that kind, in order, each with its place.
+def finished_rows(path: str, schema: pa.Schema) -> Iterator[tuple[dict[str, Any], str]]:
+    """The rows of a finished run whose table has this schema, in order, each with the file and
+    row number that an error about it names.
 
-    Raises InputError naming folder or file.
+    Raises InputError naming folder or file, also where the table is of another version.
     """
+    expected = schema.metadata[KIND].decode()
+    kind = expected.partition("/")[0]
     try:
         folder = Folder(path)
+        check_version(folder)
         if not folder.exists(SUCCESS):
             raise InputError(f"{path} is no finished run folder of {kind}")
         for found in folder.files(DATA):
@@ -29,10 +34,17 @@ def finished_rows(path: str, kind: str) -> Iterator[tuple[dict[str, Any], str]]:
                 mark = (file.schema_arrow.metadata or {}).get(KIND, b"?").decode()
                 if mark.partition("/")[0] != kind:
                     raise InputError(f"{path}/{found.name} holds {mark}, not {kind}")
+                if mark != expected:
+                    raise InputError(
+                        f"{path}/{found.name} holds rows of {mark}, and this release reads "
+                        f"{expected}: make them again, or use the release that made them"
+                    )
                 number = 0
                 for batch in file.iter_batches(batch_size=1024):
                     for row in batch.to_pylist():
                         number += 1
                         yield row, f"{path}/{found.name} row {number}"
+    except VersionError as error:
+        raise InputError(str(error)) from error
     except (OSError, ValueError, ImportError, StoreError, pa.ArrowException) as error:
         raise InputError(f"cannot read {path}: {error}") from error

@@ -5,7 +5,7 @@
     manifest.json   counts, checksums        dead_letter/  rows that could not be made
     parts/          rows as they finish      quarantine/    damaged or foreign files
     lease/          who drives               superseded/   rows of edited or removed prompts
-    _SUCCESS        the final files are whole
+    _VERSION        of this layout           _SUCCESS      the final files are whole
 
 A row counts as committed once its part is. Parts are deleted only after `_SUCCESS`.
 """
@@ -35,6 +35,7 @@ from pipeline.store.parts import (
 from pipeline.store.run_folder import open_folder
 from pipeline.store.settings import Store
 from pipeline.store.slots import DEAD, FINISHED, Slots
+from pipeline.store.version import check_version
 
 DATA, DEAD_LETTER, QUARANTINE, SUPERSEDED = "data", "dead_letter", "quarantine", "superseded"
 SUCCESS, INPUT, MANIFEST = "_SUCCESS", "input.json", "manifest.json"
@@ -87,7 +88,11 @@ class RunStore:
         return slots
 
     def look(self, inputs: Mapping[str, str], samples: int) -> Slots:
-        """As `scan`, but changes nothing: the folder may be another driver's."""
+        """As `scan`, but changes nothing: the folder may be another driver's.
+
+        Raises VersionError.
+        """
+        check_version(self.folder)
         slots = Slots(inputs, samples)
         for name, keys in self._keys((PARTS, DATA, DEAD_LETTER)):
             if not isinstance(keys, DamagedError):

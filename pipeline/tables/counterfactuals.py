@@ -10,7 +10,7 @@ import pyarrow as pa
 from nabla_core.methods.counterfactuals import Explored, Place
 from pipeline.tables.traces import COST, KEYS, TURNS
 
-VERSION = "1"
+VERSION = "2"
 
 _PLACES = pa.list_(
     pa.struct(

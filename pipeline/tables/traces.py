@@ -17,7 +17,7 @@ import pyarrow as pa
 from nabla_core.types import Identity, Message, Prompt, Trace
 from pipeline.inputs.prompts import Item
 
-VERSION = "1"
+VERSION = "2"
 
 TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _REVISIONS = pa.list_(

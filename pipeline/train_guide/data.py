@@ -13,9 +13,12 @@ from nabla_core.methods.counterfactuals import Place
 from nabla_core.types import Identity
 from pipeline.errors import InputError
 from pipeline.store.reader import finished_rows
-from pipeline.tables.counterfactuals import place_of
+from pipeline.tables.counterfactuals import COUNTERFACTUALS, place_of
+from pipeline.tables.traces import TRACES
 from pipeline.train_guide.data_config import Data
 from pipeline.train_guide.revisions import Tokens, prompt_of, revised
+
+TABLES = {"counterfactuals": COUNTERFACTUALS, "traces": TRACES}
 
 
 @dataclass
@@ -61,7 +64,7 @@ def _add(
     records: Callable[[dict[str, Any]], list[Record]],
 ) -> None:
     before, rows, judges, scorers = len(mixture.records), 0, set(), set()
-    for row, where in finished_rows(path, kind):
+    for row, where in finished_rows(path, TABLES[kind]):
         if rows == data.limit:
             break
         rows += 1
@@ -114,4 +117,4 @@ def look(data: Data) -> None:
     """
     for kind, paths in (("counterfactuals", data.counterfactuals), ("traces", data.traces)):
         for path in paths:
-            next(finished_rows(path, kind), None)
+            next(finished_rows(path, TABLES[kind]), None)

@@ -22,6 +22,7 @@ DRIVER = """
 import sys
 from pipeline.store.run_store import Store, RunStore
 from pipeline.store.slots import MISSING
+from pipeline.store.version import claim_version
 from tests.pipeline.rows import SCHEMA, inputs, item, row
 
 NAMES = [f"p{n}" for n in range(int(sys.argv[2]))]
@@ -29,6 +30,7 @@ store = RunStore(sys.argv[1], SCHEMA, Store(rows_per_file=2, threads=1))
 wanted = inputs(NAMES)
 store.sweep()
 slots = store.scan(wanted, 1)
+claim_version(store.folder)
 store.announce(len(slots))
 if store.done() and slots.count(MISSING):
     store.reopen()
