@@ -1,7 +1,6 @@
-"""Settings of the jobs: YAML files and `key=value` overrides become frozen dataclasses.
+"""Loading settings: YAML files and `key=value` overrides become frozen dataclasses.
 
-The only file that imports omegaconf. Nothing here imports torch or ray, so a wrong key is
-reported in a second.
+Imports neither torch nor ray, so that a wrong key is reported within a second.
 """
 
 from __future__ import annotations
@@ -21,9 +20,11 @@ C = TypeVar("C")
 
 
 def load(cls: type[C], files: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> C:
-    """Defaults of `cls`, then the YAML files in order, then `key=value` overrides.
+    """The config of class `cls`: its defaults, then the YAML files in their order, then the
+    `key=value` overrides; what comes later wins, key by key.
 
-    Raises ConfigError naming the key, where it was set and the nearest valid key.
+    Raises ConfigError naming the key, the file or override that sets it, and the nearest valid
+    key or, for a key of an earlier version, its new name.
     """
     merged = OmegaConf.structured(cls)
     for file in files:
@@ -53,17 +54,10 @@ def to_yaml(config: Any) -> str:
 
 def overrides_yaml(overrides: Mapping[str, Any]) -> str:
     """Dotted keys and values as the YAML of a config file."""
-    made = OmegaConf.create()
+    nested = OmegaConf.create()
     for key, value in overrides.items():
-        OmegaConf.update(made, key, value)
-    return OmegaConf.to_yaml(made)
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """The config as nested plain dicts."""
-    plain = OmegaConf.to_container(OmegaConf.structured(config))
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+        OmegaConf.update(nested, key, value)
+    return OmegaConf.to_yaml(nested)
 
 
 def _read(file: str | Path) -> Any:
@@ -89,8 +83,8 @@ def _merge(merged: Any, given: Any, source: str) -> Any:
     except OmegaConfBaseException as error:
         old = renamed(_plain(given), _plain(merged))
         if old:
-            told = [f"{source}: {key} was renamed: write {new}" for key, new in old.items()]
-            raise ConfigError("\n".join(told)) from error
+            lines = [f"{source}: {key} was renamed: write {new}" for key, new in old.items()]
+            raise ConfigError("\n".join(lines)) from error
         key = getattr(error, "full_key", None)
         reason = _first_line(error)
         named = f"{source}: {reason}" if key is None else f"{source}: {key}: {reason}"

@@ -60,6 +60,27 @@ def test_overrides_beat_files_and_files_beat_defaults(tmp_path):
     assert config.max_attempts == GenerateConfig().max_attempts
 
 
+def test_a_later_file_beats_an_earlier_one_key_by_key(tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("seed: 1\nlm: {path: a, revision: x}\nsamples_per_prompt: 3\n")
+    second.write_text("seed: 2\nlm: {path: b}\n")
+    config = load(GenerateConfig, [first, second])
+    assert (config.seed, config.samples_per_prompt) == (2, 3)
+    assert (config.lm.path, config.lm.revision) == ("b", "x")
+    assert load(GenerateConfig, [second, first]).seed == 1
+    assert load(GenerateConfig, [first, second], ["seed=7"]).seed == 7
+
+
+def test_an_error_names_the_one_of_several_files_that_it_is_in(tmp_path):
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text("seed: 1\n")
+    bad.write_text("sed: 2\n")
+    for files in ([good, bad], [bad, good]):
+        with pytest.raises(ConfigError, match=rf"^{bad}: sed: ") as failure:
+            load(GenerateConfig, files)
+        assert str(good) not in str(failure.value)
+
+
 def test_the_resolved_config_reads_back_to_the_same_one(tmp_path):
     config = load(GenerateConfig, [EMBEDDED], ["prompts.columns.prompt=q", "run_dir=s3://b/k"])
     assert load(GenerateConfig, [write(tmp_path, to_yaml(config))]) == config
