@@ -1,26 +1,28 @@
-"""What an engine is: requests in, replies out, batching its own private business."""
+"""What an engine is: requests in, replies out. How it batches them is its own business."""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from nabla_core.config import NablaConfig
 from nabla_core.requests import Reply, Request, Result
 from nabla_core.types import Cost, Identity
 
-R = TypeVar("R")
+Q = TypeVar("Q")
+K = TypeVar("K", bound=Hashable)
 
 
 class Engine(Protocol):
-    """Serves some kinds of request. `submit` queues, `step` does a bounded piece of work.
+    """Serves some kinds of request. `submit` queues one, `step` does a bounded piece of work.
 
-    `waiting` counts requests submitted and not answered, `capacity` how many it serves best
-    at once; a `cheap` one is served as soon as anything waits. A step returns what it
-    finished, in any order; it may finish nothing, but as long as something waits, repeated
-    steps finish it. An exception as a result belongs to that request alone.
+    `waiting` is the number of requests that are not answered yet, `capacity` the number that
+    the engine serves best at once. The scheduler steps a `cheap` engine as soon as a request
+    waits for it. A step returns the requests that it finished, in any order. It may finish
+    none, but repeated steps finish every request. An exception as a result belongs to that
+    request alone.
     """
 
     @property
@@ -70,6 +72,7 @@ class BatchEngine(ABC):
     def take(self) -> list[tuple[int, Any]]:
         """Remove the next batch from the queue: the oldest request and those nearest to it
         in size, within `capacity` rows and `max_batch_tokens` padded tokens."""
+        # The oldest goes first so that no request waits for ever; like sizes pad little.
         oldest = self.size(self._queue[0][1])
         order = sorted(
             range(len(self._queue)), key=lambda i: (abs(self.size(self._queue[i][1]) - oldest), i)
@@ -87,7 +90,7 @@ class BatchEngine(ABC):
         return taken
 
     def size(self, request: Any) -> int:
-        """How many tokens a request feeds, for batching like with like."""
+        """How many tokens a request feeds to a model: requests of like size are batched."""
         return 1
 
     @abstractmethod
@@ -95,9 +98,9 @@ class BatchEngine(ABC):
         """Results in the order of the requests."""
 
     def _isolating(self, requests: Sequence[Any]) -> list[Result]:
-        """Answer; where the batch as a whole fails, halve it until the culprit is alone.
+        """Answer the batch; if it fails as a whole, bisect it to isolate the bad request.
 
-        Also what turns a batch too large for the memory into two that fit.
+        Bisecting also makes batches that fit, where the whole one ran out of memory.
         """
         started = time.perf_counter()
         try:
@@ -111,10 +114,27 @@ class BatchEngine(ABC):
         return self._isolating(requests[:half]) + self._isolating(requests[half:])
 
 
-class Engines:
-    """The engines of one process, which serves what, and the models behind them by role.
+def answer_by_group(
+    requests: Sequence[Q],
+    group_of: Callable[[Q], K],
+    answer: Callable[[K, list[Q]], Sequence[Result]],
+) -> list[Result]:
+    """Results in the order of the requests, which are answered a group at a time."""
+    groups: dict[K, list[int]] = {}
+    for index, request in enumerate(requests):
+        groups.setdefault(group_of(request), []).append(index)
+    results: dict[int, Result] = {}
+    for group, members in groups.items():
+        answers = answer(group, [requests[i] for i in members])
+        results.update(zip(members, answers, strict=True))
+    return [results[i] for i in range(len(requests))]
 
-    `check(config)` raises ModelError where the guide cannot serve a config of the loop.
+
+class Engines:
+    """The engines of one process.
+
+    `identities`: the models behind them by role. `check(config)` raises ModelError where the
+    guide cannot serve a config of the loop.
     """
 
     def __init__(
@@ -129,7 +149,7 @@ class Engines:
         self._serving = {kind: engine for engine in engines for kind in engine.kinds}
 
     def serving(self, kind: type[Request[Any]]) -> Engine:
-        """The engine for a kind of request; KeyError-free: names what is served."""
+        """The engine for a kind of request. Raises LookupError listing the served kinds."""
         engine = self._serving.get(kind)
         if engine is None:
             served = ", ".join(sorted(k.__name__ for k in self._serving))

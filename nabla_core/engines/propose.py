@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from nabla_core.engines.base import BatchEngine
+from nabla_core.engines.base import BatchEngine, answer_by_group
 from nabla_core.guides.base import Guide
 from nabla_core.proposals.left_to_right import LeftToRight
 from nabla_core.proposals.null_arms import flips
@@ -31,18 +31,15 @@ class ProposeEngine(BatchEngine):
 
     @torch.no_grad()
     def answer(self, requests: Sequence[Propose]) -> Sequence[Result]:
-        ways: dict[str, list[int]] = {}
-        for index, request in enumerate(requests):
-            ways.setdefault(request.gradients.config.proposals, []).append(index)
-        results: dict[int, Result] = {}
-        for way, members in ways.items():
-            chosen = [requests[i] for i in members]
-            match way:
-                case "left_to_right":
-                    answers = self._left_to_right.propose(chosen)
-                case "ranked":
-                    answers = ranked(self._guide, chosen)
-                case _:
-                    answers = flips(self._guide, chosen)
-            results.update(zip(members, answers, strict=True))
-        return [results[i] for i in range(len(requests))]
+        return answer_by_group(
+            requests, lambda request: request.gradients.config.proposals, self._propose
+        )
+
+    def _propose(self, way: str, requests: Sequence[Propose]) -> list[Result]:
+        match way:
+            case "left_to_right":
+                return self._left_to_right.propose(requests)
+            case "ranked":
+                return ranked(self._guide, requests)
+            case _:
+                return flips(self._guide, requests)

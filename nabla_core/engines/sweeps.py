@@ -1,12 +1,13 @@
-"""Sweeps and scores: a response in, what LM, guide and judge make of it out."""
+"""Sweeps: LM and guide read responses, and what the proposals need of that is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from nabla_core.config import NablaConfig
-from nabla_core.engines.base import BatchEngine
+from nabla_core.engines.base import BatchEngine, answer_by_group
 from nabla_core.guides.base import Gradients, Guide
 from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.readers import Task, read_lm
@@ -20,7 +21,7 @@ from nabla_core.requests import (
 
 
 class SweepEngine(BatchEngine):
-    """Serves `Sweep`."""
+    """Serves `Sweep`: batches of one config each, for a config decides what is computed."""
 
     kinds: tuple[type[Request[Any]], ...] = (Sweep,)
 
@@ -32,15 +33,11 @@ class SweepEngine(BatchEngine):
         return len(request.context.lm) + len(request.response.tokens)
 
     def answer(self, requests: Sequence[Sweep]) -> Sequence[Result]:
-        groups: dict[NablaConfig, list[int]] = {}
-        for index, request in enumerate(requests):
-            groups.setdefault(request.config, []).append(index)
-        results: dict[int, Result] = {}
-        for config, members in groups.items():
-            sweep = self._guided if config.takes_gradient else self._likelihood_only
-            answers = sweep([requests[i] for i in members], config)
-            results.update(zip(members, answers, strict=True))
-        return [results[i] for i in range(len(requests))]
+        return answer_by_group(requests, attrgetter("config"), self._sweep)
+
+    def _sweep(self, config: NablaConfig, requests: Sequence[Sweep]) -> list[Result]:
+        sweep = self._guided if config.takes_gradient else self._likelihood_only
+        return sweep(requests, config)
 
     def _guided(self, requests: Sequence[Sweep], config: NablaConfig) -> list[Result]:
         tasks = [Task(r.context, r.response.tokens, r.boundary, _guide_cache(r)) for r in requests]

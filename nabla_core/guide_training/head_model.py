@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from nabla_core.errors import HeadError, ModelError
+from nabla_core.errors import HeadError
 from nabla_core.guides.head import KIND_KEY
+from nabla_core.models.pretrained import load_pretrained
 
 
 def new_head(path: str, *, revision: str | None = None) -> Any:
@@ -20,26 +20,26 @@ def new_head(path: str, *, revision: str | None = None) -> Any:
     is predicted as 0; the output layer of a head is kept, to train it further. Raises ModelError
     naming the path.
     """
-    try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            path,
-            revision=revision,
-            dtype=torch.float32,
-            tie_word_embeddings=False,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{path}: cannot load a backbone for a head: {error}") from error
+
+    def output_layer(model: Any) -> set[str]:
+        head = model.get_output_embeddings()
+        if not isinstance(head, nn.Linear):
+            raise HeadError(f"{path}: its output layer is a {type(head).__name__}, not Linear")
+        return {name for name, module in model.named_modules() if module is head}
+
+    model = load_pretrained(
+        AutoModelForCausalLM,
+        path,
+        purpose="a backbone for a head",
+        initialised=output_layer,
+        revision=revision,
+        dtype=torch.float32,
+        tie_word_embeddings=False,
+    )
     head = model.get_output_embeddings()
-    if not isinstance(head, nn.Linear):
-        raise HeadError(f"{path}: its output layer is a {type(head).__name__}, not Linear")
-    output = {name for name, module in model.named_modules() if module is head}
-    missing = [k for k in report["missing_keys"] if k.rpartition(".")[0] not in output]
-    if missing:
-        raise ModelError(f"{path}: no backbone for a head: its weights lack {missing[0]}")
     if getattr(model.config, KIND_KEY, None) != "head":
         nn.init.zeros_(head.weight)
         if head.bias is not None:  # not trained: `HeadTrainee.predict` reads the weight alone
             nn.init.zeros_(head.bias)
         setattr(model.config, KIND_KEY, "head")
-    return model.eval()
+    return model

@@ -10,9 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
-
-from transformers import AutoTokenizer
 
 from nabla_core.engines.base import Engines
 from nabla_core.engines.loading import kind_of
@@ -23,6 +20,7 @@ from nabla_core.guide_training.trainees import Trainee, guide_encoder, open_trai
 from nabla_core.methods.counterfactuals import Place
 from nabla_core.models.identity import identify_loaded
 from nabla_core.models.loading import LanguageModel
+from nabla_core.models.pretrained import load_tokenizer
 from nabla_core.requests import Asking, Choices, Likeliest, Render, Response, ask
 from nabla_core.scheduler import drive
 from nabla_core.types import Cost, Identity
@@ -46,7 +44,7 @@ class Teacher:
         VocabularyError."""
         if kind_of(path, revision) != "head":
             raise ModelError(f"{path} cannot teach: it is no head; train one with kind: head")
-        tokenizer: Any = AutoTokenizer.from_pretrained(path, revision=revision)
+        tokenizer = load_tokenizer(path, revision)
         head = open_trainee("head", path, tokenizer, Optimise(), revision=revision, seed=0)
         head.model.to(lm.device)
         identity = identify_loaded(path, revision, head.model.config)

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
@@ -19,6 +18,7 @@ from nabla_core.guide_training.settings import Kind, Optimise
 from nabla_core.guides.head import KIND_KEY, HeadGuide
 from nabla_core.model_config import Runtime
 from nabla_core.models.loading import LanguageModel, language_model, reward_model
+from nabla_core.models.pretrained import load_pretrained
 from nabla_core.models.readers import Reader
 from nabla_core.types import Identity
 
@@ -175,26 +175,25 @@ def guide_encoder(
 
 
 def _classifier(path: str, revision: str | None, attention: str) -> Any:
-    try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            path,
-            revision=revision,
-            num_labels=1,
-            dtype=torch.float32,
-            attn_implementation=attention,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise ModelError(f"{path}: cannot load it as a guide: {error}") from error
-    score = getattr(model, "score", None)
-    if not isinstance(score, nn.Linear):
-        raise HeadError(f"{path}: no linear layer `score` to read a reward from")
-    missing = [k for k in report["missing_keys"] if not k.startswith("score.")]
-    if missing:
-        raise ModelError(f"{path}: no guide to start from: its weights lack {missing[0]}")
+
+    def score_layer(model: Any) -> set[str]:
+        if not isinstance(getattr(model, "score", None), nn.Linear):
+            raise HeadError(f"{path}: no linear layer `score` to read a reward from")
+        return {"score"}
+
+    model = load_pretrained(
+        AutoModelForSequenceClassification,
+        path,
+        purpose="a guide",
+        initialised=score_layer,
+        revision=revision,
+        num_labels=1,
+        dtype=torch.float32,
+        attn_implementation=attention,
+    )
     if hasattr(model.config, KIND_KEY):  # the model started as a head and is no head now
         delattr(model.config, KIND_KEY)
-    return model.eval()
+    return model
 
 
 def freeze(model: Any, optimise: Optimise, path: str) -> None:

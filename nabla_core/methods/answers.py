@@ -8,13 +8,20 @@ _NUMBER = re.compile(r"-?\d(?:[\d,]*\d)?(?:\.\d+)?")
 
 
 def last_answer(response: str) -> str | None:
-    """The content of the last \\boxed{...}, else the last number without thousands commas,
-    else None. A box that is never closed is no answer: the response was cut off in it."""
+    """The content of the last \\boxed{...}, else the last number, else None.
+
+    A box that is never closed is no answer: the response was cut off in it.
+    """
     box = response.rfind("\\boxed{")
     if box >= 0:
         return _braced(response, box + len("\\boxed{"))
-    numbers = _NUMBER.findall(response)
-    return numbers[-1].replace(",", "") if numbers else None
+    return last_number(response)
+
+
+def last_number(text: str) -> str | None:
+    """The last number of a text, without its thousands separators; None where there is none."""
+    found = _NUMBER.findall(text)
+    return found[-1].replace(",", "") if found else None
 
 
 def _braced(text: str, start: int) -> str | None:

@@ -9,21 +9,16 @@ logit scale, a soft cap, a pooling rule).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-)
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from nabla_core.errors import HeadError, ModelError
 from nabla_core.models.flops import Shape
 from nabla_core.models.identity import identify_loaded
+from nabla_core.models.pretrained import load_pretrained, load_tokenizer
 from nabla_core.types import Identity
 
 
@@ -84,8 +79,8 @@ def load_language_model(
     path: str, *, revision: str | None, device: torch.device, dtype: torch.dtype
 ) -> LanguageModel:
     """Load a causal LM for rollouts and sweeps. Raises ModelError naming the path."""
-    tokenizer = _tokenizer(path, revision)
-    model = _model(AutoModelForCausalLM, path, revision, device, dtype)
+    tokenizer = load_tokenizer(path, revision)
+    model = _load(AutoModelForCausalLM, path, revision, device, dtype)
     return language_model(model, tokenizer, identify_loaded(path, revision, model.config))
 
 
@@ -119,8 +114,8 @@ def load_reward_model(
     path: str, *, revision: str | None, device: torch.device, dtype: torch.dtype
 ) -> RewardModel:
     """Load a sequence classifier with one label. Raises HeadError on any other number."""
-    tokenizer = _tokenizer(path, revision)
-    model = _model(AutoModelForSequenceClassification, path, revision, device, dtype)
+    tokenizer = load_tokenizer(path, revision)
+    model = _load(AutoModelForSequenceClassification, path, revision, device, dtype)
     return reward_model(model, tokenizer, identify_loaded(path, revision, model.config))
 
 
@@ -167,29 +162,12 @@ def _source(model: Any, identity: Identity) -> str:
     return getattr(model.config, "name_or_path", "") or identity.name
 
 
-def _tokenizer(path: str, revision: str | None) -> Any:
-    if not Path(path).is_dir() and (path.startswith((".", "~", "/")) or path.count("/") > 1):
-        raise ModelError(f"{path}: no such folder")
-    if Path(path).is_dir() and not any(Path(path).glob("tokenizer*")):
-        raise ModelError(f"{path}: no tokenizer files in this folder")
-    try:
-        return AutoTokenizer.from_pretrained(path, revision=revision)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot load its tokenizer: {error}") from error
-
-
-def _model(auto: Any, path: str, revision: str | None, device: Any, dtype: torch.dtype) -> Any:
+def _load(
+    auto: Any, path: str, revision: str | None, device: torch.device, dtype: torch.dtype
+) -> Any:
     kind = auto.__name__.removeprefix("AutoModelFor")
-    try:
-        model, report = auto.from_pretrained(
-            path, revision=revision, dtype=dtype, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{path}: cannot load it as a {kind}: {error}") from error
-    if report["missing_keys"]:
-        missing = ", ".join(sorted(report["missing_keys"])[:3])
-        raise ModelError(f"{path}: no {kind}: its weights lack {missing}")
-    return model.to(device).eval().requires_grad_(False)
+    model = load_pretrained(auto, path, purpose=f"a {kind}", revision=revision, dtype=dtype)
+    return model.to(device).requires_grad_(False)
 
 
 def _probe(model: Any, tokenizer: Any) -> Tensor:

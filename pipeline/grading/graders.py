@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from nabla_core.config_metadata import NOT_SHAPING
 from nabla_core.embedded import task
+from nabla_core.methods.answers import last_number
 from nabla_core.types import Prompt
 from pipeline.grading.math_verify import MathGrader
 from pipeline.grading.verdict import Verdict
@@ -32,8 +32,6 @@ class Verify:
 
 
 Grader = Callable[[Prompt, str], Verdict]
-
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
 def grader(settings: Verify) -> Grader:
@@ -73,9 +71,3 @@ def _last_number(prompt: Prompt, response: str) -> Verdict:
     if expected is None:
         return Verdict(predicted, None)
     return Verdict(predicted, predicted is not None and float(predicted) == float(expected))
-
-
-def last_number(text: str) -> str | None:
-    """The last number of a text without its thousands separators; None where there is none."""
-    found = _NUMBER.findall(text)
-    return found[-1].replace(",", "") if found else None

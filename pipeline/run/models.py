@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from nabla_core.engines.base import Engines
 from nabla_core.errors import ModelError
 from nabla_core.model_config import LM, Reward, Runtime
@@ -30,17 +28,10 @@ def render(prompt: Prompt, lm: LM) -> str:
     """The prompt as the LM reads it; needs the tokenizer alone. Raises ModelError."""
     if _scripted(lm):
         return prompt.text
-    from transformers import AutoTokenizer  # noqa: PLC0415 - as above
-
     from nabla_core.embedded.weights import located  # noqa: PLC0415 - as above
+    from nabla_core.models.pretrained import load_tokenizer  # noqa: PLC0415 - as above
 
-    path = located(lm.path, "lm")
-    if Path(path).is_dir() and not any(Path(path).glob("tokenizer*")):
-        raise ModelError(f"{lm.path}: no tokenizer files in this folder")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=lm.revision)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{lm.path}: cannot load a tokenizer: {error}") from error
+    tokenizer = load_tokenizer(located(lm.path, "lm"), lm.revision)
     try:
         return render_for_lm(prompt, tokenizer)[0]
     except Exception as error:  # a template is a program, and some refuse a system prompt

@@ -8,14 +8,13 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from nabla_core.embedded.weights import located
 from nabla_core.engines.loading import build_engines
 from nabla_core.errors import ModelError
 from nabla_core.guide_training.evaluation import Agreement, agreement, frozen, search
 from nabla_core.guide_training.trainees import GradientTrainee, guide_encoder, open_trainee
 from nabla_core.model_config import Runtime
+from nabla_core.models.pretrained import load_tokenizer
 from pipeline.errors import RunError
 from pipeline.grading.graders import grader
 from pipeline.inputs.prompts import read as read_prompts
@@ -67,7 +66,7 @@ def reference(state: TrainingState) -> Agreement | None:
     judge = located(state.config.reward.judge, "judge")
     revision = state.config.reward.judge_revision
     try:
-        tokenizer = AutoTokenizer.from_pretrained(judge, revision=revision)
+        tokenizer = load_tokenizer(judge, revision)
         plain = open_trainee(
             "gradient", judge, tokenizer, state.config.optimise, revision=revision, seed=0
         )

@@ -20,11 +20,10 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed
-from transformers import AutoTokenizer
 
 from nabla_core.embedded.weights import located
 from nabla_core.engines.loading import build_engines, device_of, read_with
-from nabla_core.errors import UNREADABLE, ModelError, PromptError
+from nabla_core.errors import UNREADABLE, PromptError
 from nabla_core.guide_training.examples import Batch, Example, GuideEncoder, Record
 from nabla_core.guide_training.losses import loss
 from nabla_core.guide_training.teacher import Teacher
@@ -36,6 +35,7 @@ from nabla_core.models.loading import (
     load_language_model,
     load_reward_model,
 )
+from nabla_core.models.pretrained import load_tokenizer
 from nabla_core.models.readers import Reader
 from nabla_core.models.vocab import fingerprint
 from nabla_core.types import Identity
@@ -241,10 +241,7 @@ def _start(config: TrainGuideConfig, lm: str, judge: str) -> tuple[str, str | No
         "judge": (judge, config.reward.judge_revision),
         "lm": (lm, config.lm.revision),
     }.get(config.start.path, (config.start.path, config.start.revision))
-    try:
-        return path, revision, AutoTokenizer.from_pretrained(path, revision=revision)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"start.path {path}: cannot load its tokenizer: {error}") from error
+    return path, revision, load_tokenizer(path, revision)
 
 
 def _batch(state: TrainingState) -> list[Example]:

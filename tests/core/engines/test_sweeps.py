@@ -187,8 +187,8 @@ def test_likelihoods_do_not_depend_on_the_block_they_are_formed_in(
     config = NablaConfig()
     requests = [Sweep(c, r, 0, config) for c, r in zip(contexts, responses, strict=True)]
     whole = serve(engines, requests)
-    for module in ("passes", "gradient"):
-        monkeypatch.setattr(f"nabla_core.engines.{module}.BLOCK", 50)
+    for module in ("models.forward", "guides.gradient"):
+        monkeypatch.setattr(f"nabla_core.{module}.BLOCK", 50)
     parts = serve(engines, requests)
     for response, a, b in zip(responses, whole, parts, strict=True):
         torch.testing.assert_close(

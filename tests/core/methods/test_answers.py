@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nabla_core.methods.answers import last_answer
+from nabla_core.methods.answers import last_answer, last_number
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,9 @@ from nabla_core.methods.answers import last_answer
 )
 def test_last_answer(response: str, answer: str | None):
     assert last_answer(response) == answer
+
+
+def test_last_number_takes_numbers_as_people_write_them():
+    assert [last_number(t) for t in ("a 1 b 2.5.", "1,000,000", "x", "3-4")] == [
+        "2.5", "1000000", None, "-4",
+    ]  # fmt: skip

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from nabla_core.types import Prompt
-from pipeline.grading.graders import Verify, grader, last_number
+from pipeline.grading.graders import Verify, grader
 from pipeline.grading.math_verify import MathGrader
 from pipeline.grading.verdict import Verdict
 
@@ -36,12 +36,6 @@ def test_graders(method, answer, response, verdict):
 def test_the_embedded_grader_has_no_opinion_on_other_prompts():
     other = Prompt.of("What is 2 + 2?", id="x", answer="4")
     assert grader(Verify(method="embedded"))(other, "4") == Verdict(None, None)
-
-
-def test_last_number_takes_numbers_as_people_write_them():
-    assert [last_number(t) for t in ("a 1 b 2.5.", "1,000,000", "x", "3-4")] == [
-        "2.5", "1000000", None, "-4",
-    ]  # fmt: skip
 
 
 def test_math_answers_are_compared_as_mathematics():
