@@ -13,7 +13,7 @@ from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
 from pipeline.run.cluster_config import Cluster
 from pipeline.store.settings import Store
-from pipeline.train_guide.config import Start, Validation, Workers, ranked_search, searchable
+from pipeline.train_guide.config import Start, Validation, Workers, check_searchable, ranked_search
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,6 @@ class ImproveConfig:
             raise ValueError("reward.guide: the judge is round 0's guide, rounds make the others")
         if self.training.workers.address is not None:
             raise ValueError("training.workers.address: cluster.address says which Ray is joined")
-        searchable(self.training.kind, self.decoding.nabla, "decoding.nabla")
+        check_searchable(self.training.kind, self.decoding.nabla, "decoding.nabla")
         if self.decoding.method != "nabla":
             raise ValueError(f"decoding.method={self.decoding.method} uses no guide")

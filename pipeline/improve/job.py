@@ -30,8 +30,8 @@ from pipeline.run.cluster import connected
 from pipeline.run.plan import RunOutcome, Watcher, open_store
 from pipeline.store import config_check
 from pipeline.store.run_folder import open_folder, translate_os_errors
-from pipeline.train_guide.job import ready, train_guide
-from pipeline.train_guide.progress import Tell
+from pipeline.train_guide.job import check_ready, train_guide
+from pipeline.train_guide.progress import OnMeasurement
 
 ROUNDS, CHOSEN = "rounds.json", "chosen.yaml"
 
@@ -46,9 +46,11 @@ class Improved:
     chosen: Round
 
 
-def improve(config: ImproveConfig, watch: Watch, tell: Tell) -> Improved:
-    """Run all rounds, or go on with them; `watch(name)` gives each run's watcher, and `tell` gets
-    the measurements of guides in training.
+def improve(config: ImproveConfig, watch: Watch, on_measurement: OnMeasurement) -> Improved:
+    """Run all rounds, or continue them.
+
+    `watch(name)` is the watcher of the run called `name`; `on_measurement` is called with the
+    measurements of guides in training.
 
     Raises PipelineError, ModelError; KeyboardInterrupt leaves a folder to resume.
     """
@@ -58,7 +60,7 @@ def improve(config: ImproveConfig, watch: Watch, tell: Tell) -> Improved:
     with translate_os_errors(config.run_dir):
         config_check.enter(folder, config)
         with connected(config.cluster, workers.count * workers.cpus):
-            loop = _Loop(config, watch, tell)
+            loop = _Loop(config, watch, on_measurement)
             rounds = loop.rounds
             while len(rounds) <= config.rounds and not rounds[-1].reward_hacked:
                 loop.go_on()
@@ -76,7 +78,7 @@ def _check(config: ImproveConfig) -> None:
         round_settings.training(config, 1, None)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    ready(config.training.optimise, config.training.validation)
+    check_ready(config.training.optimise, config.training.validation)
     _check_prompts(config)
 
 
@@ -107,9 +109,9 @@ def _check_prompts(config: ImproveConfig) -> None:
 
 
 class _Loop:
-    def __init__(self, config: ImproveConfig, watch: Watch, tell: Tell) -> None:
+    def __init__(self, config: ImproveConfig, watch: Watch, on_measurement: OnMeasurement) -> None:
         self._config = config
-        self._watch, self._tell = watch, tell
+        self._watch, self._on_measurement = watch, on_measurement
         self._last = self._measure(0, None)
         one = self._last
         self.rounds = [Round(0, None, one.reward, one.accuracy, one.calls, None, 0)]
@@ -123,7 +125,7 @@ class _Loop:
             _insist(counterfactuals(exploring, watcher), exploring.run_dir)
         training = round_settings.training(self._config, number, guide)
         with self._watch(training.run_dir):
-            card = train_guide(training, self._tell).card
+            card = train_guide(training, self._on_measurement).card
         if number == 1 and card["judge_gradient"]:
             self.rounds[0] = replace(self.rounds[0], top1=card["judge_gradient"]["top1"])
         path = f"{training.run_dir}/guide"

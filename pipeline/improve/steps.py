@@ -18,8 +18,7 @@ from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.generate.config import GenerateConfig
 from pipeline.improve.config import ImproveConfig
 from pipeline.inputs.prompts import Prompts
-from pipeline.train_guide.config import Start, TrainGuideConfig
-from pipeline.train_guide.data_config import Data
+from pipeline.train_guide.config import Data, Start, TrainGuideConfig
 
 
 def searching(config: ImproveConfig, number: int, guide: str | None) -> GenerateConfig:

@@ -1,6 +1,5 @@
-"""Checkpoints of guide training: the guide as it would be delivered, and what training needs
-to go on. Knows nothing of Ray.
-"""
+"""Checkpoints of guide training: the guide as it would be delivered, and what training needs to
+continue."""
 
 from __future__ import annotations
 
@@ -17,71 +16,81 @@ from pipeline.store.files import Folder
 from pipeline.train_guide.evaluation import calibration, measure
 from pipeline.train_guide.folder import HISTORY, MODEL, STATE
 from pipeline.train_guide.lora import adapted, merged
-from pipeline.train_guide.training import TrainingState
+from pipeline.train_guide.state import TrainingState
 
 
 def save_checkpoint(
-    state: TrainingState, lost: float, path: Path, before: dict[str, Any]
+    state: TrainingState, loss: float, path: Path, baseline: dict[str, Any]
 ) -> dict[str, Any]:
-    """Measure the state and leave a checkpoint of it in the folder `path`; returns what was
-    measured. The run folder's history grows with it; `before` is what was measured first."""
+    """Measure the guide, write a checkpoint into the folder `path` and return the measurement.
+
+    The measurement is also added to the history in the run folder. `baseline` is what was
+    measured before the first step; it is stored along.
+    """
     with merged(state.trainee), scaled(state.trainee, factor := calibration(state)):
-        metrics = {**measure(state), "loss": lost, "calibration": factor}
+        metrics = {**measure(state), "loss": loss, "calibration": factor}
         state.trainee.model.save_pretrained(path / MODEL)
     state.tokenizer.save_pretrained(path / MODEL)
     state.history.append(metrics)
+    # The trained parameters are saved apart from the model: in the model the adapters are merged
+    # and the output layer is calibrated, from which training could not continue.
     saved = {
         "step": state.step,
         "provenance": state.provenance,
-        "learned": {name: p.detach() for name, p in _learned(state)},
+        "trained": {name: p.detach() for name, p in _trained_parameters(state)},
         "optimizer": state.optimizer.state_dict(),
         "history": state.history,
         "skipped": state.skipped,
-        "before": before,
+        "baseline": baseline,
     }
     torch.save(saved, path / STATE)
-    told = {
-        "about": _about(state),
-        "measured": state.history,
+    history = {
+        "description": _describe(state),
+        "measurements": state.history,
         "skipped": state.skipped,
-        **before,
+        **baseline,
     }
-    Folder(state.config.run_dir).write(HISTORY, json.dumps(told, indent=2).encode())
+    Folder(state.config.run_dir).write(HISTORY, json.dumps(history, indent=2).encode())
     return metrics
 
 
 def load_checkpoint(state: TrainingState, path: Path) -> dict[str, Any]:
-    """Set a fresh state to where a checkpoint left off; returns its `before`. Raises RunError
-    where a model or the data that it was trained with have changed since."""
+    """Set a fresh state to that of a checkpoint; returns the checkpoint's `baseline`.
+
+    Raises RunError where a model or the data have changed since: adapters fit only the weights
+    that they were trained on, and the batch of a step only the data it was drawn from.
+    """
     saved = torch.load(path / STATE, map_location=state.trainee.model.device, weights_only=True)
     now = state.provenance
-    if changed := [what for what, one in saved["provenance"].items() if one != now.get(what)]:
+    changed = [name for name, digest in saved["provenance"].items() if digest != now.get(name)]
+    if changed:
         raise RunError(
             f"{' and '.join(changed)}: not what it was at step {saved['step']}, from which "
             "training would go on; another run_dir starts from the beginning"
         )
     with torch.no_grad():
-        for name, parameter in _learned(state):
-            parameter.copy_(saved["learned"][name])
+        for name, parameter in _trained_parameters(state):
+            parameter.copy_(saved["trained"][name])
     state.optimizer.load_state_dict(saved["optimizer"])
     state.step, state.history = saved["step"], saved["history"]
     state.skipped = saved["skipped"]
-    before: dict[str, Any] = saved["before"]
-    return before
+    baseline: dict[str, Any] = saved["baseline"]
+    return baseline
 
 
-def _learned(state: TrainingState) -> list[tuple[str, Any]]:
+def _trained_parameters(state: TrainingState) -> list[tuple[str, Any]]:
     """The parameters that training changes; all others are those of `start.path`."""
     named = state.trainee.model.named_parameters()
     return [(name, parameter) for name, parameter in named if parameter.requires_grad]
 
 
-def _about(state: TrainingState) -> dict[str, Any]:
-    """What the card says of models and data."""
+def _describe(state: TrainingState) -> dict[str, Any]:
+    """The part of the guide's card on weights, models and data."""
     lora = state.config.optimise.lora
     return {
+        "start": asdict(state.start),
         "weights": {
-            "learned": sum(p.numel() for _, p in _learned(state)),
+            "trained": sum(p.numel() for _, p in _trained_parameters(state)),
             "method": f"LoRA of rank {lora.rank}, merged" if lora.rank else "full",
             "adapted_layers": len(adapted(state.trainee.model)),
         },
@@ -93,7 +102,7 @@ def _about(state: TrainingState) -> dict[str, Any]:
             "left_out": dict(state.mixture.left_out),
             "responses": len(state.train),
             "held_out": len(state.held_out),
-            "counterfactuals": state.explored,
-            "validation_prompts_trained_on": state.validation_overlap,
+            "counterfactuals": state.counterfactuals,
+            "validation_overlap": state.validation_overlap,
         },
     }

@@ -1,85 +1,100 @@
-"""Counterfactuals for training: the run folders of `jobs.counterfactuals` and `jobs.generate`."""
+"""Training records from the run folders of `jobs.counterfactuals` and `jobs.generate`."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import log
+from pathlib import PurePath
 from typing import Any
 
 from nabla_core.guide_training.examples import Record
-from nabla_core.methods.counterfactuals import Place
 from nabla_core.types import Identity
 from pipeline.errors import InputError
 from pipeline.store.reader import finished_rows
 from pipeline.tables.counterfactuals import COUNTERFACTUALS, place_of
 from pipeline.tables.traces import TRACES
-from pipeline.train_guide.data_config import Data
-from pipeline.train_guide.revisions import Tokens, prompt_of, revised
+from pipeline.train_guide.config import Data
+from pipeline.train_guide.revisions import Encode, prompt_of, records_of_trace
 
 TABLES = {"counterfactuals": COUNTERFACTUALS, "traces": TRACES}
 
 
 @dataclass
 class Mixture:
-    """Records of all folders, where they come from, and what was left out."""
+    """The records of all folders, a description of each folder (for the guide's card), and the
+    number of records that were left out, by reason."""
 
     records: list[Record] = field(default_factory=list)
     sources: list[dict[str, Any]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def mix(data: Data, *, lm: Identity, tokenizer: str, encode: Tokens) -> Mixture:
-    """Read every folder of `data`.
+def mix(data: Data, *, lm: Identity, tokenizer: str, encode: Encode) -> Mixture:
+    """Read all folders of `data`.
 
-    Rows must be of this `lm` and `tokenizer` (a fingerprint); `encode` turns the text of a first
-    response into the LM's ids. Raises InputError naming folder and row.
+    Their rows must have been made with `lm` and `tokenizer` (a fingerprint): token ids of others
+    would be meaningless. `encode` turns the text of a response into ids of the LM. Raises
+    InputError naming folder and row.
     """
     mixture = Mixture()
-    of_lm = {"generation_revision": lm.revision}
-    if not lm.digested:
-        of_lm["generation_model"] = lm.name
+    expected = {"generation_revision": lm.revision}
+    if not lm.digested:  # a commit does not tell which repository it is from
+        expected["generation_model"] = lm.name
+
+    def of_counterfactuals(row: dict[str, Any]) -> list[Record]:
+        return [_record(row, data.label_smoothing)]
+
+    def of_trace(row: dict[str, Any]) -> list[Record]:
+        return records_of_trace(row, encode, mixture.left_out)
+
     for path in data.counterfactuals:
-        wanted = of_lm | {"tokenizer_fingerprint": tokenizer}
-        _add(mixture, data, path, "counterfactuals", wanted, lambda row: [_record(row, data)])
+        with_tokenizer = expected | {"tokenizer_fingerprint": tokenizer}
+        _add(mixture, path, "counterfactuals", data.limit, with_tokenizer, of_counterfactuals)
     for path in data.traces:
-        _add(
-            mixture,
-            data,
-            path,
-            "traces",
-            of_lm,
-            lambda row: revised(row, encode, mixture.left_out),
-        )
+        _add(mixture, path, "traces", data.limit, expected, of_trace)
     return mixture
+
+
+def check_folders(data: Data) -> None:
+    """Raises InputError where a folder of `data` does not hold what it should. Reads first rows
+    only, so that the error comes before any model is loaded."""
+    for kind, paths in (("counterfactuals", data.counterfactuals), ("traces", data.traces)):
+        for path in paths:
+            next(finished_rows(path, TABLES[kind]), None)
 
 
 def _add(
     mixture: Mixture,
-    data: Data,
     path: str,
     kind: str,
-    wanted: Mapping[str, str],
-    records: Callable[[dict[str, Any]], list[Record]],
+    limit: int | None,
+    expected: Mapping[str, str],
+    records_of: Callable[[dict[str, Any]], list[Record]],
 ) -> None:
-    before, rows, judges, scorers = len(mixture.records), 0, set(), set()
+    """Add the records of a folder's first `limit` rows and the description of the folder."""
+    before, rows = len(mixture.records), 0
+    configs, judges, scorers = set(), set(), set()
     for row, where in finished_rows(path, TABLES[kind]):
-        if rows == data.limit:
+        if rows == limit:
             break
         rows += 1
-        for column, value in wanted.items():
+        for column, value in expected.items():
             if row[column] != value:
                 raise InputError(
                     f"{where} (prompt {row['prompt_id']}): {column} is {row[column]}, that of "
                     f"the configured LM is {value}: made with another LM or tokenizer"
                 )
+        configs.add(row["config_hash"])
         judges.add(row["judge_revision"])
         scorers.add(row.get("scorer") or "judge")
-        mixture.records += records(row)
+        mixture.records += records_of(row)
     mixture.sources.append(
         {
-            "folder": path,
+            # By name and not by path, which is of this machine; the hashes tell which run it was.
+            "folder": PurePath(path).name,
+            "config_hashes": sorted(filter(None, configs)),
             "kind": kind,
             "rows": rows,
             "responses": len(mixture.records) - before,
@@ -89,32 +104,24 @@ def _add(
     )
 
 
-def _record(row: dict[str, Any], data: Data) -> Record:
-    odds: Callable[[float], float] = float
-    if row["scorer"] == "verifier":
+def _record(row: dict[str, Any], label_smoothing: float) -> Record:
+    """A row of counterfactuals as a record. Verdicts of a verifier become log-odds."""
 
-        def odds(score: float) -> float:
-            p = data.label_smoothing + (1 - 2 * data.label_smoothing) * score
-            return log(p / (1 - p))
+    def score(value: float) -> float:
+        if row["scorer"] != "verifier":
+            return float(value)
+        # Without smoothing the log-odds of a certain verdict would be infinite.
+        p = label_smoothing + (1 - 2 * label_smoothing) * value
+        return log(p / (1 - p))
 
     places = tuple(
-        Place(p.position, p.confidence, p.tokens, p.log_probabilities, tuple(map(odds, p.scores)))
-        for p in map(place_of, row["places"])
+        replace(place, scores=tuple(map(score, place.scores)))
+        for place in map(place_of, row["places"])
     )
     return Record(
         f"{row['prompt_id']}#{row['sample']}",
         prompt_of(row),
         tuple(row["response_token_ids"]),
-        odds(row["score"]),
+        score(row["score"]),
         places,
     )
-
-
-def look(data: Data) -> None:
-    """Whether every folder of `data` holds what it should; reads no more than first rows.
-
-    Raises InputError, as reading it all would after models were loaded.
-    """
-    for kind, paths in (("counterfactuals", data.counterfactuals), ("traces", data.traces)):
-        for path in paths:
-            next(finished_rows(path, TABLES[kind]), None)

@@ -1,5 +1,6 @@
-"""What a guide in training is worth: agreement with held-out scores, the search it guides, and
-the judge's own gradient beside it. Knows nothing of Ray.
+"""What is measured of a guide in training: agreement with held-out scores and the search it guides.
+
+The judge's own gradient is measured too, as the baseline.
 """
 
 from __future__ import annotations
@@ -18,68 +19,66 @@ from nabla_core.models.pretrained import load_tokenizer
 from pipeline.errors import RunError
 from pipeline.grading.graders import grader
 from pipeline.inputs.prompts import read as read_prompts
-from pipeline.train_guide.training import TrainingState, examples, subsample
+from pipeline.train_guide.setup import encode, subsample
+from pipeline.train_guide.state import TrainingState
 
 
 def calibration(state: TrainingState) -> float:
-    """What the output layer is multiplied by; 1 where that makes no sense."""
+    """The factor for the output layer: the slope of true on predicted advantages, over examples
+    that were trained on. 1 without `target.calibrate`, or where the slope is not positive."""
     if not state.config.target.calibrate:
         return 1.0
-    learned = subsample(state.train, state.config.validation.held_out, state.config.seed)
+    examples = subsample(state.train, state.config.validation.held_out, state.config.seed)
+    size = state.config.optimise.micro_batch
     with frozen(state.trainee.model):
-        slope = agreement(
-            state.trainee, learned, margin=0.0, size=state.config.optimise.micro_batch
-        ).slope
+        slope = agreement(state.trainee, examples, margin=0.0, size=size).slope
     return slope if slope > 0 else 1.0
 
 
 def measure(state: TrainingState) -> dict[str, Any]:
-    """Agreement with held-out scores, and the search on validation prompts, of the guide as it
-    stands (calibrate it first)."""
+    """Agreement with held-out scores and the search on validation prompts, for the guide as it is;
+    `selection_score` is the figure that checkpoints are compared by. Calibrate before."""
     config = state.config.validation
     margin = state.config.target.temperature
-    found: dict[str, Any] = {"step": state.step}
+    size = state.config.optimise.micro_batch
+    runtime = Runtime(max_batch=config.max_batch)
+    grade = grader(config.verify)
     with frozen(state.trainee.model):
-        size = state.config.optimise.micro_batch
-        found |= agreement(state.trainee, state.held_out, margin=margin, size=size).as_dict()
-        runtime = Runtime(max_batch=config.max_batch)
+        agreed = agreement(state.trainee, state.held_out, margin=margin, size=size)
         guide = state.trainee.guide(state.lm, state.config.reward.min_coverage, runtime)
-        engines = build_engines(state.lm, state.judge, guide, runtime)
-        grade = grader(config.verify)
-        searched = search(
-            engines,
+        result = search(
+            build_engines(state.lm, state.judge, guide, runtime),
             [item.prompt for item in read_prompts(config.prompts)],
             config.nabla,
             lambda prompt, text: grade(prompt, text).correct,
             max_tokens=config.max_tokens,
             in_flight=3 * config.max_batch,
         )
-    found |= asdict(searched)
-    chosen = found[config.metric]
-    if chosen is None:
+    metrics = {"step": state.step, **agreed.as_dict(), **asdict(result)}
+    if metrics[config.metric] is None:
         raise RunError("validation.metric=accuracy: no validation prompt has an answer")
-    return found | {"chosen_by": chosen}
+    return metrics | {"selection_score": metrics[config.metric]}
 
 
-def reference(state: TrainingState) -> Agreement | None:
-    """The agreement of the judge's own gradient, where it reads as the guide does."""
+def judge_agreement(state: TrainingState) -> Agreement | None:
+    """The agreement of the judge's own gradient with held-out scores; None where it cannot be
+    loaded as a gradient guide or reads none of the responses."""
     judge = located(state.config.reward.judge, "judge")
     revision = state.config.reward.judge_revision
+    optimise = state.config.optimise
     try:
         tokenizer = load_tokenizer(judge, revision)
-        plain = open_trainee(
-            "gradient", judge, tokenizer, state.config.optimise, revision=revision, seed=0
-        )
+        trainee = open_trainee("gradient", judge, tokenizer, optimise, revision=revision, seed=0)
     except ModelError:
         return None
-    assert isinstance(plain, GradientTrainee)
-    plain.model.to(state.trainee.model.device)
-    encoder = guide_encoder(
-        "gradient", plain, tokenizer, state.lm, state.config.reward.min_coverage
-    )
-    read = list(examples(encoder, state.apart, state.config.data.least, Counter()))
-    with frozen(plain.model):
-        if not read:
-            return None
-        margin, size = state.config.target.temperature, state.config.optimise.micro_batch
-        return agreement(plain, read, margin=margin, size=size)
+    assert isinstance(trainee, GradientTrainee)
+    trainee.model.to(state.trainee.model.device)
+    coverage = state.config.reward.min_coverage
+    encoder = guide_encoder("gradient", trainee, tokenizer, state.lm, coverage)
+    floor = state.config.data.log_probability_floor
+    examples = list(encode(encoder, state.held_out_records, floor, Counter()))
+    if not examples:
+        return None
+    margin = state.config.target.temperature
+    with frozen(trainee.model):
+        return agreement(trainee, examples, margin=margin, size=optimise.micro_batch)

@@ -1,5 +1,8 @@
-"""An error that training again would only repeat: a worker leaves it in the run folder, where
-the driver finds it, and workers that Ray Train starts once more."""
+"""An error that another attempt would only repeat.
+
+The worker that fails writes it into the run folder. There the driver finds it and raises it, and
+workers that Ray Train starts again find it and end.
+"""
 
 from __future__ import annotations
 
@@ -11,30 +14,30 @@ from pipeline.store.files import Folder
 from pipeline.train_guide.folder import FAILED
 
 KINDS: dict[str, type[Exception]] = {
-    e.__name__: e for e in (ModelError, ConfigError, InputError, StoreError, RunError)
+    kind.__name__: kind for kind in (ModelError, ConfigError, InputError, StoreError, RunError)
 }
 
 
-def leave(folder: Folder, error: Exception) -> None:
-    """Write it down; an error of another kind becomes a RunError."""
-    kinds = [name for name, known in KINDS.items() if isinstance(error, known)]
-    told = {"kind": (kinds or [RunError.__name__])[0], "message": str(error)}
-    folder.write(FAILED, json.dumps(told).encode())
+def write_failure(folder: Folder, error: Exception) -> None:
+    """Store the error; one that is none of `KINDS` becomes a RunError."""
+    names = [name for name, kind in KINDS.items() if isinstance(error, kind)]
+    failure = {"kind": names[0] if names else RunError.__name__, "message": str(error)}
+    folder.write(FAILED, json.dumps(failure).encode())
 
 
-def is_left(folder: Folder) -> bool:
-    """Whether a worker has left one."""
+def has_failed(folder: Folder) -> bool:
+    """Whether a worker has stored an error."""
     return folder.exists(FAILED)
 
 
-def raise_left(folder: Folder) -> None:
-    """Raise what a worker has left, if one has."""
-    if is_left(folder):
-        told = json.loads(folder.read(FAILED))
-        raise KINDS[told["kind"]](told["message"])
+def raise_failure(folder: Folder) -> None:
+    """Raise the stored error; without one, do nothing."""
+    if has_failed(folder):
+        failure = json.loads(folder.read(FAILED))
+        raise KINDS[failure["kind"]](failure["message"])
 
 
-def forget(folder: Folder) -> None:
-    """Before training is tried again."""
-    if is_left(folder):
+def clear_failure(folder: Folder) -> None:
+    """Delete the error of an earlier attempt."""
+    if has_failed(folder):
         folder.delete(FAILED)

@@ -1,11 +1,11 @@
-"""Names in a run folder of guide training. Nothing here imports torch or ray.
+"""The files in a run folder of guide training. Nothing here imports torch or ray.
 
     config.yaml    the resolved config     train/       Ray Train's checkpoints
-    history.json   every measurement       guide/       the model, `card.json` last
-    failed.json    an error that training again would repeat
+    history.json   all measurements        guide/       the model, then `card.json`
+    failed.json    an error that another attempt would only repeat
 
-A checkpoint holds `model/`, a plain model (adapters merged, calibrated), and `state.pt`: what
-was learned, and AdamW's moments.
+A checkpoint holds `model/`, a plain model (adapters merged, calibrated), and `state.pt`: the
+trained parameters and the state of AdamW.
 """
 
 HISTORY, CARD, FAILED = "history.json", "guide/card.json", "failed.json"

@@ -1,4 +1,5 @@
-"""LoRA for guides in training, through peft: adapters go in, plain weights come out.
+"""LoRA for guides in training (Hu et al., arXiv 2106.09685), with peft: adapters are inserted for
+training and merged into plain weights for everything else.
 
 The only file that imports peft, and only where `optimise.lora` asks for it.
 """
@@ -21,16 +22,17 @@ ADAPTER = "default"
 
 
 def adapt(optimise: Optimise, seed: int) -> Callable[[Trainee], None] | None:
-    """What puts the adapters of `optimise.lora` into a trainee; None where there are none.
+    """A function that inserts the adapters of `optimise.lora` into a trainee; None without LoRA.
 
-    It raises ConfigError where peft is missing, ModelError naming a target that fits nothing.
+    Raises ConfigError where peft is missing. The function raises ModelError naming a target that
+    is no linear layer of the model.
     """
     require_for_lora(optimise.lora)
     if not optimise.lora.rank:
         return None
 
-    def put(trainee: Trainee) -> None:
-        from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415 - extra `train`
+    def insert(trainee: Trainee) -> None:
+        from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415 - an optional package
 
         lora = optimise.lora
         config = LoraConfig(
@@ -39,21 +41,21 @@ def adapt(optimise: Optimise, seed: int) -> Callable[[Trainee], None] | None:
             lora_dropout=0.0,
             target_modules=_targets(trainee, optimise),
         )
-        torch.manual_seed(seed)  # every worker draws the same A
+        torch.manual_seed(seed)  # every worker must draw the same A
         inject_adapter_in_model(config, trainee.model, ADAPTER)
         trainee.output.requires_grad_(True)
         trainee.model.eval()
 
-    return put
+    return insert
 
 
 @contextmanager
 def merged(trainee: Trainee) -> Iterator[None]:
-    """The trainee as a plain model meanwhile: adapters added to the weights and out of sight.
+    """Make the trainee a plain model in the block: adapters are added to the weights and removed
+    from the modules. This model is what is measured, saved and delivered.
 
-    What is measured, saved and delivered is this. Afterwards the weights are bit for bit what
-    they were (subtracting would leave rounding errors behind), for which a copy of those
-    adapted is kept on the CPU.
+    Afterwards the weights are bit for bit what they were. They are put back from a copy on the
+    CPU, because subtracting the adapters again would leave rounding errors.
     """
     with ExitStack() as stack:
         for parent, name, layer in adapted(trainee.model):
@@ -62,7 +64,7 @@ def merged(trainee: Trainee) -> Iterator[None]:
 
 
 def adapted(model: nn.Module) -> list[tuple[nn.Module, str, Any]]:
-    """Every layer with an adapter: where it hangs, its name there, itself."""
+    """Every layer with an adapter, as (parent module, name in the parent, layer)."""
     return [
         (parent, name, layer)
         for parent in model.modules()
@@ -74,7 +76,7 @@ def adapted(model: nn.Module) -> list[tuple[nn.Module, str, Any]]:
 @contextmanager
 def _plain(parent: nn.Module, name: str, layer: Any) -> Iterator[None]:
     base = layer.get_base_layer()
-    kept = base.weight.detach().to("cpu", copy=True)
+    original = base.weight.detach().to("cpu", copy=True)
     with torch.no_grad():
         base.weight.add_(layer.get_delta_weight(ADAPTER))
     setattr(parent, name, base)
@@ -83,11 +85,11 @@ def _plain(parent: nn.Module, name: str, layer: Any) -> Iterator[None]:
     finally:
         setattr(parent, name, layer)
         with torch.no_grad():
-            base.weight.copy_(kept)
+            base.weight.copy_(original)
 
 
 def _targets(trainee: Trainee, optimise: Optimise) -> list[str]:
-    """Full names of the linear layers to adapt."""
+    """Full names of the linear layers to adapt. Raises ModelError."""
     body, output = trainee.model.base_model, trainee.output
     frozen = {id(m) for layer in _frozen(body, optimise) for m in layer.modules()}
     linear = {
@@ -103,14 +105,14 @@ def _targets(trainee: Trainee, optimise: Optimise) -> list[str]:
                 f"optimise.lora.targets: no linear layer is named {target!r}; there are "
                 + (", ".join(sorted(kinds)) or "none")
             )
-    found = [
+    targets = [
         name
         for name, module in linear.items()
         if id(module) not in frozen and (not wanted or name.rpartition(".")[2] in wanted)
     ]
-    if not found:
+    if not targets:
         raise ModelError("optimise.lora: every layer that could have an adapter is frozen")
-    return found
+    return targets
 
 
 def _frozen(body: Any, optimise: Optimise) -> list[nn.Module]:

@@ -1,4 +1,4 @@
-"""Measurements of a guide in training, told by the driver while workers write them down."""
+"""The driver shows measurements while workers write them into the run folder."""
 
 from __future__ import annotations
 
@@ -12,42 +12,47 @@ from pipeline.errors import StoreError
 from pipeline.store.files import Folder
 from pipeline.train_guide.folder import HISTORY
 
-Tell = Callable[[Mapping[str, Any]], None]
+OnMeasurement = Callable[[Mapping[str, Any]], None]
 LOCAL_SECONDS, REMOTE_SECONDS = 1.0, 10.0
 
 
 @contextmanager
-def followed(folder: Folder, tell: Tell) -> Iterator[None]:
-    """Calls `tell` with the measurements that come into the history during the block, from a
-    thread. After a crash steps are measured again, and not told twice; what came in just before
-    the block was left by an error is not told."""
-    told = max((m["step"] for m in _measured(folder)), default=0)
+def followed(folder: Folder, on_measurement: OnMeasurement) -> Iterator[None]:
+    """Call `on_measurement` with each measurement that is added to the history in the block.
+
+    The calls come from a thread, the last ones from the caller's. After a crash steps are
+    measured again; `on_measurement` is called for new steps only. Where the block raises,
+    measurements that were not read yet are not passed on.
+    """
+    last_step = max((m["step"] for m in _measurements(folder)), default=0)
     done = threading.Event()
 
-    def follow() -> None:
-        nonlocal told
-        for measurement in _measured(folder):
-            if measurement["step"] > told:
-                told = measurement["step"]
-                tell(measurement)
+    def pass_on() -> None:
+        nonlocal last_step
+        for measurement in _measurements(folder):
+            if measurement["step"] > last_step:
+                last_step = measurement["step"]
+                on_measurement(measurement)
 
-    def watch() -> None:
+    def poll() -> None:
         while not done.wait(LOCAL_SECONDS if folder.local else REMOTE_SECONDS):
-            with suppress(OSError, StoreError):  # the next look may succeed, and the last must
-                follow()
+            # A store that fails for a moment must not end the thread: the next read, or the last
+            # one after the block, gets the same measurements.
+            with suppress(OSError, StoreError):
+                pass_on()
 
-    thread = threading.Thread(target=watch, daemon=True)
+    thread = threading.Thread(target=poll, daemon=True)
     thread.start()
     try:
         yield
     finally:
         done.set()
         thread.join()
-    follow()
+    pass_on()
 
 
-def _measured(folder: Folder) -> list[dict[str, Any]]:
+def _measurements(folder: Folder) -> list[dict[str, Any]]:
     if not folder.exists(HISTORY):
         return []
-    measured: list[dict[str, Any]] = json.loads(folder.read(HISTORY))["measured"]
-    return measured
+    measurements: list[dict[str, Any]] = json.loads(folder.read(HISTORY))["measurements"]
+    return measurements

@@ -1,27 +1,37 @@
-"""What the revisions of a trace say as counterfactuals.
+"""The revisions of a trace as counterfactuals.
 
-A revision, accepted or not, compares two tokens in a response: (taken, its score) and (tried,
-its score). Only whole responses are of use: a trace holds its last one as ids and its first as
-text. The last one had rejected revisions after the last acceptance, and that acceptance itself
-seen from the other side; the first one the revisions up to the first acceptance. What was
-tried in responses between them is left out and counted.
+A revision, accepted or rejected, compares two tokens at a position of a response: the token that
+stood there and the token that was tried, each with the score of its response.
+
+Counterfactuals need the whole response. A trace stores two of them: the last response as ids,
+the first one as text. So the following revisions can be used:
+
+- of the last response: those rejected after the last acceptance, and that acceptance itself in
+  reverse (the old token is the alternative);
+- of the first response: those up to and including the first acceptance.
+
+Revisions of the responses in between are counted as left out.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from nabla_core.guide_training.examples import Record
 from nabla_core.methods.counterfactuals import Place
 from nabla_core.types import Prompt
 
-Tokens = Callable[[str], Sequence[int]]
+Encode = Callable[[str], Sequence[int]]
 
 
-def revised(row: Mapping[str, Any], encode: Tokens, left_out: Counter[str]) -> list[Record]:
-    """What a trace's revisions say about its last response and its first."""
+def records_of_trace(
+    row: Mapping[str, Any], encode: Encode, left_out: Counter[str]
+) -> list[Record]:
+    """The records of a trace: of its last response and of its first, where they have
+    counterfactuals."""
     revisions = [
         r
         for r in row["revisions"] or []
@@ -29,77 +39,121 @@ def revised(row: Mapping[str, Any], encode: Tokens, left_out: Counter[str]) -> l
     ]
     if row["reward"] is None or not revisions:
         return []
-    final = tuple(row["response_token_ids"])
-    accepted = [n for n, r in enumerate(revisions) if r["accepted"]]
-    last = accepted[-1] if accepted else -1
-    # What came after the last acceptance in its own batch was tried in the response before.
-    late = [r for r in revisions[last + 1 :] if r["reward_before"] == row["reward"]]
-    tries = [_pair(r) for r in late if _stands(final, r["position"], r["from_token"])]
-    if accepted and _stands(final, revisions[last]["position"], revisions[last]["to_token"]):
-        tries.append(_pair(revisions[last], turned=True))
     name = f"{row['prompt_id']}#{row['sample']}"
-    found = [Record(name, prompt_of(row), final, row["reward"], _places(tries))] if tries else []
-    used = len(tries)
+    accepted = [n for n, r in enumerate(revisions) if r["accepted"]]
+    found: list[Record] = []
+    last = _of_last_response(row, revisions, accepted[-1] if accepted else None)
+    used = len(last)
+    if last:
+        tokens = tuple(row["response_token_ids"])
+        found.append(Record(name, prompt_of(row), tokens, row["reward"], _places(last)))
     if accepted:
         first = revisions[: accepted[0] + 1]
         base = _first_response(row, first, encode)
         if base is not None:
-            places = _places([_pair(r) for r in first])
+            places = _places([_Comparison.of(r) for r in first])
             found.append(Record(f"{name} (base)", prompt_of(row), base, row["base_reward"], places))
-            used += len(first) - (accepted[0] == last)
+            # A single acceptance is used from both sides and counted once.
+            used += len(first) - 1 if len(accepted) == 1 else len(first)
     if used < len(revisions):
         left_out["revisions of responses that are not kept"] += len(revisions) - used
     return found
 
 
-def _stands(response: Sequence[int], position: int, token: int) -> bool:
-    return position < len(response) and response[position] == token
-
-
-def _first_response(
-    row: Mapping[str, Any], revisions: Sequence[Mapping[str, Any]], encode: Tokens
-) -> tuple[int, ...] | None:
-    """The first response's ids, if its text encodes to what its revisions say stood there."""
-    ids = tuple(encode(row["base_response"]))
-    fits = all(_stands(ids, r["position"], r["from_token"]) for r in revisions)
-    return ids if fits else None
-
-
-_Try = tuple[int, float, int, float, int, float]
-
-
-def _pair(revision: Mapping[str, Any], *, turned: bool = False) -> _Try:
-    taken = (revision["from_token"], revision["reward_before"])
-    tried = (revision["to_token"], revision["reward_after"])
-    if turned:
-        taken, tried = tried, taken
-    return (revision["position"], revision["confidence"], *taken, *tried)
-
-
-def _places(tries: Sequence[_Try]) -> tuple[Place, ...]:
-    """Tries by position. The LM's log-probabilities are not kept in traces: 0 stands there."""
-    by_position: dict[int, list[_Try]] = {}
-    for one in tries:
-        by_position.setdefault(one[0], []).append(one)
-    return tuple(
-        Place(
-            position,
-            group[0][1],
-            (group[0][2], *(g[4] for g in group)),
-            (0.0,) * (len(group) + 1),
-            (group[0][3], *(g[5] for g in group)),
-        )
-        for position, group in sorted(by_position.items())
-    )
-
-
 def prompt_of(row: Mapping[str, Any]) -> Prompt:
     """The prompt of a row of traces or counterfactuals."""
-    asked = [t for t in row["prompt"] if t["role"] != "system" or row["system"] is None]
+    # A system prompt of the config is stored in a column of its own and as the first turn.
+    turns = [t for t in row["prompt"] if t["role"] != "system" or row["system"] is None]
     return Prompt(
         row["prompt_id"],
-        tuple({"role": t["role"], "content": t["content"]} for t in asked),
+        tuple({"role": t["role"], "content": t["content"]} for t in turns),
         system=row["system"],
         answer=row["expected_answer"],
         sample=row["sample"],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Comparison:
+    """Two tokens at a position of a response: its own and an alternative, with their scores."""
+
+    position: int
+    confidence: float
+    token: int
+    score: float
+    alternative: int
+    alternative_score: float
+
+    @classmethod
+    def of(cls, revision: Mapping[str, Any]) -> _Comparison:
+        """Of the response before the revision."""
+        return cls(
+            position=revision["position"],
+            confidence=revision["confidence"],
+            token=revision["from_token"],
+            score=revision["reward_before"],
+            alternative=revision["to_token"],
+            alternative_score=revision["reward_after"],
+        )
+
+    @classmethod
+    def reversed(cls, revision: Mapping[str, Any]) -> _Comparison:
+        """Of the response after the revision, which was accepted."""
+        return cls(
+            position=revision["position"],
+            confidence=revision["confidence"],
+            token=revision["to_token"],
+            score=revision["reward_after"],
+            alternative=revision["from_token"],
+            alternative_score=revision["reward_before"],
+        )
+
+
+def _of_last_response(
+    row: Mapping[str, Any], revisions: Sequence[Mapping[str, Any]], last_accepted: int | None
+) -> list[_Comparison]:
+    response = row["response_token_ids"]
+    start = 0 if last_accepted is None else last_accepted + 1
+    # A batch of revisions may go on after its accepted one: those were tried in the response
+    # before. Their `reward_before` differs from the reward of the last response.
+    after = [r for r in revisions[start:] if r["reward_before"] == row["reward"]]
+    comparisons = [
+        _Comparison.of(r) for r in after if _has_token(response, r["position"], r["from_token"])
+    ]
+    if last_accepted is not None:
+        last = revisions[last_accepted]
+        if _has_token(response, last["position"], last["to_token"]):
+            comparisons.append(_Comparison.reversed(last))
+    return comparisons
+
+
+def _first_response(
+    row: Mapping[str, Any], revisions: Sequence[Mapping[str, Any]], encode: Encode
+) -> tuple[int, ...] | None:
+    """The ids of the first response. None where its text does not encode to the tokens that its
+    revisions replaced: decoding and encoding again need not give the same ids."""
+    ids = tuple(encode(row["base_response"]))
+    fits = all(_has_token(ids, r["position"], r["from_token"]) for r in revisions)
+    return ids if fits else None
+
+
+def _has_token(response: Sequence[int], position: int, token: int) -> bool:
+    return position < len(response) and response[position] == token
+
+
+def _places(comparisons: Sequence[_Comparison]) -> tuple[Place, ...]:
+    """The comparisons grouped by position. Traces do not store the LM's log-probabilities, so
+    these are 0."""
+    by_position: dict[int, list[_Comparison]] = {}
+    for comparison in comparisons:
+        by_position.setdefault(comparison.position, []).append(comparison)
+    return tuple(
+        Place(
+            position,
+            group[0].confidence,
+            (group[0].token, *(c.alternative for c in group)),
+            (0.0,) * (len(group) + 1),
+            (group[0].score, *(c.alternative_score for c in group)),
+        )
+        for position, group in sorted(by_position.items())
     )

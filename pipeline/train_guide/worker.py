@@ -1,4 +1,4 @@
-"""A worker of guide training, as Ray Train starts it: a state from its last checkpoint on."""
+"""A worker of guide training as Ray Train starts it: the loop of steps and checkpoints."""
 
 from __future__ import annotations
 
@@ -16,68 +16,74 @@ from nabla_core.errors import NablaError
 from pipeline.errors import PipelineError
 from pipeline.store.failpoints import failpoint
 from pipeline.store.files import Folder
-from pipeline.train_guide import failure as final_error
 from pipeline.train_guide.checkpoints import load_checkpoint, save_checkpoint
 from pipeline.train_guide.config import TrainGuideConfig
-from pipeline.train_guide.evaluation import reference
-from pipeline.train_guide.training import TrainingState, setup, train_step
+from pipeline.train_guide.evaluation import judge_agreement
+from pipeline.train_guide.failure import has_failed, write_failure
+from pipeline.train_guide.setup import setup
+from pipeline.train_guide.state import TrainingState
+from pipeline.train_guide.training import train_step
 
 
 def work(config: TrainGuideConfig) -> None:
-    """What every worker does. An error that training again would repeat ends it for good: it is
-    left in the run folder, where workers that Ray Train starts once more find it."""
+    """The function that every worker runs.
+
+    An error of ours would repeat in every attempt. It is stored in the run folder and the worker
+    returns: for a worker that raises, Ray Train would start all of them again.
+    """
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     folder = Folder(config.run_dir)
-    state = None if final_error.is_left(folder) else _begun(config, folder)
-    if not _by_all(state is not None, world) or state is None:
+    state = None if has_failed(folder) else _setup(config, folder)
+    if not _all_workers(state is not None, world) or state is None:
         return
     try:
         _train(state, rank, world)
     except (NablaError, PipelineError) as error:
-        final_error.leave(folder, error)
-        if world > 1:  # the others may wait for this one, without end
+        write_failure(folder, error)
+        if world > 1:  # the others may wait for this worker in an all_reduce, for ever
             raise
 
 
-def _begun(config: TrainGuideConfig, folder: Folder) -> TrainingState | None:
-    """Models and data; None where they do not go together."""
+def _setup(config: TrainGuideConfig, folder: Folder) -> TrainingState | None:
+    """The state to start with; None where it cannot be set up."""
     try:
         return setup(config, str(get_device()))
     except (NablaError, PipelineError) as error:
-        final_error.leave(folder, error)
+        write_failure(folder, error)
         return None
 
 
-def _by_all(done: bool, world: int) -> bool:
-    """Whether all workers have done it. Each is told, so none waits for one that has ended, nor
-    is any started once more."""
+def _all_workers(ready: bool, world: int) -> bool:
+    """Whether all workers are ready. All of them learn it together, so that none waits in a
+    collective operation for one that has ended."""
     if world == 1:
-        return done
-    told = torch.tensor(float(done), device=get_device())
-    torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MIN)
-    return bool(told)
+        return ready
+    flag = torch.tensor(float(ready), device=get_device())
+    torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MIN)
+    return bool(flag)
 
 
 def _train(state: TrainingState, rank: int, world: int) -> None:
     config = state.config
-    before: dict[str, Any] = {"judge_gradient": None}
+    baseline: dict[str, Any] = {"judge_gradient": None}
     checkpoint = ray.train.get_checkpoint()
     if checkpoint:
         with checkpoint.as_directory() as path:
-            before = load_checkpoint(state, Path(path))
+            baseline = load_checkpoint(state, Path(path))
     elif rank == 0:
-        judge = reference(state)
-        before["judge_gradient"] = judge.as_dict() if judge else None
+        judge = judge_agreement(state)
+        baseline["judge_gradient"] = judge.as_dict() if judge else None
     while state.step < config.optimise.steps:
-        lost = train_step(state, rank, world)
+        loss = train_step(state, rank, world)
         if state.step % config.validation.every and state.step != config.optimise.steps:
             continue
         metrics: dict[str, Any] = {}
         with tempfile.TemporaryDirectory() as path:
-            mine = None
+            saved = None
             if rank == 0:
-                metrics = save_checkpoint(state, lost, Path(path), before)
-                mine = Checkpoint.from_directory(path)
-            ray.train.report(metrics, checkpoint=mine)
+                metrics = save_checkpoint(state, loss, Path(path), baseline)
+                saved = Checkpoint.from_directory(path)
+            # Every worker must report: Ray Train holds all of them here until the last one does.
+            ray.train.report(metrics, checkpoint=saved)
         failpoint(f"guide step {state.step}.")

@@ -26,7 +26,9 @@ from nabla_core.guides.head import KIND_KEY
 from nabla_core.model_config import LM
 from pipeline.config import load
 from pipeline.train_guide.config import TrainGuideConfig
-from pipeline.train_guide.training import TrainingState, setup, train_step
+from pipeline.train_guide.setup import setup
+from pipeline.train_guide.state import TrainingState
+from pipeline.train_guide.training import train_step
 from tests.bench.arms import quiet
 from tests.bench.tasks import TASKS, Task
 

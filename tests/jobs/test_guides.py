@@ -28,7 +28,8 @@ from pipeline.train_guide.checkpoints import load_checkpoint, save_checkpoint
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.train_guide.evaluation import calibration, measure
 from pipeline.train_guide.folder import HISTORY, MODEL
-from pipeline.train_guide.training import setup, subsample, train_step
+from pipeline.train_guide.setup import setup, subsample
+from pipeline.train_guide.training import train_step
 from tests.jobs.test_generate import rows
 from tests.pipeline.rows import keys
 
@@ -82,7 +83,7 @@ def test_settings_that_contradict_each_other_are_named(capsys):
         ("validation.metric=accuracy", "validation.verify.method"),
         ("workers.cpus=0", "workers.cpus must be above 0"),
         ("workers.max_failures=-2", "workers.max_failures must be at least -1"),
-        ("reward.guide=embedded", "start.path says from what"),
+        ("reward.guide=embedded", "start.path names the model it starts from"),
         ("validation.nabla.proposals=left_to_right", "a head has no gradient"),
         ("optimise.clip=0", "optimise.clip must be above 0"),
     ):
@@ -151,7 +152,7 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     line = json.loads(last)
     card = json.loads((run / "guide" / "card.json").read_text())
     assert line["step"] == card["chosen_step"] in (2, 4, 6)
-    history = json.loads((run / "history.json").read_text())["measured"]
+    history = json.loads((run / "history.json").read_text())["measurements"]
     assert [m["step"] for m in history] == [2, 4, 6]
     assert [m["loss"] for m in history] == pytest.approx(lost[1::2], rel=1e-3)
     factor = calibration(alone)
@@ -160,9 +161,9 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     state = torch.load(last, weights_only=True)
     assert state["step"] == 6
     learned = {n: p for n, p in alone.trainee.model.named_parameters() if p.requires_grad}
-    assert state["learned"].keys() == learned.keys()
+    assert state["trained"].keys() == learned.keys()
     for name, weight in learned.items():
-        torch.testing.assert_close(state["learned"][name], weight, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(state["trained"][name], weight, rtol=1e-3, atol=1e-4)
     assert card["lm"]["revision"] == rows(explored)[0]["generation_revision"]
     assert card["data"]["sources"][0]["rows"] == 32
     learned_from = {e.name for e in alone.train}
@@ -172,8 +173,8 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
         if r.name in learned_from
         for place in r.places
     )
-    best = max(m["chosen_by"] for m in history)
-    assert card["metrics"]["chosen_by"] == best
+    best = max(m["selection_score"] for m in history)
+    assert card["metrics"]["selection_score"] == best
 
     # The folder is a guide for any job, and the same command has nothing left to do.
     assert (run / "guide" / more).read_text() == "{{ messages }}"
@@ -217,14 +218,14 @@ def test_lora_goes_on_from_a_checkpoint_and_leaves_a_plain_model(plain, explored
     state = torch.load(tmp_path / "at 4" / "state.pt", weights_only=True)
     learned = {n: p for n, p in alone.trainee.model.named_parameters() if p.requires_grad}
     assert state["step"] == 4
-    assert state["learned"].keys() == learned.keys()
+    assert state["trained"].keys() == learned.keys()
     for name, weight in learned.items():
-        torch.testing.assert_close(state["learned"][name], weight, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(state["trained"][name], weight, rtol=1e-3, atol=1e-4)
     assert not torch.equal(learned["score.weight"], started)
 
-    about = json.loads((tmp_path / HISTORY).read_text())["about"]
+    about = json.loads((tmp_path / HISTORY).read_text())["description"]
     assert about["weights"] == {
-        "learned": sum(p.numel() for p in learned.values()),
+        "trained": sum(p.numel() for p in learned.values()),
         "method": "LoRA of rank 4, merged",
         "adapted_layers": 14,
     }
@@ -321,7 +322,7 @@ def test_a_gradient_guide_learns_in_bfloat16_too(plain, explored):
     assert losses["bfloat16"] != losses["float32"]
     found = measure(learning)
     assert found["accuracy"] is None
-    assert found["chosen_by"] == found["reward"]
+    assert found["selection_score"] == found["reward"]
 
 
 def test_a_gradient_that_is_not_finite_stops_or_skips_and_names_its_responses(plain, explored):

@@ -20,9 +20,9 @@ from pipeline.store.slots import Slots
 from pipeline.tables.counterfactual_totals import COLUMNS, summarise
 from pipeline.tables.counterfactuals import COUNTERFACTUALS, explored_columns
 from pipeline.tables.traces import TRACES, key_columns, prompt_columns, trace_columns
+from pipeline.train_guide.config import Data
 from pipeline.train_guide.data import mix
-from pipeline.train_guide.data_config import Data
-from pipeline.train_guide.revisions import revised
+from pipeline.train_guide.revisions import records_of_trace
 from tests.pipeline.rows import inputs, item
 
 PLACES = (
@@ -65,7 +65,8 @@ def read(**data: Any) -> Any:
 
 
 def test_counterfactuals_come_back_as_they_were(tmp_path: Path):
-    path = folder(tmp_path, COUNTERFACTUALS, [explored_row("a"), explored_row("b")])
+    rows = [explored_row(name, config_hash="c0ffee") for name in "ab"]
+    path = folder(tmp_path, COUNTERFACTUALS, rows)
     found = read(counterfactuals=path)
     first, second = found.records
     assert (first.name, second.name) == ("a#0", "b#0")
@@ -75,7 +76,8 @@ def test_counterfactuals_come_back_as_they_were(tmp_path: Path):
     assert first.prompt == item("a").prompt
     assert found.sources == [
         {
-            "folder": path,
+            "folder": tmp_path.name,
+            "config_hashes": ["c0ffee"],
             "kind": "counterfactuals",
             "rows": 2,
             "responses": 2,
@@ -152,7 +154,7 @@ def test_rejected_revisions_are_counterfactuals_of_the_response(tmp_path: Path):
         tokens=(4, 5, 0),
     )
     left = Counter[str]()
-    (record,) = revised(row, lambda text: [], left)
+    (record,) = records_of_trace(row, lambda text: [], left)
     assert record.tokens == (4, 5, 0)
     assert record.score == 1.0
     assert record.places == (
@@ -179,7 +181,7 @@ def test_acceptances_are_seen_from_both_sides_and_what_lies_between_is_counted()
         base="first",
     )
     left = Counter[str]()
-    last, first = revised(row, lambda text: [4, 5, 6, 0], left)
+    last, first = records_of_trace(row, lambda text: [4, 5, 6, 0], left)
     assert (last.tokens, last.score) == ((8, 2, 0), 2.0)
     assert last.places == (
         Place(0, 0.5, (8, 4), (0.0, 0.0), (2.0, 1.0)),
@@ -193,7 +195,7 @@ def test_acceptances_are_seen_from_both_sides_and_what_lies_between_is_counted()
     assert left["revisions of responses that are not kept"] == 1
     # A first response whose text does not encode to what stood there is not trusted.
     left.clear()
-    assert len(revised(row, lambda text: [4, 1, 6, 0], left)) == 1
+    assert len(records_of_trace(row, lambda text: [4, 1, 6, 0], left)) == 1
     assert left["revisions of responses that are not kept"] == 3
 
 
@@ -209,7 +211,7 @@ def test_what_a_batch_tried_beside_its_winner_is_not_of_the_last_response():
         base="first",
     )
     left = Counter[str]()
-    last, first = revised(row, lambda text: [4, 5, 7, 0], left)
+    last, first = records_of_trace(row, lambda text: [4, 5, 7, 0], left)
     assert last.places == (
         Place(0, 0.5, (4, 3), (0.0, 0.0), (1.0, 0.5)),
         Place(1, 0.5, (6, 5), (0.0, 0.0), (1.0, 0.0)),
@@ -220,7 +222,7 @@ def test_what_a_batch_tried_beside_its_winner_is_not_of_the_last_response():
 
 def test_a_trace_without_revisions_says_nothing():
     row = trace_row(revision(0, 4, 9, (1.0, 0.0)), tokens=(4, 0)) | {"revisions": []}
-    assert revised(row, lambda text: [], Counter()) == []
+    assert records_of_trace(row, lambda text: [], Counter()) == []
 
 
 def test_a_summary_is_of_the_committed_rows(tmp_path: Path):

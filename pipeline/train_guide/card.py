@@ -1,0 +1,59 @@
+"""The card of a guide: what it was trained on, how, and what was measured. JSON beside the model.
+
+Nothing here imports torch or ray.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from pipeline.errors import StoreError
+from pipeline.store import config_check, manifest
+from pipeline.store.files import Folder
+from pipeline.train_guide.config import TrainGuideConfig
+from pipeline.train_guide.folder import CARD
+
+SCHEMA = "guide/2"
+
+
+def make_card(config: TrainGuideConfig, history: Mapping[str, Any], step: int) -> dict[str, Any]:
+    """The card of the guide of checkpoint `step`; `history` is that of the run folder."""
+    metrics = next(m for m in history["measurements"] if m["step"] == step)
+    return {
+        "schema": SCHEMA,
+        "kind": config.kind,
+        **history["description"],
+        "config_hash": config_check.digest(config),
+        "target": asdict(config.target),
+        "optimise": asdict(config.optimise),
+        "seed": config.seed,
+        "workers": config.workers.count,
+        "chosen_step": step,
+        "chosen_by": config.validation.metric,
+        "ranked": asdict(config.validation.nabla.ranked),
+        "metrics": metrics,
+        "judge_gradient": history["judge_gradient"],
+        "skipped_steps": history["skipped"],
+        "commit": manifest.commit(),
+        "versions": manifest.versions(),
+    }
+
+
+def write_card(folder: Folder, card: Mapping[str, Any]) -> None:
+    """Write the card into a run folder of guide training."""
+    folder.write(CARD, json.dumps(card, indent=2, ensure_ascii=False).encode())
+
+
+def read_card(folder: Folder) -> dict[str, Any]:
+    """The card in a run folder of guide training. Raises StoreError where it has another schema."""
+    card: dict[str, Any] = json.loads(folder.read(CARD))
+    found = card.get("schema", "guide/1")  # the first version had no mark
+    if found != SCHEMA:
+        raise StoreError(
+            f"{folder.uri}/{CARD} has schema {found} and this version reads {SCHEMA}; train the "
+            "guide again in another run_dir"
+        )
+    return card
