@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jobs.progress import Progress
     from pipeline.improve.config import ImproveConfig
     from pipeline.improve.job import Improved
+    from pipeline.intervals import Interval
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -51,21 +52,21 @@ def _improve(config: ImproveConfig) -> int:
 
     improved = improve(config, watch, guide_figures.print_measurement)
     console.print_table(_table(improved))
-    chosen, last = improved.chosen, improved.rounds[-1]
-    if last.reward_hacked:
+    chosen = improved.chosen
+    if improved.stop == "reward_hacked":
         console.print_line(
-            f"round {last.number}: the judge's reward rose and accuracy fell, so the rounds end: "
-            "the search exploits errors of the judge"
+            f"round {improved.rounds[-1].number}: the judge's reward rose and accuracy fell, so "
+            "the rounds end: the search exploits errors of the judge"
         )
     guide = chosen.guide or "the judge"
     console.print_line(f"chosen: {guide} (round {chosen.number}), in {config.run_dir}/chosen.yaml")
     line = {
         "rounds": [asdict(one) for one in improved.rounds],
         "chosen": chosen.number,
-        "reward_hacked": last.reward_hacked,
+        "stop": improved.stop,
     }
     console.print_line(json.dumps(line))
-    return ExitCode.INCOMPLETE if last.reward_hacked else ExitCode.DONE
+    return ExitCode.INCOMPLETE if improved.stop == "reward_hacked" else ExitCode.DONE
 
 
 def _table(improved: Improved) -> Table:
@@ -84,8 +85,8 @@ def _table(improved: Improved) -> Table:
     return table
 
 
-def _gain(gain: tuple[float, float, float] | None) -> str:
-    return "" if gain is None else f"{gain[0]:+.3f} [{gain[1]:+.3f}, {gain[2]:+.3f}]"
+def _gain(gain: Interval | None) -> str:
+    return "" if gain is None else f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
 
 
 COMMAND = Command(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nabla_core.config import Decoding
+from nabla_core.config import Decoding, check
 from nabla_core.config_metadata import NOT_SHAPING, SHAPING_THROUGHOUT
 from nabla_core.guide_training.settings import Kind, Optimise, Target
 from nabla_core.methods.counterfactuals import Explore
@@ -18,11 +18,11 @@ from pipeline.train_guide.config import Start, Validation, Workers, check_search
 
 @dataclass(frozen=True)
 class Training:
-    """How the guide of a round is trained: the settings of `jobs.train_guide` of these names.
+    """The training of a round's guide, with the settings of `jobs.train_guide` of these names.
 
-    `start` is what the first round's guide starts as; a later one goes on from the one before
-    (`from_scratch`: from `start` again), on the counterfactuals of all rounds so far and, with
-    `revisions`, on the revisions of their traces.
+    The first guide starts from `start`. Later ones continue the guide before, or start from
+    `start` again with `from_scratch`. The data are the counterfactuals of all rounds so far and,
+    with `revisions`, the revisions of their traces.
     """
 
     kind: Kind = "head"
@@ -39,11 +39,11 @@ class Training:
 
 @dataclass(frozen=True)
 class ImproveConfig:
-    """One run of `jobs.improve`.
+    """One run of `jobs.improve`: `rounds` rounds.
 
-    Every round takes the next `prompts.limit` of `prompts`. `eval_prompts` are the prompts that all
-    rounds are measured on; `verify` grades their answers where the input has them, which is
-    told beside the judge's reward and is not learned from.
+    Each round takes the next `prompts.limit` of `prompts`. All rounds are evaluated on
+    `eval_prompts`. `verify` grades answers where prompts have one: accuracy is reported beside
+    the judge's reward and chooses the round, but nothing is trained on it.
     """
 
     run_dir: str = field(default="runs/improve", metadata=NOT_SHAPING)
@@ -53,7 +53,7 @@ class ImproveConfig:
     eval_prompts: Prompts = field(default_factory=lambda: Prompts(split="test", limit=1000))
     lm: LM = field(default_factory=LM)
     reward: Reward = field(default_factory=Reward)
-    # Reports are of all rounds, which must be graded alike.
+    # Rounds are compared with each other, so all of them must be graded alike.
     verify: Verify = field(default_factory=Verify, metadata=SHAPING_THROUGHOUT)
     decoding: Decoding = field(default_factory=lambda: Decoding(nabla=ranked_search()))
     explore: Explore = field(default_factory=Explore)
@@ -63,19 +63,26 @@ class ImproveConfig:
     store: Store = field(default_factory=Store, metadata=NOT_SHAPING)
 
     def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise ValueError(f"rounds must be at least 1, got {self.rounds}")
-        if self.prompts.limit is None:
-            raise ValueError("prompts.limit must say how many prompts a round takes")
-        if "://" in self.run_dir:
-            raise ValueError(
-                f"run_dir {self.run_dir}: guides are loaded from it, so it must be a folder that "
-                "every node sees"
-            )
-        if self.reward.guide is not None:
-            raise ValueError("reward.guide: the judge is round 0's guide, rounds make the others")
-        if self.training.workers.address is not None:
-            raise ValueError("training.workers.address: cluster.address says which Ray is joined")
+        check(self.rounds >= 1, f"rounds must be at least 1, got {self.rounds}")
+        check(
+            self.prompts.limit is not None,
+            "prompts.limit must say how many prompts a round takes",
+        )
+        check(
+            "://" not in self.run_dir,
+            f"run_dir {self.run_dir}: guides are loaded from it, so it must be a folder that "
+            "every node sees",
+        )
+        check(
+            self.reward.guide is None,
+            "reward.guide: the judge is round 0's guide, and rounds train the others",
+        )
+        check(
+            self.training.workers.address is None,
+            "training.workers.address: cluster.address says which Ray is joined",
+        )
         check_searchable(self.training.kind, self.decoding.nabla, "decoding.nabla")
-        if self.decoding.method != "nabla":
-            raise ValueError(f"decoding.method={self.decoding.method} uses no guide")
+        check(
+            self.decoding.method == "nabla",
+            f"decoding.method={self.decoding.method} uses no guide",
+        )

@@ -1,11 +1,11 @@
-"""`jobs.improve`: search, learn from where it went wrong, search again.
+"""The loop of `jobs.improve`: search, learn from the search, search again.
 
-    run_dir/round-N/...  the steps of a round (see `round_settings`)
-    run_dir/rounds.json  every round's figures
-    run_dir/chosen.yaml  the guide to use
+    run_dir/round-N/...  the steps of a round (see `steps`)
+    run_dir/rounds.json  the figures of all rounds
+    run_dir/chosen.yaml  the guide to use, as a config file of other jobs
 
-Every step is a run of another job and resumes as that job does, so the same command goes on
-where it was interrupted. Rounds end early where judge and truth part (see `reward_hacked`).
+Each step is a run of another job and resumes as that job does, so the same command continues
+where it was interrupted.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
+from typing import Literal
 
 from pipeline.config import overrides_yaml
 from pipeline.counterfactuals.job import counterfactuals
@@ -21,14 +22,15 @@ from pipeline.errors import ConfigError, RunError
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import generate
 from pipeline.generate.job import plan as generate_plan
-from pipeline.improve import steps as round_settings
+from pipeline.improve import steps
 from pipeline.improve.config import ImproveConfig
-from pipeline.improve.rounds import Measured, Round, choose, reward_hacked
+from pipeline.improve.rounds import Evaluation, PromptScore, Round, choose, reward_hacked
 from pipeline.inputs.prompts import content_key
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.run.cluster import connected
 from pipeline.run.plan import RunOutcome, Watcher, open_store
 from pipeline.store import config_check
+from pipeline.store.files import Folder
 from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.train_guide.job import check_ready, train_guide
 from pipeline.train_guide.progress import OnMeasurement
@@ -36,46 +38,53 @@ from pipeline.train_guide.progress import OnMeasurement
 ROUNDS, CHOSEN = "rounds.json", "chosen.yaml"
 
 Watch = Callable[[str], AbstractContextManager[Watcher]]
+Stop = Literal["completed", "reward_hacked"]
 
 
 @dataclass(frozen=True)
 class Improved:
-    """All rounds, and the one whose guide is to be used."""
+    """All rounds, the one whose guide is to be used, and why there are no more rounds."""
 
     rounds: Sequence[Round]
     chosen: Round
+    stop: Stop
 
 
 def improve(config: ImproveConfig, watch: Watch, on_measurement: OnMeasurement) -> Improved:
     """Run all rounds, or continue them.
 
     `watch(name)` is the watcher of the run called `name`; `on_measurement` is called with the
-    measurements of guides in training.
-
-    Raises PipelineError, ModelError; KeyboardInterrupt leaves a folder to resume.
+    measurements of guides in training. Raises PipelineError and ModelError. After
+    KeyboardInterrupt the folder can be resumed.
     """
     workers = config.training.workers
     _check(config)
     folder = open_folder(config.run_dir)
     with translate_os_errors(config.run_dir):
         config_check.enter(folder, config)
+        # One Ray for all steps. Where it is started here it must also have the CPUs for training.
         with connected(config.cluster, workers.count * workers.cpus):
             loop = _Loop(config, watch, on_measurement)
             rounds = loop.rounds
             while len(rounds) <= config.rounds and not rounds[-1].reward_hacked:
-                loop.go_on()
-                chosen = choose(rounds)
-                told = {"rounds": [asdict(one) for one in rounds], "chosen": chosen.number}
-                folder.write(ROUNDS, json.dumps(told, indent=2).encode())
-                folder.write(CHOSEN, overrides_yaml({"reward.guide": chosen.guide}).encode())
-    return Improved(rounds, choose(rounds))
+                loop.run_round()
+                _store(folder, rounds)
+    stop: Stop = "reward_hacked" if rounds[-1].reward_hacked else "completed"
+    return Improved(rounds, choose(rounds), stop)
+
+
+def _store(folder: Folder, rounds: Sequence[Round]) -> None:
+    chosen = choose(rounds)
+    figures = {"rounds": [asdict(r) for r in rounds], "chosen": chosen.number}
+    folder.write(ROUNDS, json.dumps(figures, indent=2).encode())
+    folder.write(CHOSEN, overrides_yaml({"reward.guide": chosen.guide}).encode())
 
 
 def _check(config: ImproveConfig) -> None:
-    """Raises what the last steps of a round would be refused for, before the first one."""
+    """Raises before the first round what would otherwise fail in its last step, hours later."""
     try:
-        round_settings.exploring(config, 1, None)
-        round_settings.training(config, 1, None)
+        steps.explore(config, 1, None)
+        steps.train(config, 1, None)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     check_ready(config.training.optimise, config.training.validation)
@@ -83,88 +92,103 @@ def _check(config: ImproveConfig) -> None:
 
 
 def _check_prompts(config: ImproveConfig) -> None:
-    """There are enough for all rounds, and none of them has more than one use."""
-    wanted = config.rounds * (config.prompts.limit or 0)
-    taken = list(read_prompts(replace(config.prompts, limit=wanted)))
-    if len(taken) < wanted:
+    """Raises ConfigError where there are too few prompts for all rounds, or where a prompt has
+    more than one use: figures on prompts that were trained on would be too good."""
+    needed = config.rounds * (config.prompts.limit or 0)
+    taken = list(read_prompts(replace(config.prompts, limit=needed)))
+    if len(taken) < needed:
         raise ConfigError(
-            f"prompts: {config.rounds} rounds of {config.prompts.limit} need {wanted}, and "
+            f"prompts: {config.rounds} rounds of {config.prompts.limit} need {needed}, and "
             f"{config.prompts.path} has {len(taken)} after the first {config.prompts.skip}"
         )
     used = {content_key(item.prompt): f"prompts ({item.prompt.id})" for item in taken}
-    for name, asked in (
+    for name, prompts in (
         ("eval_prompts", config.eval_prompts),
         ("training.validation.prompts", config.training.validation.prompts),
     ):
-        there = {
-            content_key(item.prompt): f"{name} ({item.prompt.id})" for item in read_prompts(asked)
-        }
-        if shared := used.keys() & there.keys():
-            one = min(shared)
+        more = {content_key(i.prompt): f"{name} ({i.prompt.id})" for i in read_prompts(prompts)}
+        if shared := used.keys() & more.keys():
+            example = min(shared)
             raise ConfigError(
-                f"{name}: {len(shared)} of its prompts are used elsewhere too, {there[one]} as "
-                f"{used[one]}: what rounds learn from, are chosen by and measured on must differ"
+                f"{name}: {len(shared)} of its prompts are used elsewhere too, {more[example]} as "
+                f"{used[example]}: prompts to train on, to choose checkpoints by and to evaluate "
+                "on must be different ones"
             )
-        used |= there
+        used |= more
 
 
 class _Loop:
+    """The rounds so far. Round 0 is an evaluation alone, with the judge as its own guide."""
+
     def __init__(self, config: ImproveConfig, watch: Watch, on_measurement: OnMeasurement) -> None:
         self._config = config
         self._watch, self._on_measurement = watch, on_measurement
-        self._last = self._measure(0, None)
-        one = self._last
-        self.rounds = [Round(0, None, one.reward, one.accuracy, one.calls, None, 0)]
+        self._last = self._evaluate(0, None)
+        self.rounds = [
+            Round(
+                number=0,
+                guide=None,
+                reward=self._last.reward,
+                accuracy=self._last.accuracy,
+                calls=self._last.calls,
+                top1=None,
+                counterfactuals=0,
+            )
+        ]
 
-    def go_on(self) -> None:
-        """One more round."""
+    def run_round(self) -> None:
+        """Search with the last guide, explore, train the next guide, evaluate it."""
         number, guide = len(self.rounds), self.rounds[-1].guide
-        self._generate(round_settings.searching(self._config, number, guide))
-        exploring = round_settings.exploring(self._config, number, guide)
-        with self._watch(exploring.run_dir) as watcher:
-            _insist(counterfactuals(exploring, watcher), exploring.run_dir)
-        training = round_settings.training(self._config, number, guide)
+        self._generate(steps.search(self._config, number, guide))
+        exploration = steps.explore(self._config, number, guide)
+        with self._watch(exploration.run_dir) as watcher:
+            _require_rows(counterfactuals(exploration, watcher), exploration.run_dir)
+        training = steps.train(self._config, number, guide)
         with self._watch(training.run_dir):
             card = train_guide(training, self._on_measurement).card
         if number == 1 and card["judge_gradient"]:
+            # Round 0 trains nothing; the agreement of its guide, the judge, is measured here.
             self.rounds[0] = replace(self.rounds[0], top1=card["judge_gradient"]["top1"])
-        path = f"{training.run_dir}/guide"
-        before, self._last = self._last, self._measure(number, path)
+        trained = f"{training.run_dir}/guide"
+        before, self._last = self._last, self._evaluate(number, trained)
         reward_gain, accuracy_gain = self._last.gains(before)
         self.rounds.append(
             Round(
-                number,
-                path,
-                self._last.reward,
-                self._last.accuracy,
-                self._last.calls,
-                card["metrics"]["top1"],
-                card["data"]["counterfactuals"],
-                reward_gain,
-                accuracy_gain,
-                reward_hacked(reward_gain, accuracy_gain),
+                number=number,
+                guide=trained,
+                reward=self._last.reward,
+                accuracy=self._last.accuracy,
+                calls=self._last.calls,
+                top1=card["metrics"]["top1"],
+                counterfactuals=card["data"]["counterfactuals"],
+                reward_gain=reward_gain,
+                accuracy_gain=accuracy_gain,
+                reward_hacked=reward_hacked(reward_gain, accuracy_gain),
             )
         )
 
-    def _measure(self, number: int, guide: str | None) -> Measured:
-        measuring = round_settings.measuring(self._config, number, guide)
-        self._generate(measuring)
-        scores: dict[str, tuple[float, float | None]] = {}
+    def _evaluate(self, number: int, guide: str | None) -> Evaluation:
+        settings = steps.evaluate(self._config, number, guide)
+        self._generate(settings)
+        scores: dict[str, PromptScore] = {}
         calls = 0
-        store = open_store(generate_plan(measuring))
+        store = open_store(generate_plan(settings))
         for table in store.rows(("prompt_id", "reward", "correct", "cost", "error")):
             for row in table.to_pylist():
                 if row["error"] is None:
-                    right = None if row["correct"] is None else float(row["correct"])
-                    scores[row["prompt_id"]] = row["reward"], right
+                    correct = None if row["correct"] is None else float(row["correct"])
+                    scores[row["prompt_id"]] = PromptScore(row["reward"], correct)
                     calls += row["cost"]["paper_calls"]
-        return Measured(scores, calls / len(scores))
+        return Evaluation(scores, calls / len(scores))
 
     def _generate(self, settings: GenerateConfig) -> None:
         with self._watch(settings.run_dir) as watcher:
-            _insist(generate(settings, watcher), settings.run_dir)
+            _require_rows(generate(settings, watcher), settings.run_dir)
 
 
-def _insist(outcome: RunOutcome, run_dir: str) -> None:
+def _require_rows(outcome: RunOutcome, run_dir: str) -> None:
+    """Raises RunError where a step has given up or has no rows for the next step."""
     if outcome.aborted or not outcome.finished:
-        raise RunError(f"{run_dir}: too many dead letters to go on with; its folder says which")
+        raise RunError(
+            f"{run_dir}: too many dead letters to continue; `nabla status {run_dir}` counts them"
+        )

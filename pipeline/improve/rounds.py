@@ -1,53 +1,65 @@
-"""What rounds of self-improvement are worth, when judge and truth part, which round to keep."""
+"""How rounds are judged: figures of a guide, signs of reward hacking, the choice among rounds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from pipeline.intervals import bounds
+from pipeline.intervals import Interval, interval
 
-Bounds = tuple[float, float, float]
+
+class PromptScore(NamedTuple):
+    """The judge's reward of a response, and whether its answer is right (1 or 0; None where the
+    prompt has no answer)."""
+
+    reward: float
+    correct: float | None
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A guide on the prompts measured: (reward, right or None without an answer) by prompt id,
-    and mean calls."""
+class Evaluation:
+    """A guide's scores on the evaluation prompts, by prompt id, and the mean number of model
+    calls of a prompt, as the paper counts them."""
 
-    scores: Mapping[str, tuple[float, float | None]]
+    scores: Mapping[str, PromptScore]
     calls: float
 
     @property
     def reward(self) -> float:
-        """The judge's, on average."""
-        return sum(reward for reward, _ in self.scores.values()) / len(self.scores)
+        """The judge's mean reward."""
+        return sum(score.reward for score in self.scores.values()) / len(self.scores)
 
     @property
     def accuracy(self) -> float | None:
-        """Of the prompts with an answer; None where there are none."""
-        right = [correct for _, correct in self.scores.values() if correct is not None]
-        return sum(right) / len(right) if right else None
+        """Share of right answers among the prompts with an answer; None where there are none."""
+        graded = [s.correct for s in self.scores.values() if s.correct is not None]
+        return sum(graded) / len(graded) if graded else None
 
-    def gains(self, before: Measured) -> tuple[Bounds, Bounds | None]:
-        """Of reward and of accuracy (None without answers) over another guide, paired by
-        prompt."""
+    def gains(self, before: Evaluation) -> tuple[Interval, Interval | None]:
+        """Of reward and of accuracy (None without answers) over an earlier evaluation, paired by
+        prompt: differences between prompts are larger than those between guides."""
         shared = sorted(before.scores.keys() & self.scores.keys())
         pairs = [(before.scores[p], self.scores[p]) for p in shared]
-        graded = [(o[1], n[1]) for o, n in pairs if o[1] is not None and n[1] is not None]
-        reward = bounds([new[0] - old[0] for old, new in pairs])
-        return reward, bounds([new - old for old, new in graded]) if graded else None
+        rewards = [new.reward - old.reward for old, new in pairs]
+        accuracies = [
+            new.correct - old.correct
+            for old, new in pairs
+            if old.correct is not None and new.correct is not None
+        ]
+        return interval(rewards), interval(accuracies) if accuracies else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Round:
-    """What a guide is worth on the prompts measured.
+    """The figures of a round's guide on the evaluation prompts.
 
-    `guide` is its folder, None for the judge as its own guide. `reward` (the judge's),
-    `accuracy` (None without answers) and `calls` are means; `reward_gain` and `accuracy_gain`
-    are over the round before, paired by prompt, as [mean, low, high] of a 95 % normal
-    interval. `top1` is its agreement with held-out scores, `counterfactuals` what it was
-    trained on. `reward_hacked`: here judge and truth part.
+    - `guide` is its folder, None in round 0, where the judge is its own guide.
+    - `reward` (the judge's), `accuracy` (None without answers) and `calls` are means.
+    - `reward_gain` and `accuracy_gain` are over the round before, paired by prompt.
+    - `top1` is the guide's agreement with held-out scores, `counterfactuals` the number it was
+      trained on.
+    - `reward_hacked`: see the function of this name.
     """
 
     number: int
@@ -57,22 +69,22 @@ class Round:
     calls: float
     top1: float | None
     counterfactuals: int
-    reward_gain: Bounds | None = None
-    accuracy_gain: Bounds | None = None
+    reward_gain: Interval | None = None
+    accuracy_gain: Interval | None = None
     reward_hacked: bool = False
 
 
-def reward_hacked(reward_gain: Bounds, accuracy_gain: Bounds | None) -> bool:
-    """Whether the judge liked a round better while its answers got worse, both clear of 0: its
-    reward is no longer what it stands for."""
-    return accuracy_gain is not None and reward_gain[1] > 0 and accuracy_gain[2] < 0
+def reward_hacked(reward_gain: Interval, accuracy_gain: Interval | None) -> bool:
+    """Whether the reward rose while accuracy fell, both with intervals that exclude 0.
+
+    The guide then exploits errors of the judge, and every later round would learn more of them.
+    Without answers this cannot be noticed.
+    """
+    return accuracy_gain is not None and reward_gain.low > 0 and accuracy_gain.high < 0
 
 
 def choose(rounds: Sequence[Round]) -> Round:
-    """The round with the most right answers (without answers, the most reward) of those before
-    the reward was hacked; fewer calls break ties."""
-    sound = [one for one in rounds if not one.reward_hacked]
-    return max(
-        sound,
-        key=lambda one: (one.reward if one.accuracy is None else one.accuracy, -one.calls),
-    )
+    """The round with the highest accuracy (without answers: the highest reward) among those
+    without reward hacking; of equal ones that with fewer calls."""
+    sound = [round_ for round_ in rounds if not round_.reward_hacked]
+    return max(sound, key=lambda r: (r.reward if r.accuracy is None else r.accuracy, -r.calls))

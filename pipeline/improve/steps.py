@@ -1,13 +1,14 @@
-"""What the steps of a round of self-improvement run with: settings of other jobs.
+"""The steps of a round, as settings of the jobs that run them.
 
-    run_dir/round-0/eval             the judge as its own guide, on the prompts measured
-    run_dir/round-N/traces           the last guide at work on new prompts
-    run_dir/round-N/counterfactuals  what else could have stood there: from the second round on
-                                     where the guide sees a change or is not sure
-    run_dir/round-N/guide            the next guide, trained on all that is there so far
-    run_dir/round-N/eval             that guide, on the prompts measured
+    run_dir/round-0/eval             the judge as its own guide, on the evaluation prompts
+    run_dir/round-N/traces           the last guide's search on new prompts
+    run_dir/round-N/counterfactuals  alternatives at positions of responses to the same prompts;
+                                     from round 2 on where the guide predicts an improvement
+                                     or is not certain
+    run_dir/round-N/guide            the next guide, trained on the data of all rounds so far
+    run_dir/round-N/eval             the next guide, on the evaluation prompts
 
-Rounds count from 1; `guide` is the folder of the last round's guide, None in the first round.
+Rounds count from 1. `guide` is the folder of the last round's guide, None in round 1.
 """
 
 from __future__ import annotations
@@ -21,21 +22,20 @@ from pipeline.inputs.prompts import Prompts
 from pipeline.train_guide.config import Data, Start, TrainGuideConfig
 
 
-def searching(config: ImproveConfig, number: int, guide: str | None) -> GenerateConfig:
-    """The last guide on the round's own prompts."""
-    run_dir = folder(config, number, "traces")
-    return _generating(config, run_dir, guide, _prompts(config, number))
+def search(config: ImproveConfig, number: int, guide: str | None) -> GenerateConfig:
+    """The last guide's search on the prompts of the round."""
+    return _generate(config, number, "traces", guide, _prompts(config, number))
 
 
-def measuring(config: ImproveConfig, number: int, guide: str | None) -> GenerateConfig:
-    """A guide on the prompts that all rounds are measured on."""
-    return _generating(config, folder(config, number, "eval"), guide, config.eval_prompts)
+def evaluate(config: ImproveConfig, number: int, guide: str | None) -> GenerateConfig:
+    """A guide's search on the prompts that all rounds are evaluated on."""
+    return _generate(config, number, "eval", guide, config.eval_prompts)
 
 
-def exploring(config: ImproveConfig, number: int, guide: str | None) -> CounterfactualsConfig:
-    """Counterfactuals of the round's prompts."""
+def explore(config: ImproveConfig, number: int, guide: str | None) -> CounterfactualsConfig:
+    """Counterfactuals of the prompts of the round."""
     return CounterfactualsConfig(
-        run_dir=folder(config, number, "counterfactuals"),
+        run_dir=_folder(config, number, "counterfactuals"),
         seed=config.seed,
         max_tokens=config.decoding.max_tokens,
         prompts=_prompts(config, number),
@@ -49,44 +49,46 @@ def exploring(config: ImproveConfig, number: int, guide: str | None) -> Counterf
     )
 
 
-def training(config: ImproveConfig, number: int, guide: str | None) -> TrainGuideConfig:
-    """The round's guide, from the data of this round and of all before it."""
-    learning, rounds = config.training, range(1, number + 1)
+def train(config: ImproveConfig, number: int, guide: str | None) -> TrainGuideConfig:
+    """The training of the round's guide on the data of all rounds so far."""
+    training, rounds = config.training, range(1, number + 1)
+    traces = rounds if training.revisions else ()
     return TrainGuideConfig(
         data=Data(
-            tuple(folder(config, n, "counterfactuals") for n in rounds),
-            tuple(folder(config, n, "traces") for n in rounds) if learning.revisions else (),
-            held_out=learning.held_out,
-            min_log_probability=learning.min_log_probability,
+            counterfactuals=tuple(_folder(config, n, "counterfactuals") for n in rounds),
+            traces=tuple(_folder(config, n, "traces") for n in traces),
+            held_out=training.held_out,
+            min_log_probability=training.min_log_probability,
         ),
-        run_dir=folder(config, number, "guide"),
-        kind=learning.kind,
+        run_dir=_folder(config, number, "guide"),
+        kind=training.kind,
+        # Another seed than in the round before: the order of the batches is drawn from it.
         seed=config.seed + number,
-        start=learning.start if learning.from_scratch or not guide else Start(guide),
+        start=training.start if training.from_scratch or not guide else Start(guide),
         lm=config.lm,
         reward=config.reward,
-        target=learning.target,
-        optimise=learning.optimise,
-        validation=learning.validation,
-        workers=replace(learning.workers, address=config.cluster.address),
+        target=training.target,
+        optimise=training.optimise,
+        validation=training.validation,
+        workers=replace(training.workers, address=config.cluster.address),
     )
 
 
-def folder(config: ImproveConfig, number: int, what: str) -> str:
-    """The run folder of a step."""
-    return f"{config.run_dir}/round-{number}/{what}"
+def _folder(config: ImproveConfig, number: int, step: str) -> str:
+    return f"{config.run_dir}/round-{number}/{step}"
 
 
 def _prompts(config: ImproveConfig, number: int) -> Prompts:
+    """The prompts of a round: each round takes the next ones."""
     size = config.prompts.limit or 0
     return replace(config.prompts, skip=config.prompts.skip + (number - 1) * size)
 
 
-def _generating(
-    config: ImproveConfig, run_dir: str, guide: str | None, prompts: Prompts
+def _generate(
+    config: ImproveConfig, number: int, step: str, guide: str | None, prompts: Prompts
 ) -> GenerateConfig:
     return GenerateConfig(
-        run_dir=run_dir,
+        run_dir=_folder(config, number, step),
         seed=config.seed,
         prompts=prompts,
         lm=config.lm,

@@ -9,18 +9,27 @@ import yaml
 from jobs import improve
 from pipeline.config import load, overrides_yaml
 from pipeline.generate.config import GenerateConfig
-from pipeline.improve import steps as round_settings
+from pipeline.improve import steps
 from pipeline.improve.config import ImproveConfig, Training
 from pipeline.improve.rounds import Round, choose, reward_hacked
-from pipeline.intervals import bounds
+from pipeline.intervals import Interval, interval
 from tests.jobs.test_generate import rows
 
-UP, DOWN, FLAT = (0.2, 0.1, 0.3), (-0.2, -0.3, -0.1), (0.0, -0.1, 0.1)
+UP, DOWN, FLAT = Interval(0.2, 0.1, 0.3), Interval(-0.2, -0.3, -0.1), Interval(0.0, -0.1, 0.1)
 
 
 def one(number: int, accuracy: float | None, reward: float = 0.0, **more) -> Round:
     guide = f"guide {number}" if number else None
-    return Round(number, guide, reward, accuracy, 10.0, None, 0, **more)
+    return Round(
+        number=number,
+        guide=guide,
+        reward=reward,
+        accuracy=accuracy,
+        calls=10.0,
+        top1=None,
+        counterfactuals=0,
+        **more,
+    )
 
 
 def test_judge_and_truth_part_where_one_rises_and_the_other_falls():
@@ -49,31 +58,31 @@ def test_the_judge_is_chosen_as_no_guide_at_all(tmp_path):
 
 
 def test_an_interval_is_the_normal_one():
-    mean, low, high = bounds([1.0, 2.0, 3.0, 4.0])
+    mean, low, high = interval([1.0, 2.0, 3.0, 4.0])
     assert mean == 2.5
     assert high - mean == mean - low == pytest.approx(1.96 * (5 / 3 / 4) ** 0.5)
 
 
 def test_a_later_round_goes_on_with_the_guide_and_the_data_before_it():
     config = load(ImproveConfig, (), ["run_dir=r", "prompts.limit=5", "prompts.skip=2"])
-    first, guide = round_settings.searching(config, 1, None), "r/round-1/guide/guide"
-    second = round_settings.searching(config, 2, guide)
+    first, guide = steps.search(config, 1, None), "r/round-1/guide/guide"
+    second = steps.search(config, 2, guide)
     assert (first.prompts.skip, second.prompts.skip) == (2, 7)
     assert (first.reward.guide, second.reward.guide) == (None, guide)
-    assert round_settings.measuring(config, 2, guide).prompts == config.eval_prompts
+    assert steps.evaluate(config, 2, guide).prompts == config.eval_prompts
 
-    explored = round_settings.exploring(config, 2, guide)
+    explored = steps.explore(config, 2, guide)
     assert explored.prompts == second.prompts
     assert (explored.explore.choose, explored.reward.guide) == ("guide", guide)
-    assert round_settings.exploring(config, 1, None).explore == config.explore
+    assert steps.explore(config, 1, None).explore == config.explore
 
-    trained = round_settings.training(config, 2, guide)
+    trained = steps.train(config, 2, guide)
     assert trained.start.path == guide
     assert trained.data.counterfactuals == tuple(f"r/round-{n}/counterfactuals" for n in (1, 2))
     assert trained.data.traces == tuple(f"r/round-{n}/traces" for n in (1, 2))
-    assert trained.seed != round_settings.training(config, 1, None).seed
+    assert trained.seed != steps.train(config, 1, None).seed
     fresh = replace(config, training=Training(from_scratch=True, revisions=False))
-    trained = round_settings.training(fresh, 2, guide)
+    trained = steps.train(fresh, 2, guide)
     assert trained.start == fresh.training.start
     assert trained.data.traces == ()
 
