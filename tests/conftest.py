@@ -27,18 +27,26 @@ settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
 
 
-# Two processes take turns at these files. Runs on Ray, which wait much, go with what computes all
-# the time, and what is short comes last, so that both end together.
-LONG = (
-    *("test_schedule", "test_equality", "test_improve", "test_embedded", "test_submit"),
-    *("test_guides", "test_embedded_weights", "test_runs", "test_stage", "test_halfway"),
-    *("test_policies", "test_generate", "test_same_traces", "test_policy"),
+# `pytest -n 2 --dist loadfile` hands these files out in this order, the slowest first, so that
+# both processes end together. Files that wait for other processes alternate with files that
+# compute, and all others follow.
+SLOW_FILES = (
+    *("chaos/test_schedule.py", "oracle/test_equality.py", "jobs/test_guides.py"),
+    *("jobs/test_generate.py", "jobs/test_improve.py", "invariants/test_same_traces.py"),
+    *("chaos/test_runs.py", "pipeline/duality/tokens/test_kernels.py", "jobs/test_submit.py"),
+    *("chaos/test_halfway.py", "pipeline/duality/language/test_checks.py"),
+    *("pipeline/duality/tokens/test_policies.py", "pipeline/duality/checkpoints/test_checks.py"),
+    *("jobs/test_tune.py", "chaos/test_commit_points.py", "pipeline/duality/test_pieces.py"),
+    *("core/test_isolation.py", "core/guide_training/test_trainees.py", "jobs/test_models.py"),
+    *("pipeline/duality/test_stage.py", "core/embedded/test_weights.py", "jobs/test_demo.py"),
+    *("pipeline/duality/continuous/test_checks.py", "chaos/test_s3.py"),
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    turns = {name: turn for turn, name in enumerate(LONG)}
-    items.sort(key=lambda item: turns.get(item.path.stem, len(LONG)))
+    tests = Path(__file__).parent
+    place = {tests / name: number for number, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: place.get(item.path, len(SLOW_FILES)))
 
 
 @pytest.fixture(scope="session")
