@@ -1,4 +1,4 @@
-"""Running one decoding method over many embedded prompts, and comparing what came out."""
+"""Arms: decoding methods that a bench runs over the same prompts and compares."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from nabla_core.types import Cost
 from pipeline.intervals import normal
 from tests.bench.variants import Order, search
 
-# Response of eight steps is 16 tokens; a little more lets a derailed one run into the limit.
+# A response of eight steps has 16 tokens. A few more let a response without an end hit the limit.
 MAX_TOKENS = 20
 GREEDY = Sampling(temperature=0)
 UNCERTAIN = Select(confidence_threshold=0.98)
@@ -43,9 +43,9 @@ UNCERTAIN = Select(confidence_threshold=0.98)
 
 @dataclass(frozen=True)
 class Arm:
-    """A method to measure. `guide` names the gradients' model, None where none is used;
-    `judge` the one that accepts. `null` marks nabla's rivals without a gradient, `order` one
-    of the variants that are not in the product."""
+    """A method to measure. `judge` and `guide` name the folders of the two models; guide None: the
+    judge plays both roles. `seeds` are seeds of draws. `null` marks a search without a guide.
+    `order` is one of the variants of tests.bench.variants, which are not in the product."""
 
     name: str
     decoding: Decoding
@@ -57,9 +57,9 @@ class Arm:
 
 
 @dataclass
-class Outcome:
-    """What an arm did: per prompt (mean over seeds) accuracy and trace accuracy, mean cost
-    per prompt, wall seconds per 1,000 prompts."""
+class ArmResult:
+    """Measurements of one arm: accuracy and trace accuracy of each prompt (mean over seeds), mean
+    cost per prompt, wall seconds per 1,000 prompts, proposals accepted and made per prompt."""
 
     arm: Arm
     answer: list[float]
@@ -89,13 +89,13 @@ class Interval:
         return [round(v, 4) for v in (self.mean, self.mean - self.half, self.mean + self.half)]
 
 
-def paired(a: Outcome, b: Outcome) -> Interval:
-    """Accuracy of a minus accuracy of b, prompt by prompt."""
+def paired(a: ArmResult, b: ArmResult) -> Interval:
+    """Accuracy of a minus accuracy of b, paired by prompt."""
     return Interval.of([x - y for x, y in zip(a.answer, b.answer, strict=True)])
 
 
 def engines_for(arm: Arm, folder: Callable[[str], str], batch: int) -> Engines:
-    """Engines of the arm's models; `folder` turns a role into a path."""
+    """Load the models of an arm. `folder` maps a role to a path."""
     judge = folder(arm.judge)
     guide = folder(arm.guide) if arm.guide and arm.guide != arm.judge else None
     return load_engines(LM(folder("lm")), Reward(judge, guide=guide), Runtime(max_batch=batch))
@@ -108,8 +108,8 @@ def run(
     *,
     batch: int,
     grade: Callable[[str, str], Grade] = task.grade,
-) -> Outcome:
-    """Run every prompt under every seed of the arm, all in one stream."""
+) -> ArmResult:
+    """Run every prompt under every seed of the arm, in one stream of batches."""
     answer, trace = [0.0] * len(prompts), [0.0] * len(prompts)
     index = {p.id: i for i, p in enumerate(prompts)}
     cost, accepted, proposed = Cost(), 0, 0
@@ -124,7 +124,9 @@ def run(
         accepted += sum(r.accepted for r in done.revisions)
     runs = len(prompts) * len(arm.seeds)
     seconds = (time.perf_counter() - started) / runs * 1000
-    return Outcome(arm, answer, trace, _per(cost, runs), seconds, accepted / runs, proposed / runs)
+    return ArmResult(
+        arm, answer, trace, _per(cost, runs), seconds, accepted / runs, proposed / runs
+    )
 
 
 def _flow(arm: Arm, prompt: Prompt, seed: int, engines: Engines) -> Flow:
@@ -136,7 +138,7 @@ def _flow(arm: Arm, prompt: Prompt, seed: int, engines: Engines) -> Flow:
 
 
 def nabla_arm(**changes: Any) -> Decoding:
-    """Left to right with the settings that work on the embedded task, and changes to them."""
+    """Left-to-right search with the settings that work on the embedded task, and `changes`."""
     config = NablaConfig(
         rollout=GREEDY, resample=GREEDY, select=UNCERTAIN, dto=DTO(learning_rate=0.3)
     )
@@ -166,14 +168,14 @@ def majority_of(n: int) -> Decoding:
     return Decoding("majority", MAX_TOKENS, majority=Majority(n, Sampling(temperature=0.7)))
 
 
-def print_table(outcomes: Sequence[Outcome], *, header: bool = True) -> None:
-    """One row an arm, for people."""
+def print_table(results: Sequence[ArmResult], *, header: bool = True) -> None:
+    """Print one row per arm."""
     if header:
         print(
             f"{'arm':44}{'accuracy':>15}{'trace':>15}{'rollouts':>9}{'tokens':>8}{'LM f':>6}"
             f"{'LM b':>6}{'RM f':>6}{'RM b':>6}{'calls':>7}{'MFLOP':>7}{'s/1000':>8}"
         )
-    for o in outcomes:
+    for o in results:
         c = o.cost
         print(
             f"{o.arm.name:44}{Interval.of(o.answer)!s:>15}{Interval.of(o.trace)!s:>15}"
@@ -185,7 +187,7 @@ def print_table(outcomes: Sequence[Outcome], *, header: bool = True) -> None:
 
 
 def quiet() -> None:
-    """One thread: batches of models this small gain nothing from two. No bars for loading."""
+    """Use one thread, since models this small gain nothing from two, and show no progress bars."""
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
 

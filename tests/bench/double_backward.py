@@ -1,16 +1,16 @@
-"""What a step of guide training takes: the double backward of a gradient guide, and a head.
+"""Memory and time of one step of guide training: gradient guide (double backward) and head.
 
     python -m tests.bench.double_backward [--device cuda] [--threads 1] [--steps 2]
         [--only gradient/lora] [--rehearse]
 
-Qwen2 0.5B from its configuration, random weights; one response of T = 256 tokens with 8
-positions of 10 alternatives each; forward, loss, backward, clipping and AdamW as
-`pipeline.train_guide.training.train_step` makes them, with the product's defaults (embeddings
-frozen, eager attention where the gradient is differentiated again). `lora` has rank 16 on every
-linear layer; `half` has the first half of the layers frozen. bf16 is autocast over fp32
-weights. Every variant has a process of its own, so that peaks do not mix; the first step is
-not timed. `--only` takes the beginning of a variant's name, `--rehearse` a tiny model.
-The last line is one JSON object.
+The model is a Qwen2 0.5B with random weights. One step has one response of T = 256 tokens with 8
+positions of 10 alternatives each, and does what `pipeline.train_guide.training.train_step` does:
+forward, loss, backward, clipping, AdamW, with the product's defaults (embeddings frozen; eager
+attention where the gradient is differentiated again). `lora` has rank 16 on every linear layer;
+`half` freezes the first half of the layers. bf16 is autocast over fp32 weights. Every variant runs
+in a process of its own, so that peaks do not mix; the first step is not timed. `--only` selects the
+variants whose names start with its text; `--rehearse` uses a tiny model. The last line is one JSON
+object.
 """
 
 from __future__ import annotations
@@ -88,9 +88,8 @@ def main() -> None:
 
 
 def measure(variant: str, size: Size, options: argparse.Namespace) -> dict[str, float]:
-    """Parameters learned; GiB of the loaded model, of the peak above it and in all; median
-    seconds of a step, and those that this process had the CPU, which is what counts on a
-    machine that others use too."""
+    """Trained parameters; GiB of the loaded model, of the peak above it and in total; median wall
+    and CPU seconds of a step. CPU seconds do not depend on what else the machine does."""
     kind, weights, dtype = variant.split("/")
     optimise = Optimise(
         lora=Lora(rank=RANK if weights == "lora" else 0),
@@ -125,7 +124,7 @@ def measure(variant: str, size: Size, options: argparse.Namespace) -> dict[str, 
 
 
 def trainee_of(kind: str, size: Size, optimise: Optimise, device: str) -> Trainee:
-    """A random model as `open_trainee` would open it."""
+    """A random model in the state in which `open_trainee` returns a trained one."""
     torch.manual_seed(0)
     trainee: Trainee
     if kind == "gradient":
@@ -144,7 +143,7 @@ def trainee_of(kind: str, size: Size, optimise: Optimise, device: str) -> Traine
 
 
 def example(size: Size, tokens: int) -> Example:
-    """Random ids; positions spread over the second half, as over a response to a prompt."""
+    """A response with random ids. Positions are spread over its second half."""
     draw = random.Random(0)
 
     def ids(count: int) -> tuple[int, ...]:
@@ -188,7 +187,7 @@ def resident(device: str) -> int:
 
 
 def peak(device: str) -> int:
-    """Most bytes in use since `forget_peak`."""
+    """Peak of bytes in use since `forget_peak`."""
     return torch.cuda.max_memory_allocated() if device == "cuda" else status("VmHWM")
 
 
@@ -200,13 +199,13 @@ def forget_peak(device: str) -> None:
 
 
 def status(name: str) -> int:
-    """A line of Linux' account of this process, in bytes."""
+    """One entry of /proc/self/status, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name + ":"))
 
 
 def hardware(options: argparse.Namespace) -> str:
-    """What it ran on."""
+    """The name of the GPU, or the threads and the CPU."""
     if options.device == "cuda":
         return torch.cuda.get_device_name()
     model = next(

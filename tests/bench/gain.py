@@ -41,8 +41,8 @@ from tests.bench import figure
 from tests.bench.arms import (
     MAX_TOKENS,
     Arm,
+    ArmResult,
     Interval,
-    Outcome,
     best_of,
     engines_for,
     majority_of,
@@ -124,8 +124,8 @@ def main() -> None:
             "one CPU thread, fp32",
             flush=True,
         )
-        outcomes = measure(models, prompts, options)
-        reports[models.name] = summary(outcomes)
+        results = measure(models, prompts, options)
+        reports[models.name] = summary(results)
     if options.figures:
         figure.store(options.figures, next(iter(reports.values()))["arms"])
         figure.draw(options.figures)
@@ -135,9 +135,11 @@ def main() -> None:
     print(json.dumps(line))
 
 
-def measure(models: Path, prompts: list[Prompt], options: argparse.Namespace) -> dict[str, Outcome]:
+def measure(
+    models: Path, prompts: list[Prompt], options: argparse.Namespace
+) -> dict[str, ArmResult]:
     """Run every arm with one set of models."""
-    outcomes: dict[str, Outcome] = {}
+    results: dict[str, ArmResult] = {}
     for arm in arms(options.guide):
         roles = {arm.judge, arm.guide or arm.judge}
         if not all((models / role).is_dir() for role in roles):
@@ -146,12 +148,12 @@ def measure(models: Path, prompts: list[Prompt], options: argparse.Namespace) ->
         if options.only and not any(text in arm.name for text in options.only):
             continue
         engines = engines_for(arm, lambda role: str(models / role), options.batch)
-        outcomes[arm.name] = run(arm, prompts, engines, batch=options.batch)
-        print_table([outcomes[arm.name]], header=len(outcomes) == 1)
-    return outcomes
+        results[arm.name] = run(arm, prompts, engines, batch=options.batch)
+        print_table([results[arm.name]], header=len(results) == 1)
+    return results
 
 
-def summary(outcomes: dict[str, Outcome]) -> dict[str, Any]:
+def summary(results: dict[str, ArmResult]) -> dict[str, Any]:
     """The default method's figures and its differences, as far as the arms were run."""
     found: dict[str, Any] = {
         "arms": {
@@ -165,19 +167,19 @@ def summary(outcomes: dict[str, Outcome]) -> dict[str, Any]:
                 "mflop": round(o.cost.flops / 1e6, 1),
                 "seconds_per_1000": round(o.seconds, 2),
             }
-            for name, o in outcomes.items()
+            for name, o in results.items()
         }
     }
-    mine = outcomes.get(DEFAULT)
+    mine = results.get(DEFAULT)
     if mine is None:
         return found
     found |= {name: found["arms"][DEFAULT][name] for name in ("accuracy", "trace", "calls")}
-    if best := outcomes.get("best of 8"):
+    if best := results.get("best of 8"):
         found["flops_over_best_of_8"] = round(mine.cost.flops / best.cost.flops, 3)
         found["minus_best_of_8"] = paired(mine, best).triple()
-    if best := outcomes.get("best of 16"):
+    if best := results.get("best of 16"):
         found["seconds_over_best_of_16"] = round(mine.seconds / best.seconds, 3)
-    if nulls := [o for o in outcomes.values() if o.arm.null]:
+    if nulls := [o for o in results.values() if o.arm.null]:
         null = max(nulls, key=lambda o: sum(o.answer))
         found["minus_best_null"] = paired(mine, null).triple()
         found["best_null"] = null.arm.name

@@ -1,11 +1,11 @@
-"""Sweeps on a GPU: how near the card's floor, and whether the traces stay the same.
+"""Sweeps on a GPU: their time over the card's floor, and whether traces equal those of the CPU.
 
     python -m tests.bench.gpu [--output results.json] [--rehearse]
 
-`--rehearse` runs every step on the CPU with tiny models, to know that the script works
-before a card is at hand; its figures mean nothing.
+`--rehearse` runs every step on the CPU with tiny models, to check the script without a card. Its
+figures mean nothing.
 
-1. The card's matmul rate in bf16, measured; a sweep's floor is its estimated FLOPs over it.
+1. The matmul rate of the card in bf16. The floor of a sweep is its estimated FLOPs over this rate.
 2. From-config Qwen2 of 0.5B and 1.5B, random weights, V = 151,936, bf16, 512 response
    tokens, batch 1 and 16: seconds of a sweep and of its proposals, and peak memory.
 3. The literal algorithm against the product on one response of 128 tokens (0.5B).
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def measure(plan: Plan) -> dict[str, Any]:
-    """Everything, printed as it comes."""
+    """Measure everything and print each row as soon as it is known."""
     rate = matmul_rate(plan)
     card = torch.cuda.get_device_name() if plan.device == "cuda" else "no card: a rehearsal"
     print(f"{card}: {rate / 1e12:.3g} TFLOP/s in {plan.dtype}, measured")

@@ -1,22 +1,23 @@
-"""Guides side by side: what each is worth to the search, and what it costs.
+"""Accuracy and cost of the search with each of several guides.
 
     python -m tests.bench.guides [--guide head_lm=DIR ...] [--lm tuned=DIR ...] [--models DIR]
-        [--prompts 2000]
-        [--task digits] [--tune 300] [--rollouts 8 4 2] [--best-of 8] [--batch 256]
+        [--prompts 2000] [--task digits] [--tune 300] [--rollouts 8 4 2] [--best-of 8] [--batch 256]
 
-Ranked proposals under the judge, on unseen prompts of the embedded task (or of `--task stories`):
-no gradient (null), the judge's own gradient, what else `--models` holds (gold: the gold-aligned
-gradient; gradient: one that is not; gold_free: the head of the default), and every `--guide`
-NAME=FOLDER of jobs.train_guide, of either kind. `--lm` NAME=FOLDER are LMs of their own, greedy
-and under the null arm. `--models` is a folder of nabla_core.embedded.recipe.train, or of
-tests.bench.stories.train; without it the shipped models.
+Ranked proposals on unseen prompts of the embedded task, or of `--task stories`. The arms are:
 
-Every guide is used as the shipped one is (beta 1, min_score -3, reward_weight 2), the null arm
-with the settings that are best for it (tests.bench.gain). With `--tune` N beta and min_score of
-every arm are chosen on N validation prompts instead. `--rollouts` repeats every guide with at
-most so many proposals a prompt: what accuracy costs with it. Differences are paired by prompt.
-The last line is one JSON object, differences from null and gold in it, `gold_free_minus_null`
-among them.
+- greedy decoding, best of N (`--best-of`), and `null`: no guide;
+- the guides in the folder `--models` (of nabla_core.embedded.recipe.train or of
+  tests.bench.stories.train; default: the shipped models): `judge`, the judge's own gradient;
+  `gold`, the gold-aligned gradient; `gradient`, a gradient trained without answers; `gold_free`,
+  the default head;
+- every `--guide` NAME=FOLDER of jobs.train_guide, of either kind;
+- every `--lm` NAME=FOLDER, another LM: greedy, and without a guide.
+
+Every guide is used with the settings of the shipped one (beta 1, min_score -3, reward_weight 2),
+the null arm with the settings that are best for it (tests.bench.gain). With `--tune N`, beta and
+min_score of every arm are chosen on N validation prompts instead. `--rollouts` repeats every guide
+with at most so many proposals per prompt. Differences are paired by prompt. The last line is one
+JSON object with all arms and their differences from null and gold.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from nabla_core.engines.base import Engines
 from tests.bench.arms import (
     MAX_TOKENS,
     Arm,
-    Outcome,
+    ArmResult,
     best_of,
     engines_for,
     paired,
@@ -72,7 +73,7 @@ def main() -> None:
     guides = dict(pair.split("=", 1) for pair in options.guide)
     lms = dict(pair.split("=", 1) for pair in options.lm)
     known = {name: options.models / role for name, role in ROLES.items()}
-    # A run folder of that name beside the models is none of them.
+    # A run folder of the same name beside the models has no config.json and is no model.
     found = {n: str(path) for n, path in known.items() if (path / "config.json").is_file()}
     guides = {**found, **guides}
     task = TASKS[options.task]
@@ -82,15 +83,15 @@ def main() -> None:
     def paths(role: str) -> str:
         return guides[role] if role in guides else str(options.models / role)
 
-    outcomes: dict[str, Outcome] = {}
+    results: dict[str, ArmResult] = {}
 
     def measure(arm: Arm, paths: Folder = paths, betas: Sequence[float | None] = ()) -> None:
         arm = replace(arm, decoding=replace(arm.decoding, max_tokens=task.max_tokens))
         engines = engines_for(arm, paths, options.batch)
         if validation and (arm.guide or arm.null):
             arm = tuned(arm, engines, task, validation, betas or (None,), options.batch)
-        outcomes[arm.name] = run(arm, unseen, engines, batch=options.batch, grade=task.grade)
-        print_table([outcomes[arm.name]], header=len(outcomes) == 1)
+        results[arm.name] = run(arm, unseen, engines, batch=options.batch, grade=task.grade)
+        print_table([results[arm.name]], header=len(results) == 1)
 
     print(f"\n{len(unseen)} unseen prompts, batch {options.batch}, one CPU thread, fp32")
     measure(GREEDY)
@@ -106,7 +107,7 @@ def main() -> None:
         for arm in (GREEDY, NULL):
             mine = replace(arm, name=f"{name}, {arm.name}")
             measure(mine, partial(_instead, path, paths))
-    print(json.dumps(summary(outcomes)))
+    print(json.dumps(summary(results)))
 
 
 def _instead(lm: str, paths: Folder, role: str) -> str:
@@ -144,7 +145,7 @@ def _ranked(decoding: Decoding, beta: float | None, min_score: float) -> Decodin
     return replace(decoding, nabla=replace(decoding.nabla, ranked=ranked))
 
 
-def summary(outcomes: dict[str, Outcome]) -> dict[str, object]:
+def summary(results: dict[str, ArmResult]) -> dict[str, object]:
     """Figures by arm, and every guide's differences from null and gold."""
     arms = {
         name: {
@@ -155,13 +156,13 @@ def summary(outcomes: dict[str, Outcome]) -> dict[str, object]:
             "seconds_per_1000": round(o.seconds, 2),
             **_settings(o.arm),
         }
-        for name, o in outcomes.items()
+        for name, o in results.items()
     }
     against = {
-        f"{name}_minus_{other}": paired(o, outcomes[other]).triple()
-        for name, o in outcomes.items()
+        f"{name}_minus_{other}": paired(o, results[other]).triple()
+        for name, o in results.items()
         for other in ("null", "gold")
-        if name not in ("greedy", "null", other) and other in outcomes
+        if name not in ("greedy", "null", other) and other in results
     }
     return {"arms": arms, **against}
 

@@ -1,9 +1,9 @@
-"""Peak memory of one sweep and its proposals at a large vocabulary, against the plain way.
+"""Peak memory of one sweep and its proposals at a large vocabulary.
 
     python -m tests.bench.memory [response tokens] [vocabulary]
 
-The plain way keeps logits and one-hot gradients `[T, V]` in fp32 under autograd, as the
-literal algorithm does; `checkpointed` is the product with `runtime.gradient_checkpointing`.
+`plain` keeps logits and one-hot gradients `[T, V]` in fp32 under autograd, as the literal algorithm
+does. `product` is this library, `checkpointed` the same with `runtime.gradient_checkpointing`.
 Each runs in a process of its own, so that peaks do not mix. The last line is one JSON object.
 """
 
@@ -35,7 +35,7 @@ def main() -> None:
     found = {}
     for way in ("plain", "product", "checkpointed"):
         command = [sys.executable, "-m", "tests.bench.memory", str(tokens), str(vocabulary), way]
-        # Freed blocks go back to the system at once: else glibc keeps them, and the peak is its.
+        # Return freed blocks to the system at once. Otherwise glibc keeps them and the peak grows.
         environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"}
         output = subprocess.run(
             command, check=True, capture_output=True, text=True, env=environment
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def measure(way: str, tokens: int, vocabulary: int) -> dict[str, float]:
-    """Peak resident memory above what the models take, and bytes kept per response token."""
+    """Peak resident memory above that of the models, and bytes kept per response token."""
     torch.set_num_threads(1)
     pair = random_pair(replace(TINY, vocabulary=vocabulary), device="cpu", dtype=torch.float32)
     generator = torch.Generator().manual_seed(0)
@@ -80,7 +80,7 @@ def plain(pair: Pair, ids: list[int]) -> float:
 
 
 def product(pair: Pair, ids: list[int], *, checkpoint: bool) -> float:
-    """A sweep and every proposal it can make. Returns bytes kept between requests."""
+    """A sweep and all its proposals. Returns the bytes kept between requests."""
     engines = pair.engines(Runtime(reuse=False, gradient_checkpointing=checkpoint))
     frame = (tuple(ids[:PROMPT]), ())
     context = Context("", frame[0], frame, frame)

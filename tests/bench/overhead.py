@@ -1,13 +1,15 @@
 """What the pipeline adds to the bare loop, and what batching saves.
 
-    python -m tests.bench.overhead [prompts]   0 prompts: the last part alone
+    python -m tests.bench.overhead [prompts]   0 prompts: only the third part
 
-Bare: `drive` in this process. Pipeline: `generate` with one actor on a local Ray, every row
-committed to disk. Both run `prompts` and an eighth of them; the difference is the cost of
-a further prompt, free of start-up, which is shown beside it. Then the bare loop at batch 1
-and 32, CPU seconds a prompt. Then an engine that does nothing for 0, 0.1 and 1 s a prompt, a
-row a commit: from its first pass to its last, a prompt. One torch thread everywhere. The last
-line is one JSON object.
+1. Seconds per prompt of the bare loop (`drive` in this process) and of the pipeline (`generate`
+   with one actor on a local Ray, every row committed to disk). Both run `prompts` and an eighth of
+   them. The difference gives the cost of one further prompt, without start-up.
+2. CPU seconds per prompt of the bare loop at batch 1 and 32.
+3. The pipeline with an engine that sleeps 0, 0.1 and 1 s per prompt, one commit per row: seconds
+   per prompt from the first pass of the engine to the last.
+
+One torch thread. Prints tables; the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -30,12 +32,12 @@ from pipeline.generate.job import generate
 from pipeline.run.prompt_status import PromptStatus
 from tests.bench.arms import quiet
 
-# Seconds a prompt, and how many prompts it takes to tell the difference.
+# Seconds per prompt -> number of prompts that is enough to measure the difference.
 STUBS = {0.0: 2048, 0.1: 256, 1.0: 64}
 
 
-class Unwatched:
-    """A watcher that is not interested."""
+class SilentWatcher:
+    """A watcher that ignores all events."""
 
     def started(self, total: int, finished: int, dead: int) -> None: ...
     def on_status(self, status: PromptStatus) -> None: ...
@@ -58,7 +60,7 @@ def main() -> None:
 
 
 def embedded(config: GenerateConfig, many: int) -> dict[str, float]:
-    """The embedded models, bare and through the pipeline."""
+    """Parts 1 and 2, with the embedded models."""
     few = many // 8
     engines = load_engines(config.lm, config.reward, config.runtime)
     bare(config, engines, few)
@@ -83,7 +85,7 @@ def embedded(config: GenerateConfig, many: int) -> dict[str, float]:
 
 
 def stub(config: GenerateConfig, seconds: float, many: int) -> dict[str, float]:
-    """An engine that sleeps so long for every prompt, one at a time, and logs its passes."""
+    """Part 3. The engine takes one prompt at a time and logs its passes."""
     path = f"scripted?delay={seconds}"
     config = replace(
         config,
@@ -102,17 +104,17 @@ def stub(config: GenerateConfig, seconds: float, many: int) -> dict[str, float]:
             first, last = passes.result()
     row_ray = (last - first) / (many - 1)
     start_up = took - many * row_ray
-    told = (1000 * row_bare, 1000 * row_ray, row_ray / row_bare - 1)
+    figures = (1000 * row_bare, 1000 * row_ray, row_ray / row_bare - 1)
     print(
-        f"engine of {seconds:g} s, {many} prompts: bare {told[0]:.2f} ms a prompt, pipeline "
-        f"{told[1]:.2f} ms ({told[2]:+.1%}), start-up and end {start_up:.1f} s"
+        f"engine of {seconds:g} s, {many} prompts: bare {figures[0]:.2f} ms a prompt, pipeline "
+        f"{figures[1]:.2f} ms ({figures[2]:+.1%}), start-up and end {start_up:.1f} s"
     )
     names = ("bare_ms", "pipeline_ms", "overhead")
-    return {f"stub_{seconds:g}s_{name}": value for name, value in zip(names, told, strict=True)}
+    return {f"stub_{seconds:g}s_{name}": value for name, value in zip(names, figures, strict=True)}
 
 
 def first_and_last_pass(log: Path, count: int) -> tuple[float, float]:
-    """When the engine's log had its first line, and when it had so many."""
+    """The times when the log of the engine had its first line and when it had `count` lines."""
     seen: list[float] = []
     while len(seen) < 2:
         lines = log.read_bytes().count(b"\n") if log.exists() else 0
@@ -123,7 +125,7 @@ def first_and_last_pass(log: Path, count: int) -> tuple[float, float]:
 
 
 def a_prompt_through_ray(config: GenerateConfig, many: int) -> tuple[float, float]:
-    """Wall seconds of a further prompt, and of the start."""
+    """Wall seconds of one further prompt, and of the start-up."""
     few = many // 8
     with tempfile.TemporaryDirectory() as folder:
         first, second = (through_ray(config, n, Path(folder) / str(n)) for n in (few, many))
@@ -142,16 +144,16 @@ def bare(config: GenerateConfig, engines: Engines, count: int) -> float:
 
 
 def through_ray(config: GenerateConfig, count: int, folder: Path) -> float:
-    """Wall seconds of the whole pipeline, Ray's start included."""
+    """Wall seconds of the whole pipeline, start of Ray included."""
     prompts = replace(config.prompts, limit=count)
     started = time.perf_counter()
-    outcome = generate(replace(config, run_dir=str(folder), prompts=prompts), Unwatched())
+    outcome = generate(replace(config, run_dir=str(folder), prompts=prompts), SilentWatcher())
     assert outcome.finished == count
     return time.perf_counter() - started
 
 
 def cpu_a_prompt(config: GenerateConfig, batch: int, count: int) -> float:
-    """CPU seconds a prompt of the bare loop at one batch size."""
+    """CPU seconds per prompt of the bare loop at one batch size."""
     engines = load_engines(config.lm, config.reward, Runtime(max_batch=batch))
     prompts = task.prompts(count, seed=0, split="test")
     started = time.process_time()

@@ -1,10 +1,10 @@
-"""How many objects and requests a run costs, by `store.flush_rows`.
+"""Objects and requests of a run, by `store.flush_rows`.
 
     python -m tests.bench.requests [prompts]
 
-Computed for so many prompts (a million), on a local disk and in S3. The formula is held to
-what a real S3 protocol server is asked, by tests/chaos/test_requests.py. The last line is
-one JSON object.
+Computed for so many prompts (default: a million), on a local disk and in S3.
+tests/chaos/test_requests.py compares the formula with the requests that a real S3 protocol server
+receives. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from dataclasses import dataclass
 
 from pipeline.store.compact import ROW_GROUP
 
-PAGE = 1000  # objects a LIST or a bulk DELETE names
+PAGE = 1000  # objects that one LIST or bulk DELETE names
 ROWS_A_FILE = 50_000
 
 
 @dataclass(frozen=True)
 class Requests:
-    """Of one undisturbed run, start and lease aside. In S3 `gets` counts HEADs as well (Arrow
-    asks for the size first), `lists` also the listings by which it looks for a file that
-    is not there, and a `delete` names up to a thousand objects."""
+    """Counts of one undisturbed run, without start and lease. In S3, `gets` includes HEAD requests
+    (Arrow asks for the size first), `lists` includes the listings with which Arrow looks for a
+    missing file, and one `delete` names up to a thousand objects."""
 
     parts: int
     files: int
@@ -35,12 +35,12 @@ class Requests:
 
 
 def requests(rows: int, flush_rows: int, rows_a_file: int = ROWS_A_FILE) -> Requests:
-    """For rows that finish in about the order of the input."""
+    """Counts for rows that finish in about the order of the input."""
     parts = math.ceil(rows / flush_rows)
     files = math.ceil(rows / rows_a_file)
     pages = math.ceil(parts / PAGE)
-    # Every part is read by the scan, then by the compaction, once for each row group of a
-    # final file that it has rows for.
+    # The scan reads every part once. Compaction reads a part once for each row group of a final
+    # file that the part has rows for.
     cuts = sum(
         cut % flush_rows != 0
         for start in range(0, rows, rows_a_file)

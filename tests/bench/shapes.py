@@ -1,4 +1,4 @@
-"""Models of any size from configuration, random weights: for speed and memory, not for answers."""
+"""Models of any size with random weights, to measure speed and memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from nabla_core.types import Identity
 
 @dataclass(frozen=True)
 class Size:
-    """Width and depth of a Qwen2, as published for the sizes that are."""
+    """Width and depth of a Qwen2 model."""
 
     name: str
     hidden: int
@@ -41,7 +41,7 @@ ONE_AND_A_HALF_B = Size("1.5B", 1536, 28, 12, 2, 8960)
 
 
 def configuration(size: Size, layers: int | None = None, **extra: object) -> Qwen2Config:
-    """A Qwen2 configuration; the last vocabulary entry is the stop token, the one before pads."""
+    """A Qwen2 configuration. The last token of the vocabulary is the stop token, after the pad."""
     return Qwen2Config(
         vocab_size=size.vocabulary,
         hidden_size=size.hidden,
@@ -94,7 +94,7 @@ def random_pair(
     sharpness: float = 1.0,
     rm_layers: int | None = None,
 ) -> Pair:
-    """Random models; `sharpness` scales the LM's final norm, and so its logits."""
+    """Random models. `sharpness` scales the final norm of the LM, and so its logits."""
     torch.manual_seed(seed)
     lm = Qwen2ForCausalLM(configuration(size))
     rm = Qwen2ForSequenceClassification(configuration(size, rm_layers, num_labels=1))

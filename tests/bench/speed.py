@@ -1,18 +1,20 @@
-"""The literal algorithm against the product: same prompts, same settings, same decisions.
+"""Cost of the literal algorithm and of the product for the same decisions.
 
     python -m tests.bench.speed [prompts] [regime ...]
 
-Every regime asserts equal outputs, then compares per prompt: gradient passes (one sequence
-forward and backward through LM and guide; the literal side takes one to select and one to
-optimise at every uncertain position, and one at every flip of a hard token, not one at every
-optimiser step), FLOPs (one formula for both, nabla_core.models.flops), CPU seconds (process time,
-one thread; the product in batches of 32).
+Every regime asserts equal outputs, then compares three costs per prompt:
 
-Prompts of the regimes "accepted" and "rejected" are those, of a larger set, where the product
-accepted at least half or at most a quarter of at least two proposals. "accepted", "flips" and
-"sampled" move logits far enough for argmaxes to flip; "rejected" and "many" stay near the
-published settings, where a flip is rare, and in "rejected" every position is a candidate. The
-last line is one JSON object.
+- gradient passes: one sequence forward and backward through LM and guide. The literal side takes
+  one to select and one to optimise at every uncertain position, and one at every flip of a hard
+  token, not one at every optimiser step;
+- FLOPs: one formula for both (nabla_core.models.flops);
+- CPU seconds: process time, one thread; the product in batches of 32.
+
+For the regimes "accepted" and "rejected", prompts are chosen from a larger set: those where the
+product accepted at least half, or at most a quarter, of at least two proposals. In "accepted",
+"flips" and "sampled" logits move far enough for argmaxes to flip. "rejected" and "many" are near
+the published settings, where a flip is rare; in "rejected" every position is a candidate. The last
+line is one JSON object.
 """
 
 from __future__ import annotations
@@ -149,8 +151,7 @@ def _shapes(models: Models) -> tuple[Shape, Shape]:
 
 
 def _flops(outcome: Outcome, lm: Shape, rm: Shape) -> float:
-    """What the passes of the literal algorithm cost, one-hot products with the embedding
-    tables (forward and backward) included."""
+    """FLOPs of the literal algorithm, the products of one-hots and embedding tables included."""
     total = 0.0
     for (kind, length), count in outcome.passes.items():
         shape = lm if kind.startswith("lm") else rm
@@ -166,7 +167,7 @@ def _flops(outcome: Outcome, lm: Shape, rm: Shape) -> float:
 
 
 def embedded(count: int, config: NablaConfig, *, kept: tuple[float, float] | None = None) -> Bench:
-    """The embedded models; `kept` bounds the share of accepted proposals of the prompts."""
+    """The embedded models. `kept` bounds the share of accepted proposals of the prompts."""
     lm, judge, guide = folder("lm"), folder("judge"), folder("guide")
     engines = load_engines(
         reward=Reward("embedded", guide="embedded"), runtime=Runtime(max_batch=BATCH)

@@ -1,12 +1,12 @@
-"""One prompt fifty times slower than the rest: who waits for it?
+"""Whether one prompt that is fifty times slower than the rest delays the others.
 
     python -m tests.bench.stragglers [prompts]
 
-Two actors on a local Ray, an engine that does nothing for 0.1 s a batch, the slow prompt
-first. A timeline from the committed rows: a line an actor, a digit for the rows it committed
-in that stretch (9 is nine or more), `S` where the slow one was. `others_s` is when the last
-other row was committed, with the slow prompt among them and without, counted from the first
-commit. The last line is one JSON object.
+Two actors on a local Ray, and an engine that sleeps 0.1 s per batch; the slow prompt comes first.
+The bench prints a timeline of committed rows: one line per actor, a digit for the rows that it
+committed in that interval (9: nine or more), `S` where the slow row was. Then a table, then one
+JSON object. `others_s` is the time from the first commit to the last commit of another row, with
+and without the slow prompt.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from pipeline.config import load
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import generate
-from tests.bench.overhead import Unwatched
+from tests.bench.overhead import SilentWatcher
 from tests.chaos.verdict import final_rows
 
 COLUMNS = 72
@@ -29,7 +29,7 @@ COLUMNS = 72
 
 @dataclass(frozen=True)
 class Commit:
-    """A row: seconds since the first one, by whom, and whether it is the slow one's."""
+    """A committed row: seconds since the first commit, worker, whether it is the slow row."""
 
     at: float
     worker: str
@@ -51,11 +51,14 @@ def main() -> None:
             (slow,) = (c for c in commits if c.slow)
             report["slow_s"] = slow.at
             report["others_before_it"] = sum(c.at <= slow.at for c in others)
+    print()
+    for name, value in report.items():
+        print(f"{name:24}{value:10.2f}")
     print(json.dumps({k: round(v, 3) for k, v in report.items()}))
 
 
 def run(texts: list[str]) -> list[Commit]:
-    """Commits in the order of time."""
+    """Run the prompts; returns the commits in the order of time."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "prompts.jsonl"
@@ -63,7 +66,7 @@ def run(texts: list[str]) -> list[Commit]:
         settings = ["lm.path=scripted?delay=0.1", "decoding.method=sample", "runtime.max_batch=4"]
         settings += ["cluster.actors.min=2", "cluster.actors.max=2", "cluster.in_flight=16"]
         where = [f"run_dir={folder / 'run'}", f"prompts.path={path}"]
-        outcome = generate(load(GenerateConfig, [], [*where, *settings]), Unwatched())
+        outcome = generate(load(GenerateConfig, [], [*where, *settings]), SilentWatcher())
         assert outcome.finished == len(texts)
         rows = sorted(final_rows(folder / "run"), key=lambda row: row["created_at"])
     start = rows[0]["created_at"]

@@ -1,4 +1,4 @@
-"""The tasks that methods are compared on: prompts by split, and their graders."""
+"""The tasks that benches compare methods on: prompts by split, and graders."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.bench.stories import task as stories
 
 @dataclass(frozen=True)
 class Task:
-    """`grade(prompt text, response text)`; prompts of different splits are different. A right
-    response and a little more fits into `max_tokens`."""
+    """`grade(prompt_text, response_text)` grades a response. Splits are disjoint. `max_tokens` is a
+    little more than a right response needs."""
 
     _prompts: Callable[..., list[Prompt]]
     grade: Callable[[str, str], Grade]

@@ -1,12 +1,13 @@
-"""The control of the guides: the LM itself taught on the same counterfactuals.
+"""The control of the guides: the LM itself, trained on the same counterfactuals.
 
     python -m tests.bench.tuned_lm --out DIR --config configs/train_head_embedded.yaml \
         optimise.learning_rate=3e-4 [--task digits] [key=value ...]
 
-Its distribution over the tokens tried at a position is taught p exp(score / temperature), p its
-own before (the KL-regularised optimum; without p it unlearns what it knew wherever scores say
-nothing), by cross-entropy, all weights. Of the steps that are measured, the one with the best
-greedy accuracy on validation prompts is kept. Give DIR/lm to tests.bench.guides as --lm.
+The target over the tokens tried at a position is p exp(score / temperature), where p is the LM
+before training: the KL-regularised optimum. Without p the LM forgets what it knew wherever the
+scores are flat. The loss is cross-entropy; all weights are trained. DIR/lm gets the checkpoint with
+the best greedy accuracy on validation prompts: give it to tests.bench.guides as --lm. Prints one
+row per checkpoint, then one JSON list with the same figures.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ def main() -> None:
                 "loss": lost,
                 "greedy": accuracy(options.out / "last", task, state),
             }
-            print(found, flush=True)
+            print(
+                f"step {found['step']:6}  loss {found['loss']:.4f}  greedy {found['greedy']:.4f}",
+                flush=True,
+            )
             measured.append(found)
             if found["greedy"] == max(m["greedy"] for m in measured):
                 state.trainee.model.save_pretrained(options.out / "lm")

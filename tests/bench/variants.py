@@ -1,5 +1,5 @@
-"""Ways to get more out of a gradient that were tried and are not in the product: flows of
-the same signature, so that `tests.bench.gain` can measure them beside it."""
+"""Variants of the search that were tried and are not in the product. They have the signature of
+the product's generators, so that `tests.bench.gain` can measure both."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from nabla_core.requests import (
 )
 
 Candidate = tuple[Proposal, ...]
-# From a sweep, the proposals it still has, and the last accepted candidate with the sweep it
-# came from, to candidates, best first.
+# (sweep, its untried proposals, the last accepted candidate with its sweep) -> candidates, best
+# first.
 Order = Callable[[Swept, list[Proposal], tuple[Candidate, Swept] | None], list[Candidate]]
 
 MOST = 16
 
 
 def two_at_once(engines: Engines, config: NablaConfig) -> Order:
-    """Pairs of positions beside single ones, by the sum of their scores. Only proposals that
-    beat staying put (score above 0) are paired; tokens between the two are kept."""
+    """Candidates of one position or two, by the sum of their scores. Only proposals with a score
+    above 0 are paired. The tokens between the two positions are kept."""
 
     def order(
         sweep: Swept, found: list[Proposal], last: tuple[Candidate, Swept] | None
@@ -83,8 +83,8 @@ def second_order(engines: Engines, config: NablaConfig) -> Order:
 def search(
     prompt: Prompt, config: NablaConfig, order: Order, *, seed: int = 0, max_tokens: int = 20
 ) -> Flow:
-    """The loop of `nabla` over candidates of one or more positions, ranked by `order`; their
-    scores have the same say in acceptance (`config.Ranked.reward_weight`, above 0)."""
+    """The loop of `nabla` over candidates of one or more positions, ranked by `order`. Their scores
+    enter the acceptance test in the same way (`config.Ranked.reward_weight`, above 0)."""
     context = yield from ask(Render(prompt))
 
     def rolled(prefix: tuple[int, ...], number: int, like: Any) -> Rollout:
