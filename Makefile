@@ -7,6 +7,13 @@ MINUTES ?= 30
 # Packages are compiled where they are first used: all of them would take two minutes.
 unexport PYTHONDONTWRITEBYTECODE
 RUN := HF_HUB_OFFLINE=1 PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+PYTEST := pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
+define STYLE_CHECKS
+$(RUN) ruff check .
+$(RUN) ruff format --check .
+$(RUN) lint-imports
+endef
 
 .PHONY: help demo test test-all lint format chaos
 .DEFAULT_GOAL := help
@@ -17,15 +24,19 @@ help: ## list these targets
 demo: $(VENV)/.installed ## refine 64 prompts with the embedded models on a local Ray
 	@$(RUN) nabla demo
 
-test: lint ## linters, types and all tests: what the continuous integration runs
-	$(RUN) pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+# Types are checked beside the first tests, on what those leave of the machine; the result
+# is printed last. Either of the two can fail the target.
+test: $(VENV)/.installed ## linters, types and all tests: what the continuous integration runs
+	$(STYLE_CHECKS)
+	@$(RUN) sh -c 'types=$$(mktemp); mypy > $$types 2>&1 & mypy_process=$$!; \
+		echo "pytest (and mypy)"; $(PYTEST); tests=$$?; \
+		wait $$mypy_process; checked=$$?; cat $$types; rm $$types; \
+		[ $$tests -eq 0 ] && [ $$checked -eq 0 ]'
 
 test-all: test chaos ## test, then chaos
 
 lint: $(VENV)/.installed ## check format, style, import contracts and types
-	$(RUN) ruff check .
-	$(RUN) ruff format --check .
-	$(RUN) lint-imports
+	$(STYLE_CHECKS)
 	$(RUN) mypy
 
 format: $(VENV)/.installed ## format the code and repair what ruff can repair
