@@ -15,7 +15,7 @@ $(RUN) ruff format --check .
 $(RUN) lint-imports
 endef
 
-.PHONY: help demo test test-all lint format chaos
+.PHONY: help demo test test-all lint format docs chaos
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -42,6 +42,9 @@ lint: $(VENV)/.installed ## check format, style, import contracts and types
 format: $(VENV)/.installed ## format the code and repair what ruff can repair
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
+
+docs: $(VENV)/.installed ## write configs/README.md from the settings
+	$(RUN) python -m pipeline.config_reference configs/README.md
 
 chaos: $(VENV)/.installed ## kill processes of real runs for half an hour, or MINUTES=n; SEED=n repeats a schedule
 	$(RUN) python -m tests.chaos.schedule --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

@@ -16,7 +16,13 @@ def check(holds: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a token is drawn. `temperature` 0 takes the argmax; `top_k` 0 and `top_p` 1 are off."""
+    """How a token is drawn from the LM.
+
+    Attributes:
+        temperature: Divides the logits before the softmax; 0 takes the most probable token.
+        top_p: Draws from the smallest set of tokens whose probabilities sum to this; 1 is off.
+        top_k (tokens): Draws from the most probable tokens, this many; 0 is off.
+    """
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -30,9 +36,15 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Objective:
-    """loss = -(nll_coeff * sum_j log p(y_j | x, y_<j) + reward_coeff * r(x, y)).
+    """The loss whose gradient is taken (paper, section 3):
+
+        loss = -(nll_coeff * sum_j log p(y_j | x, y_<j) + reward_coeff * r(x, y))
 
     nll_coeff / reward_coeff is the beta of the KL-regularised objective E[r] - beta KL.
+
+    Attributes:
+        nll_coeff: Weight of the response's log-probability under the LM.
+        reward_coeff: Weight of the reward model's reward.
     """
 
     nll_coeff: float = 1e-3
@@ -41,13 +53,16 @@ class Objective:
 
 @dataclass(frozen=True)
 class Select:
-    """Which positions may be revised.
+    """Which positions may be revised: those that meet all three thresholds.
 
-    The LM's top probability is at most `confidence_threshold`, its entropy (nats) at least
-    `entropy_threshold`, and the norm of the gradient row at least `grad_threshold`.
-    `norm: centred` takes the mean over the vocabulary off the row first: at 150k tokens the
-    direct likelihood term is mostly a constant that the softmax Jacobian removes, yet it
-    dominates the plain norm.
+    Attributes:
+        confidence_threshold: The LM's largest probability at the position is at most this.
+        entropy_threshold (nats): The entropy of the LM's distribution at the position is at least
+            this.
+        grad_threshold: The norm of the gradient row of the position is at least this.
+        norm: The norm of a gradient row: `plain`, or `centred`, which subtracts the mean over the
+            vocabulary first. With a vocabulary of 150,000 tokens the likelihood term is mostly a
+            constant that the Jacobian of the softmax removes, but that dominates the plain norm.
     """
 
     confidence_threshold: float = 0.97
@@ -60,17 +75,28 @@ class Select:
 class DTO:
     """Differentiable textual optimisation of one position (paper, section 3).
 
-    `adam`: `max_iters` steps on the logits, or on the latents (last hidden state) that
-    produce them; the learning rate rises linearly over `warmup_steps`, then falls on a
-    cosine to `min_lr_ratio` of itself. `mirror`: one step in closed form, the minimiser of
-    the linearised loss plus beta * KL(q || p), which is softmax(z - g / beta).
+    The last three keys are known from the authors' release. With them a gradient depends on more
+    than the tokens of the response, so a cached gradient is not that of the literal algorithm, and
+    `NablaConfig.exact` refuses them. Without `exact` they act on the gradients of the sweep in use.
 
-    Three settings known from the release make a gradient depend on more than the hard tokens,
-    so no cached one is the literal algorithm's (`NablaConfig.exact` refuses them). Without
-    `exact` they work on the gradients of the sweep at hand: `weight_decay` (decoupled) shrinks
-    the row under optimisation alone; `gumbel_noise` is the scale of the noise added to the
-    logits at every step; with `update_postfix` the n-th candidate of a response has been
-    through n runs of the optimiser, one for each candidate before it and its own.
+    Attributes:
+        optimizer: `adam`: `max_iters` steps of Adam. `mirror`: one step in closed form, the
+            minimiser of the linearised loss plus beta * KL(q || p), which is softmax(z - g / beta).
+        variable: What Adam optimises: the logits, or the latents (last hidden state) that produce
+            them.
+        max_iters (steps): Steps of Adam.
+        learning_rate: Adam's largest learning rate.
+        min_lr_ratio: The learning rate falls on a cosine to this fraction of `learning_rate`.
+        warmup_steps (steps): The learning rate rises linearly over the first steps, this many.
+        beta1: Adam's decay rate of the first moment.
+        beta2: Adam's decay rate of the second moment.
+        eps: Added to Adam's denominator.
+        beta (units of the objective per nat): Strength of the KL term of the mirror step; inf takes
+            no step.
+        weight_decay: Decoupled weight decay of the row that is optimised.
+        gumbel_noise: Scale of the Gumbel noise that is added to the logits at each step.
+        update_postfix: The n-th candidate of a response has been through n runs of the optimiser:
+            one for each candidate before it, and its own.
     """
 
     optimizer: Literal["adam", "mirror"] = "adam"
@@ -109,15 +135,17 @@ class Ranked:
 
         s_i(b) = A_i(b) / beta + log p(b | y_<i) - log p(y_i | y_<i)    (nats)
 
-    where A_i(b) = g_i[y_i] - g_i[b] is the advantage that the guide predicts. `beta` is the
-    strength of the KL term; null ranks by likelihood alone and takes no gradient. Pairs with a
-    score of at most `min_score` are not proposed. `nucleus` below 1 leaves out tokens outside
-    the LM's top-p set of that mass.
+    where A_i(b) = g_i[y_i] - g_i[b] is the advantage that the guide predicts. With a calibrated
+    guide and beta 1 the scores are the log-odds of the change.
 
-    With a calibrated guide and beta 1 the scores are the log-odds of the change.
-    `reward_weight` (1 / the judge's unit) makes acceptance depend on them: a proposal is
-    accepted where the judge's reward rises and s + reward_weight * (r' - r) > 0, so an unlikely
-    change needs a larger rise than a likely one. 0: the reward alone decides.
+    Attributes:
+        beta (units of the objective per nat): Strength of the KL term. null: no guide; pairs are
+            ranked by likelihood alone.
+        min_score (nats): Pairs with a score of at most this are not proposed.
+        nucleus: Leaves out tokens outside the LM's top-p set of this mass; 1 is off.
+        reward_weight (1 / judge's unit): Makes acceptance depend on the score: a proposal is
+            accepted if the reward rises and s + reward_weight * (r' - r) > 0, so an unlikely change
+            needs a larger rise than a likely one. 0: the reward alone decides.
     """
 
     beta: float | None = 1.0
@@ -139,19 +167,27 @@ class Ranked:
 
 @dataclass(frozen=True)
 class NablaConfig:
-    """One run of the loop.
+    """The loop: sweep, propose, roll out, judge, accept or reject; repeated until a bound is met.
 
-    `max_rollouts` bounds the proposals rolled out after the first response. `proposals`:
-    `left_to_right` is the paper's; `ranked` orders by first-order gain; `second` and `random`
-    are the null arms that revise the same positions to the LM's second choice or to a random
-    token, without a gradient.
-    `anchor`: take gradients at the rolled-out tokens, or (`argmax`, the release's way) at
-    the argmax of every uncommitted position.
-    `speculate`: proposals rolled out and judged as one batch. With `take: first` the first
-    acceptance in order wins and traces do not depend on it; with `take: best` the batch's
-    best does.
-    `exact`: every decision is that of the literal algorithm with a fresh gradient at every
-    position; settings that cannot keep this promise are refused.
+    Attributes:
+        max_rollouts (responses): Proposals that are rolled out after the first response, at most.
+        rollout: How responses and the tails of proposals are drawn.
+        proposals: Which changes are proposed. `left_to_right`: those of the paper. `ranked`: by
+            score. `second` and `random`: the same positions, changed to the LM's second choice or
+            to a random token; they use no gradient and serve as comparison.
+        anchor: Gradients are taken at the tokens of the response (`rollout`), or, as in the
+            authors' release, with the most probable token at each position that is not yet
+            committed (`argmax`).
+        objective: The loss whose gradient is taken.
+        select: Which positions may be revised.
+        dto: The optimiser of left-to-right proposals.
+        resample: How left-to-right proposals draw a token from the optimised distribution.
+        ranked: The settings of ranked proposals.
+        speculate (proposals): Proposals that are rolled out and judged as one batch.
+        take: Which accepted proposal of a batch is used: the `first` in order, so that traces do
+            not depend on `speculate`, or the `best`.
+        exact: Every decision is that of the literal algorithm with a fresh gradient at every
+            position. Settings that contradict this are refused.
     """
 
     max_rollouts: int = 8
@@ -194,7 +230,12 @@ class NablaConfig:
 
 @dataclass(frozen=True)
 class BestOfN:
-    """Sample `n` responses, keep the one the judge likes best (the first of equals)."""
+    """Sample responses and keep the one with the highest reward (the first of equals).
+
+    Attributes:
+        n (responses): Responses to a prompt.
+        rollout: How responses are drawn.
+    """
 
     n: int = 8
     rollout: Sampling = field(default_factory=lambda: Sampling(temperature=0.7))
@@ -205,7 +246,12 @@ class BestOfN:
 
 @dataclass(frozen=True)
 class Majority:
-    """Sample `n` responses, keep the first that ends in the most frequent answer."""
+    """Sample responses and keep the first one with the most frequent answer.
+
+    Attributes:
+        n (responses): Responses to a prompt.
+        rollout: How responses are drawn.
+    """
 
     n: int = 8
     rollout: Sampling = field(default_factory=lambda: Sampling(temperature=0.7))
@@ -216,11 +262,14 @@ class Majority:
 
 @dataclass(frozen=True)
 class MH:
-    """Draws from pi*_beta ~ p_ref exp(r / beta), the optimum of E[r] - beta KL(. || p_ref), by
-    `steps` Metropolis proposals of a new tail.
+    """Metropolis-Hastings: a draw from pi*_beta ~ p_ref exp(r / beta), the optimum of E[r] - beta
+    KL(. || p_ref). A step proposes a new tail of the response.
 
-    p_ref is defined by `rollout`: the LM's own law at temperature 1 without top-p and top-k
-    (the default), else the law that such sampling has, which is then what KL is taken to.
+    Attributes:
+        beta (judge's units per nat): Strength of the KL term.
+        steps (steps): Proposals.
+        rollout: Defines p_ref: at temperature 1 without top-p and top-k the LM's own distribution,
+            otherwise the distribution of such sampling, which is then the reference of the KL term.
     """
 
     beta: float = 1.0
@@ -238,7 +287,17 @@ class MH:
 
 @dataclass(frozen=True)
 class Decoding:
-    """Which method answers a prompt, the settings of each, and the longest response (tokens)."""
+    """The method that answers a prompt, and the settings of each method.
+
+    Attributes:
+        method: The method. `greedy` takes the most probable token at each position.
+        max_tokens (tokens): The longest response.
+        nabla: The settings of method nabla.
+        sample: The settings of method sample: one response, drawn like this.
+        best_of_n: The settings of method best_of_n.
+        majority: The settings of method majority.
+        mh: The settings of method mh.
+    """
 
     method: Literal["nabla", "greedy", "sample", "best_of_n", "majority", "mh"] = "nabla"
     max_tokens: int = 1024

@@ -11,7 +11,12 @@ from nabla_core.config_metadata import NOT_SHAPING
 
 @dataclass(frozen=True)
 class LM:
-    """The language model: a folder, a hub id, or "embedded"."""
+    """The language model.
+
+    Attributes:
+        path: A folder, the id of a model on the Hugging Face hub, or `embedded`.
+        revision: Branch, tag or commit of a hub model; null is its main branch.
+    """
 
     path: str = "embedded"
     revision: str | None = None
@@ -19,13 +24,18 @@ class LM:
 
 @dataclass(frozen=True)
 class Reward:
-    """The reward models, each a folder, a hub id, or "embedded".
+    """The reward models. The judge decides acceptance, and its rewards are stored. The guide
+    predicts what a change of a token would do to the reward.
 
-    The judge decides acceptance and is what traces store; the guide gives gradients, or is
-    a folder of `jobs.train_guide` whose head predicts what tokens are worth.
-    Of embedded guides there is one of each kind: "embedded" has a gradient, "embedded-head" is a
-    head. Without a guide the judge plays both roles. `min_coverage` is the share of the LM's
-    vocabulary that a reward model must know for its gradients to be used.
+    Attributes:
+        judge: A folder, a hub id, or `embedded`.
+        judge_revision: Branch, tag or commit of a judge from the hub.
+        guide: A reward model whose gradient guides (a folder, a hub id, or `embedded`), or a head
+            that predicts advantages (a folder of `nabla train_guide`, or `embedded-head`). null:
+            the judge is its own guide.
+        guide_revision: Branch, tag or commit of a guide from the hub.
+        min_coverage: The fraction of the LM's vocabulary that a reward model must know for its
+            gradients to be used.
     """
 
     judge: str = "embedded"
@@ -42,13 +52,17 @@ class Reward:
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how models run. `device: auto` is the first GPU, else the CPU.
+    """Where and how models run.
 
-    A batch holds at most `max_batch` sequences and about `max_batch_tokens` tokens,
-    padding included. `reuse` keeps the keys and values of a response in flight, so that a
-    shared prefix is never read twice; without it prefixes are read again and memory is saved.
-    `gradient_checkpointing` keeps no activations inside a layer during a sweep and computes
-    them again in the backward pass; sweeps then read their whole prefix.
+    Attributes:
+        device: A torch device; `auto` is the first GPU, else the CPU.
+        dtype: Type of weights and activations.
+        max_batch (sequences): Sequences in a batch, at most.
+        max_batch_tokens (tokens): Tokens in a batch, padding included; about at most.
+        reuse: Keeps the keys and values of responses in flight, so that a shared prefix is computed
+            once. Without it memory is saved and prefixes are computed again.
+        gradient_checkpointing: Keeps no activations inside a layer during a sweep and computes them
+            again in the backward pass. Sweeps then compute their whole prefix.
     """
 
     device: str = "auto"

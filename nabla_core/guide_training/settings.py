@@ -12,27 +12,33 @@ Kind = Literal["gradient", "head"]
 
 @dataclass(frozen=True)
 class Target:
-    """The loss: how a guide's predictions P_b are fitted to the scores S_b of the candidates b
-    at a position. y is the token of the response; P_b has meaning up to a constant of the
-    position. Each of the five terms has a weight:
+    """The loss: how a guide's predictions P_b are fitted to the scores S_b of the candidates b at a
+    position. y is the token of the response; P_b has meaning up to a constant of the position. Five
+    terms are added, each with a weight.
 
-    - `within`: cross-entropy of softmax(P / temperature) relative to softmax(S / temperature)
-      over the candidates of a position;
-    - `across`: the same over the advantages, P_b - P_y and S_b - S_y, of all pairs (position,
-      candidate) of a response, so that positions are ranked among each other;
-    - `scale`: Huber loss (quadratic up to `huber_delta`) between P_b - P_y and S_b - S_y, so
-      that predicted advantages are in the judge's units and a bbeta near 1 is right;
-    - `mirror`: cross-entropy of softmax(log p + P) relative to softmax(log p + S / temperature),
-      p the LM's probabilities: the search's mirror step at beta 1 shall yield the distribution
-      with the best trade-off between score and divergence from the LM;
-    - `score`: squared difference between the guide's own reward of the response and the score of
-      the response (gradient guides only).
+    Softmax terms leave predicted advantages too small where the outcome is uncertain; `calibrate`
+    corrects that.
 
-    For the first `direction_steps` steps the loss is `within` alone: terms on the size of a
-    gradient keep it from changing its direction. Softmax terms leave predicted advantages too
-    small where the outcome is uncertain. With `calibrate` the output layer of the guide that is
-    measured and delivered is therefore multiplied by the slope of true on predicted advantages,
-    over examples it was trained on.
+    Attributes:
+        temperature (judge's units): Divides scores (and predictions) before the softmax of the
+            terms `within`, `across` and `mirror`.
+        within: Weight of the cross-entropy of softmax(P / temperature) relative to softmax(S /
+            temperature) over the candidates of a position.
+        across: Weight of the same over the advantages P_b - P_y and S_b - S_y of all pairs
+            (position, candidate) of a response, which ranks positions among each other.
+        scale: Weight of the Huber loss between P_b - P_y and S_b - S_y, so that predicted
+            advantages are in the judge's units and a beta near 1 is right.
+        huber_delta (judge's units): The Huber loss is quadratic up to this difference and linear
+            beyond it.
+        mirror: Weight of the cross-entropy of softmax(log p + P) relative to softmax(log p + S /
+            temperature), p the LM's probabilities: the mirror step at beta 1 shall give the
+            distribution with the best trade-off between score and divergence from the LM.
+        score: Weight of the squared difference between the guide's own reward of the response and
+            the score of the response (gradient guides only).
+        direction_steps (steps): For the first steps, this many, the loss is `within` alone: terms
+            on the size of a gradient keep it from changing its direction.
+        calibrate: Multiplies the output layer of the guide that is measured and delivered by the
+            slope of true on predicted advantages, over examples that it was trained on.
     """
 
     temperature: float = 0.3
@@ -66,11 +72,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Lora:
-    """Low-rank adapters (Hu et al., arXiv 2106.09685) instead of full weights. `rank` 0: none.
+    """Low-rank adapters (Hu et al., arXiv 2106.09685) instead of full weights: each adapted weight
+    W becomes W + alpha / rank * B A. Only A and B are trained, and the output layer in full. Frozen
+    layers get no adapters.
 
-    Each adapted weight `W` becomes `W + alpha / rank * B A`. Only A and B are trained, and the
-    output layer in full. `targets` are names of linear layers of the backbone (`q_proj`); empty:
-    all of them. Frozen layers get no adapters.
+    Attributes:
+        rank: Rank of the adapters; 0 trains the full weights.
+        alpha: Scale of the adapters.
+        targets: Names of linear layers of the backbone (`q_proj`); empty: all of them.
     """
 
     rank: int = 0
@@ -84,18 +93,26 @@ class Lora:
 
 @dataclass(frozen=True)
 class Optimise:
-    """The optimiser: AdamW for `steps` steps of `batch` responses.
+    """The optimiser of guide training, AdamW.
 
-    A worker processes `micro_batch` responses at a time. The learning rate rises linearly over
-    `warmup` steps and falls linearly to a tenth of `learning_rate` at the last step. The norm of
-    a step's gradient is clipped to `clip`.
-
-    The first `frozen_layers` layers and, with `freeze_embeddings`, the embeddings are not
-    trained. `lora` trains adapters in the other layers, where its rank is above 0. `dtype` is
-    that of the forward pass (bfloat16: autocast); weights stay in float32. `attention` is a
-    name of transformers; a gradient guide needs an attention that can be differentiated twice
-    (`eager`). `on_nonfinite`: where a gradient is not finite, `stop` or `skip` the step; the
-    message names the responses.
+    Attributes:
+        steps (steps): Length of the training.
+        batch (responses): Responses a step, over all workers.
+        micro_batch (responses): Responses that a worker processes at a time; smaller needs less
+            memory.
+        learning_rate: The largest learning rate; it falls linearly to a tenth of itself at the last
+            step.
+        warmup (steps): The learning rate rises linearly over the first steps, this many.
+        weight_decay: Decoupled weight decay.
+        clip: The norm of a step's gradient is clipped to this.
+        frozen_layers (layers): The first layers, this many, are not trained.
+        freeze_embeddings: The embeddings are not trained.
+        dtype: Type of the forward pass (bfloat16: autocast); weights stay in float32.
+        attention: transformers' name of the attention. A gradient guide needs one that can be
+            differentiated twice (`eager`).
+        on_nonfinite: Where a gradient is not finite: `stop`, or `skip` the step. The message names
+            the responses.
+        lora: Adapters instead of full weights.
     """
 
     steps: int = 2000

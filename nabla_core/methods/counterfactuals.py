@@ -38,19 +38,23 @@ from nabla_core.types import Cost, FinishReason, Prompt
 
 @dataclass(frozen=True)
 class Explore:
-    """What is tried.
+    """Which counterfactuals are made: at some positions of a response, the LM's most probable
+    tokens, each with the mean score of responses that continue it. The token of the response is
+    scored like the others, so that all scores of a position have the same distribution of errors.
 
-    A response at each of `temperatures`; in each, `positions` positions, drawn without
-    replacement, a position's weight being `floor`, so that all of them occur, plus
-
-    - (`choose: confidence`) 1 - the LM's top probability there, or
-    - (`choose: guide`) the odds that the guide gives its best replacement there, as a
-      probability: what it is sure should change and what it is not sure of, so that tails tell
-      where it errs;
-
-    at each the LM's `alternatives` likeliest tokens, the one taken among them; of each the
-    mean score of `tails` tails drawn by `tail` (one is enough where it is greedy).
-    `scorer`: the judge's reward, or (`verifier`) 1 and 0 for a right and a wrong answer.
+    Attributes:
+        temperatures: One response is made at each of these temperatures.
+        positions (positions): Positions of a response, drawn without replacement.
+        choose: The weight of a position in that draw, in addition to `floor`: `confidence` takes 1
+            - the LM's largest probability there; `guide` takes the probability that the guide gives
+            its best replacement there, so that positions occur where the guide sees a change and
+            where it is unsure.
+        floor: The least weight of a position, so that every position can occur.
+        alternatives (tokens): The most probable tokens of a position, the one of the response among
+            them.
+        tails (responses): Continuations of each token; one is enough where `tail` is greedy.
+        tail: How continuations are drawn.
+        scorer: `judge`: the judge's reward. `verifier`: 1 for a right answer, 0 for a wrong one.
     """
 
     temperatures: tuple[float, ...] = (0.0, 0.5, 0.7, 1.0)

@@ -11,8 +11,15 @@ from pipeline.run.config import RowsConfig
 
 @dataclass(frozen=True)
 class CounterfactualsConfig(RowsConfig):
-    """One run of `jobs.counterfactuals`. Of `reward`, the judge scores; the guide is used where
-    `explore.choose` is `guide`."""
+    """The settings of `nabla counterfactuals`: responses with scored alternatives at some
+    positions.
+
+    Of `reward`, the judge scores, and the guide is used where `explore.choose` is `guide`.
+
+    Attributes:
+        max_tokens (tokens): The longest response.
+        explore: Which counterfactuals are made.
+    """
 
     run_dir: str = field(default="runs/counterfactuals", metadata=NOT_SHAPING)
     max_tokens: int = 1024

@@ -16,11 +16,18 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 @dataclass(frozen=True)
 class DualityConfig:
-    """One run of `jobs.duality`.
+    """The settings of `nabla duality`: numerical checks that search and RL share their optimum.
 
-    `parts` to run: any of continuous, tokens, language, checkpoints. `seeds`: each check is
-    repeated with each of them; the RL training of part language and the whole part checkpoints
-    use the first one only. `processes`: how many pieces of work are computed in parallel.
+    Attributes:
+        run_dir: The run folder.
+        parts: The parts to run: any of continuous, tokens, language, checkpoints.
+        seeds: Each check is repeated with each seed; the RL training of part language and the whole
+            part checkpoints use the first one only.
+        processes (processes): Pieces of work that are computed in parallel.
+        continuous: Part continuous: densities on R and R^2.
+        tokens: Part tokens: responses that can be enumerated.
+        language: Part language: the embedded LM.
+        checkpoints: Part checkpoints: a reference LM of yours and one tuned from it by RL.
     """
 
     run_dir: str = "runs/duality"

@@ -11,7 +11,12 @@ from pipeline.run.config import RowsConfig
 
 @dataclass(frozen=True)
 class GenerateConfig(RowsConfig):
-    """One run of `jobs.generate`."""
+    """The settings of `nabla generate`: refined responses to prompts.
+
+    Attributes:
+        samples_per_prompt (responses): Responses to each prompt, each with its own draws.
+        decoding: The method that answers a prompt.
+    """
 
     run_dir: str = field(default="runs/generate", metadata=NOT_SHAPING)
     max_dead_fraction: float = field(default=0.5, metadata=NOT_SHAPING)

@@ -16,11 +16,13 @@ from pipeline.grading.verdict import Verdict
 
 @dataclass(frozen=True)
 class Verify:
-    """How answers are graded against the `answer` of the input.
+    """How answers are graded against the expected answer of the input.
 
-    `embedded`: the embedded task's own grader. `exact`: equal texts after trimming.
-    `last_number`: equal last numbers (GSM8K's way). `math`: math-verify, LaTeX and all, in
-    a child process that has `seconds` for each answer. `none` grades nothing.
+    Attributes:
+        method: `none`: not graded. `embedded`: by the embedded task. `exact`: equal texts, spaces
+            around them left out. `last_number`: equal last numbers, as for GSM8K. `math`: by
+            math-verify, which reads LaTeX, in a child process.
+        seconds (s): The time that `math` has for each answer.
     """
 
     method: Literal["none", "embedded", "exact", "last_number", "math"] = "none"

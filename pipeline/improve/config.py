@@ -18,11 +18,23 @@ from pipeline.train_guide.config import Start, Validation, Workers, check_search
 
 @dataclass(frozen=True)
 class Training:
-    """The training of a round's guide, with the settings of `jobs.train_guide` of these names.
+    """How the guide of a round is trained; keys have the meanings of `nabla train_guide`. It is
+    trained on the counterfactuals of all rounds so far.
 
-    The first guide starts from `start`. Later ones continue the guide before, or start from
-    `start` again with `from_scratch`. The data are the counterfactuals of all rounds so far and,
-    with `revisions`, the revisions of their traces.
+    Attributes:
+        kind: `gradient` or `head`.
+        start: The model that the first round's guide is initialised with.
+        from_scratch: Initialises the guide of each round with `start`; without it a guide continues
+            from that of the round before.
+        revisions: Also trains on the revisions in the traces of all rounds so far.
+        held_out: The fraction of prompts that are held out of training.
+        min_log_probability (nats): Leaves out alternatives with a lower log-probability under the
+            LM; null: none.
+        target: The loss.
+        optimise: The optimiser.
+        validation: How checkpoints are measured and chosen.
+        workers: The processes that train. `workers.address` must be null: `cluster.address` is
+            used.
     """
 
     kind: Kind = "head"
@@ -39,11 +51,26 @@ class Training:
 
 @dataclass(frozen=True)
 class ImproveConfig:
-    """One run of `jobs.improve`: `rounds` rounds.
+    """The settings of `nabla improve`: rounds of search, exploration and guide training.
 
-    Each round takes the next `prompts.limit` of `prompts`. All rounds are evaluated on
-    `eval_prompts`. `verify` grades answers where prompts have one: accuracy is reported beside
-    the judge's reward and chooses the round, but nothing is trained on it.
+    Each round takes the next `prompts.limit` of `prompts`; all rounds are measured on
+    `eval_prompts`.
+
+    Attributes:
+        run_dir: The run folder, which every node must see; not a URI.
+        rounds (rounds): Rounds of training.
+        seed: Seed of all draws.
+        prompts: The prompts of the rounds; `prompts.limit` is the number that a round takes.
+        eval_prompts: The prompts that the guide of each round is measured on.
+        lm: The language model.
+        reward: The judge, which also is the guide of round 0. `reward.guide` must be null.
+        verify: How answers are graded. Accuracy is reported and nothing is trained on it.
+        decoding: The search, for traces and for measurements; its method must be nabla.
+        explore: Which counterfactuals are made.
+        training: How the guide of a round is trained.
+        runtime: Where and how models run.
+        cluster: The workers and the Ray cluster.
+        store: How rows are written.
     """
 
     run_dir: str = field(default="runs/improve", metadata=NOT_SHAPING)

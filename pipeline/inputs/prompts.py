@@ -22,11 +22,14 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column is what; null looks for the usual names.
+    """Which column of the input holds what. null takes the first usual name that the input has.
 
-    `prompt` (a text or a list of messages): prompt, problem, question, messages, or the
-    `body.messages` of an OpenAI batch file. `id`: id, custom_id. `answer`, `system`: those
-    very names, where there are such columns.
+    Attributes:
+        prompt: A text or a list of messages. Usual: prompt, problem, question, messages, or the
+            `body.messages` of an OpenAI batch file.
+        id: A unique id. Usual: id, custom_id; without one the id is made from the content.
+        answer: The expected answer. Usual: answer.
+        system: A system prompt. Usual: system.
     """
 
     prompt: str | None = None
@@ -39,12 +42,19 @@ class Columns:
 class Prompts:
     """Where prompts come from.
 
-    `path`: "embedded", a .jsonl or .parquet file (.gz too) or a folder of them, a dataset
-    saved by `save_to_disk`, or a dataset id on the Hugging Face hub with `name` (its
-    configuration), `split` and `revision`. Files may be any URI that pyarrow or fsspec
-    opens. `seed` and `split` choose the embedded task's prompts. `system` is put before
-    conversations that have no system prompt. `skip` leaves out the first so many, `limit`
-    takes so many of the others (the embedded task is endless and gives 64 where no limit is set).
+    Attributes:
+        path: `embedded` (the embedded task), a .jsonl or .parquet file (.gz too) or a folder of
+            them, a dataset saved by `save_to_disk`, or the id of a dataset on the Hugging Face hub.
+            Files may be any URI that pyarrow or fsspec opens.
+        split: The split of a hub dataset or of the embedded task (train, validation, test).
+        name: The configuration of a hub dataset.
+        revision: Branch, tag or commit of a hub dataset.
+        skip (prompts): Leaves out the first prompts, this many.
+        limit (prompts): Takes this many of the others; null: all, or 64 of the embedded task, which
+            is endless.
+        seed: Chooses the prompts of the embedded task.
+        system: A system prompt for conversations that have none.
+        columns: Which column of the input holds what.
     """
 
     path: str = "embedded"

@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Actors:
-    """The pool grows from `min` to `max` actors while there is work for more."""
+    """The size of the pool, which grows while there is work for more actors.
+
+    Attributes:
+        min (actors): Actors at the start.
+        max (actors): Actors at most.
+    """
 
     min: int = 1
     max: int = 1
@@ -22,13 +27,18 @@ class Actors:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A pool of actors, each with all the models and `in_flight` prompts at once.
+    """A pool of actors on Ray, each with all the models.
 
-    `address` is that of a running Ray; without one the address in RAY_ADDRESS (set inside
-    `ray job submit`) is joined, and where there is none a local Ray is started for the run.
-    `in_flight` about three times `runtime.max_batch` keeps batches full. An actor whose
-    engine has not moved for `hang_seconds` is restarted; so is one that is not ready after
-    `load_seconds`.
+    Attributes:
+        address: The address of a running Ray. null joins the one in RAY_ADDRESS (which `ray job
+            submit` sets), or starts a local Ray for the run.
+        actors: The size of the pool.
+        cpus_per_actor (CPUs): CPUs that an actor reserves.
+        gpus_per_actor (GPUs): GPUs that an actor reserves; below 1, actors share one.
+        in_flight (prompts): Prompts that an actor works on at a time. About three times
+            `runtime.max_batch` keeps batches full.
+        hang_seconds (s): An actor is restarted after this time without progress of its engines.
+        load_seconds (s): An actor is restarted where it has not loaded its models after this time.
     """
 
     address: str | None = None

@@ -14,12 +14,25 @@ from pipeline.store.settings import Store
 
 @dataclass(frozen=True)
 class RowsConfig:
-    """What every job is told that makes rows of prompts on Ray.
+    """The settings that are common to the commands that make rows from prompts on Ray.
 
-    `run_dir` is a local folder or any URI that pyarrow or fsspec opens. A row is lost to
-    the dead letters after its prompt alone killed `max_attempts` worker processes; the run
-    ends early once more than `max_dead_fraction` of at least 20 finished rows are dead.
-    `allow_input_change` redoes rows whose prompt was edited since they were committed.
+    Attributes:
+        run_dir: The run folder: a path or any URI that pyarrow or fsspec opens.
+        seed: Seed of all draws.
+        max_attempts (crashes): A prompt becomes a dead letter after this many crashes of a worker
+            process that it runs in alone.
+        max_dead_fraction: The run ends early once more than this fraction of the ended rows, 20 at
+            least, are dead letters.
+        allow_input_change: Makes the rows again whose prompts were edited since they were
+            committed; without it such an input is refused.
+        prompts: The prompts. They may change on a resume: each committed row is compared with its
+            own prompt.
+        lm: The language model.
+        reward: The reward models.
+        runtime: Where and how models run.
+        verify: How answers are graded.
+        cluster: The workers and the Ray cluster.
+        store: How rows are written.
     """
 
     run_dir: str = field(default="runs/rows", metadata=NOT_SHAPING)

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 class Store:
     """How rows become files.
 
-    A worker commits when `flush_rows` rows wait, when one has waited `flush_seconds`, or
-    when it has nothing else to do. Final files hold `rows_per_file` rows. `threads` read
-    and write files at a time. Another driver may take the folder over once this one has
-    been silent for `lease_seconds`.
+    Attributes:
+        flush_rows (rows): A worker commits once this many rows wait, or when it has nothing else to
+            do.
+        flush_seconds (s): A worker commits once a row has waited for this time.
+        rows_per_file (rows): Rows of a final file.
+        threads (threads): Files that are read or written at a time.
+        lease_seconds (s): Another driver may take over the run folder after this time without a
+            sign of this one.
     """
 
     flush_rows: int = 1

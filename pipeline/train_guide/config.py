@@ -15,14 +15,19 @@ from pipeline.inputs.prompts import Prompts
 
 @dataclass(frozen=True)
 class Data:
-    """The training data.
+    """The data of a training. At least one of `counterfactuals` and `traces` must name a folder.
 
-    `counterfactuals` and `traces` are finished run folders of `jobs.counterfactuals` and
-    `jobs.generate`; the first `limit` rows of each are read. A share `held_out` of the prompts,
-    chosen by a hash of their ids, is not trained on. Alternatives with a log-probability under
-    the LM below `min_log_probability` are dropped; traces store none, so there it applies only
-    to the alternatives that a teacher adds. Verdicts of a verifier (0 or 1) are moved by
-    `label_smoothing` towards 1/2, then turned into log-odds.
+    Attributes:
+        counterfactuals: Run folders of `nabla counterfactuals`.
+        traces: Run folders of `nabla generate`; their accepted and rejected revisions are the
+            examples.
+        limit (rows): The first rows of each folder, this many; null: all.
+        held_out: The fraction of prompts that are held out of training, chosen by their ids.
+        min_log_probability (nats): Leaves out alternatives with a lower log-probability under the
+            LM; null: none. Traces hold no log-probabilities: there it applies to what a teacher
+            adds.
+        label_smoothing: Scores of a verifier become log-odds; 0 and 1 are first moved towards 1/2
+            by this.
     """
 
     counterfactuals: tuple[str, ...] = ()
@@ -57,7 +62,12 @@ class Data:
 
 @dataclass(frozen=True)
 class Start:
-    """The model that the guide starts from: "judge", "lm", or a folder or hub id."""
+    """The model that a guide is initialised with.
+
+    Attributes:
+        path: `judge`, `lm`, or a folder or hub id of another model.
+        revision: Branch, tag or commit of a hub model.
+    """
 
     path: str = "judge"
     revision: str | None = None
@@ -65,10 +75,14 @@ class Start:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A head (`kind: head`) that labels every position for a gradient guide.
+    """A trained head (`kind: head`) that labels every position for a gradient guide: its
+    predictions replace the scores of the training responses; held-out responses keep theirs.
 
-    Its predictions for the LM's `alternatives` likeliest tokens replace the scores of the
-    training responses; held-out responses keep theirs. Without `path` there is no teacher.
+    Attributes:
+        path: The folder of the head; null: no teacher.
+        revision: Branch, tag or commit of a hub model.
+        alternatives (tokens): The LM's most probable tokens of a position that get a predicted
+            score.
     """
 
     path: str | None = None
@@ -87,13 +101,21 @@ def ranked_search() -> NablaConfig:
 
 @dataclass(frozen=True)
 class Validation:
-    """The search that selects the checkpoint, every `every` steps and after the last.
+    """The search that selects the checkpoint.
 
-    `prompts` must be disjoint from those that are trained on and those that are reported.
-    `metric` is the accuracy of the answers as `verify` grades them, or the judge's mean reward,
-    where prompts have no answers or where the guide must not depend on answers. A search is
-    `nabla` with responses of at most `max_tokens` and `max_batch` responses in a forward pass.
-    Agreement with held-out scores is measured on at most `held_out` responses.
+    Attributes:
+        prompts: The prompts to search on; disjoint from those that are trained on and from those
+            that results are reported on.
+        verify: How answers are graded.
+        nabla: The search.
+        max_tokens (tokens): The longest response.
+        metric: What a checkpoint is chosen by: the `accuracy` of answers, or the judge's mean
+            `reward`, which needs no answers.
+        every (steps): A checkpoint is made and measured every so many steps, and after the last
+            step.
+        max_batch (sequences): Sequences in a batch of the search, at most.
+        held_out (responses): Responses that are held out of training and that predictions are
+            measured on, at most.
     """
 
     prompts: Prompts = field(default_factory=lambda: Prompts(split="validation", limit=200))
@@ -118,13 +140,19 @@ class Validation:
 
 @dataclass(frozen=True)
 class Workers:
-    """The training processes.
+    """The processes that train.
 
-    `count` workers, each with `cpus` CPUs and with `gpu` one GPU, on the Ray cluster at
-    `address` (as in `cluster.address`). After a worker died, training continues from its last
-    checkpoint, at most `max_failures` times (-1: without limit). It ends where a cluster cannot
-    place the workers within `scheduling_timeout_s` seconds. Another driver may take over the run
-    folder after this one has been silent for `lease_seconds`.
+    Attributes:
+        count (processes): Workers; with several, each computes its share of a batch.
+        address: The Ray cluster to join, as in `cluster.address`.
+        cpus (CPUs): CPUs that a worker reserves.
+        gpu: Whether each worker uses one GPU.
+        max_failures (failures): After the death of a worker training continues from its last
+            checkpoint, this often at most; -1: without limit.
+        scheduling_timeout_s (s): The run ends where the cluster cannot place the workers within
+            this time.
+        lease_seconds (s): Another driver may take over the run folder after this time without a
+            sign of this one.
     """
 
     count: int = 1
@@ -146,10 +174,22 @@ class Workers:
 
 @dataclass(frozen=True)
 class TrainGuideConfig:
-    """One run of `jobs.train_guide`, which writes the guide to `<run_dir>/guide`.
+    """The settings of `nabla train_guide`. The guide is written to `<run_dir>/guide`.
 
-    `kind` is a reward model whose gradient is trained, or a head that predicts advantages.
-    `reward.judge` is the reward model that scored the data.
+    Attributes:
+        data: What the guide is trained on.
+        run_dir: The run folder: a path or any URI that pyarrow or fsspec opens.
+        kind: `gradient`: a reward model whose gradient guides. `head`: a model that predicts the
+            advantages of all tokens.
+        seed: Seed of the order of examples and of new weights.
+        start: The model that the guide is initialised with.
+        teacher: A head that provides scores where nothing was explored.
+        lm: The language model of the data and of the search that validates.
+        reward: The judge. `reward.guide` must be null: it is what is trained.
+        target: The loss.
+        optimise: The optimiser.
+        validation: How checkpoints are measured and chosen.
+        workers: The processes that train.
     """
 
     data: Data

@@ -11,11 +11,18 @@ from pipeline.run.config import RowsConfig
 
 @dataclass(frozen=True)
 class Grid:
-    """The values to try: `beta`, `min_score` and `reward_weight` of ranked proposals; left to
-    right, `learning_rate` of Adam or `beta` of the mirror step.
+    """The values to try. Ranked proposals vary `beta`, `min_score` and `reward_weight`; left-to-
+    right proposals vary `learning_rate` (Adam) or `beta` (mirror step).
 
-    A setting without a gradient (`beta` null, for the mirror step infinite; `learning_rate` 0)
-    is always tried too, so that a guide that does not pay is found out.
+    Settings without a gradient (`beta` null, infinite for the mirror step; `learning_rate` 0) are
+    always tried too, so that a guide that does not improve the results is found out.
+
+    Attributes:
+        beta (units of the objective per nat): Values of `ranked.beta`, or of `dto.beta` for the
+            mirror step.
+        min_score (nats): Values of `ranked.min_score`.
+        reward_weight (1 / judge's unit): Values of `ranked.reward_weight`.
+        learning_rate: Values of `dto.learning_rate`.
     """
 
     beta: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -26,7 +33,12 @@ class Grid:
 
 @dataclass(frozen=True)
 class TuneConfig(RowsConfig):
-    """One run of `jobs.tune`: a generate config whose `decoding` is varied over `grid`."""
+    """The settings of `nabla tune`: those of `nabla generate`, with `decoding` varied over `grid`.
+
+    Attributes:
+        decoding: The method to tune: nabla with ranked or left-to-right proposals.
+        grid: The values to try.
+    """
 
     run_dir: str = field(default="runs/tune", metadata=NOT_SHAPING)
     decoding: Decoding = field(default_factory=Decoding)

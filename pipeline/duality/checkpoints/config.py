@@ -14,14 +14,22 @@ from pipeline.store.settings import Store
 
 @dataclass(frozen=True)
 class CheckpointsConfig:
-    """A reference LM, an LM tuned from it by RL, and the reward.
+    """Part checkpoints: a reference LM, an LM tuned from it by RL, and the reward.
 
-    `reference` and `policy`: causal LMs with the same tokenizer, sampled at temperature 1.
-    `reward.judge`: the reward model. `prompts`: the prompts to measure on. `samples` responses
-    of the policy and `reference_samples` of the reference are drawn for each prompt, of at most
-    `max_tokens` tokens. `betas`: KL strengths at which a point of the frontier is estimated.
-    `verify`: how answers are graded. `max_attempts`: crashes of a worker over one prompt after
-    which the run fails.
+    Attributes:
+        reference: The reference LM, sampled at temperature 1.
+        policy: The tuned LM, with the same tokenizer, sampled at temperature 1.
+        reward: `reward.judge` is the reward model.
+        prompts: The prompts to measure on.
+        samples (responses): Responses of the policy to each prompt.
+        reference_samples (responses): Responses of the reference to each prompt.
+        max_tokens (tokens): The longest response.
+        betas (judge's units per nat): KL strengths at which a point of the frontier is estimated.
+        runtime: Where and how models run.
+        verify: How answers are graded.
+        cluster: The workers and the Ray cluster.
+        store: How rows are written.
+        max_attempts (crashes): Crashes of a worker over one prompt alone after which the run fails.
     """
 
     reference: LM = field(default_factory=lambda: LM(path=""))

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ContinuousConfig:
-    """Sizes of the simulations in R and R^2.
+    """Part continuous: sizes of the simulations in R and R^2.
 
-    `beta`: KL strength, in units of the reward per nat. `particles` per simulation, moved with
-    the Euler step `step_size`. `cells` of the grid in 1-D; `cells_2d` along each side in 2-D.
-    `quantiles`: sizes of the quantile policy, from small to large. `rate_particles`: number of
-    particles from which the rate in N is measured, in groups of `smallest_group` and of its
-    doublings.
+    Attributes:
+        beta (reward's units per nat): KL strength.
+        particles (particles): Particles of a simulation.
+        step_size: Step of the Euler scheme.
+        cells (cells): Cells of the grid in one dimension.
+        cells_2d (cells): Cells of the grid along each side in two dimensions.
+        quantiles: Sizes of the quantile policy, from small to large.
+        rate_particles (particles): Particles from which the rate in N is measured.
+        smallest_group (particles): Size of the smallest group; further groups double it.
     """
 
     beta: float = 0.5

@@ -7,14 +7,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TokensConfig:
-    """Sizes of the experiments on enumerated responses.
+    """Part tokens: sizes of the experiments on enumerated responses.
 
-    `betas`: KL strengths, at least two; the chains use the first one. RL runs `rl_steps` steps
-    of `rl_batch` responses at the peak learning rate `rl_learning_rate`. `grpo`: also train
-    GRPO with TRL, with its own `grpo_steps`, `grpo_learning_rate` and `grpo_batch`.
-    `chain_steps`: steps of the Markov chains on responses. `gumbel_chains` Gumbel-MALA chains
-    of `gumbel_steps` steps. `decoding_runs`: Monte-Carlo runs of nabla decoding on the tables.
-    `library_runs`: runs of the library's own decoding loops.
+    Attributes:
+        betas (reward's units per nat): KL strengths, at least two; the chains use the first one.
+        rl_steps (steps): Steps of RL.
+        rl_learning_rate: The largest learning rate of RL.
+        rl_batch (responses): Responses a step of RL.
+        grpo: Also trains GRPO with TRL, which the extra `train` installs.
+        grpo_steps (steps): Steps of GRPO.
+        grpo_learning_rate: The largest learning rate of GRPO.
+        grpo_batch (responses): Responses a step of GRPO.
+        chain_steps (steps): Steps of the Markov chains on responses.
+        gumbel_chains (chains): Chains of Gumbel-MALA.
+        gumbel_steps (steps): Steps of a chain of Gumbel-MALA.
+        decoding_runs (runs): Monte-Carlo runs of nabla decoding on the tables.
+        library_runs (runs): Runs of the library's own decoding loops.
     """
 
     betas: tuple[float, ...] = (1.0, 0.5, 0.25)
