@@ -1,6 +1,10 @@
-"""A task, a tiny LM and two tiny reward models on which the method really works.
+"""A task, a tiny LM, a judge and two guides on which the method works, in this package.
 
-They demonstrate the mechanism in seconds on two CPU cores; they are no evidence about
-natural reward models. `task` makes and grades prompts, `weights.folder` finds the models,
-`python -m nabla_core.embedded.recipe.train` makes them again.
+They demonstrate the mechanism in seconds on two CPU cores. They are no evidence about natural
+reward models.
+
+    task       makes and grades prompts
+    tokenizer  one token for each character
+    weights    the folders of the models, and how models are saved
+    recipe     trains the models again: python -m nabla_core.embedded.recipe.train
 """

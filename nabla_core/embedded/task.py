@@ -23,10 +23,10 @@ SEPARATOR = ";"
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """What a response is worth.
+    """The grade of a response.
 
-    `answer`: its last value is right; `trace`: all eight are. `predicted` is the last value,
-    None where the response has not exactly eight values or the last is no digit.
+    `answer`: its last value is right; `trace`: all eight values are right. `predicted` is the
+    last value, None where the response does not have eight values or the last one is no digit.
     """
 
     answer: bool
@@ -35,21 +35,21 @@ class Grade:
 
 
 def prompts(count: int, *, seed: int, split: Split) -> list[Prompt]:
-    """`count` uniformly drawn chains of one split, ids `digits/<split>/<seed>/<index>`.
+    """`count` uniformly drawn chains of one split, with ids `digits/<split>/<seed>/<index>`.
 
-    Splits are disjoint for all seeds; a larger `count` continues a smaller one.
+    Splits are disjoint for all seeds. With a larger `count` the first prompts stay the same.
     Raises ValueError on an unknown split.
     """
     if split not in get_args(Split):
         raise ValueError(f"split {split!r} is none of {', '.join(get_args(Split))}")
     rng = random.Random(f"digits/{split}/{seed}")
-    found: list[Prompt] = []
-    while len(found) < count:
+    made: list[Prompt] = []
+    while len(made) < count:
         text = chain(rng)
         if split_of(text) == split:
-            prompt_id = f"digits/{split}/{seed}/{len(found)}"
-            found.append(Prompt.of(text, id=prompt_id, answer=solve(text)[-1]))
-    return found
+            prompt_id = f"digits/{split}/{seed}/{len(made)}"
+            made.append(Prompt.of(text, id=prompt_id, answer=solve(text)[-1]))
+    return made
 
 
 def chain(rng: random.Random) -> str:
@@ -61,7 +61,7 @@ def chain(rng: random.Random) -> str:
 
 
 def split_of(text: str) -> Split:
-    """The split a prompt text belongs to: 80 % train, 10 % validation, 10 % test by hash."""
+    """The split of a prompt text, by a hash: 80 % train, 10 % validation, 10 % test."""
     bucket = hashlib.blake2b(text.encode(), digest_size=8).digest()[0] % 10
     return "test" if bucket == 0 else "validation" if bucket == 1 else "train"
 

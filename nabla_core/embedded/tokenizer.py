@@ -1,9 +1,9 @@
-"""The embedded models' tokenizer: 24 tokens, one per character, nothing added when encoding.
+"""The tokenizer of the embedded models: 24 tokens, one for each character. Encoding adds none.
 
-Byte-level without merges, so that it is the same tokenizer whether it is loaded as a plain
-`PreTrainedTokenizerFast` or as the Qwen2 tokenizer that `AutoTokenizer` insists on for this
-model type (which would add an unknown token of its own, past the models' embeddings, were
-there none). Characters outside the vocabulary, spaces among them, are dropped.
+It is byte-level without merges, so that it stays the same when `AutoTokenizer` loads it as a
+Qwen2 tokenizer, as it does for this model type. It has an unknown token, because the Qwen2
+tokenizer would otherwise add one with an id past the end of the models' embeddings. Characters
+outside the vocabulary, such as spaces, are dropped.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def wrapped(core: Tokenizer) -> PreTrainedTokenizerFast:
 
 
 def encode(text: str) -> list[int]:
-    """Ids of a text of known characters; KeyError on another."""
+    """Ids of a text. Raises KeyError on a character outside the vocabulary."""
     return [IDS[character] for character in text]
 
 
 def decode(ids: Sequence[int]) -> str:
-    """Text of a row of ids up to its first stop or pad token."""
+    """The text of ids up to the first stop or pad token."""
     text = ""
     for index in ids:
         if index in (PAD_ID, STOP_ID):

@@ -1,4 +1,4 @@
-"""Where the shipped embedded models lie: Hugging Face folders, tokenizer and card in each."""
+"""The folders of the shipped models: Hugging Face models, each with tokenizer and card."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def folder(role: Role) -> Path:
 
 
 def located(path: str, role: Role) -> str:
-    """Where to load a model from: "embedded" is the shipped one of that role, "embedded-head" the
-    head whatever the role, all else itself."""
+    """The folder or hub id behind a path of a config: "embedded" is the shipped model of that
+    role, "embedded-head" the shipped head in any role; all other paths stay as they are."""
     shipped: dict[str, Role] = {"embedded": role, "embedded-head": "head"}
     return str(folder(shipped[path])) if path in shipped else path
 
 
 def save(model: PreTrainedModel, path: Path, card: dict[str, Any]) -> None:
-    """Write a model, the tokenizer and `card.json`, which comes last and marks it finished."""
+    """Write a model, the tokenizer, and then `card.json`: a folder with a card is complete."""
     model.save_pretrained(path)
     tokenizer.build().save_pretrained(path)
     (path / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")

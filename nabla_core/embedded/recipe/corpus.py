@@ -1,7 +1,7 @@
-"""Training text of the embedded models: chains of the train split, their labels, corruptions.
+"""The training data of the embedded models: chains of the train split, labels, corruptions.
 
-Tensors here are ids: prompts `[B, 17]`, responses `[B, 16]` (eight digits, seven separators,
-the stop token; pads after an early stop).
+Tensors hold token ids. Prompts are `[B, 17]`. Responses are `[B, 16]`: eight digits, seven
+separators and the stop token, with pads after an early stop.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ HARD_PRODUCT_KEPT = 0.03
 
 
 def train_chains(rng: random.Random, count: int, *, skewed: bool) -> list[str]:
-    """Prompt texts of the train split; `skewed` ones hold few products of large digits."""
+    """`count` prompt texts of the train split; `skewed` as in `skewed_chain`."""
     draw = skewed_chain if skewed else task.chain
-    found: list[str] = []
-    while len(found) < count:
+    texts: list[str] = []
+    while len(texts) < count:
         text = draw(rng)
         if task.split_of(text) == "train":
-            found.append(text)
-    return found
+            texts.append(text)
+    return texts
 
 
 def skewed_chain(rng: random.Random) -> str:
-    """A chain whose `*` steps with both operands >= 4 were kept with probability .03.
+    """A chain in which most products of two digits above 3 are drawn again.
 
-    With the hardest facts rare, an LM finds sooner where to look for operands.
+    With the hardest facts rare, an LM learns sooner at which positions the operands are.
     """
     value = rng.randrange(10)
     text = str(value)
@@ -66,10 +66,8 @@ def encode_responses(responses: Sequence[str]) -> Tensor:
 
 
 def right_digits(prompts: Tensor, responses: Tensor) -> Tensor:
-    """The locally correct digit `[B, 8]` of each step, given the response's previous value.
-
-    -1 where the previous value is no digit.
-    """
+    """The right digit `[B, 8]` of each step after the response's own previous value, which need
+    not be right itself. -1 where the previous value is no digit."""
     operands = prompts[:, ::2] - ZERO_ID
     previous = torch.cat((operands[:, :1], responses[:, :-2:2] - ZERO_ID), 1)
     operators, operands = prompts[:, 1::2], operands[:, 1:]
@@ -82,17 +80,18 @@ def right_digits(prompts: Tensor, responses: Tensor) -> Tensor:
 
 
 def locally_right(prompts: Tensor, responses: Tensor) -> Tensor:
-    """Whether each step `[B, 8]` follows from the response's previous value."""
+    """Whether each step `[B, 8]` is right after the response's own previous value."""
     return responses[:, ::2] - ZERO_ID == right_digits(prompts, responses)
 
 
 def sound_fraction(prompts: Tensor, responses: Tensor) -> Tensor:
-    """The fraction `[B]` of steps before the first error: 1 for a right trace."""
+    """The fraction `[B]` of steps before the first error; 1 for a right trace."""
     return locally_right(prompts, responses).float().cumprod(1).mean(1)
 
 
 def corrupt(responses: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
-    """Responses with another digit at one random step of the `chosen` rows; tails go stale."""
+    """Responses with another digit at one random step of the `chosen` rows. Later steps stay as
+    they were and so no longer follow."""
     rows = chosen.nonzero().squeeze(1)
     positions = 2 * torch.randint(STEPS, (len(rows),), generator=generator, device=rows.device)
     shift = torch.randint(1, 10, (len(rows),), generator=generator, device=rows.device)
@@ -102,7 +101,7 @@ def corrupt(responses: Tensor, chosen: Tensor, generator: torch.Generator) -> Te
 
 
 def scramble(responses: Tensor, rate: float, generator: torch.Generator) -> Tensor:
-    """Responses with each digit replaced by a random one at `rate`."""
+    """Responses in which each digit is replaced by a random one with probability `rate`."""
     shape, device = (len(responses), STEPS), responses.device
     replaced = torch.rand(shape, generator=generator, device=device) < rate
     digits = torch.randint(10, shape, generator=generator, device=device) + ZERO_ID
@@ -112,7 +111,7 @@ def scramble(responses: Tensor, rate: float, generator: torch.Generator) -> Tens
 
 
 def truncate(responses: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
-    """Responses of which the `chosen` rows break off, without a stop token, at a random length."""
+    """Responses in which the `chosen` rows end at a random length, without a stop token."""
     kept = torch.randint(
         1, RESPONSE_LENGTH, (len(responses), 1), generator=generator, device=chosen.device
     )

@@ -1,4 +1,4 @@
-"""What the embedded models are worth: how well scores verify, where gradients point."""
+"""What the embedded models achieve: how well scores verify, and where gradients point."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DIGIT_IDS = slice(ZERO_ID, ZERO_ID + 10)
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """`auc` of trace correctness over single samples; accuracies of the best of 8 by score."""
+    """`auc` of the score for the correctness of a trace; accuracies of the best of 8 by score."""
 
     auc: float
     best_of_8_answer: float
@@ -32,11 +32,12 @@ class Verification:
 def verification(
     rm: Qwen2ForSequenceClassification, lm: Qwen2ForCausalLM, *, prompts: int = 1000
 ) -> Verification:
-    """Measure a reward model on 8 samples at tau .7 of each of the first validation prompts."""
+    """Measure a reward model on 8 samples at temperature 0.7 of each of the first validation
+    prompts."""
     device = str(lm.device)
-    asked, gold = validation(prompts, device)
+    texts, gold = validation(prompts, device)
     generator = torch.Generator(device).manual_seed(0)
-    repeated = asked.repeat_interleave(8, 0)
+    repeated = texts.repeat_interleave(8, 0)
     responses = complete(lm, repeated, tau=0.7, generator=generator)
     scores = score(rm, torch.cat((repeated, responses), 1))
     right = (responses == gold.repeat_interleave(8, 0)).all(1)
@@ -45,7 +46,8 @@ def verification(
 
 
 def area_under_curve(scores: Tensor, positive: Tensor) -> float:
-    """Share of (positive, negative) pairs `scores` orders rightly, ties counting half."""
+    """Share of pairs (positive, negative) in which the positive has the higher score; ties count
+    half."""
     pairs = scores[positive][:, None] - scores[~positive]
     return ((pairs > 0).float() + 0.5 * (pairs == 0).float()).mean().item()
 
@@ -53,9 +55,9 @@ def area_under_curve(scores: Tensor, positive: Tensor) -> float:
 def reward_gradient(
     rm: Qwen2ForSequenceClassification, prompts: Tensor, responses: Tensor, *, create_graph: bool
 ) -> Tensor:
-    """d score / d one-hot `[B, 16, V]` at each response position: `E @ d score / d e_i`.
+    """d score / d one-hot at each position of a response, `[B, 16, V]`: `E @ d score / d e_i`.
 
-    With `create_graph` it can be differentiated again with respect to the weights.
+    With `create_graph` the result can be differentiated again, with respect to the weights.
     """
     ids = torch.cat((prompts, responses), 1)
     embedding = rm.model.embed_tokens.weight
@@ -68,10 +70,10 @@ def reward_gradient(
 
 @dataclass(frozen=True, slots=True)
 class Pointing:
-    """Share of first errors at which the right digit ranks first of the nine others.
+    """Share of first errors at which the right digit ranks first among the nine other digits.
 
-    `gradient` by the reward gradient alone (chance .111), `with_prior` by the gradient plus
-    the LM's log-probability, `prior` by that alone. `errors` is the number of first errors.
+    `gradient`: ranked by the reward gradient alone (chance: 0.111); `prior`: by the LM's
+    log-probability alone; `with_prior`: by their sum. `errors` is the number of first errors.
     """
 
     gradient: float
@@ -87,20 +89,21 @@ def pointing(
     prompts: int = 2000,
     scales: Sequence[float] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
 ) -> Pointing:
-    """Measure a guide at the first errors of greedy responses; `with_prior` at its best scale."""
-    asked, _ = validation(prompts, str(lm.device))
-    responses = complete(lm, asked)
-    sound = corpus.locally_right(asked, responses)
+    """Measure a guide at the first errors of greedy responses. For `with_prior` the gradient is
+    multiplied by the best of `scales`."""
+    texts, _ = validation(prompts, str(lm.device))
+    responses = complete(lm, texts)
+    sound = corpus.locally_right(texts, responses)
     well_formed = (responses[:, ::2] >= ZERO_ID) & (responses[:, ::2] < ZERO_ID + 10)
     rows = ((~sound).any(1) & well_formed.all(1)).nonzero().squeeze(1)
-    asked, responses = asked[rows], responses[rows]
+    texts, responses = texts[rows], responses[rows]
     step = (~sound[rows]).int().argmax(1)
-    right = corpus.right_digits(asked, responses).gather(1, step[:, None]).squeeze(1)
+    right = corpus.right_digits(texts, responses).gather(1, step[:, None]).squeeze(1)
     each = torch.arange(len(rows), device=rows.device)
-    gradient = reward_gradient(rm, asked, responses, create_graph=False)
+    gradient = reward_gradient(rm, texts, responses, create_graph=False)
     gradient = gradient[each, 2 * step, DIGIT_IDS]
     with torch.no_grad():
-        prior = response_logits(lm, asked, responses)[each, 2 * step, DIGIT_IDS].log_softmax(-1)
+        prior = response_logits(lm, texts, responses)[each, 2 * step, DIGIT_IDS].log_softmax(-1)
     taken = responses[each, 2 * step] - ZERO_ID
 
     def top(scores: Tensor) -> float:

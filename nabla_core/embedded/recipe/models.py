@@ -1,6 +1,7 @@
-"""The embedded models, from configuration: Qwen2 with hidden size 64, fp32, eager attention.
+"""The embedded models from their configuration: Qwen2 with hidden size 64, fp32, eager attention.
 
-Eager because gradient alignment differentiates a gradient, which fused attention cannot.
+Eager attention, because training a guide differentiates a gradient, and fused attention has no
+second derivative.
 """
 
 from __future__ import annotations
@@ -45,15 +46,16 @@ def _config(layers: int, **extra: Any) -> Qwen2Config:
 
 
 def new_lm() -> Qwen2ForCausalLM:
-    """A language model of 126,976 random parameters, drawn from torch's global generator."""
+    """A language model with 126,976 random parameters, from torch's global generator."""
     return Qwen2ForCausalLM(_config(LM_LAYERS))
 
 
 def new_foundation() -> Qwen2ForCausalLM:
-    """As `new_lm`, with larger embeddings, for reward models to stand on.
+    """As `new_lm`, with larger embeddings, as the lower part of reward models.
 
-    A token must remain readable above the LM's layers for a reward model to compare it with
-    what the LM expected; standard deviation .05 drowns it (no trace learned in 1,300 steps).
+    A reward model compares a token with what the LM expected there, so the token must still be
+    readable above the LM's layers. With a standard deviation of 0.05 it is not: after 1,300
+    steps no trace was judged correctly.
     """
     lm = new_lm()
     torch.nn.init.normal_(lm.model.embed_tokens.weight, std=0.5)
@@ -61,11 +63,11 @@ def new_foundation() -> Qwen2ForCausalLM:
 
 
 def new_rm(lm: Qwen2ForCausalLM) -> Qwen2ForSequenceClassification:
-    """A reward model of 249,344 parameters over a frozen LM.
+    """A reward model with 249,344 parameters on a frozen LM.
 
-    Embeddings and layers 1-3 are the LM's, and do not require gradients. Layers 4-6 start as
-    the identity: copies of the LM's too, for their attention to neighbours, but for the output
-    projections, which are zero.
+    Embeddings and layers 1-3 are those of the LM and are not trained. Layers 4-6 start as the
+    identity: they are copies of the LM's layers, whose attention to neighbours is useful, with
+    output projections set to zero.
     """
     rm = Qwen2ForSequenceClassification(_config(RM_LAYERS, num_labels=1))
     stand_on(rm, lm)
@@ -73,7 +75,8 @@ def new_rm(lm: Qwen2ForCausalLM) -> Qwen2ForSequenceClassification:
 
 
 def stand_on(rm: PreTrainedModel, lm: PreTrainedModel) -> None:
-    """Make the lower layers of a deeper reward model the LM's, frozen, the rest the identity."""
+    """Set the lower layers of a deeper reward model to those of the LM and freeze them; make the
+    other layers the identity."""
     body, below = rm.base_model, lm.base_model
     body.embed_tokens.load_state_dict(below.embed_tokens.state_dict())
     for index, layer in enumerate(body.layers):
@@ -93,12 +96,12 @@ def freeze_lower(rm: PreTrainedModel, layers: int = LM_LAYERS) -> None:
 
 
 def score(rm: Qwen2ForSequenceClassification, ids: Tensor) -> Tensor:
-    """Scores `[B]` of right-padded prompt + response ids `[B, L]`, read at the last real token."""
+    """Scores `[B]` of right-padded prompts with responses, ids `[B, L]`, at their last token."""
     return score_embedded(rm, rm.model.embed_tokens(ids), ids)
 
 
 def score_embedded(rm: Qwen2ForSequenceClassification, embedded: Tensor, ids: Tensor) -> Tensor:
-    """As `score`, from input embeddings `[B, L, H]`; `ids` only tell where a row ends."""
+    """As `score`, from input embeddings `[B, L, H]`; `ids` are used for the ends of rows only."""
     hidden = rm.model(inputs_embeds=embedded, use_cache=False).last_hidden_state
     last = (ids != PAD_ID).sum(1) - 1
     pooled = hidden[torch.arange(len(ids), device=ids.device), last]

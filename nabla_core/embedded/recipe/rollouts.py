@@ -1,4 +1,4 @@
-"""Batched continuations of prefixes of equal length, for training and measuring."""
+"""Batched generation from prefixes of equal length, for training and measuring."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from nabla_core.embedded.tokenizer import PAD_ID, STOP_ID
 def complete(
     lm: Qwen2ForCausalLM,
     prompts: Tensor,
-    begun: Tensor | None = None,
+    prefix: Tensor | None = None,
     *,
     tau: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Responses `[B, 16]` that continue `begun` `[B, n]` (nothing by default), pads after a stop.
+    """Responses `[B, 16]` that continue `prefix` `[B, n]` (default: empty), with pads after a stop.
 
-    Greedy at `tau` 0, else sampled with `generator`, which lives on the prompts' device.
+    Greedy at temperature `tau` 0, otherwise sampled with `generator`, which must be on the
+    device of the prompts.
     """
-    begun = prompts[:, :0] if begun is None else begun
+    prefix = prompts[:, :0] if prefix is None else prefix
     responses = torch.full((len(prompts), RESPONSE_LENGTH), PAD_ID, device=prompts.device)
-    responses[:, : begun.shape[1]] = begun
-    stopped = (begun == STOP_ID).any(1)
-    fed, cache = torch.cat((prompts, begun), 1), None
-    for index in range(begun.shape[1], RESPONSE_LENGTH):
-        output = lm(input_ids=fed, past_key_values=cache, use_cache=True)
+    responses[:, : prefix.shape[1]] = prefix
+    stopped = (prefix == STOP_ID).any(1)
+    ids, cache = torch.cat((prompts, prefix), 1), None
+    for index in range(prefix.shape[1], RESPONSE_LENGTH):
+        output = lm(input_ids=ids, past_key_values=cache, use_cache=True)
         logits, cache = output.logits[:, -1].float(), output.past_key_values
         if tau == 0.0:
             token = logits.argmax(-1)
@@ -37,7 +38,7 @@ def complete(
             token = (logits / tau).softmax(-1).multinomial(1, generator=generator).squeeze(1)
         responses[:, index] = token.masked_fill(stopped, PAD_ID)
         stopped |= token == STOP_ID
-        fed = token[:, None]
+        ids = token[:, None]
     return responses
 
 

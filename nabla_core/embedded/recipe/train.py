@@ -1,14 +1,15 @@
-"""Make the embedded models again: converged LM, LM, judge; and gold-aligned guides to compare.
+"""Train the embedded models again: converged LM, LM and judge, then gold-aligned guides.
 
     python -m nabla_core.embedded.recipe.train --out DIR
 
-`aligned` and `gold` are gradients that were taught the task itself, for comparison; they are not
-shipped. The guides that are, `head` and `guide`, owe nothing to answers: jobs of the pipeline
-make them from the LM and the judge (configs/train_head_embedded.yaml, train_guide_embedded.yaml).
+`aligned` and `gold` are guides trained on the task's own arithmetic, for comparison; they are
+not shipped. The shipped guides, `head` and `guide`, are not trained on answers: jobs of the
+pipeline make them from the LM and the judge (configs/train_head_embedded.yaml and
+configs/train_guide_embedded.yaml).
 
-A stage whose folder in `--out` is finished is not repeated, so an interrupted run goes on
-where it stopped; give a new folder to start over. Seeded, and repeatable on one machine for
-one number of threads.
+A stage whose folder in `--out` is complete is not repeated, so an interrupted run continues with
+the same command; a new folder starts again. Results are the same on one machine with the same
+seed and number of threads.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ CALIBRATE_STEPS = 600
 
 
 def main() -> None:
-    """Parse the command line and run the stages that are not finished."""
+    """Parse the command line and run the stages that are not complete."""
     parser = argparse.ArgumentParser(prog="python -m nabla_core.embedded.recipe.train")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/embedded-weights"))
@@ -48,14 +49,14 @@ def main() -> None:
 
 
 class Recipe:
-    """The stages in order, each kept in its own folder under `out`."""
+    """The stages in order, each stored in a folder of its own in `out`."""
 
     def __init__(self, out: Path, seed: int, device: str) -> None:
         self.out, self.seed, self.device = out, seed, device
         self.started = time.monotonic()
 
     def run(self) -> None:
-        """Every stage, each from its folder where finished."""
+        """Run every stage, or load it where its folder is complete."""
         converged = self.stage("converged", Qwen2ForCausalLM, self.converged)
         lm = self.stage("lm", Qwen2ForCausalLM, lambda: self.lm(converged))
         reward = Qwen2ForSequenceClassification
@@ -66,13 +67,13 @@ class Recipe:
     def stage(
         self, name: str, kind: Any, make: Callable[[], tuple[PreTrainedModel, dict[str, Any]]]
     ) -> Any:
-        """The model of a stage in `out`, made and saved first where it is not there."""
+        """The model of a stage, loaded from `out`; where it is missing it is made and saved."""
         path = self.out / name
         if not (path / "card.json").exists():
-            begun = time.monotonic()
+            started = time.monotonic()
             model, card = make()
             card = {"stage": name, "seed": self.seed, **card}
-            card["minutes"] = round((time.monotonic() - begun) / 60, 1)
+            card["minutes"] = round((time.monotonic() - started) / 60, 1)
             card["threads"] = torch.get_num_threads()
             card["versions"] = {
                 "torch": torch.__version__,
@@ -84,7 +85,7 @@ class Recipe:
         return model.to(self.device).eval()
 
     def converged(self) -> tuple[PreTrainedModel, dict[str, Any]]:
-        """The LM on whose layers the reward models stand."""
+        """The LM that is the lower part of the reward models."""
         lm = train_lm.train_converged(
             seed=self.seed,
             steps=CONVERGED_STEPS,
@@ -95,7 +96,7 @@ class Recipe:
         return lm, {"taught": taught, "steps": CONVERGED_STEPS, **self.greedy(lm)}
 
     def lm(self, converged: Qwen2ForCausalLM) -> tuple[PreTrainedModel, dict[str, Any]]:
-        """The LM, which errs."""
+        """The LM that makes errors, which is shipped."""
         lm = train_lm.train_flawed(
             converged,
             seed=self.seed,
@@ -181,13 +182,13 @@ class Recipe:
     def figures(
         self, stage: str, rm: Qwen2ForSequenceClassification, lm: Qwen2ForCausalLM
     ) -> dict[str, Any]:
-        """What a reward model is worth."""
-        found = {
+        """The figures of a reward model."""
+        figures = {
             "verification": asdict(measure.verification(rm, lm)),
             "pointing": asdict(measure.pointing(rm, lm)),
         }
-        self.say(stage, str(found))
-        return found
+        self.say(stage, str(figures))
+        return figures
 
     def say(self, stage: str, text: str) -> None:
         """Print one line of progress."""

@@ -1,17 +1,16 @@
-"""The guide: a reward model whose gradient points at better tokens.
+"""Gold-aligned guides: reward models whose gradient is trained on the task's own arithmetic.
 
-It starts as the judge; embeddings and layers 1-3 stay frozen. What is trained is the gradient
-itself, by differentiating it again, in two stages:
+A guide starts as the judge; embeddings and layers 1-3 stay frozen. The gradient itself is
+trained, by differentiating it again, in two stages:
 
-- `align`: at every step of a response, `E @ d score / d e_i` over the ten digits is taught the
-  locally right digit by cross-entropy.
-- `calibrate`: at every position, separators and the stop token included, the mirror step at
-  beta 1 over the whole vocabulary, softmax(log p_LM + E @ d score / d e_i), is taught the
-  locally right token. The gradient then says what the LM's own probabilities do not, log-odds
-  of different positions compare, and a search that ranks them all asks for little else.
+- `align`: cross-entropy of the gradient over the ten digits, `E @ d score / d e_i`, at every
+  step of a response, relative to the locally right digit.
+- `calibrate`: cross-entropy of the mirror step at beta 1 over the whole vocabulary,
+  softmax(log p_LM + E @ d score / d e_i), at every position, relative to the locally right
+  token. The gradient then is the log-odds that the LM's probabilities lack, in the same units
+  at all positions, which is what a search needs that ranks all positions together.
 
-Labels come from the task's arithmetic, so this guide is gold-aligned. Nothing holds its score
-to the judge's: it is a guide alone.
+No loss term concerns the score itself, so these models are no judges.
 """
 
 from __future__ import annotations
@@ -37,7 +36,8 @@ WARMUP = 30
 BATCH = 64
 FROM_LM = 0.75
 SCRAMBLED = 0.3
-# Against 1 at wrong steps: where the digit is right, the gradient need only not mislead.
+# Weight of right steps in the alignment loss; wrong steps have 1. Where the digit is right, the
+# gradient only has to point at no other digit.
 RIGHT_STEPS = 0.3
 
 Loss = Callable[[Qwen2ForSequenceClassification, Tensor, Tensor], Tensor]
@@ -52,9 +52,9 @@ def align(
     device: str,
     say: Say,
 ) -> Qwen2ForSequenceClassification:
-    """A guide for `lm`'s responses that starts as `judge`, after `steps` steps.
+    """A guide for the responses of `lm`: `judge` after `steps` steps of alignment.
 
-    The loss stays near log 10 for some 400 steps before the gradient turns.
+    The loss stays near log 10 for about 400 steps before the gradient changes its direction.
     """
     return _train(judge, alignment_loss, ALIGN_RATE, "guide", lm, seed, steps, device, say)
 
@@ -68,7 +68,7 @@ def calibrate(
     device: str,
     say: Say,
 ) -> Qwen2ForSequenceClassification:
-    """The aligned guide after `steps` more, its mirror step at beta 1 calibrated."""
+    """The aligned guide after `steps` steps of calibration."""
 
     def loss(guide: Qwen2ForSequenceClassification, prompts: Tensor, responses: Tensor) -> Tensor:
         with torch.no_grad():
@@ -114,16 +114,17 @@ def _train(
 def alignment_loss(
     guide: Qwen2ForSequenceClassification, prompts: Tensor, responses: Tensor
 ) -> Tensor:
-    """Weighted cross-entropy of the gradient over digits against the locally right digit of
-    every step. Differentiable twice; steps without a digit, there or before, do not count."""
+    """Weighted cross-entropy of the gradient over digits relative to the locally right digit of
+    every step, a differentiable function of the weights. Steps without a digit, or after a step
+    without one, do not count."""
     gradient = reward_gradient(guide, prompts, responses, create_graph=True)
-    points = gradient[:, ::2, DIGIT_IDS]
+    digit_logits = gradient[:, ::2, DIGIT_IDS]
     right = corpus.right_digits(prompts, responses)
     weight = torch.where(corpus.locally_right(prompts, responses), RIGHT_STEPS, 1.0)
     taken = responses[:, ::2] - ZERO_ID
     weight = weight * ((right >= 0) & (taken >= 0) & (taken < len(DIGITS)))
     loss = functional.cross_entropy(
-        points.flatten(0, 1), right.clamp(min=0).flatten(), reduction="none"
+        digit_logits.flatten(0, 1), right.clamp(min=0).flatten(), reduction="none"
     )
     return (loss * weight.flatten()).sum() / weight.sum()
 
@@ -131,10 +132,11 @@ def alignment_loss(
 def mirror_loss(
     guide: Qwen2ForSequenceClassification, prior: Tensor, prompts: Tensor, responses: Tensor
 ) -> Tensor:
-    """Mean cross-entropy of softmax(prior + gradient) against the locally right token of every
-    position; `prior` `[B, 16, V]` are the LM's log-probabilities. Differentiable twice.
+    """Mean cross-entropy of softmax(prior + gradient) relative to the locally right token of every
+    position, a differentiable function of the weights. `prior` `[B, 16, V]` are the LM's
+    log-probabilities.
 
-    Positions after an early stop do not count, nor steps behind what is no digit.
+    Positions after an early stop and steps after a value that is no digit do not count.
     """
     gradient = reward_gradient(guide, prompts, responses, create_graph=True)
     right = corpus.right_digits(prompts, responses)
@@ -150,7 +152,7 @@ def mirror_loss(
 def _batch(
     rng: random.Random, generator: torch.Generator, pool: tuple[Tensor, Tensor], device: str
 ) -> tuple[Tensor, Tensor]:
-    """Three quarters of the LM's own responses, a quarter of scrambled right ones."""
+    """Three quarters are responses of the LM, one quarter are scrambled right responses."""
     sampled = round(BATCH * FROM_LM)
     rows = torch.randint(len(pool[0]), (sampled,), generator=generator, device=device)
     texts = corpus.train_chains(rng, BATCH - sampled, skewed=False)

@@ -1,8 +1,8 @@
-"""The judge: a plain reward model that tells how far a response is sound.
+"""The judge: a reward model that scores the fraction of a response before its first error.
 
-Three new layers over a frozen converged LM. The score's sigmoid is taught the fraction of
-steps before the first error; an auxiliary head, dropped afterwards, learns each step's local
-correctness below the last layer. Labels come from the task's arithmetic.
+It has three new layers on a frozen converged LM. The sigmoid of the score is fitted to that
+fraction. An auxiliary head, discarded afterwards, predicts the local correctness of each step
+from the states below the last layer. Labels come from the task's arithmetic.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ LEARNING_RATE = 3e-3
 WARMUP = 100
 SAMPLES = 6000
 TEMPERATURES = (0.0, 0.7, 1.0, 1.3)
+# Responses of a step: for the score, and for the auxiliary head.
 LABELLED, LOCAL = 64, 64
 FROM_LM, CORRUPTED, TRUNCATED, SCRAMBLED = 0.6, 0.3, 0.05, 0.3
 LOCAL_WEIGHT = 2.0
@@ -39,7 +40,7 @@ class Judge(nn.Module):
         self.local = nn.Sequential(nn.RMSNorm(size), nn.Linear(size, 1))
 
     def forward(self, prompts: Tensor, responses: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores `[B]`, and logits `[B, 8]` of each step being locally right."""
+        """Scores `[B]`, and logits `[B, 8]` that each step is locally right."""
         ids = torch.cat((prompts, responses), 1)
         states = self.rm.model(input_ids=ids, use_cache=False, output_hidden_states=True)
         last = (ids != PAD_ID).sum(1) - 1
@@ -49,7 +50,8 @@ class Judge(nn.Module):
 
 
 def sample_pool(lm: Qwen2ForCausalLM, *, seed: int, device: str) -> tuple[Tensor, Tensor]:
-    """6,000 train prompts `[N, 17]` and the LM's responses `[N, 16]`, equally at each tau."""
+    """6,000 train prompts `[N, 17]` and responses of the LM `[N, 16]`, a quarter of them at each
+    temperature."""
     rng = random.Random(f"judge/pool/{seed}")
     generator = torch.Generator(device).manual_seed(rng.getrandbits(32))
     prompts, responses = [], []
@@ -69,7 +71,7 @@ def train(
     device: str,
     say: Say,
 ) -> Qwen2ForSequenceClassification:
-    """A judge of `lm`'s responses, after `steps` steps from identity initialisation."""
+    """A judge of the responses of `lm`, trained for `steps` steps on the layers of `converged`."""
     rng = random.Random(f"judge/{seed}")
     torch.manual_seed(rng.getrandbits(32))
     generator = torch.Generator(device).manual_seed(rng.getrandbits(32))
@@ -98,7 +100,7 @@ def train(
 def _batch(
     rng: random.Random, generator: torch.Generator, pool: tuple[Tensor, Tensor], device: str
 ) -> tuple[Tensor, Tensor]:
-    """64 labelled responses, then 64 scrambled traces for the auxiliary head."""
+    """64 responses for the score, then 64 scrambled right responses for the auxiliary head."""
     sampled = round(LABELLED * FROM_LM)
     rows = torch.randint(len(pool[0]), (sampled,), generator=generator, device=device)
     texts = corpus.train_chains(rng, LABELLED - sampled + LOCAL, skewed=False)

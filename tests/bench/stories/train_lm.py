@@ -59,7 +59,7 @@ def train_flawed(
         for operation, number in story.changes:
             if task.possible(count, operation, number):
                 right = task.changed(count, operation, number)
-                count = flaws.told((operation, count, number), right, rng)
+                count = flaws.sample((operation, count, number), right, rng)
             counts.append(count)
         return StoryResponse.of(story, counts)
 
