@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -23,9 +24,9 @@ def folder(role: Role) -> Path:
 
 def located(path: str, role: Role) -> str:
     """The folder or hub id behind a path of a config: "embedded" is the shipped model of that
-    role, "embedded-head" the shipped head in any role; all other paths stay as they are."""
+    role, "embedded-head" the shipped head in any role; in all other paths `~` is expanded."""
     shipped: dict[str, Role] = {"embedded": role, "embedded-head": "head"}
-    return str(folder(shipped[path])) if path in shipped else path
+    return str(folder(shipped[path])) if path in shipped else os.path.expanduser(path)
 
 
 def save(model: PreTrainedModel, path: Path, card: dict[str, Any]) -> None:

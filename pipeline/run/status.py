@@ -12,6 +12,7 @@ from pipeline.errors import DamagedError, StoreError
 from pipeline.store.files import Folder
 from pipeline.store.lease import holder
 from pipeline.store.parts import PARTS, open_marked, read_keys
+from pipeline.store.run_folder import open_folder
 from pipeline.store.run_store import DATA, DEAD_LETTER, INPUT, SUCCESS
 from pipeline.store.version import check_version
 from pipeline.tables.trace_totals import kind_of
@@ -49,7 +50,7 @@ class RunStatus:
 def run_status(run_dir: str) -> RunStatus:
     """Read the status of a run folder. Raises StoreError where there is none."""
     try:
-        folder = Folder(run_dir)
+        folder = open_folder(run_dir)
         if not folder.exists(INPUT):
             raise StoreError(f"{run_dir} is no run folder, or its run has not begun")
         check_version(folder)

@@ -1,4 +1,4 @@
-"""Opening a run folder, and what it means where files in it cannot be read or written."""
+"""Opening a run folder, and the errors of files in it that cannot be read or written."""
 
 from __future__ import annotations
 
@@ -12,18 +12,36 @@ from pipeline.store.files import Folder
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+# `ray job submit --working-dir` starts the command in a copy of that folder.
+_RAY_COPIES = "/runtime_resources/working_dir_files/"
+
+
 def open_folder(uri: str) -> Folder:
-    """Raises StoreError where no file system knows the path or URI."""
+    """The run folder at a path or URI. `~` is expanded; a relative path starts at the folder in
+    which the command was started.
+
+    Raises StoreError if no file system knows the URI, or if the folder would lie in the copy of
+    the working directory that Ray makes for a submitted job.
+    """
     try:
-        return Folder(uri)
+        folder = Folder(uri)
     except (OSError, ValueError, ImportError) as error:
         raise StoreError(f"cannot open run folder {uri}: {error}") from error
+    # Ray deletes its copy after the job, and the rows with it.
+    if folder.local and _RAY_COPIES in folder.root:
+        raise StoreError(
+            f"run_dir {uri} lies in the copy of the working directory that Ray deletes after the "
+            "job: give an absolute path or a URI"
+        )
+    return folder
 
 
 @contextmanager
 def translate_os_errors(uri: str) -> Iterator[None]:
-    """An OSError in the block becomes RunError where the store is full, for what is there is
-    good and the same command goes on, and StoreError otherwise."""
+    """Turn an OSError in the block into a RunError if the disk is full, and a StoreError otherwise.
+
+    A full disk ends the run and harms no file: the same command resumes once there is room.
+    """
     try:
         yield
     except OSError as error:

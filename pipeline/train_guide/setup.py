@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -123,7 +124,7 @@ def _start(config: TrainGuideConfig) -> _Start:
     path, revision = {
         "judge": (located(config.reward.judge, "judge"), config.reward.judge_revision),
         "lm": (located(config.lm.path, "lm"), config.lm.revision),
-    }.get(config.start.path, (config.start.path, config.start.revision))
+    }.get(config.start.path, (os.path.expanduser(config.start.path), config.start.revision))
     return _Start(path, revision, load_tokenizer(path, revision))
 
 
@@ -176,7 +177,9 @@ def _label(
     settings, coverage = config.teacher, config.reward.min_coverage
     if settings.path is None:
         return records, None
-    teacher = Teacher.load(settings.path, lm, coverage, revision=settings.revision)
+    teacher = Teacher.load(
+        os.path.expanduser(settings.path), lm, coverage, revision=settings.revision
+    )
     engines = build_engines(lm, judge, judge, Runtime(max_batch=config.validation.max_batch))
     size = config.optimise.micro_batch
     labelled = list(teacher.label(records, engines, settings.alternatives, size=size))

@@ -10,8 +10,10 @@ from pipeline.inputs.prompts import Item, fingerprint
 from pipeline.store.parts import with_config
 from pipeline.store.run_store import RunStore
 from pipeline.store.settings import Store
+from pipeline.store.slots import Slots
 from pipeline.tables.traces import TRACES, key_columns, prompt_columns, trace_columns
 
+NAMES = [f"p{n}" for n in range(7)]
 SCHEMA = with_config(TRACES, "c0ffee")
 
 
@@ -43,6 +45,14 @@ def row(of: Item, *, error: str | None = None, attempt: int = 1) -> dict:
 
 def store_in(folder: Path | str, **settings: int) -> RunStore:
     return RunStore(str(folder), SCHEMA, Store(**settings))
+
+
+def finish(store: RunStore, names: Sequence[str] = NAMES, samples: int = 1) -> Slots:
+    """Compact what the parts of a store hold, and mark the folder as finished."""
+    slots = store.scan(inputs(names), samples)
+    store.compact(slots)
+    store.succeed()
+    return slots
 
 
 def keys(folder: Path, name: str = "data") -> list[tuple[str, int]]:

@@ -1,39 +1,17 @@
+"""What a run folder holds, from the first part to the final files."""
+
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pipeline.errors import DamagedError, ResumeError
+from pipeline.errors import ResumeError
 from pipeline.store.parts import with_config
 from pipeline.store.run_store import RunStore
 from pipeline.store.settings import Store
 from pipeline.store.slots import DEAD, FINISHED, MISSING
 from pipeline.tables.traces import TRACES
-from tests.pipeline.rows import SCHEMA, inputs, item, keys, row, store_in
-
-NAMES = [f"p{n}" for n in range(7)]
-
-
-def finish(store, names=NAMES, samples=1):
-    slots = store.scan(inputs(names), samples)
-    store.compact(slots)
-    store.succeed()
-    return slots
-
-
-def test_rows_come_out_once_in_input_order_whatever_the_parts(tmp_path):
-    store = store_in(tmp_path, rows_per_file=3)
-    for group in (["p6", "p2"], ["p0"], ["p5", "p1", "p4"], ["p2", "p3"]):
-        store.commit([row(item(name)) for name in group])
-    slots = finish(store)
-    assert slots.count(FINISHED) == 7
-    assert keys(tmp_path) == [(name, 0) for name in NAMES]
-    names = [p.name for p in sorted((tmp_path / "data").iterdir())]
-    assert names == [f"train-0000{n}-of-00003.parquet" for n in range(3)]
-    assert store.done()
-    assert store.parts() == []
+from tests.pipeline.rows import NAMES, SCHEMA, finish, inputs, item, keys, row, store_in
 
 
 def test_datasets_loads_the_run_folder(tmp_path):
@@ -64,47 +42,6 @@ def test_dead_rows_lie_apart_and_a_finished_one_beats_them(tmp_path):
     assert dead["question"] == "question p0"
 
 
-def test_samples_are_slots_of_their_own(tmp_path):
-    store = store_in(tmp_path)
-    store.commit([row(item("p0", sample=1)), row(item("p1", sample=0))])
-    slots = store.scan(inputs(["p0", "p1"]), 2)
-    ids = list(slots.inputs)
-    missing = [slots.key(slot, ids) for slot in slots.in_state(MISSING)]
-    assert missing == [("p0", 0), ("p1", 1)]
-
-
-SHARES = st.floats(0, 1, exclude_max=True)
-
-
-@given(SHARES)
-def test_a_part_cut_anywhere_is_quarantined_and_its_rows_are_missing(tmp_path_factory, share):
-    folder = tmp_path_factory.mktemp("run")
-    store = store_in(folder)
-    store.commit([row(item("p0"))])
-    store.commit([row(item("p1")), row(item("p2"))])
-    newest = folder / store.parts()[-1]
-    whole = newest.read_bytes()
-    newest.write_bytes(whole[: int(share * len(whole))])
-    slots = store.scan(inputs(["p0", "p1", "p2"]), 1)
-    assert list(slots.in_state(MISSING)) == [1, 2]
-    assert not newest.exists()
-    assert len(list((folder / "quarantine").glob("*.parquet"))) == 1
-
-
-@given(SHARES, st.integers(0, 7))
-def test_a_flipped_bit_anywhere_in_a_part_is_noticed(tmp_path_factory, share, bit):
-    folder = tmp_path_factory.mktemp("run")
-    store = store_in(folder)
-    store.commit([row(item("p0"))])
-    (name,) = store.parts()
-    whole = bytearray((folder / name).read_bytes())
-    whole[int(share * len(whole))] ^= 1 << bit
-    (folder / name).write_bytes(whole)
-    slots = store.scan(inputs(["p0"]), 1)
-    assert slots.count(MISSING) == 1
-    assert store.parts() == []
-
-
 @pytest.mark.parametrize(
     "make",
     [
@@ -129,31 +66,6 @@ def test_a_foreign_file_is_quarantined_not_read_not_lost(tmp_path, make, where):
     slots = store.scan(inputs(["p0", "p1"]), 1)
     assert list(slots.in_state(MISSING)) == [0]
     assert (tmp_path / "quarantine" / f"{where}-foreign.parquet").read_bytes() == content
-
-
-def test_compaction_goes_on_where_it_stopped(tmp_path):
-    store = store_in(tmp_path, rows_per_file=2)
-    for name in NAMES:
-        store.commit([row(item(name))])
-    store.compact(store.scan(inputs(NAMES), 1))
-    first, second, *_ = sorted((tmp_path / "data").iterdir())
-    second.unlink()
-    before = first.stat().st_mtime_ns
-    finish(store)
-    assert first.stat().st_mtime_ns == before
-    assert keys(tmp_path) == [(name, 0) for name in NAMES]
-
-
-def test_a_part_damaged_after_the_scan_is_quarantined_by_the_compaction(tmp_path):
-    store = store_in(tmp_path)
-    store.commit([row(item("p0"))])
-    store.commit([row(item("p1"))])
-    slots = store.scan(inputs(["p0", "p1"]), 1)
-    newest = tmp_path / store.parts()[-1]
-    newest.write_bytes(newest.read_bytes()[:-1])
-    with pytest.raises(DamagedError):
-        store.compact(slots)
-    assert list(store.scan(inputs(["p0", "p1"]), 1).in_state(MISSING)) == [1]
 
 
 def test_a_final_file_damaged_after_the_end_is_noticed(tmp_path):
