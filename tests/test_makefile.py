@@ -16,7 +16,7 @@ def test_make_alone_lists_every_target_with_a_line():
     listed = re.findall(r"^  make (\S+) +\S.*$", done.stdout, re.MULTILINE)
     (declared,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert sorted(listed) == sorted(declared.split())
-    assert {"demo", "test", "lint", "format", "chaos"} <= set(listed)
+    assert {"demo", "test", "lint", "format", "docs", "chaos"} <= set(listed)
 
 
 def test_the_hooks_before_a_commit_run_the_tools_of_the_project():
