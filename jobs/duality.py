@@ -44,7 +44,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _print_result(result: StageResult, run_dir: str) -> None:
-    from pipeline.duality.report.claims import judge_claims
+    from pipeline.duality.report.verdicts import judge_claims
 
     claims = judge_claims(result.findings)
     table = Table("claim", "verdict", "number", "threshold")

@@ -46,6 +46,7 @@ def plan(settings: CheckpointsConfig, run_dir: str, seed: int) -> Plan:
         cluster=settings.cluster,
         store=settings.store,
         max_attempts=settings.max_attempts,
+        # Many failures mean a wrong set-up: stop before the rest is generated.
         max_dead_fraction=0.1,
         allow_input_change=False,
         retry_dead=False,

@@ -85,6 +85,7 @@ class Likelihoods(BatchEngine):
     @torch.no_grad()
     def answer(self, requests: Sequence[ReferenceLikelihood]) -> Sequence[Result]:
         tasks = [Task(r.context, r.tokens) for r in requests]
+        # A sum over a long response is taken in float64: KL is a small difference of large sums.
         reads = read_lm(self._lm, tasks, gradient=False)
         return [
             Reply(float(read.likelihood.log_probability.double().sum()), task.cost)
@@ -96,9 +97,11 @@ def measure_response(prompt: Prompt, *, of_policy: bool, seed: int, max_tokens: 
     """Draw a response at temperature 1 from one of the models; compute its log-probability under
     both models and its reward."""
     context = yield from ask(Render(prompt))
+    # Samples of the two models have different numbers, so their draws are independent.
     key = DrawKey(seed, prompt.id, prompt.sample, "rollout 0")
     kind = PolicyRollout if of_policy else Rollout
     response = yield from ask(kind(context, (), max_tokens, UNFILTERED, key))
+    # Scored as tokens: a text that is decoded and encoded again can be other tokens.
     judged = yield from ask(Score(context, response.tokens))
     log_ref = yield from ask(ReferenceLikelihood(context, response.tokens))
     log_policy = yield from ask(PolicyLikelihood(context, response.tokens))
@@ -121,7 +124,7 @@ def measure_response(prompt: Prompt, *, of_policy: bool, seed: int, max_tokens: 
 
 
 def load_lm(lm: LM, device: str, dtype: str) -> LanguageModel:
-    """One of the two models. Raises ModelError."""
+    """Load the reference or the policy. Raises ModelError."""
     path = located(lm.path, "lm")
     kind = torch.float32 if dtype == "float32" else torch.bfloat16
     return load_language_model(path, revision=lm.revision, device=device_of(device), dtype=kind)

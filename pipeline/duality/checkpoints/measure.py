@@ -32,13 +32,16 @@ def measure(rows: Sequence[dict[str, Any]], settings: CheckpointsConfig, seed: i
         values = [[float(row[name]) for row in by_arm[arm][p]] for p in prompts]
         return torch.tensor(values, dtype=torch.float64)
 
+    # The frontier needs samples of the reference only.
     rewards = column("reference", "reward")
     betas = sorted(settings.betas, reverse=True)
     optima = {beta: estimate_optimum(rewards, beta) for beta in betas}
     recorder = ArmRecorder(results, rewards, optima, seed)
     recorder.frontier()
+    # An accuracy over a part of the prompts would be that of another set.
     graded = all(row["correct"] is not None for row in rows)
     for arm in ("reference", "policy"):
+        # log(p / p_ref): its mean under the policy is KL(policy || reference).
         ratio = column(arm, "log_p_policy") - column(arm, "log_p_ref")
         columns = {names.REWARD: column(arm, "reward"), names.LOG_REF: column(arm, "log_p_ref")}
         if graded:

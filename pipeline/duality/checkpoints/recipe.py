@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
@@ -17,6 +17,9 @@ from pipeline.tables.traces import KEYS, TRACES, model_columns
 if TYPE_CHECKING:
     from pipeline.duality.checkpoints.config import CheckpointsConfig
 
+Arm = Literal["policy", "reference"]
+
+# One row for each response; log_p_* are natural logarithms, summed over its tokens.
 RESPONSES = pa.schema(
     [
         *KEYS[:2],
@@ -48,7 +51,10 @@ RESPONSES = pa.schema(
 
 @dataclass(frozen=True)
 class CheckpointsRecipe:
-    """Settings that travel to the workers."""
+    """What workers need to open the models and make rows; it is sent to them.
+
+    See `pipeline.run.recipe` for what each method must give.
+    """
 
     settings: CheckpointsConfig
     seed: int
@@ -70,8 +76,9 @@ class CheckpointsRecipe:
         return {"rows_by_arm": counts}
 
     def open(self) -> Maker:
+        # All of them load torch, which only the workers need.
         from nabla_core.embedded.weights import located  # noqa: PLC0415
-        from nabla_core.engines.base import Engines  # noqa: PLC0415 - torch: workers only
+        from nabla_core.engines.base import Engines  # noqa: PLC0415
         from nabla_core.engines.loading import read_with  # noqa: PLC0415
         from nabla_core.engines.rollouts import RolloutEngine  # noqa: PLC0415
         from nabla_core.engines.score import ScoreEngine  # noqa: PLC0415
@@ -89,6 +96,7 @@ class CheckpointsRecipe:
         settings, runtime = self.settings, self.settings.runtime
         reference = load_lm(settings.reference, runtime.device, runtime.dtype)
         policy = load_lm(settings.policy, runtime.device, runtime.dtype)
+        # Before the judge is loaded: a wrong pair is refused early.
         check_same_tokenizer(reference, policy)
         judge = load_reward_model(
             located(settings.reward.judge, "judge"),
@@ -98,6 +106,7 @@ class CheckpointsRecipe:
         )
         reader = read_with(judge, reference, settings.reward.min_coverage)
         rows, tokens = runtime.max_batch, runtime.max_batch_tokens
+        # No cache is returned: nothing continues a response, so prefixes need not be kept.
         engines = Engines(
             TextEngine(reference, judge, judge),
             ScoreEngine(reader, rows, tokens, return_cache=False),
@@ -115,7 +124,7 @@ class CheckpointsRecipe:
 
 
 class CheckpointsMaker:
-    """See `CheckpointsRecipe`."""
+    """Makes the rows on a worker: the flow of a prompt, and the row of its result."""
 
     def __init__(self, recipe: CheckpointsRecipe, engines: Any) -> None:
         self.engines = engines
@@ -130,12 +139,13 @@ class CheckpointsMaker:
         }
 
     def flow(self, prompt: Prompt) -> Flow:
-        from pipeline.duality.checkpoints.flow import measure_response  # noqa: PLC0415 - torch
+        # It loads torch, as above.
+        from pipeline.duality.checkpoints.flow import measure_response  # noqa: PLC0415
 
         settings = self._recipe.settings
         return measure_response(
             prompt,
-            of_policy=prompt.sample < settings.samples,
+            of_policy=self._of_policy(prompt),
             seed=self._recipe.seed,
             max_tokens=settings.max_tokens,
         )
@@ -156,13 +166,17 @@ class CheckpointsMaker:
         }
 
     def dead(self, prompt: Prompt) -> dict[str, Any]:
-        of_policy = prompt.sample < self._recipe.settings.samples
+        arm: Arm = "policy" if self._of_policy(prompt) else "reference"
         return {
             **self._constant,
-            "arm": "policy" if of_policy else "reference",
+            "arm": arm,
             "question": prompt.text,
             "expected_answer": prompt.answer,
         }
+
+    def _of_policy(self, prompt: Prompt) -> bool:
+        """The first `samples` samples of a prompt are the policy's, the others the reference's."""
+        return prompt.sample < self._recipe.settings.samples
 
     def numbers(self, row: Mapping[str, Any]) -> dict[str, float]:
         return {}

@@ -63,6 +63,7 @@ def quantile_policy(
         )
     check = "W1 of quantile policy and Fokker-Planck, t <= 1"
     results.positive(check, f"{counts[-1]} quantiles", 0, errors[-1], 0.01)
+    # The error must fall by a fifth at least each time the number of quantiles doubles.
     growth = max(fine / coarse for coarse, fine in itertools.pairwise(errors))
     results.positive("W1 to Fokker-Planck, finer over coarser policy", "quantiles", 0, growth, 0.8)
     results.plot_data["quantile rate"] = (list(counts), errors)
@@ -78,6 +79,7 @@ def natural_gradient(results: PartResults, grid: Grid, laws: list[Tensor], beta:
     problem = grid.problem
 
     def change(log_q: Tensor) -> Tensor:
+        # Replicator equation: d log q / dt = advantage minus its mean, which keeps the mass.
         advantage = problem.reward - beta * (log_q - problem.log_ref)
         return advantage - (log_q.exp() * advantage).sum()
 

@@ -140,6 +140,7 @@ def quantile_flow(
 
 def quantiles(grid: Grid, law: Tensor, count: int) -> Tensor:
     """Quantiles `[count]` of a grid law at levels (i + 1/2) / count, linear within cells."""
+    # Inverse of the CDF, which is linear within cells: find the cell, then the place in it.
     levels = (torch.arange(count, dtype=torch.float64) + 0.5) / count
     cumulative = law.cumsum(0)
     cell = torch.searchsorted(cumulative, levels).clamp(max=len(law) - 1)

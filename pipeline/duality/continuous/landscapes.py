@@ -62,6 +62,7 @@ class Landscape:
         mode = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         shape = (count, self.dimension)
         noise = torch.randn(shape, dtype=self.means.dtype, generator=generator)
+        # With L L' = covariance, L z has that covariance for standard normal z.
         factor = torch.linalg.cholesky(torch.linalg.inv(self.precision))
         return self.means[mode] + noise @ factor.T
 

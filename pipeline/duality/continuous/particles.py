@@ -69,6 +69,7 @@ def simulate(
                 v = BETA_2 * v + (1 - BETA_2) * drift**2
                 scale = (v / (1 - BETA_2**done)).sqrt() + EPSILON
                 drift = m / (1 - BETA_1**done) / scale
+            # Euler-Maruyama: the noise of one step has variance 2 beta h.
             y = y + step_size * drift
             if noise:
                 y = y + noise * torch.randn(y.shape, dtype=y.dtype, generator=generator)

@@ -66,6 +66,7 @@ class EmbeddedModels:
             complete(policy, batch, tau=1.0, generator=generator) for batch in prompts.split(BATCH)
         ]
         sample = self.evaluate(torch.cat(batches).reshape(len(self.ids), count, -1))
+        # The reference's log-probabilities are known already.
         if policy is self.lm:
             return replace(sample, log_q=sample.log_ref)
         return replace(sample, log_q=self._per_response(sample.responses, policy))
@@ -80,8 +81,8 @@ class EmbeddedModels:
             raise ValueError("a reward is not finite")
         # A response alternates digits and separators; the answer is the digit of the last step.
         last = responses[:, :, 2 * (STEPS - 1)] - ZERO_ID
-        complete_ = (responses[:, :, 2 * STEPS - 1] == STOP_ID) & (last >= 0) & (last < 10)
-        answer = torch.where(complete_, last, NO_ANSWER)
+        finished = (responses[:, :, 2 * STEPS - 1] == STOP_ID) & (last >= 0) & (last < 10)
+        answer = torch.where(finished, last, NO_ANSWER)
         gold = self.gold[:, None]
         return Sample(
             responses=responses,
@@ -124,6 +125,7 @@ class EmbeddedModels:
 
 def log_probability(lm: Qwen2ForCausalLM, prompts: Tensor, responses: Tensor) -> Tensor:
     """log p(response | prompt) `[B]`, with the stop token and without the padding after it."""
+    # A KL is a small difference of log-probabilities, so they are computed in float32 at least.
     log_p = response_logits(lm, prompts, responses).float().log_softmax(-1)
     chosen = log_p.gather(-1, responses[..., None]).squeeze(-1)
     return (chosen * _token_mask(responses)).sum(1)

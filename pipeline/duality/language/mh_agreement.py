@@ -60,12 +60,14 @@ def check_mh(
         recorder.results.report(
             "prompts compared with importance sampling", arm, recorder.seed, estimable
         )
+        # Fewer than half of the prompts: they would be the easy ones.
         if estimable * 2 < len(optimum.ess):
             ess = float(optimum.ess.min())
             recorder.results.not_estimable(names.MH_ERROR, arm, recorder.seed, ess, REQUIRED_ESS)
             continue
         error = standard_errors(samples[beta].reward, optimum)
         add(names.MH_ERROR, arm, recorder.seed, error, MAX_ERROR)
+    # Controls: both must be farther away than the threshold, or it has no power.
     truth = recorder.optima[first]
     controls = {
         f"method mh, beta {wrong:g} taken for {first:g}": samples[wrong].reward,
@@ -88,6 +90,7 @@ def drift(traces: list[list[Trace]]) -> float:
 
 def second_half_change(chain: Trace) -> float:
     """The reward at a chain's end minus that after half of its steps."""
+    # The reward after each proposal: the new one if it was accepted, otherwise the old one.
     path = [
         r.reward_before if r.reward_after is None or not r.accepted else r.reward_after
         for r in chain.revisions
@@ -100,6 +103,7 @@ def standard_errors(rewards: Tensor, optimum: OptimumEstimate) -> float:
     rewards `[P, S]`."""
     estimable = optimum.estimable
     rewards = rewards[estimable]
+    # Both estimates are independent, so their variances add; prompts are fixed.
     difference = rewards.mean(1) - optimum.reward[estimable]
     variance = rewards.var(1) / rewards.size(1) + optimum.variance[estimable]
     return abs(float(difference.sum() / variance.sum().sqrt()))

@@ -18,6 +18,7 @@ def reward_against_kl(results: PartResults) -> Any:
     """Reward against KL, and against accuracy. Reward and accuracy are differences to the
     reference on the same prompts; means over seeds with 95 % intervals."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6), sharey=True)
+    # Most arms have a small KL; a logarithmic axis cannot show the reference at KL 0.
     left.set_xscale("function", functions=(_root, _square))
     _frontier(left, results)
     arms = [a for a in dict.fromkeys(f.arm for f in results.findings) if not a.startswith("pi*")]
@@ -44,6 +45,7 @@ def reward_against_kl(results: PartResults) -> Any:
                 label=arm,
                 **style,
             )
+        # Without log-probabilities: a bar over the interval, and a hollow mark in its middle.
         elif low is not None and high is not None:
             ends = low.mean, high.mean
             left.plot(ends, (reward.mean, reward.mean), color=style["color"], alpha=0.7)

@@ -12,8 +12,8 @@ import jinja2
 from pipeline.duality import names
 from pipeline.duality.findings import Finding, Kind, PartResults, SeedMean, failed_self_checks
 from pipeline.duality.report import plots
-from pipeline.duality.report.claims import judge_claims
 from pipeline.duality.report.sentences import what_we_measured
+from pipeline.duality.report.verdicts import judge_claims
 from pipeline.store.files import Folder
 
 
@@ -42,6 +42,7 @@ def write(folder: Folder, parts: Sequence[PartResults], seconds: dict[str, float
         "measured": what_we_measured(findings),
         "tables": tables(findings),
     }
+    # Pictures stand inside the HTML page, so that it can be sent as one file.
     encoded = {
         name: (caption, base64.b64encode(picture).decode())
         for name, (caption, picture) in pictures.items()
@@ -56,6 +57,7 @@ def _count(findings: Sequence[Finding], kind: Kind) -> int:
 
 
 def _render(name: str, values: dict[str, object]) -> bytes:
+    # StrictUndefined: a misspelt name is an error and not an empty place.
     environment = jinja2.Environment(
         autoescape=name.endswith(".html.j2"),
         trim_blocks=True,

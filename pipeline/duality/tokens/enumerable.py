@@ -77,6 +77,7 @@ class EnumeratedModels:
 
 def random_models(seed: int) -> EnumeratedModels:
     """Models with random weights; the reward has mean 0 and standard deviation 1 under the LM."""
+    # The weights are drawn from the global generator, which is restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         lm = Qwen2ForCausalLM(_config(hidden_size=32)).eval().requires_grad_(False)
@@ -91,6 +92,7 @@ def random_models(seed: int) -> EnumeratedModels:
     log_ref = conditionals.gather(-1, digits()[..., None]).sum((1, 2))
     raw, _ = _rewards(copy.deepcopy(rm).double())
     mean = float(log_ref.exp() @ raw)
+    # Standardised rewards: beta and gaps have the same meaning with every seed.
     deviation = float((log_ref.exp() @ (raw - mean) ** 2).sqrt())
     head.weight.data.div_(deviation)
     head.bias.data.fill_(-mean / deviation)
@@ -158,6 +160,7 @@ def _rewards(rm: Any) -> tuple[Tensor, Tensor]:
     table = rm.get_input_embeddings().weight
     ids = torch.cat([torch.full((STATES, 1), PROMPT), digits()], 1)
     embedded = table[ids].detach().requires_grad_()
+    # The reward is read at the last token; no padding, since all responses are equally long.
     hidden = rm.model(inputs_embeds=embedded, use_cache=False).last_hidden_state[:, -1]
     rewards = rm.score(hidden).squeeze(-1)
     (gradient,) = torch.autograd.grad(rewards.sum(), embedded)
@@ -202,5 +205,6 @@ def _config(*, hidden_size: int, **extra: Any) -> Qwen2Config:
         dtype="float32",
         **extra,
     )
+    # Eager attention takes the 4-D mask of `log_law` as it is.
     config._attn_implementation = "eager"
     return config

@@ -30,6 +30,7 @@ BATCH = 256
 def engines_of(models: EnumeratedModels) -> Engines:
     """Engines for the enumerated LM and reward model."""
     tokens = tokenizer()
+    # Copies, so that the tabulated models stay as they are.
     lm = language_model(copy.deepcopy(models.lm), tokens, Identity("enumerable lm", "1"))
     rm = reward_model(copy.deepcopy(models.rm), tokens, Identity("enumerable reward", "1"))
     reader = read_with(rm, lm, 1.0)
@@ -42,6 +43,7 @@ def counts(models: EnumeratedModels, method: Callable[[Prompt], Flow], count: in
     Raises ValueError if a run does not generate T tokens.
     """
     prompts = (Prompt.of(LETTERS[PROMPT], id=f"draw {n}") for n in range(count))
+    # Draws are keyed by the prompt's id, so prompts with the same text have independent draws.
     traces = drive((method(p) for p in prompts), engines_of(models), in_flight=3 * BATCH)
     responses = torch.tensor([trace.tokens for trace in traces])
     if responses.size(1) != T:

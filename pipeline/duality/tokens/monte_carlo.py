@@ -78,7 +78,7 @@ def library_runs(
         ends = counts(models, partial(nabla, config=config, seed=seed, max_tokens=T), count)
         arm = f"nabla decoding, {name}"
         results.positive(check, arm, seed, empirical_tv(ends, law), bound)
-    # Control: the last runs, compared with the law of another setting.
+    # Control: the runs of the last setting, compared with the law of another setting.
     null = decoding_law(models, configs[NULL])
     bound = sampling_bound(null, count, generator)
     arm = f"nabla decoding, {LONGER}, taken for the null arm"
@@ -133,6 +133,7 @@ def decode(
             drawn = conditionals[new, t].multinomial(1, generator=generator).squeeze(1)
             new = new + drawn * V ** (T - 1 - t)
         confident = conditionals[state, i].amax(-1) > config.select.confidence_threshold
+        # The rule of nabla decoding: no test at confident positions, strict gain elsewhere.
         accept = ~confident & (token != y[state, i]) & (reward[new] > reward[state])
         state = torch.where(accept, new, state)
     return torch.bincount(state, minlength=STATES).double()

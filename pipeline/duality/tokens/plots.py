@@ -78,6 +78,7 @@ def strips(results: PartResults) -> Any:
         names.GAP: ("E[r] below the frontier at equal KL", MAX_GAP),
         names.FITTED_TV: ("TV to the nearest pi*", MAX_TV),
     }
+    # Without the controls that have another target on purpose.
     arms = [
         arm
         for arm in dict.fromkeys(f.arm for f in results.findings if f.check in checks)
