@@ -1,6 +1,5 @@
-"""Training guides from counterfactuals: what a token's replacements turned out to be worth.
+"""Guides: models that predict which replacement of a token would raise the reward.
 
-`examples` turns counterfactuals into ids and scores, `trainees` are the two kinds of guide in
-training, `targets` the losses, `measure` what is held out for. Loops, checkpoints and files
-are `pipeline`'s.
+`base` says what a guide is. `gradient` takes advantages from a backward pass of a reward model,
+`head` predicts them. Guides are trained in `nabla_core.guide_training`.
 """

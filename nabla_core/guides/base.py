@@ -1,4 +1,4 @@
-"""What a guide is: tokens in, the worth of every replacement out."""
+"""What a guide is: it reads a response and predicts the advantage of every replacement."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from nabla_core.requests import (
 
 @dataclass(eq=False)
 class Gradients:
-    """Everything a sweep leaves behind for the proposals of one response.
+    """Everything that is kept of a sweep to make the proposals of one response.
 
-    `guide_states` maps hard sequences to what the guide made of them: the response itself first,
-    others as argmax flips ask for them. `guide_cache` lets later passes over the same prefix
-    start late. `plan` is the proposing engine's own.
+    `guide_states`: what the guide keeps of each hard sequence it has read (the response first,
+    others when an argmax moves). `guide_cache`: keys and values, so that later passes over the
+    same prefix read only the rest. `plan` belongs to the engine that makes the proposals.
     """
 
     context: Context
@@ -44,8 +44,11 @@ class Gradients:
 
 @dataclass(eq=False)
 class GuideRead:
-    """What a guide makes of one response: the LM's reading, the guide's own `guide_state` (what
-    `Guide.rows` wants back), a cache for later reads, and the reward where it judges."""
+    """One response as LM and guide read it.
+
+    `guide_state` is what `Guide.rows` needs of it, `cache` what a later read may continue from,
+    `judged` the reward where the guide is the judge too.
+    """
 
     lm: LMRead
     guide_state: Any
@@ -54,10 +57,10 @@ class GuideRead:
 
 
 class Guide(Protocol):
-    """Says what every replacement of every token of a response is worth.
+    """Predicts the advantage of every replacement of every token of a response.
 
-    `GradientGuide` reads it off a gradient, `HeadGuide` predicts it. `vocabulary` tells which
-    tokens the guide knows.
+    A `GradientGuide` takes it from a backward pass, to first order; a `HeadGuide` predicts it in
+    a forward pass. `vocabulary` maps the LM's tokens to the guide's.
     """
 
     lm: LanguageModel
@@ -71,13 +74,17 @@ class Guide(Protocol):
     def read(
         self, tasks: Sequence[Task], lm_caches: Sequence[PrefixCache | None], config: NablaConfig
     ) -> list[GuideRead]:
-        """Read each response with LM and guide, from its task's `start` on; books the cost."""
+        """Read each response with LM and guide, from its task's `start` on. Adds the cost to the
+        task. Raises PromptError."""
 
     def rows(
         self, chosen: Sequence[tuple[Any, int]], objective: Objective, logits: Tensor
     ) -> Tensor:
-        """Rows g `[n, V]` fp32, of a loss: `g[y] - g[b]` is what b in place of y gains. One for
-        each (state, position); logits `[n, V]` are the LM's there."""
+        """Gradient rows g of the loss, fp32 `[n, V]`, one for each (guide state, position).
+
+        The advantage of b in place of y is `g[y] - g[b]`, in units of the objective. logits
+        `[n, V]` are the LM's at these positions.
+        """
 
     def row_flops(self, objective: Objective) -> float:
-        """Operations that form one row."""
+        """Floating-point operations that form one row."""

@@ -1,4 +1,4 @@
-"""The gradient guide: what a replacement is worth, to first order, from one backward pass."""
+"""The gradient guide: advantages to first order, from one backward pass of LM and reward model."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ from nabla_core.requests import Judged
 
 @dataclass(eq=False)
 class GradientState:
-    """Gradients of one hard sequence at positions from `start` on: `lm` `[T-start, D]` of its
-    log-likelihood (None where that has no weight), `rm` `[T-start, D_rm]` of its reward."""
+    """Gradients with respect to the input embeddings of one hard sequence, from `start` on.
+
+    `lm` `[T-start, D]`: of its log-likelihood; None where that has no weight in the objective.
+    `rm` `[T-start, D_rm]`: of its reward.
+    """
 
     start: int
     lm: Tensor | None
@@ -29,9 +32,10 @@ class GradientState:
 
 
 class GradientGuide:
-    """An LM and a reward model, swept together. See `sweeps.Guide`.
+    """An LM and a reward model whose gradients are taken together. See `guides.base.Guide`.
 
-    `return_cache`: leave caches for later sweeps. `checkpoint`: see `config.Runtime`.
+    `judges`: the reward model is the judge too. `return_cache`: keep prefix caches for later
+    sweeps. `checkpoint`: see `Runtime.gradient_checkpointing`.
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class GradientGuide:
         return self.reader.vocabulary
 
     def check(self, config: NablaConfig) -> None:
-        """A gradient serves every way of proposing."""
+        """A gradient guide serves every config."""
 
     def read(
         self, tasks: Sequence[Task], lm_caches: Sequence[PrefixCache | None], config: NablaConfig
@@ -79,20 +83,21 @@ class GradientGuide:
     ) -> tuple[list[LMRead], list[RMRead]]:
         """One forward and backward pass of both models over each response. The LM's backward
         pass is left out where the likelihood has no weight in the objective."""
-        slope = config.objective.nll_coeff != 0
+        lm_backward = config.objective.nll_coeff != 0
+        # Recomputed layers cannot continue from a cache: they read the whole sequence.
         whole = self._checkpoint
         lm_tasks = [
-            Task(t.context, t.tokens, t.start, None if slope and whole else cache)
+            Task(t.context, t.tokens, t.start, None if lm_backward and whole else cache)
             for t, cache in zip(tasks, lm_caches, strict=True)
         ]
-        lm_reads = read_lm(self.lm, lm_tasks, gradient=slope, checkpoint=whole)
+        lm_reads = read_lm(self.lm, lm_tasks, gradient=lm_backward, checkpoint=whole)
         frames = [t.context.guide for t in tasks]
         rm_reads = self.reader.read(
             tasks, frames, gradient=True, return_cache=self._return_cache, checkpoint=whole
         )
         for task, lm_task in zip(tasks, lm_tasks, strict=True):
             task.cost += lm_task.cost
-            task.add_cost(paper_calls=4)
+            task.add_cost(paper_calls=4)  # the paper counts a gradient step as 4
         return lm_reads, rm_reads
 
     def rows(
@@ -105,7 +110,7 @@ class GradientGuide:
         return gradient_rows(self.lm, self.reader, objective, rm, lm, logits)
 
     def row_flops(self, objective: Objective) -> float:
-        """A product with each table that has a say."""
+        """A product with each embedding table that has a weight in the objective."""
         likelihood = self.lm.table.numel() if objective.nll_coeff else 0
         return 2.0 * (self.reader.rm.table.numel() + likelihood)
 
@@ -114,25 +119,27 @@ def gradient_rows(
     lm: LanguageModel,
     reader: Reader,
     objective: Objective,
-    rm_slopes: Tensor,
-    lm_slopes: Tensor | None,
+    rm_gradient: Tensor,
+    lm_gradient: Tensor | None,
     logits: Tensor,
 ) -> Tensor:
-    """Rows g_j, fp32 `[n, V]`.
+    """Gradient rows g_j, fp32 `[n, V]`; the formula is in `models.readers`.
 
-    rm_slopes `[n, D_rm]`, lm_slopes `[n, D]` or None, logits `[n, V]` that predicted the
-    tokens. Tables are multiplied a block of the vocabulary at a time, in fp32. Entries of
-    ids that are no LM token carry no likelihood term; they are never proposed.
+    rm_gradient `[n, D_rm]` and lm_gradient `[n, D]` (or None) are with respect to the input
+    embeddings; logits `[n, V]` predicted the tokens. Ids that are no LM token have no likelihood
+    term; they are never proposed. Raises NonFiniteError.
     """
-    rows = objective.reward_coeff * _products(reader.rm.table, rm_slopes)[:, reader.ids]
+    rows = objective.reward_coeff * _products(reader.rm.table, rm_gradient)[:, reader.ids]
     if objective.nll_coeff:
-        assert lm_slopes is not None
+        assert lm_gradient is not None
         direct = logits.log_softmax(-1).masked_fill(logits == float("-inf"), 0.0)
-        rows = rows + objective.nll_coeff * (_products(lm.table, lm_slopes) + direct)
+        rows = rows + objective.nll_coeff * (_products(lm.table, lm_gradient) + direct)
     check_finite("gradient row", [rows])
     return -rows
 
 
-def _products(table: Tensor, slopes: Tensor) -> Tensor:
+def _products(table: Tensor, gradient: Tensor) -> Tensor:
+    """`gradient @ table.T` `[n, V]` in fp32. The table is cast a block of the vocabulary at a
+    time: an fp32 copy of a whole bf16 table would take twice its memory."""
     rows = max(1, BLOCK // table.size(1))
-    return torch.cat([slopes @ part.float().T for part in table.split(rows)], -1)
+    return torch.cat([gradient @ part.float().T for part in table.split(rows)], -1)

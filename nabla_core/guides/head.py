@@ -1,12 +1,12 @@
-"""The head guide: what every replacement is worth, predicted in one forward pass.
+"""The head guide: the advantages of all replacements, predicted in one forward pass.
 
 A causal backbone and a linear head: at the token before position i, `W h` are the advantages
-A_i `[V]` of every token that could stand at i, in the judge's units. Causal, for the tail
-behind i is rolled out anew: what a replacement is worth depends on the prefix alone. No
-backward pass is taken, of the LM neither: the likelihood has its say in the ranking itself.
+A_i `[V]` of every token that could stand at i, in units of the judge's reward. The backbone is
+causal because the tail behind i is rolled out again: the advantage depends on the prefix alone.
+There is no backward pass, not even of the LM: the ranking adds the likelihood itself.
 
-In a folder it is a causal LM of transformers whose output layer is `W`, with `nabla_guide:
-head` in its config; advantages in place of logits are all that sets it apart.
+On disk a head is a causal LM of transformers whose output layer is `W`, with `nabla_guide: head`
+in its config. It differs from an LM in one thing: its outputs are advantages, not logits.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ KIND_KEY = "nabla_guide"
 
 @dataclass(eq=False)
 class HeadState:
-    """`hidden` `[T-start, D]` of the head's backbone, from which the rows `W h` at positions
-    from `start` on are formed when somebody asks. Where the token taken is not
-    `known` to the head (a stop token, behind a chat template), nothing is worth more than it."""
+    """`hidden` `[T-start, D]`: hidden states of the backbone, from `start` on. The rows `W h` are
+    formed when they are needed. `known`: whether the head knows the token of the response; a stop
+    token that a chat template leaves out is not known, and its replacements have advantage 0."""
 
     start: int
     hidden: Tensor
@@ -41,7 +41,7 @@ class HeadState:
 
 
 class HeadGuide:
-    """An LM and a head. See `sweeps.Guide`."""
+    """An LM and a head. See `guides.base.Guide`."""
 
     judges = False
 
@@ -60,11 +60,11 @@ class HeadGuide:
         self._ids = vocabulary.ids.clamp(min=0).to(head.device)
 
     def check(self, config: NablaConfig) -> None:
-        """Raises ModelError where a config cannot do without a gradient."""
+        """Raises ModelError where a config needs a gradient."""
         if config.needs_gradient:
             raise ModelError(
-                f"reward.guide {self.head.source} is a head: it predicts what tokens are "
-                "worth and has no gradient, which proposals: left_to_right with dto.optimizer: "
+                f"reward.guide {self.head.source} is a head: it predicts advantages and "
+                "has no gradient, which proposals: left_to_right with dto.optimizer: "
                 "adam needs; use proposals: ranked, or dto.optimizer: mirror"
             )
 
@@ -91,10 +91,12 @@ class HeadGuide:
     def rows(
         self, chosen: Sequence[tuple[HeadState, int]], objective: Objective, logits: Tensor
     ) -> Tensor:
-        """`-reward_coeff * A`: rows of a loss, as a gradient's are. `nll_coeff` has no say."""
+        """`-reward_coeff * A`: rows of a loss, like those of a gradient. `nll_coeff` does not
+        matter: a head knows nothing of the likelihood."""
         hidden = torch.stack([a.hidden[i - a.start] for a, i in chosen])
         rows = self.head.head(hidden).float()[:, self._ids]
         check_finite("predicted advantage", [rows])
+        # A row for an unknown token would be of another token: 0 everywhere, so no advantage.
         known = torch.tensor([a.known[i - a.start] for a, i in chosen], device=rows.device)
         rows = rows.where(known[:, None], 0.0)
         return -objective.reward_coeff * rows
@@ -103,8 +105,7 @@ class HeadGuide:
         return self.head.shape.head(1)
 
     def _advantages(self, tasks: Sequence[Task]) -> list[tuple[HeadState, PrefixCache | None]]:
-        """One forward pass over each response but for its last token, after which nothing
-        stands."""
+        """One forward pass over each response without its last token: no position follows it."""
         readings = []
         for task in tasks:
             before = task.context.guide[0]

@@ -17,7 +17,11 @@ from torch import nn
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the estimate needs of a model: linear weights, attention width, head size."""
+    """Sizes of a model, as the estimate needs them.
+
+    `linear`: weights of all linear layers of the body. `attention_width`: heads * head size.
+    `hidden`: D. `outputs`: V of an LM, 1 of a reward model.
+    """
 
     linear: int
     layers: int
@@ -34,15 +38,16 @@ class Shape:
         return cls(linear, text.num_hidden_layers, width, text.hidden_size, outputs)
 
     def forward(self, fed: int, held: int = 0) -> float:
-        """`fed` tokens behind `held` cached ones, body only."""
+        """The body on `fed` tokens behind `held` cached ones."""
+        # (query, key) pairs under a causal mask: each token sees those held, those before, itself.
         pairs = fed * held + fed * (fed + 1) / 2
         return 2.0 * self.linear * fed + 4.0 * self.layers * self.attention_width * pairs
 
     def backward(self, fed: int, held: int = 0) -> float:
-        """Gradient of `fed` input embeddings, body only."""
+        """The gradient with respect to `fed` input embeddings, through the body."""
         pairs = fed * held + fed * (fed + 1) / 2
         return 2.0 * self.linear * fed + 10.0 * self.layers * self.attention_width * pairs
 
     def head(self, rows: int) -> float:
-        """Outputs at `rows` positions; also a gradient row `table @ de`, same product."""
+        """Outputs at `rows` positions. A gradient row `table @ de` is the same product."""
         return 2.0 * self.hidden * self.outputs * rows

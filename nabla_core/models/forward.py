@@ -1,7 +1,7 @@
 """Batched forward and backward passes through a model's body.
 
-Sequences are right-padded: under a causal mask the padding is never seen. Where histories
-come from a cache they are left-padded in front of it, and a mask and position ids say so.
+Sequences are right-padded: under a causal mask no token sees the padding behind it. Histories
+from a cache are left-padded in front; an attention mask and position ids leave that padding out.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from nabla_core.models.kv_cache import PrefixCache, cut, from_cache, left_mask, 
 
 @dataclass(eq=False)
 class Reading:
-    """One sequence to read: all its `tokens`, of which `cache` already holds the first ones.
+    """One sequence to read: all its `tokens`, of which `cache` holds the first ones.
 
-    At least the last token is fed, so a cache of everything is shortened by one.
+    At least the last token is fed to the model, so a cache of all of them is shortened by one.
     """
 
     tokens: tuple[int, ...]
@@ -45,9 +45,12 @@ class Reading:
 
 @dataclass(eq=False)
 class Pass:
-    """A batch read: `embeddings` and `hidden` `[B, S, D]` start at each reading's first fed
-    token; rows shorter than S are padded on the right. `embeddings` is a leaf of the graph
-    where gradients are wanted."""
+    """The result of a forward pass.
+
+    `embeddings` and `hidden` `[B, S, D]` start at each reading's first fed token; rows shorter
+    than S are padded on the right. With gradients `embeddings` is a leaf of the graph. `history`
+    is the number of columns in front that come from prefix caches.
+    """
 
     readings: Sequence[Reading]
     embeddings: Tensor
@@ -56,7 +59,7 @@ class Pass:
     history: int
 
     def prefix_cache(self, row: int, tokens: int) -> PrefixCache:
-        """Keys and values of the first `tokens` tokens of one reading."""
+        """Keys and values of the first `tokens` tokens of one reading, copied."""
         assert self.cache is not None, "this pass was run without return_cache"
         reading = self.readings[row]
         end = self.history + tokens - reading.held
@@ -72,11 +75,12 @@ def read(
     return_cache: bool,
     checkpoint: bool = False,
 ) -> Pass:
-    """Run a batch through a body by its input embeddings.
+    """Run a batch through a body, from the input embeddings `table[ids]`.
 
-    With `gradient` the graph is kept from `embeddings` to `hidden`; call inside grad mode.
-    With `return_cache` (or any history) keys and values are kept too. With `checkpoint` the graph
-    holds the inputs of layers alone; there can be no history then, and nothing is kept.
+    `gradient`: keep the graph from `embeddings` to `hidden`; call it in grad mode.
+    `return_cache`: keep keys and values too (as is always done behind a history).
+    `checkpoint`: the graph holds only the inputs of layers, which run again in the backward pass;
+    neither a history nor `return_cache` is possible then.
     """
     device = table.device
     width = max(r.fed for r in readings)
@@ -103,8 +107,9 @@ def read(
 
 @contextmanager
 def _checkpointed(body: Any) -> Iterator[None]:
-    """Layers checkpoint while they think they train; what is inside them still does not, so
-    no dropout wakes up."""
+    """Turn on gradient checkpointing in the layers of a body in evaluation mode."""
+    # transformers checkpoints a layer only if it is in training mode. The flag is set on the
+    # layer alone, not on the modules inside it, so that dropout stays off.
     layers = [m for m in body.modules() if isinstance(m, GradientCheckpointingLayer)]
     try:
         for layer in layers:
@@ -117,9 +122,12 @@ def _checkpointed(body: Any) -> Iterator[None]:
 
 @dataclass(eq=False)
 class Likelihood:
-    """What a head says about tokens that followed: `log_probability`, `confidence` (top
-    probability), `entropy` (nats) and `top` (argmax), each `[N]`; `hidden_gradient` `[N, D]` is the
-    gradient of the summed log-probability with respect to the hidden states, or None."""
+    """The LM's distributions at N positions, and the tokens that followed.
+
+    `log_probability` of the token, `confidence` (top probability), `entropy` (nats) and `top`
+    (argmax), each `[N]`. `hidden_gradient` `[N, D]` is the gradient of the summed
+    log-probability with respect to the hidden states, or None.
+    """
 
     log_probability: Tensor
     confidence: Tensor
@@ -128,16 +136,16 @@ class Likelihood:
     hidden_gradient: Tensor | None
 
 
-# Elements of a [rows, V] fp32 block formed at a time: 16 MiB, about a dozen of them in DTO.
+# Elements of a [rows, V] block formed at a time: 16 MiB in fp32. DTO holds about a dozen.
 BLOCK = 1 << 22
 
 
 @torch.no_grad()
 def likelihood(lm: Any, hidden: Tensor, tokens: Tensor, *, gradient: bool) -> Likelihood:
-    """Score `tokens` `[N]` given the hidden states `[N, D]` that predicted them.
+    """Score `tokens` int64 `[N]` given the hidden states `[N, D]` that predicted them.
 
-    A block of rows at a time: logits of the whole response never exist at once. The gradient
-    of log softmax needs no graph: W[y] - softmax(z) @ W.
+    Logits are formed a block of rows at a time, never for a whole response. The gradient of
+    log softmax(z)[y] with respect to the hidden state needs no graph: W[y] - softmax(z) @ W.
     """
     rows = max(1, BLOCK // lm.head.out_features)
     parts: list[tuple[Tensor, ...]] = []

@@ -1,8 +1,8 @@
-"""Keys and values of sequences already read, kept to continue from.
+"""Prefix caches: keys and values of sequences that a model has read, to continue from.
 
-`KeyValues` is a list of `2 * layers` tensors `[B, heads, length, head size]`, keys and
-values in turn, the form in which rows can be cut, padded and joined. Rows of a batch end
-at the same column: shorter ones are padded on the left, and a mask hides the padding.
+`KeyValues` is a list of `2 * layers` tensors `[B, heads, length, head size]`, keys and values in
+turn: in this form rows can be cut, padded and joined. Rows of a batch end at the same column.
+Shorter ones are padded on the left, and a mask hides the padding.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class PrefixCache:
         return len(self.tokens)
 
     def shared(self, tokens: Sequence[int]) -> PrefixCache:
-        """The cache of the longest prefix common with `tokens`: a view, nothing is copied."""
+        """The cache of the longest prefix common with `tokens`: a view, not a copy."""
         pairs = zip(self.tokens, tokens, strict=False)
         differ = (n for n, (a, b) in enumerate(pairs) if a != b)
         length = next(differ, min(len(self.tokens), len(tokens)))
@@ -48,7 +48,7 @@ def from_cache(cache: DynamicCache) -> KeyValues:
 
 
 def stack(caches: list[PrefixCache]) -> tuple[KeyValues, Tensor]:
-    """Join single rows into a batch, padded on the left. Returns it and lengths int64 `[B]`."""
+    """Join single rows into a left-padded batch. Returns it and the lengths, int64 `[B]`."""
     width = max(m.length for m in caches)
     joined = [
         torch.cat([_widened(m.kv[i], width) for m in caches]) for i in range(len(caches[0].kv))
@@ -68,7 +68,7 @@ def select(kv: KeyValues, rows: Tensor, width: int) -> KeyValues:
 
 
 def cut(kv: KeyValues, row: int, end: int, tokens: Sequence[int]) -> PrefixCache:
-    """The columns of one row up to `end` that hold `tokens`, copied so that the batch can go."""
+    """The columns of one row up to `end` that hold `tokens`; a copy, so the batch can be freed."""
     start = end - len(tokens)
     return PrefixCache([t[row : row + 1, :, start:end].detach().clone() for t in kv], tuple(tokens))
 

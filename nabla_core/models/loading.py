@@ -1,9 +1,8 @@
-"""Loading the models and taking them apart where gradients need it.
+"""Loading the models, and splitting them into embedding table, body and head.
 
-A sweep feeds input embeddings and reads hidden states, so it must know a model's body, its
-embedding table and its head, and that body and head together are the whole model. Both
-loaders check that on a few tokens and refuse a model with anything else in between (a
-logit scale, a soft cap, a pooling rule).
+A sweep feeds input embeddings and reads hidden states, so it needs these parts, and they must be
+the whole model. Both loaders check that on a few tokens. They refuse a model with anything else
+in between, such as a logit scale, a soft cap or a pooling rule: gradients would be wrong.
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ def load_language_model(
 
 
 def language_model(model: Any, tokenizer: Any, identity: Identity) -> LanguageModel:
-    """Take a loaded causal LM apart; see the module."""
+    """The parts of a loaded causal LM. Raises HeadError where they are not the whole model."""
     head, body = model.get_output_embeddings(), model.base_model
     source = _source(model, identity)
     table = model.get_input_embeddings().weight
@@ -120,7 +119,7 @@ def load_reward_model(
 
 
 def reward_model(model: Any, tokenizer: Any, identity: Identity) -> RewardModel:
-    """Take a loaded classifier apart; see the module."""
+    """The parts of a loaded classifier. Raises HeadError where they are not the whole model."""
     source = _source(model, identity)
     labels = model.config.num_labels
     if labels != 1:
@@ -147,7 +146,8 @@ def reward_model(model: Any, tokenizer: Any, identity: Identity) -> RewardModel:
 
 
 def checkpoint_layers(model: LanguageModel | RewardModel) -> None:
-    """Let the layers of a model's body be checkpointed. Raises ModelError where they cannot."""
+    """Prepare the layers of a model's body for gradient checkpointing. Raises ModelError where
+    the model does not support it."""
     body: Any = model.body
     if not body.supports_gradient_checkpointing:
         raise ModelError(
@@ -171,6 +171,8 @@ def _load(
 
 
 def _probe(model: Any, tokenizer: Any) -> Tensor:
+    """Up to eight ids `[1, n]` to compare the parts with the whole model on."""
+    # No pad token: a classifier would take it for the end of the text.
     size = min(len(tokenizer), model.get_input_embeddings().num_embeddings)
     pad = model.config.pad_token_id
     ids = [i for i in range(min(size, 9)) if i != pad][:8]
@@ -178,6 +180,7 @@ def _probe(model: Any, tokenizer: Any) -> Tensor:
 
 
 def _same(whole: Tensor, parts: Tensor, name: str, complaint: str) -> None:
+    # bf16 has 8 bits of mantissa, and the two ways round at different places.
     tolerance = 1e-4 if whole.dtype == torch.float32 else 2e-2
     if not torch.allclose(whole.float(), parts.float(), rtol=tolerance, atol=tolerance):
         worst = (whole.float() - parts.float()).abs().max().item()
@@ -185,6 +188,7 @@ def _same(whole: Tensor, parts: Tensor, name: str, complaint: str) -> None:
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    # Chat models declare several, and not always the tokenizer's own.
     declared = model.generation_config.eos_token_id
     ids = declared if isinstance(declared, list) else [declared]
     stop = frozenset(i for i in [*ids, tokenizer.eos_token_id] if i is not None)

@@ -1,12 +1,12 @@
-"""The gradient guide: what LM and reward model say about every replacement of every token.
+"""Reading responses with LM and reward model: rewards, likelihoods and their gradients.
 
-For a response y_1..y_T (one-hots o_j), loss = -(a log p(y|x) + b r(x, y)) and
+For a response y_1..y_T with one-hots o_j, loss = -(a log p(y|x) + b r(x, y)), the gradient rows are
 
     g_j = d loss / d o_j = -(a (E_lm @ s_j + log p(. | y_<j)) + b E_rm @ u_j)
 
-with s_j, u_j the gradients of log-likelihood and reward with respect to the input embedding
-of token j. Only s, u and the hidden states are kept, `[T, D]` each; a row g_j `[V]` is
-formed when somebody asks for it.
+where s_j and u_j are the gradients of log-likelihood and reward with respect to the input
+embedding of token j; a is `nll_coeff`, b `reward_coeff`. Only s, u and the hidden states are kept,
+`[T, D]` each. A row g_j `[V]` is formed when it is needed (`guides.gradient`).
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ from nabla_core.types import Cost
 
 @dataclass(eq=False)
 class LMRead:
-    """A response as the LM sees it, at positions from `start` on: `hidden` `[T-start, D]`
-    predicted each token, `likelihood` scores them."""
+    """A response as the LM reads it, at positions from `start` on.
+
+    `hidden` `[T-start, D]` predicted each token, `likelihood` scores them. `input_gradient`
+    `[T-start, D]` is that of the log-likelihood (s_j of the module), or None.
+    """
 
     start: int
     hidden: Tensor
@@ -41,7 +44,8 @@ class LMRead:
 
 @dataclass(eq=False)
 class RMRead:
-    """A response as a reward model sees it; `input_gradient` `[T-start, D_rm]` where asked for."""
+    """A response as a reward model reads it. `input_gradient` `[T-start, D_rm]` is that of the
+    reward (u_j of the module), or None."""
 
     start: int
     reward: float
@@ -51,7 +55,8 @@ class RMRead:
 
 @dataclass(eq=False)
 class Task:
-    """One response to read. `cache` holds part of the sequence already."""
+    """One response to read, from position `start` on. `cache` holds a prefix of the sequence.
+    `cost` is added up while it is read."""
 
     context: Context
     tokens: tuple[int, ...]
@@ -66,8 +71,8 @@ class Task:
 def strip_stop_token(
     tokenizer: Any, stop: frozenset[int], tokens: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """The response tokens a model reads: a template closes the turn by itself, so the stop
-    token would come twice."""
+    """The response tokens that a reward model reads: without the stop token if it has a chat
+    template, which closes the turn itself (the token would come twice)."""
     closed = tokenizer.chat_template and tokens and tokens[-1] in stop
     return tokens[:-1] if closed else tokens
 
@@ -82,7 +87,7 @@ class Reader:
         self.ids = vocabulary.ids.clamp(min=0).to(rm.device)
 
     def body_tokens(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
-        """The response tokens this model reads."""
+        """The response tokens that this model reads, in LM ids."""
         return strip_stop_token(self.rm.tokenizer, self._stop, tokens)
 
     def read(
@@ -94,10 +99,11 @@ class Reader:
         return_cache: bool,
         checkpoint: bool = False,
     ) -> list[RMRead]:
-        """Rewards, and with `gradient` their gradients, of a batch of responses.
+        """Rewards of a batch of responses, and with `gradient` their input gradients.
 
-        `frames` are the ids before and after each response. Raises ContextError where a
-        framed response does not fit; NonFiniteError where a number is not finite.
+        `frames`: the ids before and after each response. Raises EncodingError for a token that
+        the model does not know, ContextError where prompt and response do not fit, and
+        NonFiniteError.
         """
         bodies = [self.vocabulary.translate(self.body_tokens(t.tokens)) for t in tasks]
         readings = []
@@ -119,11 +125,14 @@ class Reader:
                 return_cache=return_cache,
                 checkpoint=checkpoint,
             )
+            # The hidden state of the last real token: transformers, given embeddings, would take
+            # the last column, which is padding in all but the longest row.
             last = torch.tensor([r.fed - 1 for r in readings], device=self.rm.device)
             ends = done.hidden[torch.arange(len(tasks), device=last.device), last]
             rewards = self.rm.score(ends).float().squeeze(-1)
             gradients = None
             if gradient:
+                # One backward pass for the batch: a reward depends on its own row alone.
                 (gradients,) = torch.autograd.grad(rewards.sum(), done.embeddings)
         replies = []
         for row, (task, reading) in enumerate(zip(tasks, readings, strict=True)):
@@ -134,6 +143,7 @@ class Reader:
                     len(task.tokens) - task.start, gradients.size(-1), device=gradients.device
                 )
                 first = len(before) + task.start - reading.held
+                # A stop token that is not read keeps gradient 0.
                 input_gradient[: len(body) - task.start] = gradients[
                     row, first : len(before) + len(body) - reading.held
                 ].float()
@@ -161,10 +171,10 @@ class Reader:
 def read_lm(
     lm: LanguageModel, tasks: Sequence[Task], *, gradient: bool, checkpoint: bool = False
 ) -> list[LMRead]:
-    """The LM's view of a batch of responses, and with `gradient` the gradients of their
+    """Read a batch of responses with the LM; with `gradient` also take the gradient of their
     log-likelihood with respect to the response's input embeddings.
 
-    The last token is never fed: nothing after it is predicted.
+    The last token is never fed: nothing after it is predicted. Raises NonFiniteError.
     """
     readings = []
     for task in tasks:
@@ -185,6 +195,7 @@ def read_lm(
     for task, reading in zip(tasks, readings, strict=True):
         first = len(task.context.lm) - 1 + task.start - reading.held
         spans.append(slice(first, first + len(task.tokens) - task.start))
+    # The hidden state at column first predicts the token at position `start`.
     hidden = torch.cat([done.hidden[row, span] for row, span in enumerate(spans)])
     ahead = [t for task in tasks for t in task.tokens[task.start :]]
     wanted = torch.tensor(ahead, dtype=torch.int64)
@@ -203,6 +214,8 @@ def read_lm(
         input_gradient = None
         if gradients is not None:
             input_gradient = torch.zeros(count, gradients.size(-1), device=gradients.device)
+            # Token j is fed one column after the one that predicts it. The last token is not fed:
+            # its gradient stays 0.
             fed = gradients[row, span.start + 1 : reading.fed].float()
             input_gradient[: fed.size(0)] = fed
         part = Likelihood(
@@ -236,7 +249,7 @@ def _add_lm_cost(
 
 
 def _body_flops(shape: Shape, reading: Reading, gradient: bool, checkpoint: bool) -> float:
-    """Checkpointed layers run forward once more on the way back."""
+    """With gradient checkpointing the body runs forward once more, in the backward pass."""
     forward = shape.forward(reading.fed, reading.held)
     if not gradient:
         return forward
@@ -244,7 +257,7 @@ def _body_flops(shape: Shape, reading: Reading, gradient: bool, checkpoint: bool
 
 
 def check_finite(what: str, values: Sequence[float | Tensor]) -> None:
-    """Raises NonFiniteError."""
+    """Raises NonFiniteError where a value is NaN or infinite."""
     for value in values:
         if not torch.as_tensor(value).isfinite().all():
             raise NonFiniteError(f"a {what} is not finite")

@@ -12,12 +12,12 @@ from typing import Any
 from nabla_core.errors import ModelError
 from nabla_core.types import Message, Prompt
 
-# Stands in for the response while a template is rendered, then is cut out again.
+# Takes the place of the response while a template is rendered, and is cut out again.
 _HERE = "⟦response⟧"
 
 
 def conversation(prompt: Prompt) -> list[Message]:
-    """The turns, with the system prompt in front where the prompt has one of its own."""
+    """The turns, with the system prompt in front if the prompt has one."""
     turns = list(prompt.messages)
     if prompt.system is not None:
         turns.insert(0, {"role": "system", "content": prompt.system})
@@ -37,14 +37,15 @@ def render_for_lm(prompt: Prompt, tokenizer: Any) -> tuple[str, list[int]]:
 def render_for_reward(prompt: Prompt, tokenizer: Any) -> tuple[list[int], list[int]]:
     """Ids before and after the response. Raises ModelError where a template leaves it out.
 
-    With a template the response's own stop token is left out by the caller: the ids after
-    it close the turn. Without one, nothing follows and the stop token stays.
+    With a template the caller strips the response's stop token, because the ids after it close
+    the turn. Without one nothing follows, and the stop token stays.
     """
     turns = conversation(prompt)
     if not tokenizer.chat_template:
         return tokenizer.encode(_plain(turns)), []
     answered = [*turns, {"role": "assistant", "content": _HERE}]
     text = tokenizer.apply_chat_template(answered, tokenize=False)
+    # The last one: a prompt may quote the placeholder.
     before, found, after = text.rpartition(_HERE)
     if not found:
         path = tokenizer.name_or_path

@@ -1,4 +1,4 @@
-"""Which reward-model token each LM token is."""
+"""The map from the LM's token ids to those of a reward model."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from nabla_core.errors import EncodingError, VocabularyError
 class VocabularyMap:
     """LM ids to reward-model ids.
 
-    ids: int64 `[V]`, -1 where the reward model has no such token (padding ids of the LM
-    included). `coverage` is the share of the LM's tokens that map. A response token that
-    does not map is an error of that prompt; as a replacement it is never proposed.
+    ids: int64 `[V]`, -1 where the reward model has no such token (also at padding ids of the
+    LM). `coverage` is the share of the LM's tokens that have one. Tokens without one are never
+    proposed; in a response they are an error of that prompt.
     """
 
     ids: Tensor
@@ -41,9 +41,8 @@ def map_vocabulary(
 ) -> VocabularyMap:
     """Match two tokenizers' tokens by their strings.
 
-    `size` is the number of rows of the LM's head. Identical and superset vocabularies map
-    wholly; a partial one is refused below `least`, and one that shares next to nothing (a
-    tokenizer of another kind) with a word on what that means.
+    `size`: rows of the LM's head. `names`: LM and reward model, for the error. Raises
+    VocabularyError where the reward model knows less than the share `least` of the LM's tokens.
     """
     lm_tokens, rm_tokens = lm.get_vocab(), rm.get_vocab()
     ids = torch.full((size,), -1, dtype=torch.int64)
@@ -54,13 +53,13 @@ def map_vocabulary(
     coverage = shared / total
     if coverage < least:
         kind = (
-            "their tokenizers are of different kinds, so no gradient can pass from one to the other"
+            "their tokenizers are of different kinds, so no gradient can pass between them"
             if coverage < 0.05
-            else "lower reward.min_coverage to accept this, at the price of tokens never proposed"
+            else "lower reward.min_coverage to accept this; the others are then never proposed"
         )
         raise VocabularyError(
             f"{names[1]} knows {shared} of the {total} tokens of {names[0]} ({coverage:.1%}); "
-            f"at least {least:.1%} are asked for: {kind}"
+            f"at least {least:.1%} are needed: {kind}"
         )
     return VocabularyMap(ids, coverage)
 

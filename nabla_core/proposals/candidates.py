@@ -1,4 +1,4 @@
-"""The candidates of left-to-right proposals: positions to optimise, and what each waits for."""
+"""Candidates of left-to-right proposals: the positions to optimise, and the state of each."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from nabla_core.types import Cost
 
 @dataclass(eq=False)
 class Candidate:
-    """One position. `needs` is the hard sequence whose gradient it waits for; `selected` turns
-    False where the gradient is too small; `proposal` is the outcome. `earlier` counts the
-    candidates before it."""
+    """One position that passed the confidence test.
+
+    `needs`: the hard sequence at which its next gradient is taken. `selected` turns False where
+    the gradient is too small. `proposal` is the result. `earlier`: the number of candidates
+    before it in the response.
+    """
 
     position: int
     needs: tuple[int, ...]
@@ -34,14 +37,15 @@ class Candidate:
 
 @dataclass(eq=False)
 class Plan:
-    """The candidates of one response, in order, and what their extra sweeps cost so far."""
+    """The candidates of one response, in order of position. `cost` is what was computed for
+    them since the last reply."""
 
     candidates: list[Candidate]
     cost: Cost = field(default_factory=Cost)
 
 
 def plan_of(gradients: Gradients) -> Plan:
-    """The plan of a response, made when somebody first asks."""
+    """The plan of a response; the first call makes it."""
     if gradients.plan is None:
         gradients.plan = Plan(
             [
@@ -54,9 +58,12 @@ def plan_of(gradients: Gradients) -> Plan:
 
 
 def hard_sequence(gradients: Gradients, position: int, hard: int | None) -> tuple[int, ...]:
-    """The tokens gradients are taken at when `position` is optimised and `hard` stands there
-    (None: where the optimisation starts). Anchored on the rollout, the rest is the response;
-    anchored on the argmax, what is ahead is the argmax of every position."""
+    """The tokens at which gradients are taken while `position` is optimised and its hard token is
+    `hard` (None: the token that the optimisation starts from).
+
+    `anchor: rollout`: all other tokens are those of the response. `anchor: argmax`: tokens from
+    `position` on are the argmax of the LM at each position, as in the authors' release.
+    """
     y = gradients.response.tokens
     if gradients.config.anchor == "rollout":
         return y if hard is None else (*y[:position], hard, *y[position + 1 :])

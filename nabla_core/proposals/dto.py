@@ -1,13 +1,13 @@
-"""Differentiable textual optimisation of single positions, many at a time.
+"""Differentiable textual optimisation (DTO; paper, section 3) of many positions at once.
 
-With g the gradient row of the loss at a position (fixed while its hard token is), the loss
-gradient with respect to the logits z through the straight-through softmax
-`hard + soft - soft.detach()` is the softmax Jacobian applied to g:
+Let g be the gradient row of the loss at a position, for its present hard token. Through the
+straight-through softmax `hard + soft - soft.detach()` the gradient of the loss with respect to
+the logits z is the softmax Jacobian applied to g:
 
     dz = s * (g - <s, g>),  s = softmax(z)
 
-so a step needs no model call. When the argmax of z moves, the hard token moves, g is no
-longer the gradient at that point, and the row stops until it is given the right one.
+so a step needs no model call. When the argmax of z moves, the hard token moves, and g is not
+the gradient at the new point: the row stops until it is given the right one.
 """
 
 from __future__ import annotations
@@ -23,14 +23,20 @@ from nabla_core.config import DTO
 
 @dataclass(eq=False)
 class Rows:
-    """n positions under optimisation; every tensor fp32 whatever the model's type.
+    """n positions under optimisation.
 
-    x `[n, V]` logits or `[n, D]` latents; m, v Adam's moments of the same shape; t int64
-    `[n]` steps taken; hard int64 `[n]` the token whose gradient row holds now; y int64 `[n]`
-    the rolled-out tokens; top int64 `[n]` the argmax the rows started with; head, the
-    LM's output layer, turns latents into logits, None where x are logits; banned bool `[V]`;
-    stream int64 `[n]` seeds each row's Gumbel noise.
+    x         `[n, V]` logits or `[n, D]` latents, fp32
+    m, v      Adam's moments, shaped like x
+    t         int64 `[n]`, steps taken
+    hard      int64 `[n]`, the token that the present gradient row belongs to
+    y         int64 `[n]`, the rolled-out tokens
+    top       int64 `[n]`, the argmax that the rows started with
+    stream    int64 `[n]`, seeds of each row's Gumbel noise
+    head      the LM's output layer, from latents to logits; None where x are logits
+    banned    bool `[V]`, ids that may not be proposed
     """
+
+    # fp32 whatever the model's type: in bf16 a step of DTO is below the spacing of numbers.
 
     x: Tensor
     m: Tensor
@@ -54,8 +60,8 @@ class Rows:
         anchored: bool,
         stream: Tensor | None = None,
     ) -> Rows:
-        """Fresh rows. `anchored`: the hard token is the rolled-out one until the argmax
-        leaves where it started; otherwise it is the argmax from the beginning."""
+        """Rows before their first step. `anchored`: the hard token is the rolled-out one until
+        the argmax moves; otherwise it is the argmax from the beginning."""
         zeros = torch.zeros_like(x)
         steps = torch.zeros_like(y)
         stream = torch.zeros_like(y) if stream is None else stream
@@ -65,16 +71,16 @@ class Rows:
         return rows
 
     def take(self, index: list[int]) -> Rows:
-        """Some of the rows, copied."""
+        """A copy of some of the rows."""
         return replace(self, **{name: getattr(self, name)[index] for name in _STATE})
 
     def put(self, index: list[int], part: Rows) -> None:
-        """Write rows taken back."""
+        """Write back rows that `take` copied."""
         for name in _STATE:
             getattr(self, name)[index] = getattr(part, name)
 
     def restart(self, index: list[int]) -> None:
-        """Give some of the rows a fresh optimiser; they stay where they are."""
+        """Reset the optimiser of some rows; their x stays."""
         for tensor in (self.m, self.v, self.t):
             tensor[index] = 0
 
@@ -91,13 +97,14 @@ _STATE = ("x", "m", "v", "t", "hard", "y", "top", "stream")
 
 
 def optimise(rows: Rows, g: Tensor, config: DTO, *, anchored: bool) -> Tensor:
-    """Step every row until it is done or its hard token moves.
+    """Step every row until it has taken `max_iters` steps or its hard token moves.
 
-    g fp32 `[n, V]` belongs to `rows.hard`. Updates rows in place, `rows.hard` included.
-    Returns bool `[n]`: True where all `max_iters` steps are taken.
+    g fp32 `[n, V]` are the gradient rows for `rows.hard`. Updates rows in place, `rows.hard`
+    included. Returns bool `[n]`: True where all `max_iters` steps are taken.
     """
     g = g.masked_fill(rows.banned, 0.0)
     if config.optimizer == "mirror":
+        # argmin_q <g, q> + beta KL(q || softmax(x)), in closed form.
         rows.x = rows.x - g / config.beta
         rows.t = torch.full_like(rows.t, config.max_iters)
         return torch.ones_like(rows.t, dtype=torch.bool)
@@ -113,7 +120,7 @@ def optimise(rows: Rows, g: Tensor, config: DTO, *, anchored: bool) -> Tensor:
 
 
 def hard_tokens(rows: Rows, noise: Tensor | float = 0.0, *, anchored: bool) -> Tensor:
-    """The token every row stands for now, int64 `[n]`; see `Rows.start`. `noise` is added to
+    """The present hard token of every row, int64 `[n]`; see `Rows.start`. `noise` is added to
     the logits."""
     top = (rows.logits() + noise).argmax(-1)
     return torch.where(top == rows.top, rows.y, top) if anchored else top
@@ -136,12 +143,14 @@ def adam_step(rows: Rows, g: Tensor, active: Tensor, config: DTO) -> None:
     d = soft * (g - (soft * g).sum(-1, keepdim=True))
     if rows.head is not None:
         d = d @ rows.head.weight.float()
+    # Rows are at different steps: each has its own rate and bias correction.
     on = active[:, None]
     rows.m = torch.where(on, rows.m + (1 - config.beta1) * (d - rows.m), rows.m)
     rows.v = torch.where(on, config.beta2 * rows.v + (1 - config.beta2) * d * d, rows.v)
     t = (rows.t + 1).double()[:, None]
     rate = learning_rate(config, rows.t)[:, None] / (1 - config.beta1**t)
     scale = (1 - config.beta2**t).sqrt()
+    # Epsilon is added as torch.optim.Adam does: many gradient entries are below it.
     step = rate.float() * rows.m / (rows.v.sqrt() / scale.float() + config.eps)
     if config.weight_decay:
         step = step + config.weight_decay * learning_rate(config, rows.t)[:, None].float() * rows.x
@@ -150,7 +159,7 @@ def adam_step(rows: Rows, g: Tensor, active: Tensor, config: DTO) -> None:
 
 
 def _noise(rows: Rows, config: DTO) -> Tensor | float:
-    """Gumbel noise `[n, V]` of each row's present step; the same wherever the row is run."""
+    """Gumbel noise `[n, V]` for each row's present step; it does not depend on the batch."""
     if not config.gumbel_noise:
         return 0.0
     found = torch.empty(len(rows.t), rows.banned.numel())

@@ -1,16 +1,16 @@
 """Left-to-right proposals: select, optimise (DTO), resample (paper, section 3).
 
-One sweep serves every position of a response: for a fixed hard token sequence the gradient
-at position j does not depend on which earlier tokens are committed (LM terms before j do
-not see token j; the reward is the same function at the same point). So all candidates are
-optimised as one batch without a model call. A candidate whose argmax moves needs the
-gradient row of one more hard sequence; it is swept only when the search reaches it, for it
-may never.
+One sweep serves every position of a response. For a fixed hard token sequence the gradient at
+position j does not depend on which earlier tokens are committed: LM terms before j do not see
+token j, and the reward is the same function at the same point. So all candidates are optimised
+as one batch, without a model call. If the argmax of a candidate moves, it needs the gradient
+row of one more hard sequence. That sequence is swept only when the search reaches the
+candidate: most searches end before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -27,20 +27,19 @@ from nabla_core.proposals.positions import (
     banned_ids,
     hidden_at,
     norms,
-    row_flops,
     rows_at,
 )
 from nabla_core.requests import Proposal, Propose, Reply, Result
 from nabla_core.sampling import draw
 from nabla_core.types import Cost
 
-# A candidate and the response it belongs to. Not a field of the candidate: a cycle would
-# keep the response's tensors until a garbage collection.
+# A candidate and the sweep of its response. The sweep is no field of the candidate: the cycle
+# of references would hold the response's tensors until a garbage collection.
 _Due = tuple[Gradients, Candidate]
 
 
 class LeftToRight:
-    """Resolves proposals for many responses at once."""
+    """Makes left-to-right proposals for many responses at once."""
 
     def __init__(self, guide: Guide) -> None:
         self._guide = guide
@@ -51,6 +50,8 @@ class LeftToRight:
         """The next proposals of each request, in order of position."""
         plans = [plan_of(r.gradients) for r in requests]
         keys = {id(r.gradients): r.key for r in requests}
+        # Each round resolves the first open position of every request. A round ends early for
+        # candidates whose argmax moved; the next one sweeps what they need.
         while True:
             due = [
                 (request.gradients, candidate)
@@ -70,8 +71,9 @@ class LeftToRight:
         return results
 
     def _due(self, request: Propose, plan: Plan) -> list[Candidate]:
-        """What must be resolved before the request can be answered: the first unresolved
-        position, and with it every later one that needs no further sweep."""
+        """What must be resolved before the request can be answered: the first open position,
+        and with it every later one that needs no further sweep. Empty where the request can be
+        answered."""
         found = 0
         known = request.gradients.guide_states
         for index, candidate in enumerate(plan.candidates):
@@ -80,20 +82,19 @@ class LeftToRight:
             if not candidate.done:
                 later = plan.candidates[index + 1 :]
                 return [candidate, *(c for c in later if not c.done and c.needs in known)]
-            found += candidate.changes
+            if candidate.changes:
+                found += 1
             if found == request.count:
                 break
         return []
 
     def _sweep_missing(self, due: list[_Due]) -> None:
+        """Sweep the hard sequences that candidates need and the guide has not read."""
         missing: dict[tuple[int, tuple[int, ...]], _Due] = {}
         for gradients, candidate in due:
             if candidate.needs not in gradients.guide_states:
                 missing.setdefault((id(gradients), candidate.needs), (gradients, candidate))
-        by_config: dict[NablaConfig, list[_Due]] = {}
-        for gradients, candidate in missing.values():
-            by_config.setdefault(gradients.config, []).append((gradients, candidate))
-        for config, members in by_config.items():
+        for config, members in _by_config(missing.values()).items():
             tasks = [Task(g.context, c.needs, c.position, g.guide_cache) for g, c in members]
             caches = [g.response.cache for g, _ in members]
             with torch.enable_grad():
@@ -103,21 +104,17 @@ class LeftToRight:
                 g.plan.cost += task.cost
 
     def _resolve(self, due: list[_Due], keys: dict[int, DrawKey]) -> None:
-        by_config: dict[NablaConfig, list[_Due]] = {}
-        for gradients, candidate in due:
-            by_config.setdefault(gradients.config, []).append((gradients, candidate))
-        for config, members in by_config.items():
+        for config, members in _by_config(due).items():
             for start in range(0, len(members), self._most_rows):
                 self._resolve_block(members[start : start + self._most_rows], config, keys)
 
     def _resolve_block(
         self, block: list[_Due], config: NablaConfig, keys: dict[int, DrawKey]
     ) -> None:
-        """Optimise a block of candidates as far as known gradients carry them.
+        """Optimise a block of candidates until each is done or needs an unknown gradient.
 
-        A candidate that needs an unknown one is dropped here and later started again: that
-        repeats a few steps of arithmetic, where keeping its state would hold `[V]` tensors
-        for every candidate that waits.
+        Such a candidate starts again in a later round. That repeats a few steps of arithmetic;
+        to keep its state would hold several `[V]` tensors for every candidate that waits.
         """
         states = torch.cat([hidden_at(g, [c.position]) for g, c in block])
         logits = self._guide.lm.logits(states)
@@ -127,8 +124,12 @@ class LeftToRight:
         for (_, candidate), size in zip(block, sizes, strict=True):
             candidate.grad_norm = size
             candidate.selected = size >= config.select.grad_threshold
-        rows = self._start(block, states, logits, config, keys)
-        runs = [1 + c.earlier * config.dto.update_postfix for _, c in block]
+        rows = self._initial_rows(block, states, logits, config, keys)
+        # As in the release, `update_postfix` optimises all candidates whenever one is visited:
+        # the n-th has been through n runs of the optimiser.
+        runs = [1 + c.earlier if config.dto.update_postfix else 1 for _, c in block]
+        # `kept` are the rows still under optimisation, `current` the gradient row of each at its
+        # present hard token.
         kept = [k for k, (_, c) in enumerate(block) if c.selected]
         current = first.clone()
         finished: list[int] = []
@@ -151,8 +152,8 @@ class LeftToRight:
     def _follow(
         self, block: list[_Due], moved: list[int], rows: Rows, current: Tensor, logits: Tensor
     ) -> list[int]:
-        """Give rows whose hard token moved the gradient of the sequence they are at now;
-        drop those for which it is not known."""
+        """Give rows whose hard token moved the gradient row of their new hard sequence. Returns
+        those for which it is known; the others wait for a sweep."""
         hard = rows.hard.tolist()
         sequences = {k: hard_sequence(block[k][0], block[k][1].position, hard[k]) for k in moved}
         for k, sequence in sequences.items():
@@ -165,7 +166,7 @@ class LeftToRight:
             )
         return known
 
-    def _start(
+    def _initial_rows(
         self,
         block: list[_Due],
         states: Tensor,
@@ -188,7 +189,7 @@ class LeftToRight:
             (g, g.guide_states[sequence], c.position)
             for (g, c), sequence in zip(block, sequences, strict=True)
         ]
-        self._add_cost(block, row_flops(self._guide, block[0][0].config.objective))
+        self._add_cost(block, self._guide.row_flops(block[0][0].config.objective))
         return rows_at(self._guide, chosen, logits)
 
     @staticmethod
@@ -204,6 +205,7 @@ class LeftToRight:
         config: NablaConfig,
         keys: dict[int, DrawKey],
     ) -> None:
+        """Resample each token from the optimised logits (paper, section 3)."""
         numbers = [uniform(keys[id(g)], c.position) for g, c in block]
         drawn = torch.tensor(numbers, dtype=torch.float64, device=rows.x.device)
         tokens = draw(rows.logits(), config.resample, drawn)
@@ -223,6 +225,13 @@ class LeftToRight:
             )
 
 
+def _by_config(due: Iterable[_Due]) -> dict[NablaConfig, list[_Due]]:
+    groups: dict[NablaConfig, list[_Due]] = {}
+    for gradients, candidate in due:
+        groups.setdefault(gradients.config, []).append((gradients, candidate))
+    return groups
+
+
 def _noise_seed(key: DrawKey, position: int) -> int:
-    """Seeds the Gumbel noise of one position; steps count on from it."""
+    """The seed of the Gumbel noise at one position. Step t of DTO uses seed + t."""
     return int(uniform(replace(key, purpose="gumbel"), position) * 2**52)

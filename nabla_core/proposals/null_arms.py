@@ -1,4 +1,7 @@
-"""The null arms: the positions nabla would revise, revised without a gradient."""
+"""The null arms: the same positions as left-to-right proposals, revised without a gradient.
+
+They show what propose-and-accept does by itself, so every comparison has them.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ from nabla_core.types import Cost
 
 
 def flips(guide: Guide, requests: Sequence[Propose]) -> list[Result]:
-    """Left to right over uncertain positions: to the LM's most probable other token
+    """Left to right over uncertain positions, each changed to the LM's most probable other token
     (`second`), or to any other token with equal probability (`random`)."""
-    found = [_flips(guide, request) for request in requests]
-    return [Reply(f, Cost(flops=guide.lm.shape.head(len(f)))) for f in found]
+    replies = [_flips(guide, request) for request in requests]
+    # The LM's logits are formed once for each position.
+    return [Reply(changes, Cost(flops=guide.lm.shape.head(len(changes)))) for changes in replies]
 
 
 def _flips(guide: Guide, request: Propose) -> list[Proposal]:

@@ -1,4 +1,4 @@
-"""What every way of proposing needs to know of a swept response's positions."""
+"""What all ways of proposing share: uncertain positions, banned tokens, rows of the guide."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
-from nabla_core.config import Objective, Select
+from nabla_core.config import Select
 from nabla_core.guides.base import Gradients, Guide
 
 
 def uncertain(gradients: Gradients) -> list[int]:
-    """Positions from the sweep's start on that pass the confidence and entropy tests."""
+    """Positions from the sweep's start on that pass the confidence and entropy tests of `Select`
+    (paper, section 3: gradients are spent where the LM is unsure)."""
     likelihood, select = gradients.lm.likelihood, gradients.config.select
     passes = (likelihood.confidence <= select.confidence_threshold) & (
         likelihood.entropy >= select.entropy_threshold
@@ -21,12 +22,12 @@ def uncertain(gradients: Gradients) -> list[int]:
 
 
 def hidden_at(gradients: Gradients, positions: list[int]) -> Tensor:
-    """`[n, D]` hidden states that predicted the tokens at these positions."""
+    """Hidden states `[n, D]` of the LM that predicted the tokens at these positions."""
     return gradients.lm.hidden[[i - gradients.start for i in positions]]
 
 
 def banned_ids(guide: Guide) -> Tensor:
-    """bool `[V]`: ids that are no LM token, or that the guide has no token for."""
+    """bool `[V]`, True for ids that may not be proposed: no LM token, or unknown to the guide."""
     ids = guide.vocabulary.ids
     banned = ids < 0
     banned[guide.lm.vocabulary :] = True
@@ -34,19 +35,15 @@ def banned_ids(guide: Guide) -> Tensor:
 
 
 def rows_at(guide: Guide, chosen: list[tuple[Gradients, Any, int]], logits: Tensor) -> Tensor:
-    """The guide's rows fp32 `[n, V]` at one position each, of the hard sequences whose worth
-    is given. All with the same objective. logits `[n, V]` predicted the positions."""
-    return guide.rows([(w, i) for _, w, i in chosen], chosen[0][0].config.objective, logits)
+    """Rows fp32 `[n, V]` of the guide, one for each (gradients, guide state, position).
 
-
-def row_flops(guide: Guide, objective: Objective) -> float:
-    """Operations that form one row."""
-    return guide.row_flops(objective)
+    All have the same objective. logits `[n, V]` are the LM's at these positions.
+    """
+    return guide.rows([(state, i) for _, state, i in chosen], chosen[0][0].config.objective, logits)
 
 
 def norms(rows: Tensor, banned: Tensor, select: Select) -> Tensor:
-    """L2 norm of each row over the tokens that may be proposed, `[n]`; `centred` takes the
-    row's mean off first."""
+    """L2 norm `[n]` of each row over the tokens that may be proposed; see `Select.norm`."""
     kept = rows[:, ~banned]
     if select.norm == "centred":
         kept = kept - kept.mean(-1, keepdim=True)
