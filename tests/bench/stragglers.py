@@ -22,7 +22,7 @@ from pipeline.config import load
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import generate
 from tests.bench.overhead import SilentWatcher
-from tests.chaos.verdict import final_rows
+from tests.chaos.comparison import final_rows
 
 COLUMNS = 72
 

@@ -1,7 +1,7 @@
-"""A Ray cluster of several nodes on this machine, and processes of it to kill.
+"""A Ray cluster of several nodes on this machine, whose processes can be killed.
 
-Ports are Ray's choice, files lie in a folder of its own, so other clusters on the machine
-notice nothing.
+Ray chooses the ports and the cluster has a folder of its own, so that other clusters on the
+machine are not disturbed.
 """
 
 import os
@@ -16,9 +16,9 @@ import psutil
 import ray
 from ray.cluster_utils import Cluster
 
-# A dead node is noticed within three seconds instead of twelve; a slow one is given thirty.
-# Workers are not niced: other work on the machine would starve them.
-FAST = {
+# Ray detects a dead node within three seconds instead of twelve, and waits thirty for a slow one.
+# Workers keep their priority (niceness 0): other work on the machine would starve them.
+FAST_DETECTION = {
     "worker_niceness": 0,
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 300,
@@ -29,7 +29,7 @@ NODE = {"num_cpus": 3, "object_store_memory": 80 << 20, "include_dashboard": Fal
 
 
 class Nodes:
-    """A head, where drivers and ledgers live, and `workers` further nodes."""
+    """A head node, where drivers and ledgers run, and `workers` further nodes."""
 
     def __init__(self, workers: int = 2) -> None:
         self._workers = workers
@@ -40,11 +40,11 @@ class Nodes:
 
     @property
     def address(self) -> str:
-        """What drivers join."""
+        """The address that drivers join."""
         return str(self._cluster.address)
 
     def processes(self) -> dict[str, list[psutil.Process]]:
-        """Ray's processes by what they do: actors of the pool, the ledger, other workers."""
+        """Ray's worker processes by role: actors of the pool, ledgers, and all others."""
         found: dict[str, list[psutil.Process]] = {"actor": [], "ledger": [], "worker": []}
         for node in [self._cluster.head_node, *self._cluster.worker_nodes]:
             for process in _children(node):
@@ -54,42 +54,43 @@ class Nodes:
                         found[_kind(title)].append(process)
         return found
 
-    def lose_node(self, rng: random.Random) -> None:
-        """SIGKILL the raylet of a node; its workers notice by themselves. Another joins."""
+    def kill_node(self, rng: random.Random) -> None:
+        """SIGKILL the raylet of a random node, and start another node. The workers of the dead
+        one end by themselves."""
         nodes = sorted(self._cluster.worker_nodes, key=lambda node: node.unique_id)
         self._cluster.remove_node(rng.choice(nodes), allow_graceful=False)
         self._join()
 
-    def head_lives(self) -> bool:
-        """Whether the node that drivers are attached to has not ended by itself, as it does
-        where this machine is too busy for Ray. A driver ends with it."""
+    def head_is_alive(self) -> bool:
+        """Whether the head node still runs. It ends by itself where the machine is too busy for
+        Ray, and its drivers end with it."""
         return not self._cluster.head_node.dead_processes()
 
-    def mend(self) -> None:
-        """Replace other nodes that ended by themselves."""
+    def replace_dead_nodes(self) -> None:
+        """Start a new node for each node other than the head that ended by itself."""
         for node in list(self._cluster.worker_nodes):
             if node.dead_processes():
                 self._cluster.remove_node(node, allow_graceful=False)
                 self._join()
 
-    def lose_all(self) -> None:
-        """SIGKILL the head and every node; a new cluster, with another address."""
+    def kill_cluster(self) -> None:
+        """SIGKILL the head and every node, and start a new cluster. Its address is another."""
         self._stop()
         self._start()
 
     def close(self) -> None:
-        """End everything."""
+        """Kill the cluster and delete its folder."""
         self._stop()
         self._folder.cleanup()
 
     def _start(self) -> None:
         self._cluster = Cluster()
-        self._join(_system_config=FAST)
+        self._join(_system_config=FAST_DETECTION)
         for _ in range(self._workers):
             self._join()
 
     def _join(self, **more: Any) -> None:
-        """Add a node. Where the machine is busy, it may not come up within Ray's 30 s."""
+        """Add a node. On a busy machine it may not start within Ray's 30 s."""
         for _ in range(5):
             try:
                 self._cluster.add_node(wait=False, **NODE, **more)

@@ -1,4 +1,4 @@
-"""A real S3 protocol server, and a proxy before it that fails as networks do."""
+"""A proxy before an S3 server. A share of the requests fails, as it does on real networks."""
 
 import random
 import socket
@@ -14,7 +14,11 @@ BUSY = b"""<?xml version="1.0" encoding="UTF-8"?>
 
 
 class Unreliable(ThreadingHTTPServer):
-    """Passes requests on; a share of them fails first: 503, a cut connection, a slow answer."""
+    """Forwards requests to `upstream`. A random `share` of them fails: the answer is 503, or
+    late, or the connection is cut before or after the request is forwarded.
+
+    `outcomes` counts what was done with requests, `requests` the requests by method.
+    """
 
     daemon_threads = True
     request_queue_size = 64
@@ -24,14 +28,15 @@ class Unreliable(ThreadingHTTPServer):
         self.upstream, self.share = upstream, share
         self.random = random.Random(seed)
         self.lock = threading.Lock()
-        self.did: Counter[str] = Counter()
-        self.asked: Counter[str] = Counter()
+        self.outcomes: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
 
     def fault(self) -> str:
+        """What to do with the next request."""
         with self.lock:
             fails = self.random.random() < self.share
             kind = self.random.choice(("503", "cut", "cut after", "slow")) if fails else "pass"
-            self.did[kind] += 1
+            self.outcomes[kind] += 1
             return kind
 
     @property
@@ -39,22 +44,19 @@ class Unreliable(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request, client_address) -> None:
-        self.did["client gone"] += 1
+        self.outcomes["client gone"] += 1
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Unreliable
 
-    def handle_one_request(self) -> None:
-        super().handle_one_request()
-
     def log_message(self, *arguments: object) -> None:
         return
 
     def forward(self) -> None:
         with self.server.lock:
-            self.server.asked["LIST" if "list-type=" in self.path else self.command] += 1
+            self.server.requests["LIST" if "list-type=" in self.path else self.command] += 1
         kind = self.server.fault()
         body = self._body()
         if kind == "cut":
@@ -113,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def unreliable(upstream: tuple[str, int], share: float, seed: int):
-    """The proxy, running."""
+    """Runs the proxy for the duration of the block."""
     server = Unreliable(upstream, share, seed)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

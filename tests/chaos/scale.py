@@ -1,9 +1,10 @@
-"""What a resume and a compaction of many committed rows cost.
+"""Measures the time and memory that a resume and a compaction of many committed rows take.
 
     python -m tests.chaos.scale [rows] [rows a part]
 
-Commits so many rows, then takes the steps of a resume in a process of their own: reading
-the input, the scan, the compaction. Seconds and peak memory of each; the last line is JSON.
+Commits the rows, then takes the steps of a resume in a process of their own: it reads the
+input, scans the folder and compacts it. The last line is JSON with seconds and peak memory
+(MiB) of each step.
 """
 
 import json

@@ -1,13 +1,13 @@
 """SIGKILL at every step of the commit protocol, then the same command again.
 
-The verdict compares the final rows with those of an undisturbed run; the pipeline's own
-bookkeeping is not asked.
+The final rows are compared with those of an undisturbed run, read from the files.
 """
 
-import os
+import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,36 +16,6 @@ import pytest
 from pipeline.run.status import run_status
 
 ROOT = Path(__file__).parents[2]
-
-# A worker's and the driver's side of the store, in one process and without Ray.
-DRIVER = """
-import sys
-from pipeline.store.run_store import Store, RunStore
-from pipeline.store.slots import MISSING
-from pipeline.store.version import claim_version
-from tests.pipeline.rows import SCHEMA, inputs, item, row
-
-NAMES = [f"p{n}" for n in range(int(sys.argv[2]))]
-store = RunStore(sys.argv[1], SCHEMA, Store(rows_per_file=2, threads=1))
-wanted = inputs(NAMES)
-store.sweep()
-slots = store.scan(wanted, 1)
-claim_version(store.folder)
-store.announce(len(slots))
-if store.done() and slots.count(MISSING):
-    store.reopen()
-    slots = store.scan(wanted, 1)
-if not store.done():
-    ids = list(slots.inputs)
-    for slot in list(slots.in_state(MISSING)):
-        name, _ = slots.key(slot, ids)
-        store.commit([row(item(name), error="E: dead" if name == "p4" else None)])
-    store.rescan(slots)
-    store.compact(slots)
-    store.succeed()
-else:
-    store.tidy()
-"""
 
 POINTS = [
     *(f"{step} parts" for step in ("before-write", "after-write", "before-rename", "after-rename")),
@@ -61,11 +31,26 @@ POINTS = [
 ]
 
 
-def drive(folder: Path, rows: int = 9, **environment: str) -> int:
-    return subprocess.run(
-        [sys.executable, "-c", DRIVER, str(folder), str(rows)],
-        cwd=ROOT, env=os.environ | environment, check=False,
-    ).returncode  # fmt: skip
+@pytest.fixture(scope="module")
+def drive() -> Iterator[Callable[..., int]]:
+    """Runs `store_driver.drive` in a process of its own; returns the return code."""
+    command = [sys.executable, "-m", "tests.chaos.store_driver"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        commands, codes = server.stdin, server.stdout
+
+        def run(folder: Path, rows: int = 9, **environment: str) -> int:
+            command = {"folder": str(folder), "rows": rows, "environment": environment}
+            commands.write(json.dumps(command) + "\n")
+            commands.flush()
+            return int(codes.readline())
+
+        yield run
+        commands.close()
+        assert server.wait(timeout=30) == 0
 
 
 def final(folder: Path, name: str) -> list[dict]:
@@ -77,20 +62,20 @@ def final(folder: Path, name: str) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(drive, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     assert drive(folder) == 0
     return final(folder, "data"), final(folder, "dead_letter")
 
 
 def made(folder: Path) -> dict[str, object]:
-    """When each row was made, of whatever lies in the folder."""
+    """When each row in the folder was made, by prompt id."""
     files = [f for f in folder.rglob("*.parquet") if not f.name.startswith(".tmp-")]
     return {r["prompt_id"]: r["created_at"] for f in files for r in pq.read_table(f).to_pylist()}
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_kill_loses_doubles_and_alters_nothing(tmp_path, undisturbed, point):
+def test_a_kill_loses_duplicates_and_alters_nothing(drive, tmp_path, undisturbed, point):
     token, run = tmp_path / "token", tmp_path / "run"
     if point.startswith("reopen"):
         assert drive(run, rows=6) == 0
@@ -98,9 +83,9 @@ def test_a_kill_loses_doubles_and_alters_nothing(tmp_path, undisturbed, point):
     assert drive(run, NABLA_FAILPOINTS=f"{point}|{token}") == -signal.SIGKILL
     assert not token.exists()
     before = made(run)
-    told = run_status(str(run))
-    assert (told.finished + told.dead, told.damaged) == (len(before), 0)
-    assert told.state == ("done" if (run / "_SUCCESS").exists() else "stopped")
+    status = run_status(str(run))
+    assert (status.finished + status.dead, status.damaged) == (len(before), 0)
+    assert status.state == ("done" if (run / "_SUCCESS").exists() else "stopped")
     assert drive(run) == 0
     assert (final(run, "data"), final(run, "dead_letter")) == undisturbed
     after = made(run)

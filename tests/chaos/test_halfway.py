@@ -1,13 +1,13 @@
-"""A driver killed half way, and what the same command with other settings makes of it.
+"""A driver is killed half way, and the same command with other settings finishes the run.
 
-What it costs is counted by the engines in a log; what is committed is read from the files.
+The engines count rollouts in a log; committed rows are read from the files.
 """
 
 import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,7 +15,7 @@ import pytest
 
 from jobs import generate
 from pipeline.run.status import RunState, RunStatus, run_status
-from tests.chaos.verdict import content, final_rows, verdict
+from tests.chaos.comparison import count_differences, final_rows, rows_by_key
 
 ROOT = Path(__file__).parents[2]
 ROWS = 80
@@ -26,9 +26,10 @@ SECOND = [
 ]
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Halfway:
-    """What was seen. `looks`: what `jobs.status` said, and the rows on disk before and after."""
+    """What was observed. `observations` holds, for each look at the running run, the number of
+    committed rows before it, what `jobs.status` reported, and the number of rows after it."""
 
     expected: list[dict]
     undisturbed_passes: int
@@ -37,11 +38,11 @@ class Halfway:
     before: dict[tuple[str, int], object]
     second_driver: int
     driver: int
-    looks: list[tuple[int, RunStatus, int]] = field(default_factory=list)
+    observations: list[tuple[int, RunStatus, int]]
 
 
 def committed(run: Path) -> dict[tuple[str, int], object]:
-    """When the rows that are committed were made."""
+    """When each committed row was made."""
     found = {}
     for part in (run / "parts").glob("[!.]*.parquet"):
         table = pq.read_table(part, columns=["prompt_id", "sample", "created_at"])
@@ -67,7 +68,7 @@ def halfway(cluster, tmp_path_factory) -> Halfway:
         return len(log.read_text().splitlines()) if log.exists() else 0
 
     assert generate.main(arguments("whole", *FIRST)) == 0
-    run, looks = base / "run", []
+    run, observations = base / "run", []
     own = arguments("run", *FIRST, f"cluster.address={cluster}")
     command = [sys.executable, "-m", "jobs.generate", *own]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as driver:
@@ -77,7 +78,8 @@ def halfway(cluster, tmp_path_factory) -> Halfway:
             assert time.monotonic() < deadline
             assert driver.poll() is None
             if (run / "input.json").exists():
-                looks.append((len(committed(run)), run_status(str(run)), len(committed(run))))
+                status = (len(committed(run)), run_status(str(run)), len(committed(run)))
+                observations.append(status)
                 second = second or generate.main(arguments("run", *FIRST))
             time.sleep(0.1)
         driver.kill()
@@ -86,9 +88,15 @@ def halfway(cluster, tmp_path_factory) -> Halfway:
     assert 0.25 * ROWS < len(before) < 0.75 * ROWS
     assert generate.main(arguments("run", *SECOND)) == 0
     return Halfway(
-        final_rows(base / "whole"), passes("whole"), final_rows(run), passes("run"),
-        before, second, driver.pid, looks,
-    )  # fmt: skip
+        expected=final_rows(base / "whole"),
+        undisturbed_passes=passes("whole"),
+        rows=final_rows(run),
+        passes=passes("run"),
+        before=before,
+        second_driver=second,
+        driver=driver.pid,
+        observations=observations,
+    )
 
 
 def test_a_run_killed_half_way_costs_at_most_a_tenth_more(halfway):
@@ -97,7 +105,7 @@ def test_a_run_killed_half_way_costs_at_most_a_tenth_more(halfway):
 
 
 def test_other_actors_batches_and_flushing_finish_with_the_same_rows(halfway):
-    found = verdict(content(halfway.expected), content(halfway.rows))
+    found = count_differences(rows_by_key(halfway.expected), rows_by_key(halfway.rows))
     assert found == {"lost": 0, "duplicated": 0, "unexpected": 0, "altered": 0}
     assert len(halfway.rows) == ROWS
 
@@ -118,9 +126,9 @@ def test_a_second_driver_is_refused(halfway):
 
 
 def test_the_status_of_a_running_run_is_what_its_folder_holds(halfway):
-    assert len(halfway.looks) > 3
-    for before, told, after in halfway.looks:
-        assert before <= told.finished + told.dead <= after
-        assert told.rows == ROWS
-        assert told.state is RunState.RUNNING
-        assert told.holder.startswith(f"process {halfway.driver} on ")
+    assert len(halfway.observations) > 3
+    for before, status, after in halfway.observations:
+        assert before <= status.finished + status.dead <= after
+        assert status.rows == ROWS
+        assert status.state is RunState.RUNNING
+        assert status.holder.startswith(f"process {halfway.driver} on ")

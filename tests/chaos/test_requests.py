@@ -1,4 +1,4 @@
-"""What is asked of an object store is what the README says it costs."""
+"""A run makes as many requests to an object store as the formula in the README predicts."""
 
 import pytest
 
@@ -18,19 +18,19 @@ def test_the_requests_of_a_run_are_those_of_the_formula(server, rows, flush_rows
         address = uri(proxy.url, f"count-{flush_rows}")
         store = store_in(address, rows_per_file=rows_a_file)
         slots = store.scan(inputs(names), 1)
-        proxy.asked.clear()
+        proxy.requests.clear()
         for start in range(0, rows, flush_rows):
             store.commit([row(item(name)) for name in names[start : start + flush_rows]])
         store.rescan(slots)
         assert slots.count(FINISHED) == rows
         assert len(store.folder.files("parts")) == requests(rows, flush_rows).parts
-        proxy.asked["LIST"] -= 1  # the line above
+        proxy.requests["LIST"] -= 1  # the line above
         files = store.compact(slots)
         store.succeed()
-        asked = dict(proxy.asked)
+        sent = dict(proxy.requests)
     expected = requests(rows, flush_rows, rows_a_file)
     assert len(files) == expected.files
-    assert asked["PUT"] == expected.puts
-    assert asked["GET"] + asked["HEAD"] == expected.gets
-    assert asked["LIST"] == expected.lists
-    assert asked["POST"] == expected.deletes
+    assert sent["PUT"] == expected.puts
+    assert sent["GET"] + sent["HEAD"] == expected.gets
+    assert sent["LIST"] == expected.lists
+    assert sent["POST"] == expected.deletes

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.run.cluster_config import Actors, Cluster
 from pipeline.run.pool import task_size
-from tests.chaos.verdict import final_rows
+from tests.chaos.comparison import final_rows
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ NAMES = [f"p{n}" for n in range(12)]
 
 @pytest.fixture(scope="module")
 def server():
-    """Host and port of an S3 server that holds an empty bucket `bucket`."""
+    """Host and port of an S3 server with an empty bucket called `bucket`."""
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         os.environ[variable] = "test"
     os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = "us-east-1"
@@ -62,8 +62,8 @@ def test_a_run_folder_in_s3(server, share):
         assert final(store) == NAMES
         assert store.parts() == []
         lease.release()
-        assert proxy.did["pass"] > 50
-        assert share == 0 or min(proxy.did[k] for k in ("503", "cut", "cut after", "slow")) > 0
+        assert proxy.outcomes["pass"] > 50
+        assert share == 0 or min(proxy.outcomes[k] for k in ("503", "cut", "cut after", "slow")) > 0
 
 
 def test_a_finished_folder_in_s3_can_be_added_to(server):

@@ -1,4 +1,4 @@
-"""Kills of everything that runs, over one run on a cluster of several nodes."""
+"""Kills of every kind of process during one run on a cluster of several nodes."""
 
 import json
 import subprocess
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.comparison import count_differences, rows_by_key
 from tests.chaos.schedule import KINDS, plan
-from tests.chaos.verdict import content, verdict
 
 ROOT = Path(__file__).parents[2]
-# What a kill can cost at most: everything in flight or unflushed in all actors.
-AT_STAKE = 4 * (16 + 3) * 4
+# A kill costs at most the rollouts of everything in flight or unflushed in all actors.
+MOST_LOST_A_KILL = 4 * (16 + 3) * 4
 
 
 def row(prompt_id: str, **columns: object) -> dict:
@@ -20,36 +20,38 @@ def row(prompt_id: str, **columns: object) -> dict:
     return {"prompt_id": prompt_id, "sample": 0, "worker": "w", "attempt": 1, **columns}
 
 
-def test_the_verdict_finds_what_is_wrong():
+def test_the_comparison_counts_every_kind_of_difference():
     rows = [row("a"), row("b"), row("c")]
-    expected = content(rows)
+    expected = rows_by_key(rows)
     elsewhere = [r | {"worker": "v", "attempt": 2, "created_at": 1} for r in rows]
-    assert not any(verdict(expected, content(elsewhere)).values())
+    assert not any(count_differences(expected, rows_by_key(elsewhere)).values())
     wrong = [row("a"), row("a"), row("b", response="x"), row("d")]
-    found = verdict(expected, content(wrong))
+    found = count_differences(expected, rows_by_key(wrong))
     assert found == {"lost": 1, "duplicated": 1, "unexpected": 1, "altered": 1}
-    assert verdict(expected, content([*rows[:2], row("c", folder="dead_letter")]))["altered"] == 1
-    dearer = row("c", cost={"seconds": 1.0, "rollouts": 3})
-    assert verdict(expected, content([*rows[:2], dearer]))["altered"] == 1
+    for other in (
+        row("c", folder="dead_letter"),
+        row("c", cost={"seconds": 1.0, "rollouts": 3}),
+    ):
+        assert count_differences(expected, rows_by_key([*rows[:2], other]))["altered"] == 1
 
 
 @pytest.mark.timeout(900)
-def test_twenty_kills_of_everything_that_runs_lose_double_and_alter_nothing():
-    command = [sys.executable, "-m", "tests.chaos.schedule", "--seed", "32", "--kills", "20"]
+def test_twelve_kills_of_all_kinds_lose_duplicate_and_alter_nothing():
+    command = [sys.executable, "-m", "tests.chaos.schedule", "--seed", "32", "--kills", "12"]
     done = subprocess.run(
-        [*command, "--prompts", "60"],
+        [*command, "--prompts", "40"],
         cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     print(done.stdout)
     report = json.loads(done.stdout.splitlines()[-1])
-    verdicts = ("lost", "duplicated", "unexpected", "altered")
-    assert {name: report[name] for name in verdicts} == dict.fromkeys(verdicts, 0)
-    # Ray itself can give a starved head up; the driver then ends and is started again.
+    kinds = ("lost", "duplicated", "unexpected", "altered")
+    assert {name: report[name] for name in kinds} == dict.fromkeys(kinds, 0)
+    # Ray may declare a head dead on a busy machine; the driver then ends and is started again.
     assert report["gave_up"] <= 1
-    assert report["kills"] >= 20
-    planned = set(plan("32-0", 20))
+    assert report["kills"] >= 12
+    planned = set(plan("32-0", 12))
     assert planned == set(KINDS)
     assert min(report[f"kills_{kind}"] for kind in ("actor", "raylet", "driver", "head")) > 0
     assert report["workers"] > 4
     assert report["nodes"] > 2
-    assert report["passes_lost_a_kill"] <= AT_STAKE
+    assert report["passes_lost_a_kill"] <= MOST_LOST_A_KILL

@@ -1,6 +1,6 @@
-"""What a run lost, doubled, invented or altered, by its final rows beside an undisturbed run's.
+"""Compares the final rows of a disturbed run with those of an undisturbed one.
 
-Nothing the pipeline says of itself is asked: the files are read as any user would.
+The files are read as any user would read them; no code of the pipeline is used.
 """
 
 from collections import Counter, defaultdict
@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow.parquet as pq
 
 Key = tuple[str, int]
-Content = Mapping[Key, Sequence[dict[str, Any]]]
+RowsByKey = Mapping[Key, Sequence[dict[str, Any]]]
 
 
 def final_rows(run: Path) -> list[dict[str, Any]]:
-    """Every final row, with the folder it lies in as `folder`."""
+    """Every final row of a run folder. The column `folder` names the folder it is in."""
     return [
         row | {"folder": folder}
         for folder in ("data", "dead_letter")
@@ -24,21 +24,22 @@ def final_rows(run: Path) -> list[dict[str, Any]]:
     ]
 
 
-def content(rows: Sequence[dict[str, Any]]) -> Content:
-    """Rows by key, without when and where they were made, by which attempt, and how long it
-    took."""
+def rows_by_key(rows: Sequence[dict[str, Any]]) -> RowsByKey:
+    """Rows by prompt id and sample, without the columns that differ from run to run: when,
+    where, by which attempt, and in how many seconds a row was made."""
     found: defaultdict[Key, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         kept = {k: v for k, v in row.items() if k not in ("created_at", "worker", "attempt")}
         if kept["cost"] is not None:
             kept["cost"] = {k: v for k, v in kept["cost"].items() if k != "seconds"}
-        kept.pop("config_hash", None)  # covers the name of the log of passes
+        # The hash covers the path of the log of rollouts, which each run has for itself.
+        kept.pop("config_hash", None)
         found[row["prompt_id"], row["sample"]].append(kept)
     return found
 
 
-def verdict(expected: Content, found: Content) -> Counter[str]:
-    """Counts of rows: lost, duplicated, unexpected, altered. Each key is expected once."""
+def count_differences(expected: RowsByKey, found: RowsByKey) -> Counter[str]:
+    """Counts of lost, duplicated, unexpected and altered rows. `expected` has one row a key."""
     counts = Counter(lost=0, duplicated=0, unexpected=0, altered=0)
     counts["lost"] = len(expected.keys() - found.keys())
     for key, rows in found.items():
@@ -46,5 +47,6 @@ def verdict(expected: Content, found: Content) -> Counter[str]:
             counts["unexpected"] += len(rows)
             continue
         counts["duplicated"] += len(rows) - 1
-        counts["altered"] += any(row != expected[key][0] for row in rows)
+        if any(row != expected[key][0] for row in rows):
+            counts["altered"] += 1
     return counts
