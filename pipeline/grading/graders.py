@@ -1,4 +1,4 @@
-"""Is an answer right? Graders from a response and the expected answer to a verdict."""
+"""Graders: a prompt with its expected answer and a response in, a verdict out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from nabla_core.config import check
 from nabla_core.config_metadata import NOT_SHAPING
 from nabla_core.embedded import task
 from nabla_core.methods.answers import last_number
@@ -29,15 +30,14 @@ class Verify:
     seconds: float = field(default=5.0, metadata=NOT_SHAPING)
 
     def __post_init__(self) -> None:
-        if self.seconds <= 0:
-            raise ValueError(f"verify.seconds must be above 0, got {self.seconds}")
+        check(self.seconds > 0, f"verify.seconds must be above 0, got {self.seconds}")
 
 
 Grader = Callable[[Prompt, str], Verdict]
 
 
 def grader(settings: Verify) -> Grader:
-    """The configured grader. A prompt without an expected answer has no verdict."""
+    """The configured grader. Without an expected answer `correct` is None."""
     match settings.method:
         case "none":
             return lambda prompt, response: Verdict(None, None)
@@ -54,7 +54,7 @@ def grader(settings: Verify) -> Grader:
 def _embedded(prompt: Prompt, response: str) -> Verdict:
     try:
         grade = task.grade(prompt.text, response)
-    except ValueError:  # the prompt is none of this task's
+    except ValueError:  # a prompt of another task
         return Verdict(None, None)
     return Verdict(grade.predicted, grade.answer)
 
@@ -70,6 +70,6 @@ def _last_number(prompt: Prompt, response: str) -> Verdict:
     if prompt.answer is None:
         return Verdict(predicted, None)
     expected = last_number(prompt.answer)
-    if expected is None:
+    if expected is None:  # the input is at fault, not the response
         return Verdict(predicted, None)
     return Verdict(predicted, predicted is not None and float(predicted) == float(expected))

@@ -1,7 +1,8 @@
-"""math-verify in a child process with a time limit.
+"""Grading by math-verify, in a child process with a time limit.
 
-Its own limits are signals, which fail outside the main thread, and some answers make the
-symbolic comparison run for ever; a child can be killed.
+Some answers make the symbolic comparison run without end. math-verify's own limits use signals,
+which work in the main thread only, and a worker grades in another thread. A child process can be
+killed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from pipeline.grading.verdict import Verdict
 
 
 class MathGrader:
-    """Grades by math-verify. An answer that takes longer than `seconds` is not correct.
+    """Grades by math-verify. A response that takes longer than `seconds` is not correct.
 
-    The child starts on first use, ends with its parent, and is replaced where it has died. One
-    thread at a time.
+    The child process starts at the first call, ends with its parent and is replaced after it was
+    killed. Not safe for concurrent calls.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -31,7 +32,7 @@ class MathGrader:
         pipe = self._pipe()
         try:
             pipe.send((prompt.answer, response))
-        except OSError:  # the child died before it saw this answer
+        except OSError:  # the child died since the last call: this response is not the cause
             self.close()
             pipe = self._pipe()
             pipe.send((prompt.answer, response))
@@ -40,12 +41,12 @@ class MathGrader:
                 verdict: Verdict = pipe.recv()
                 return verdict
         except (EOFError, OSError):
-            pass  # the answer was too much for it
+            pass  # this response killed the child, by its use of memory for example
         self.close()
         return Verdict(None, False)
 
     def close(self) -> None:
-        """Kill the child; the next answer starts another."""
+        """Kill the child process; the next call starts another."""
         if self._child is not None:
             process, pipe = self._child
             process.kill()
@@ -55,11 +56,13 @@ class MathGrader:
 
     def _pipe(self) -> Connection:
         if self._child is None:
+            # Not "fork": the worker has threads, and a forked child could inherit a held lock.
             context = multiprocessing.get_context("spawn")
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs,), daemon=True)
             process.start()
             theirs.close()
+            # Wait for the import of math-verify, which must not count as time of an answer.
             ours.send(None)
             ours.recv()
             self._child = (process, ours)
@@ -67,9 +70,10 @@ class MathGrader:
 
 
 def _serve(pipe: Connection) -> None:
-    from math_verify import parse, verify  # noqa: PLC0415 - in the child alone
+    # Imported in the child alone: sympy takes seconds.
+    from math_verify import parse, verify  # noqa: PLC0415
 
-    logging.disable()  # it warns at every call that the limit is ours to keep
+    logging.disable()  # math-verify warns at each call without a limit of its own
     pipe.recv()
     pipe.send(None)
     while True:
@@ -77,6 +81,7 @@ def _serve(pipe: Connection) -> None:
             answer, response = pipe.recv()
         except EOFError:
             return
+        # An expected answer is often bare LaTeX, which math-verify finds between dollars only.
         expected = parse(answer, parsing_timeout=None) or parse(f"${answer}$", parsing_timeout=None)
         found = parse(response, parsing_timeout=None)
         correct = bool(verify(expected, found, timeout_seconds=None)) if expected else None

@@ -1,4 +1,4 @@
-"""What a grader says."""
+"""The result of grading one response."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`predicted` is the answer found, None where there is none; `correct` None if unknown."""
+    """The answer that a response gives, and whether it is correct.
+
+    `predicted` is None if the response gives no answer; `correct` is None if it was not graded.
+    """
 
     predicted: str | None
     correct: bool | None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nabla_core.config import check
+
 
 @dataclass(frozen=True)
 class Store:
@@ -27,8 +29,8 @@ class Store:
 
     def __post_init__(self) -> None:
         for name in ("flush_rows", "rows_per_file", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"store.{name} must be at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            check(value >= 1, f"store.{name} must be at least 1, got {value}")
         for name in ("flush_seconds", "lease_seconds"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"store.{name} must be above 0, got {getattr(self, name)}")
+            value = getattr(self, name)
+            check(value > 0, f"store.{name} must be above 0, got {value}")

@@ -1,7 +1,8 @@
-"""Where every row of the input stands: missing, finished or dead, and in which file.
+"""Which rows of the input are missing, finished or dead, and in which file each row is.
 
-A slot is one `(prompt_id, sample)`, numbered in the order of the input. Beyond the ids and
-fingerprints of the input a slot costs 17 bytes, whatever its row weighs.
+A slot is one `(prompt_id, sample)`. Slots are numbered in the order of the input. A slot takes
+17 bytes beside the ids and fingerprints of the input, so that the driver can hold the slots of
+millions of prompts: rows themselves stay in the files.
 """
 
 from __future__ import annotations
@@ -9,18 +10,29 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 import pyarrow as pa
 
-MISSING, FINISHED, DEAD = 0, 1, 2
+
+class SlotState(IntEnum):
+    """What the committed rows say of a slot; a number, since a slot keeps it in one byte."""
+
+    MISSING = 0
+    FINISHED = 1
+    DEAD = 2
+
+
+MISSING, FINISHED, DEAD = SlotState
 
 
 @dataclass
 class Slots:
-    """`inputs` gives the fingerprint of each prompt id, in input order.
+    """The slots of an input and the committed rows that fill them.
 
-    `changed` names committed rows whose prompt says something else now, `vanished` those
-    whose prompt is not in the input any more; neither fills a slot.
+    `inputs` maps each prompt id to its fingerprint, in input order. `changed` names the committed
+    rows whose prompt has another fingerprint now, `vanished` those whose prompt or sample is not in
+    the input any more. Neither fills a slot.
     """
 
     inputs: Mapping[str, str]
@@ -32,20 +44,18 @@ class Slots:
     def __post_init__(self) -> None:
         self._position = {prompt_id: n for n, prompt_id in enumerate(self.inputs)}
         size = len(self.inputs) * self.samples
-        self.state = bytearray(size)
+        self._state = bytearray(size)
+        # The row of a slot: the index of its file in `files`, its number there, and when it was
+        # made, in seconds since 1970.
         self._file = array("I", bytes(4 * size))
         self._row = array("I", bytes(4 * size))
-        self._made = array("d", bytes(8 * size))
+        self._created = array("d", bytes(8 * size))
 
     def __len__(self) -> int:
-        return len(self.state)
-
-    def of(self, prompt_id: str, sample: int) -> int:
-        """The number of a slot of the input."""
-        return self._position[prompt_id] * self.samples + sample
+        return len(self._state)
 
     def belongs(self, prompt_id: str, sample: int, fingerprint: str) -> bool:
-        """Whether a row answers this input."""
+        """Whether a row with these keys fills a slot."""
         return self.inputs.get(prompt_id) == fingerprint and sample < self.samples
 
     def where(self, slot: int) -> tuple[str, int]:
@@ -53,52 +63,58 @@ class Slots:
         return self.files[self._file[slot]], self._row[slot]
 
     def add(self, file: str, keys: pa.Table) -> int:
-        """Enter the rows of a file (columns `parts.KEY_COLUMNS`); returns how many were new.
+        """Enter the rows of a file (columns `parts.KEY_COLUMNS`); returns how many missing slots
+        they filled.
 
-        Of two rows for one slot a finished one beats a dead one, then the later one wins.
+        Two rows may have the same slot: a prompt is made again after a crash whose part was
+        committed, and a dead one when it is retried. A finished row replaces a dead one; of two in
+        the same state the later one counts.
         """
         self.files.append(file)
         number = len(self.files) - 1
-        new = 0
+        filled = 0
         columns = (keys[name].to_pylist() for name in keys.column_names)
-        for row, (prompt_id, sample, fingerprint, made, error) in enumerate(
+        for row, (prompt_id, sample, fingerprint, created_at, error) in enumerate(
             zip(*columns, strict=True)
         ):
             position = self._position.get(prompt_id)
             if position is None or sample >= self.samples:
                 self.vanished.append(f"{prompt_id}#{sample}")
-            elif self.inputs[prompt_id] != fingerprint:
+                continue
+            if self.inputs[prompt_id] != fingerprint:
                 self.changed.append(f"{prompt_id}#{sample}")
-            else:
-                slot = position * self.samples + sample
-                state = FINISHED if error is None else DEAD
-                new += self.state[slot] == MISSING
-                if self._better(slot, state, made.timestamp()):
-                    self.state[slot] = state
-                    self._file[slot] = number
-                    self._row[slot] = row
-                    self._made[slot] = made.timestamp()
-        return new
+                continue
+            slot = position * self.samples + sample
+            state = FINISHED if error is None else DEAD
+            created = created_at.timestamp()
+            if self._state[slot] == MISSING:
+                filled += 1
+            if self._replaces(slot, state, created):
+                self._state[slot] = state
+                self._file[slot] = number
+                self._row[slot] = row
+                self._created[slot] = created
+        return filled
 
-    def count(self, state: int) -> int:
-        """Slots in a state."""
-        return self.state.count(state)
+    def count(self, state: SlotState) -> int:
+        """The number of slots in a state."""
+        return self._state.count(state)
 
-    def forget(self, state: int) -> None:
-        """Take the slots in a state for missing. What they held stays in the files."""
+    def forget(self, state: SlotState) -> None:
+        """Make the slots in a state missing. Their rows stay in the files."""
         for slot in list(self.in_state(state)):
-            self.state[slot] = MISSING
+            self._state[slot] = MISSING
 
-    def in_state(self, state: int) -> Iterator[int]:
+    def in_state(self, state: SlotState) -> Iterator[int]:
         """The slots in a state, in input order."""
-        return (slot for slot, found in enumerate(self.state) if found == state)
+        return (slot for slot, found in enumerate(self._state) if found == state)
 
     def key(self, slot: int, ids: list[str]) -> tuple[str, int]:
         """Prompt id and sample of a slot; `ids` are the keys of `inputs` as a list."""
         return ids[slot // self.samples], slot % self.samples
 
-    def _better(self, slot: int, state: int, made: float) -> bool:
-        held = self.state[slot]
+    def _replaces(self, slot: int, state: SlotState, created: float) -> bool:
+        held = self._state[slot]
         if held == state:
-            return made > self._made[slot]
+            return created > self._created[slot]
         return held == MISSING or state == FINISHED

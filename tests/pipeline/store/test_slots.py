@@ -54,4 +54,3 @@ def test_forgotten_slots_are_missing_and_others_stay():
     assert [slots.key(slot, ["a", "b"]) for slot in slots.in_state(FINISHED)] == [("b", 0)]
     assert slots.count(MISSING) == 3
     assert len(slots) == 4
-    assert slots.of("b", 0) == 2
