@@ -28,7 +28,7 @@ def load(cls: type[C], files: Sequence[str | Path] = (), overrides: Sequence[str
     """
     merged = OmegaConf.structured(cls)
     for file in files:
-        merged = _merge(merged, _read(file), str(file))
+        merged = _merge(cls, merged, _read(file), str(file))
     for override in overrides:
         key, equals, _ = override.partition("=")
         if not equals or not key:
@@ -37,7 +37,7 @@ def load(cls: type[C], files: Sequence[str | Path] = (), overrides: Sequence[str
             given = OmegaConf.from_dotlist([override])
         except (yaml.YAMLError, OmegaConfBaseException) as error:
             raise ConfigError(f"override {override!r}: {error}") from error
-        merged = _merge(merged, given, f"override {override!r}")
+        merged = _merge(cls, merged, given, f"override {override!r}")
     try:
         config: Any = OmegaConf.to_object(merged)
     except (ValueError, OmegaConfBaseException) as error:
@@ -77,11 +77,11 @@ def _read(file: str | Path) -> Any:
     return given
 
 
-def _merge(merged: Any, given: Any, source: str) -> Any:
+def _merge(cls: type, merged: Any, given: Any, source: str) -> Any:
     try:
         return OmegaConf.merge(merged, given)
     except OmegaConfBaseException as error:
-        old = renamed(_plain(given), _plain(merged))
+        old = renamed(OmegaConf.to_container(given), cls)
         if old:
             lines = [f"{source}: {key} was renamed: write {new}" for key, new in old.items()]
             raise ConfigError("\n".join(lines)) from error
@@ -89,10 +89,6 @@ def _merge(merged: Any, given: Any, source: str) -> Any:
         reason = _first_line(error)
         named = f"{source}: {reason}" if key is None else f"{source}: {key}: {reason}"
         raise ConfigError(named) from error
-
-
-def _plain(config: Any) -> Any:
-    return OmegaConf.to_container(config)
 
 
 def _first_line(error: Exception) -> str:

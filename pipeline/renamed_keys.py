@@ -6,7 +6,8 @@ There are no aliases: `pipeline.config.load` refuses an old key and names the ne
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
 
 # Old dotted key, matched as a whole or as the trailing part of a key -> what to write now: the
 # new key, and where its value differs, how.
@@ -51,10 +52,11 @@ RENAMED: dict[str, str] = {
 }
 
 
-def renamed(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, str]:
-    """The keys of `given` that are not in `known` and have a new name: old dotted key -> what to
-    write now."""
+def renamed(given: Mapping[str, Any], config: type) -> dict[str, str]:
+    """The keys of `given` that a config class does not have, but had under another name: old dotted
+    key -> what to write now."""
     found = {}
+    known = _keys(config)
     for key in _leaves(given):
         parts = key.split(".")
         unknown = _first_unknown(parts, known)
@@ -66,6 +68,15 @@ def renamed(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, str
             before = "".join(f"{part}." for part in parts[:start])
             found[".".join(parts[:end])] = before + RENAMED[".".join(parts[start:end])]
     return found
+
+
+def _keys(config: type) -> dict[str, Any]:
+    """The keys of a config class; a section's value is a dict of its keys."""
+    hints = get_type_hints(config)
+    return {
+        field.name: _keys(hints[field.name]) if is_dataclass(hints[field.name]) else None
+        for field in fields(config)
+    }
 
 
 def _leaves(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
