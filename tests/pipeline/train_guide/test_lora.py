@@ -19,7 +19,7 @@ from nabla_core.guide_training.trainees import Trainee, guide_encoder, open_trai
 from nabla_core.models.loading import load_language_model
 from pipeline.errors import ConfigError
 from pipeline.train_guide.lora import adapt, adapted, merged
-from tests.core.guide_training.test_trainees import CPU, KINDS, records
+from tests.core.guide_training.training_data import CPU, KINDS, records
 from tests.core.tiny import Family
 
 FILE = "model.safetensors"
