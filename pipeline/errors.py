@@ -1,4 +1,4 @@
-"""What can go wrong around the core, in one tree.
+"""The errors of the pipeline, in one tree.
 
 PipelineError
 ├── ConfigError      a setting is unknown, of the wrong type, or contradicts another
@@ -8,13 +8,13 @@ PipelineError
 │   ├── DamagedError a file in it is torn, altered or written by another run
 │   ├── VersionError it was made by a release with another layout of files
 │   └── ResumeError  it belongs to another config or to other inputs
-└── RunError         the run cannot go on
+└── RunError         the run cannot continue
     └── LoadError    a worker cannot load its models
 """
 
 
 class PipelineError(Exception):
-    """Base of every error the pipeline raises on purpose."""
+    """Base of all errors that the pipeline raises on purpose."""
 
 
 class ConfigError(PipelineError):
@@ -53,7 +53,7 @@ class VersionError(StoreError):
 
 
 class RunError(PipelineError):
-    """The run cannot go on; what is committed stays."""
+    """The run cannot continue; committed rows stay."""
 
 
 class LoadError(RunError):

@@ -1,4 +1,4 @@
-"""Optional packages, asked for before anything starts."""
+"""Optional packages: a missing one is reported before a run starts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from pipeline.errors import ConfigError
 
 
 def require(package: str, extra: str, what: str, instead: str | None = None) -> None:
-    """Raises ConfigError where a package of an extra of ours is not installed; `what` needs it,
-    and `instead` says how to do without."""
+    """Raises ConfigError where an optional package is not installed.
+
+    `extra` is the extra of this project that installs it, `what` the setting that needs it, and
+    `instead` a setting that does without it.
+    """
     if find_spec(package) is None:
         raise ConfigError(
             f"{what} needs {package}, which is not installed here: install this package with its "
@@ -19,7 +22,7 @@ def require(package: str, extra: str, what: str, instead: str | None = None) -> 
 
 
 def require_for_lora(lora: Lora) -> None:
-    """Raises ConfigError where adapters are asked for and peft is not installed."""
+    """Raises ConfigError where the settings ask for adapters and peft is not installed."""
     if lora.rank:
         what = f"optimise.lora.rank={lora.rank}"
         require("peft", "train", what, "optimise.lora.rank=0 for full weights")

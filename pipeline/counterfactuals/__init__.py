@@ -1,0 +1,1 @@
+"""The job `counterfactuals`: prompts in, responses with scored alternatives out."""

@@ -1,0 +1,1 @@
+"""The job `generate`: prompts in, refined responses out."""

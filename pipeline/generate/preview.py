@@ -1,4 +1,4 @@
-"""What a run would do, without running a model."""
+"""A dry run of `generate`: what it would do, without a model."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from pipeline.store.run_folder import translate_os_errors
 from pipeline.store.slots import DEAD, FINISHED
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Preview:
-    """Counts of a run, and its first prompt as the LM would read it."""
+    """What a run would do.
+
+    `prompts` and `rows` count what the input asks for, `finished` and `dead` what the run folder
+    holds of it. `rendered` is the `first` prompt as the LM would read it.
+    """
 
     prompts: int
     rows: int
@@ -28,17 +32,17 @@ class Preview:
 
 
 def preview(config: GenerateConfig) -> Preview:
-    """Reads all prompts and the run folder; changes nothing. Raises PipelineError."""
+    """Read all prompts and the run folder, and change nothing. Raises PipelineError."""
     planned = plan(config)
     inputs = index(planned.read(), planned.source)
     (first,) = islice(read(config.prompts), 1)
     with translate_os_errors(config.run_dir):
         slots = open_store(planned).look(inputs, config.samples_per_prompt)
     return Preview(
-        len(inputs),
-        len(slots),
-        slots.count(FINISHED),
-        slots.count(DEAD),
-        first.prompt,
-        render(first.prompt, config.lm),
+        prompts=len(inputs),
+        rows=len(slots),
+        finished=slots.count(FINISHED),
+        dead=slots.count(DEAD),
+        first=first.prompt,
+        rendered=render(first.prompt, config.lm),
     )

@@ -1,4 +1,8 @@
-"""The models of one process: engines from settings, prompts as the LM reads them."""
+"""The models of a process: the engines that settings ask for, and prompts as the LM reads them.
+
+torch and transformers take seconds to import. They are imported inside the functions, because the
+driver imports this module and runs no model.
+"""
 
 from __future__ import annotations
 
@@ -10,33 +14,35 @@ from nabla_core.types import Prompt
 
 
 def open_engines(lm: LM, reward: Reward, runtime: Runtime) -> Engines:
-    """The engines of one process; `scripted?...` as the LM's path loads no model."""
+    """Load the models and build the engines of this process. Raises ModelError.
+
+    The LM path `scripted?...` loads no model: see `nabla_core.engines.scripted`.
+    """
     if _scripted(lm):
-        from nabla_core.engines import scripted  # noqa: PLC0415 - as below
+        from nabla_core.engines import scripted  # noqa: PLC0415 - see above
 
         return scripted.from_path(lm.path, max_batch=runtime.max_batch)
-    from transformers.utils import logging  # noqa: PLC0415 - torch: workers only
+    from transformers.utils import logging  # noqa: PLC0415 - see above
 
-    from nabla_core.engines.loading import load_engines  # noqa: PLC0415 - as above
+    from nabla_core.engines.loading import load_engines  # noqa: PLC0415 - see above
 
     logging.disable_progress_bar()
-
     return load_engines(lm, reward, runtime)
 
 
 def render(prompt: Prompt, lm: LM) -> str:
-    """The prompt as the LM reads it; needs the tokenizer alone. Raises ModelError."""
+    """The prompt as the LM reads it. Loads the tokenizer alone. Raises ModelError."""
     if _scripted(lm):
         return prompt.text
-    from nabla_core.embedded.weights import located  # noqa: PLC0415 - as above
-    from nabla_core.models.pretrained import load_tokenizer  # noqa: PLC0415 - as above
+    from nabla_core.embedded.weights import located  # noqa: PLC0415 - see above
+    from nabla_core.models.pretrained import load_tokenizer  # noqa: PLC0415 - see above
 
     tokenizer = load_tokenizer(located(lm.path, "lm"), lm.revision)
     try:
         return render_for_lm(prompt, tokenizer)[0]
-    except Exception as error:  # a template is a program, and some refuse a system prompt
-        told = f"{type(error).__name__}: {error}"
-        raise ModelError(f"{lm.path} cannot render prompt {prompt.id}: {told}") from error
+    except Exception as error:  # a template is a program: some refuse a system prompt
+        reason = f"{type(error).__name__}: {error}"
+        raise ModelError(f"{lm.path} cannot render prompt {prompt.id}: {reason}") from error
 
 
 def _scripted(lm: LM) -> bool:

@@ -1,7 +1,7 @@
-"""The inside of a worker: one thread drives the scheduler, one commits.
+"""The threads of a worker: one drives the scheduler, one writes rows, one watches the first.
 
-Rows are committed in groups: whatever waits when the writer is free, once enough rows wait,
-one has waited long enough, or nothing else is in flight.
+The writer commits all rows that wait, as one group, as soon as `flush_rows` wait, one has waited
+`flush_seconds`, or no prompt is in flight any more.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from pipeline.tables.traces import key_columns
 
 @dataclass
 class Job:
-    """One prompt in the pump; `future` gets its row once that is durable."""
+    """A prompt in the pump. `future` gets its row once the row is durable. `result` is what the
+    scheduler returned, an exception, or the reason why the prompt is given up."""
 
     item: Item
     attempt: int
@@ -37,9 +38,9 @@ class Job:
 class Pump:
     """Turns prompts into committed rows.
 
-    `in_flight` prompts at most are with the scheduler. `fatal(reason)` is called, from any
-    thread, where the engines are dead or the engine thread has not moved for
-    `hang_seconds`; it must not return.
+    The scheduler has at most `in_flight` prompts. `fatal(reason)` is called, from any thread,
+    when the engines can serve no further request, or when the engine thread has made no step for
+    `hang_seconds`. It must not return.
     """
 
     def __init__(
@@ -56,10 +57,12 @@ class Pump:
         self._worker, self._in_flight, self._fatal = worker, in_flight, fatal
         self._hang_seconds = hang_seconds
         self._new: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self._made: queue.SimpleQueue[Job | Future[None]] = queue.SimpleQueue()
-        self._open: set[Future[dict[str, Any]]] = set()
-        self._unmade = 0
-        self._count = threading.Lock()
+        self._finished: queue.SimpleQueue[Job | Future[None]] = queue.SimpleQueue()
+        self._pending: set[Future[dict[str, Any]]] = set()
+        # Prompts that no result has come back from; the caller's thread counts up, the engine
+        # thread down.
+        self._unfinished = 0
+        self._counting = threading.Lock()
         self._busy_since: float | None = None
         self._engine_thread = threading.Thread(target=self._drive, daemon=True)
         self._engine_thread.start()
@@ -67,29 +70,31 @@ class Pump:
             threading.Thread(target=work, daemon=True).start()
 
     def submit(self, item: Item, attempt: int) -> Future[dict[str, Any]]:
-        """Work on a prompt. The future's exception, if any, is that of the commit."""
-        job = self._job(item, attempt)
-        with self._count:
-            self._unmade += 1
+        """Work on a prompt. The future raises only where the row cannot be committed; an error of
+        the prompt itself is in its row."""
+        job = self._new_job(item, attempt)
+        with self._counting:
+            self._unfinished += 1
         self._new.put(job)
         return job.future
 
     def give_up(self, item: Item, attempt: int, reason: str) -> Future[dict[str, Any]]:
-        """Commit a dead letter without working on the prompt."""
-        job = self._job(item, attempt)
+        """Commit a dead letter with this reason, without working on the prompt."""
+        job = self._new_job(item, attempt)
         job.result = reason
-        self._made.put(job)
+        self._finished.put(job)
         return job.future
 
     def flush(self) -> Future[None]:
-        """Commit what waits, now; the future ends when that is done."""
+        """Commit all rows that wait now; the future ends when that is done."""
         flushed: Future[None] = Future()
-        self._made.put(flushed)
+        self._finished.put(flushed)
         return flushed
 
     def abandon(self) -> None:
-        """Cancel the futures of all prompts that are not committed; they may still be."""
-        for future in list(self._open):
+        """Cancel the futures of all prompts without a committed row. A row whose commit has begun
+        may still become durable."""
+        for future in list(self._pending):
             future.cancel()
 
     def where(self) -> list[str]:
@@ -108,18 +113,21 @@ class Pump:
                         break
                     self._busy_since = time.monotonic()
                     scheduler.submit(self._maker.flow(job.item.prompt), self._done(job))
+                # Each step restarts the clock of `_watch`: a long response is no hang.
                 self._busy_since = time.monotonic()
                 if scheduler.in_flight:
                     scheduler.step()
                 self._busy_since = None
         except BaseException as error:
+            # The scheduler returns the error of a prompt as its result. What it raises is an error
+            # of the scheduler or of an engine, and no later prompt could be served.
             self._fatal(f"the engine thread failed: {type(error).__name__}: {error}")
             raise
 
-    def _job(self, item: Item, attempt: int) -> Job:
+    def _new_job(self, item: Item, attempt: int) -> Job:
         job = Job(item, attempt)
-        self._open.add(job.future)
-        job.future.add_done_callback(self._open.discard)
+        self._pending.add(job.future)
+        job.future.add_done_callback(self._pending.discard)
         return job
 
     def _done(self, job: Job) -> Callable[[Any], None]:
@@ -127,9 +135,9 @@ class Pump:
             if isinstance(result, Exception) and kills_engine(result):
                 self._fatal(f"the engine is dead: {type(result).__name__}: {result}")
             job.result = result
-            with self._count:
-                self._unmade -= 1
-            self._made.put(job)
+            with self._counting:
+                self._unfinished -= 1
+            self._finished.put(job)
 
         return finish
 
@@ -145,24 +153,26 @@ class Pump:
                 deadline = time.monotonic() + settings.flush_seconds
             waiting += [entry for entry in arrived if isinstance(entry, Job)]
             enough = len(waiting) >= settings.flush_rows or time.monotonic() >= deadline
-            if waiting and (flushes or enough or self._unmade == 0):
+            if waiting and (flushes or enough or self._unfinished == 0):
                 self._commit(waiting)
                 waiting = []
             for flushed in flushes:
                 flushed.set_result(None)
 
     def _arrivals(self, seconds: float | None) -> list[Job | Future[None]]:
-        """What arrives within so many seconds, and all behind it."""
+        """What arrives within so many seconds (None: without limit), with all that is queued
+        behind it."""
         arrived: list[Job | Future[None]] = []
         try:
-            arrived.append(self._made.get(timeout=seconds))
+            arrived.append(self._finished.get(timeout=seconds))
             while True:
-                arrived.append(self._made.get_nowait())
+                arrived.append(self._finished.get_nowait())
         except queue.Empty:
             return arrived
 
     def _commit(self, jobs: list[Job]) -> None:
         rows = [self._row(job) for job in jobs]
+        # A future is set only after the commit: who reads it may rely on a durable row.
         try:
             retrying(lambda: self._store.commit(rows))
         except Exception as error:  # noqa: BLE001 - the driver ends the run with it
@@ -196,5 +206,7 @@ class Pump:
 
 
 def kills_engine(error: Exception) -> bool:
-    """Whether every later request would fail as well: the accelerator's context is gone."""
+    """Whether every later request would fail too: after an AcceleratorError (an illegal memory
+    access, say) the process has no usable CUDA context any more."""
+    # By name: workers of a run with scripted models do not import torch.
     return any(base.__name__ == "AcceleratorError" for base in type(error).__mro__)

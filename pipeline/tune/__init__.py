@@ -1,0 +1,1 @@
+"""The job `tune`: candidate settings of the search, compared on validation prompts."""
