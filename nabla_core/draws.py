@@ -1,4 +1,4 @@
-"""Random draws that depend on what is drawn for, never on who draws or when.
+"""Random draws that depend on what they are for, never on where or when they are made.
 
 A draw is a pure function of (seed, prompt id, sample, purpose, counter). Batch size, order,
 worker, device and retries cannot change it. The counter is a position in the response, so
@@ -15,7 +15,7 @@ _MASK = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class DrawKey:
-    """Names one stream of uniforms. `purpose` tells streams of one prompt apart."""
+    """The name of one stream of uniforms. `purpose` distinguishes the streams of one prompt."""
 
     seed: int
     prompt_id: str

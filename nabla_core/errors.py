@@ -1,7 +1,7 @@
 """Everything that can go wrong, in one tree.
 
 NablaError
-├── PromptError            one prompt cannot be processed; its neighbours go on
+├── PromptError            one prompt cannot be processed; the others go on
 │   ├── ContextError       prompt plus response do not fit the model's context
 │   ├── NonFiniteError     a reward, likelihood or gradient is NaN or infinite
 │   └── EncodingError      a token or text has no counterpart in the other vocabulary
@@ -43,5 +43,5 @@ class VocabularyError(ModelError):
     """LM and reward model do not share enough tokens."""
 
 
-# What a reward model raises of a response that it cannot read, whoever asks.
+# What a reward model raises for a response that it cannot read.
 UNREADABLE = (ContextError, EncodingError)

@@ -1,4 +1,4 @@
-"""Which models there are, and how they run, as frozen dataclasses. Nothing here imports torch."""
+"""Which models are used and how they run, as frozen dataclasses. Nothing here imports torch."""
 
 from __future__ import annotations
 

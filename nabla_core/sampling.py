@@ -13,8 +13,8 @@ def draw(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> Tensor:
 
     logits `[B, V]`, uniforms float64 `[B]` in [0, 1); returns int64 `[B]`.
 
-    The cumulative sum runs in id order, not in order of probability: two tokens whose
-    logits differ by less than batch noise would swap places in a sorted order and change
+    The cumulative sum runs in id order, not in order of probability: two tokens whose logits
+    differ by less than the noise of batching would swap places in a sorted order, and change
     every draw between them.
     """
     if sampling.temperature == 0:

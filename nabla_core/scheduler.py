@@ -1,9 +1,9 @@
 """Many prompts in flight, one engine batch at a time.
 
-Every flow waits for the replies to what it asked last. The scheduler hands waiting requests
-to the engine that serves their kind and steps the engine with the fullest batch, cheap
-engines first; it never waits on a timer. Results of a step go back to their flows, which
-ask again or finish.
+Every flow waits for the replies to its last requests. The scheduler passes requests to the
+engine that serves their kind, and steps the engine with the fullest batch, cheap engines first.
+It never waits for a timer. The results of a step go back to their flows, which send new requests
+or finish.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Done = Callable[[R | Exception], None]
 
 @dataclass(eq=False)
 class _Running:
-    """A flow that waits: `replies` fill up in any order, `missing` counts those not here."""
+    """A flow that waits: `replies` arrive in any order, `missing` counts those that have not."""
 
     flow: Asking[Any]
     done: Done[Any]
@@ -33,12 +33,12 @@ class _Running:
 
 
 class Scheduler:
-    """Drives flows to their ends. Not thread-safe: one thread submits and steps.
+    """Runs flows to their ends. Not thread-safe: one thread submits and steps.
 
-    What a flow returns is a dataclass with a field `cost`, which is filled in here.
+    A flow returns a dataclass with a field `cost`, which the scheduler fills in.
 
-    An exception raised by an engine for one request is thrown into the flow that asked, and
-    ends that flow alone unless it catches it; `done` then receives the exception.
+    An exception that an engine returns for a request is thrown into the flow that sent it. Unless
+    the flow catches it, that flow alone ends, and `done` receives the exception.
     """
 
     def __init__(self, engines: Engines) -> None:
@@ -59,7 +59,7 @@ class Scheduler:
 
     def step(self) -> None:
         """Run one batch of a cheap engine that has work, else of the engine with the fullest
-        one, and advance the flows it served."""
+        batch, and advance the flows that got their last reply."""
         engine = max(self._engines.engines, key=_fullness)
         served: dict[int, _Running] = {}
         for ticket, result in engine.step():
@@ -115,7 +115,7 @@ class Scheduler:
 
 
 def _answer(running: _Running) -> Callable[[], Iterable[Request[Any]]]:
-    """How a flow goes on: with its replies, or with the first exception among them."""
+    """How a flow continues: with its replies, or with the first exception among them."""
     failure = next((r for r in running.replies if isinstance(r, Exception)), None)
     if failure is not None:
         error = failure
@@ -139,9 +139,10 @@ def drive(
 ) -> Iterator[R]:
     """Yield results as flows finish, in no particular order.
 
-    Keeps `in_flight` flows going: about three times the batch size, for at exactly the
-    batch size prompts drift out of phase into near-empty batches. A flow's exception is
-    raised here, unless `failed` takes it with the flow's index; the others then go on.
+    Runs `in_flight` flows at a time. Three times the batch size is a good number: with exactly
+    the batch size, flows drift apart and batches are nearly empty. The exception of a flow is
+    raised here, unless `failed` is given: it then gets the flow's index and the exception, and
+    the other flows go on.
     """
     scheduler = Scheduler(engines)
     finished: list[tuple[int, R | Exception]] = []

@@ -1,4 +1,4 @@
-"""What the LM would have said instead, at every position of a response."""
+"""The LM's most probable tokens at every position of a response."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nabla_core.types import Cost
 
 
 class ChoicesEngine(BatchEngine):
-    """Serves `Likeliest`. Tokens the judge does not know are not among the choices."""
+    """Serves `Likeliest`. Leaves out tokens that the judge does not know."""
 
     kinds: tuple[type[Request[Any]], ...] = (Likeliest,)
 
@@ -66,7 +66,8 @@ class ChoicesEngine(BatchEngine):
         return results
 
     def _block(self, hidden: Tensor, taken: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Tokens and log-probabilities `[n, count]`, the taken token first."""
+        """Tokens int64 and log-probabilities `[n, count]`, the response's token first. Hidden
+        states `[n, D]`; a log-probability is -inf where there are too few tokens."""
         log_p = self._lm.logits(hidden).log_softmax(-1)
         own = log_p.gather(-1, taken[:, None])
         others = log_p.masked_fill(self._unknown, float("-inf"))

@@ -1,4 +1,4 @@
-"""From names of models to engines that are ready to serve."""
+"""From names of models to engines that serve requests."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def load_engines(
 ) -> Engines:
     """Load the models named and build the engines of one process.
 
-    Without `reward` the embedded pair is used: the plain reward model judges, the one whose
-    gradient was trained guides. A guide that is a head (`engines.head`) is known by its folder;
-    the embedded one is "embedded-head". Raises ModelError (naming the folder or hub id) where a
-    model cannot be used, VocabularyError where a reward model knows too few of the LM's tokens.
+    Without `reward` the embedded judge and the embedded gradient guide are used. Whether a guide
+    is a head is read from its config; the embedded head is "embedded-head". Raises ModelError
+    (naming the folder or hub id) where a model cannot be used, and VocabularyError where a reward
+    model knows too few of the LM's tokens.
     """
     lm = LM(lm) if isinstance(lm, str) else lm
     reward = reward or Reward(judge="embedded", guide="embedded")
@@ -58,6 +58,8 @@ def load_engines(
         return read_with(model, language, reward.min_coverage)
 
     judge = reader(reward.judge, "judge", reward.judge_revision)
+    # The judge named again as the guide is one model in both roles, loaded once. "embedded" names
+    # two models: as judge and as guide.
     if reward.guide is None or (reward.guide, reward.guide_revision) == (
         reward.judge if reward.judge != "embedded" else None,
         reward.judge_revision,
@@ -79,7 +81,7 @@ def build_engines(
     guide: Reader | HeadGuide,
     runtime: Runtime | None = None,
 ) -> Engines:
-    """Engines around loaded models. The guide may be the judge itself."""
+    """Engines around loaded models. Guide and judge may be one reader."""
     runtime = runtime or Runtime()
     rows, tokens = runtime.max_batch, runtime.max_batch_tokens
     if isinstance(guide, HeadGuide):
@@ -132,12 +134,12 @@ def kind_of(path: str, revision: str | None) -> Literal["gradient", "head"]:
 def head_with(
     model: LanguageModel, lm: LanguageModel, min_coverage: float, runtime: Runtime
 ) -> HeadGuide:
-    """A head as this LM's guide; checks that their vocabularies map."""
+    """A head as this LM's guide. Raises VocabularyError where it knows too few tokens."""
     return HeadGuide(lm, model, _map(model, lm, min_coverage), return_cache=runtime.reuse)
 
 
 def read_with(model: RewardModel, lm: LanguageModel, min_coverage: float) -> Reader:
-    """A reward model as this LM's reader; checks that their vocabularies map."""
+    """A reward model that reads this LM's responses. Raises VocabularyError."""
     return Reader(model, _map(model, lm, min_coverage), lm.stop)
 
 
@@ -155,7 +157,7 @@ def _map(
 
 
 def device_of(name: str) -> torch.device:
-    """`auto` is the first GPU, else the CPU. Raises ModelError for a device not there."""
+    """`auto` is the first GPU, else the CPU. Raises ModelError if the device cannot be used."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

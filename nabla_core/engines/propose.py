@@ -1,4 +1,4 @@
-"""Proposals: which token to change next, from the gradients a sweep left behind."""
+"""Proposals: which token to change next, from what is kept of a sweep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nabla_core.requests import Propose, Request, Result
 
 
 class ProposeEngine(BatchEngine):
-    """Serves `Propose`, each request by the way of proposing its sweep was configured with."""
+    """Serves `Propose`, in the way that the config of its sweep names."""
 
     kinds: tuple[type[Request[Any]], ...] = (Propose,)
 
@@ -26,7 +26,7 @@ class ProposeEngine(BatchEngine):
         self._left_to_right = LeftToRight(guide)
 
     def size(self, request: Propose) -> int:
-        """What it sweeps where an argmax moves."""
+        """The tokens of one more sweep, as is needed where an argmax moves."""
         return len(request.gradients.context.lm) + len(request.gradients.response.tokens)
 
     @torch.no_grad()

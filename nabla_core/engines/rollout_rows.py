@@ -1,4 +1,4 @@
-"""A response under way, and the reading of what comes before it."""
+"""Rows of a rollout batch, and the reading of their histories."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from nabla_core.types import Cost
 
 @dataclass(eq=False)
 class Row:
-    """A response under way: `tokens` so far, at most `limit` in all, and the next to be read."""
+    """A response that is being generated: `tokens` so far, at most `limit` in all.
+
+    `given`: tokens of the request's prefix. `prefilled`: tokens read before the first new one.
+    """
 
     ticket: int
     request: Rollout
@@ -35,21 +38,22 @@ class Row:
 
     @property
     def pending(self) -> int:
+        """The token to feed next. Its keys and values are not in the cache yet."""
         return self.tokens[-1] if self.tokens else self.prompt[-1]
 
     @property
     def history(self) -> int:
-        """How many tokens come before the pending one."""
+        """The number of tokens before the pending one."""
         return len(self.prompt) + len(self.tokens) - 1
 
     @property
     def read(self) -> tuple[int, ...]:
-        """The tokens before the pending one: those a cache must hold."""
+        """The tokens before the pending one: what the cache must hold."""
         return (*self.prompt, *self.tokens)[:-1]
 
     @property
     def cost(self) -> Cost:
-        """A forward pass is the reading of the prompt; the tokens after it are counted apart."""
+        """`lm_forward` counts the reading of the prompt; generated tokens have their own field."""
         generated = len(self.tokens) - self.given
         return Cost(
             rollouts=1,
@@ -65,8 +69,8 @@ class Row:
 def read_histories(lm: LanguageModel, sequences: list[tuple[int, ...]]) -> list[PrefixCache]:
     """Keys and values of whole sequences, read as one left-padded batch."""
     width = max(1, *(len(s) for s in sequences))
-    # A one-token prompt has nothing before its pending token: a padding column stands
-    # in for its empty history and is masked like any other.
+    # A one-token prompt has nothing before its pending token. One column of padding, masked like
+    # any other, takes the place of its empty history.
     ids = torch.tensor([[0] * (width - len(s)) + list(s) for s in sequences])
     lengths = torch.tensor([len(s) for s in sequences])
     mask = left_mask(lengths, width)

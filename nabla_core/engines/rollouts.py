@@ -1,8 +1,8 @@
-"""Rollouts with transformers: one left-padded batch that rows join and leave as they end.
+"""Rollouts with transformers: continuous batching in one left-padded batch.
 
-A request whose prefix is already in another response's cache continues from there: its
-history is copied, and nothing is read twice. A fresh prompt is read once however many
-rollouts start from it in the same step.
+Rows join the batch when there is room and leave it when they end. A request whose prefix is in
+the cache of another response continues from there: its history is copied, nothing is read twice.
+A new prompt is read once, however many rollouts start from it in the same step.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ from nabla_core.types import FinishReason
 class RolloutEngine:
     """Serves `Rollout`. At most `capacity` rows and about `max_batch_tokens` tokens at once.
 
-    A batch that fails as a whole is taken apart and its rows run one at a time, so that
-    the culprit fails alone; draws are keyed, so starting a row again changes nothing.
+    If a batch fails as a whole, its rows start again one at a time, so that only the bad one
+    fails. Draws are keyed, so a row that starts again draws the same tokens. `return_cache`:
+    replies carry a prefix cache if the request asks for one.
     """
 
     kinds: tuple[type[Request[Any]], ...] = (Rollout,)
@@ -81,10 +82,12 @@ class RolloutEngine:
             while self._rows and not finished:
                 finished = self._decode()
         except Exception as error:  # noqa: BLE001 - becomes the one row's result
-            finished += self._take_apart(admitted, error)
+            finished += self._isolate(admitted, error)
         return finished
 
-    def _take_apart(self, admitted: list[Row], error: Exception) -> list[tuple[int, Result]]:
+    def _isolate(self, admitted: list[Row], error: Exception) -> list[tuple[int, Result]]:
+        """Empty the batch. A row that failed alone gets the error; others become suspects."""
+        # A row may be in both lists: it was admitted and entered the batch in the failed step.
         rows = list({id(row): row for row in [*self._rows, *admitted]}.values())
         self._drop_rows()
         if len(rows) == 1:
@@ -98,12 +101,12 @@ class RolloutEngine:
     # Admission ------------------------------------------------------------------------
 
     def _admit(self, admitted: list[Row], finished: list[tuple[int, Result]]) -> None:
-        """Move requests from the queue into the batch; answer at once those with nothing to do."""
-        if self._suspects:
+        """Move requests from the queue into the batch; those with nothing to generate end here."""
+        if self._suspects:  # one at a time, each alone
             source, room = self._suspects, 0 if self._rows else 1
         else:
             source, room = self._queue, self.capacity - len(self._rows)
-            # Joining costs a copy of the whole batch: wait until a fair share has left.
+            # Joining copies the whole batch: wait until a quarter of the rows have left.
             if self._rows and room < self.capacity // 4:
                 return
         width = max((len(r.prompt) + r.limit for r in self._rows), default=0)
@@ -128,6 +131,7 @@ class RolloutEngine:
         return Row(ticket, request, list(request.prefix), limit)
 
     def _enter(self, rows: list[Row]) -> None:
+        """Read what the rows' caches do not hold, and join them to the batch."""
         started = time.perf_counter()
         caches = self._prefix_caches(rows)
         kv, lengths = stack(caches)
@@ -139,7 +143,7 @@ class RolloutEngine:
             row.seconds += seconds
 
     def _prefix_caches(self, rows: list[Row]) -> list[PrefixCache]:
-        """What each row continues from: the cache it brings, or its prompt freshly read."""
+        """The cache each row continues from: that of its request, or its prompt read now."""
         known: dict[tuple[int, ...], PrefixCache] = {}
         unread: dict[tuple[int, ...], Row] = {}
         reused: list[PrefixCache | None] = []
@@ -190,6 +194,8 @@ class RolloutEngine:
         for index, row in enumerate(self._rows):
             groups.setdefault(row.request.sampling, []).append(index)
         tokens = [0] * len(self._rows)
+        # Rows with the same sampling are drawn together. The counter of a draw is the position
+        # in the response, so a tail does not depend on how its prefix was made.
         for sampling, members in groups.items():
             numbers = [
                 uniform(self._rows[i].request.key, len(self._rows[i].tokens))
@@ -224,6 +230,7 @@ class RolloutEngine:
         self._rows = [self._rows[i] for i in staying]
         index = torch.tensor(staying, device=self._lengths.device)
         self._lengths = self._lengths[index]
+        # The batch is as wide as its longest history: columns that only the rows gone needed go.
         self._kv = select(self._kv, index, max(row.history for row in self._rows))
         return finished
 

@@ -1,4 +1,4 @@
-"""Scores: the judge reads responses, without a gradient."""
+"""Scores: the judge's rewards of responses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from nabla_core.requests import (
 
 
 class ScoreEngine(BatchEngine):
-    """Serves `Score`: the judge reads responses, no gradient."""
+    """Serves `Score`. No gradient is taken. `return_cache`: replies carry a prefix cache if the
+    request asks for one."""
 
     kinds: tuple[type[Request[Any]], ...] = (Score,)
 

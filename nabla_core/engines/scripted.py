@@ -1,15 +1,17 @@
-"""Engines without a model: plain functions answer, in the time you name.
+"""Engines without a model: plain functions answer, after a delay that you choose.
 
-For tests of whatever stands around the engines, ours and yours, and for measuring what the
-surroundings cost. A token is a Unicode character, token 0 the stop token.
+They test the code around the engines, ours and yours, and measure what that code costs. A token
+is a Unicode character, token 0 the stop token.
 
-    engines = scripted(respond=lambda prompt, prefix, key: "4", delay=0.1)
+    engines = scripted(Script(respond=lambda prompt, prefix, key: "4", delay=0.1))
 
-In a job, `lm.path=scripted?delay=0.1` runs on them (see `from_path`), and prompts may hold
-words that make the default script misbehave: `!raise` fails the prompt, `!long` does not
-fit the context, `!kill` kills the process, `!hang` never returns, `!lost` loses the
-accelerator, `!slow` takes fifty batches where others take one, `!after9` goes on until the
-log has nine lines.
+In a job, `lm.path=scripted?delay=0.1` runs on them (see `from_path`). Words in a prompt make the
+default script misbehave:
+
+    !raise   fails the prompt               !long    does not fit the context
+    !kill    kills the process              !hang    never returns
+    !lost    loses the accelerator          !slow    takes fifty batches instead of one
+    !after9  goes on until the log has nine lines
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ Propositions = Callable[[str, str], Sequence[tuple[int, str, float]]]
 
 
 def digits(prompt: str, prefix: str, key: DrawKey) -> str:
-    """Eight digits drawn by `key`, those of `prefix` kept."""
+    """A response of eight digits that starts with `prefix`; the others are drawn by `key`."""
     drawn = (str(int(10 * uniform(key, n))) for n in range(len(prefix), LENGTH))
     return prefix + "".join(drawn)
 
@@ -72,7 +74,7 @@ def mean_digit(prompt: str, response: str) -> float:
 
 
 def nines(prompt: str, response: str) -> list[tuple[int, str, float]]:
-    """Proposals: every character becomes a 9, the first first."""
+    """Proposals: every character becomes a 9, from left to right."""
     return [(n, "9", 1.0) for n, c in enumerate(response) if c != "9"]
 
 
@@ -94,7 +96,7 @@ class Script:
     log: str | None = None
 
     def lines(self) -> int:
-        """Of the log, so far."""
+        """The number of lines in the log so far."""
         if self.log is None or not os.path.exists(self.log):
             return 0
         with open(self.log, "rb") as log:
@@ -127,7 +129,7 @@ def from_path(path: str, *, max_batch: int = 32) -> Engines:
 
 
 class ScriptedEngine(BatchEngine):
-    """Answers every kind of request by its script."""
+    """Serves every kind of request by its script."""
 
     kinds: tuple[type[Request[Any]], ...] = (
         Render,
@@ -145,7 +147,7 @@ class ScriptedEngine(BatchEngine):
         self._batches: Counter[int] = Counter()
 
     def step(self) -> list[tuple[int, Result]]:
-        """As of any batch engine, but a slow rollout needs more than one."""
+        """As in any batch engine, but a slow rollout goes back to the queue."""
         served = super().step()
         for ticket, result in served:
             if isinstance(result, _Unfinished):
@@ -181,7 +183,7 @@ class ScriptedEngine(BatchEngine):
                 ids = tuple(map(ord, prompt.text))
                 return Reply(Context(prompt.text, ids, (ids, ()), (ids, ())))
             case Decode() | Likeliest():
-                return _of_the_lm(request)
+                return _lm_reply(request)
             case Rollout():
                 return self._rollout(request)
             case Score(context=context, tokens=tokens):
@@ -211,7 +213,7 @@ class ScriptedEngine(BatchEngine):
 
 
 class _Unfinished(Exception):
-    """Stands for the result of a rollout that goes on in the next batch."""
+    """Takes the place of the result of a rollout that goes on in the next batch."""
 
     def __init__(self, request: Rollout) -> None:
         super().__init__()
@@ -234,7 +236,7 @@ def _next(request: Propose, text: str, found: Sequence[tuple[int, str, float]]) 
     return [proposal for proposal, _ in zip(open_, range(request.count), strict=False)]
 
 
-def _of_the_lm(request: Decode | Likeliest) -> Reply[Any]:
+def _lm_reply(request: Decode | Likeliest) -> Reply[Any]:
     if isinstance(request, Decode):
         return Reply([_text(tokens) for tokens in request.sequences])
     found = [_choices(token, request.count) for token in request.response.tokens]
@@ -242,7 +244,7 @@ def _of_the_lm(request: Decode | Likeliest) -> Reply[Any]:
 
 
 def _choices(token: int, count: int) -> Choices:
-    """The token itself at .5, the digits behind it."""
+    """The token itself with probability .5, then digits with .05 each."""
     others = [ord(c) for c in "0123456789" if ord(c) != token][: count - 1]
     return Choices(0.5, (token, *others), (log(0.5), *(log(0.05) for _ in others)))
 
@@ -257,7 +259,7 @@ def _misbehave(prompt: str) -> None:
     if "!hang" in prompt:
         signal.pause()
     if "!lost" in prompt:
-        import torch  # noqa: PLC0415 - the one word that needs it
+        import torch  # noqa: PLC0415 - slow to import, and only this word needs it
 
         raise torch.AcceleratorError("the accelerator is lost")
     if "!raise" in prompt:

@@ -1,4 +1,4 @@
-"""Text in, ids out, and back."""
+"""Rendering prompts to ids, and decoding ids to texts."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class TextEngine(BatchEngine):
     """Serves `Render` and `Decode` with the models' tokenizers."""
 
     kinds: tuple[type[Request[Any]], ...] = (Render, Decode)
-    # Prompts to render and texts to decode must not wait for a batch: whoever asks for them
-    # is about to enter the engines that matter, or to make room for another prompt.
+    # Served at once, not in full batches: a flow that renders is about to use the big engines,
+    # and a flow that decodes is about to end and make room for another prompt.
     cheap = True
 
     def __init__(
@@ -36,7 +36,7 @@ class TextEngine(BatchEngine):
     def _context(self, prompt: Prompt) -> Context:
         text, ids = render_for_lm(prompt, self._lm.tokenizer)
         if not ids:
-            raise ContextError(f"prompt {prompt.id} is empty: the LM needs at least one token")
+            raise ContextError(f"prompt {prompt.id} is empty; the LM needs at least one token")
         if len(ids) >= self._lm.context:
             raise ContextError(
                 f"prompt {prompt.id} is {len(ids)} tokens long; the LM's context is "

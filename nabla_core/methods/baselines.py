@@ -1,7 +1,7 @@
-"""The rivals, as generators of the same signature.
+"""Methods to compare with, as generators of the same signature as `nabla`.
 
-The null arms of nabla itself (learning rate 0, second choice, random flip, ranking without
-a gradient) are settings of `NablaConfig`, so they share every line of the loop.
+The null arms of nabla itself (learning rate 0, second choice, random token, ranking without a
+guide) are settings of `NablaConfig`: they share every line of the loop.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def sample(prompt: Prompt, sampling: Sampling, *, seed: int = 0, max_tokens: int
 
 
 def best_of_n(prompt: Prompt, config: BestOfN, *, seed: int = 0, max_tokens: int = 1024) -> Flow:
-    """The sample the judge likes best; the base response is the first sample."""
+    """The sample with the highest reward; the base response is the first sample."""
     context, responses = yield from _rollouts(prompt, config.n, config.rollout, seed, max_tokens)
     verdicts = yield from ask_all([Score(context, r.tokens) for r in responses])
     rewards = [verdict.reward for verdict in verdicts]
@@ -55,10 +55,10 @@ def majority(
     seed: int = 0,
     max_tokens: int = 1024,
 ) -> Flow:
-    """The first sample that ends in the most frequent answer; no reward model is asked.
+    """The first sample that ends in the most frequent answer. No reward model is used.
 
-    `answer(response)` extracts an answer or None; a response without one
-    has no vote. Equally frequent answers: the one that came first.
+    `answer(response)` extracts an answer, or None; a response without one has no vote. Of equally
+    frequent answers the one that came first wins.
     """
     context, responses = yield from _rollouts(prompt, config.n, config.rollout, seed, max_tokens)
     texts = yield from ask(Decode(tuple(r.tokens for r in responses)))

@@ -1,9 +1,9 @@
-"""Counterfactuals: what a response would have come to, had another token stood at a position.
+"""Counterfactuals: what score a response would have, had another token stood at a position.
 
-One prompt's flow: roll out a response; choose positions; put the LM's likeliest tokens there,
-roll out a tail behind each, and score what comes out. The token that was taken is tried like
-the others, so that all scores of a position are drawn alike. Guides are trained on these
-(`nabla_core.guides`).
+The flow of one prompt: roll out a response, choose positions, put the LM's most probable tokens
+there, roll out a tail behind each, and score the results. The response's own token gets a new tail
+too, so that all scores of a position have the same law. Guides are trained on these
+(`nabla_core.guide_training`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from math import exp
 from typing import Literal
 
-from nabla_core.config import NablaConfig, Ranked, Sampling
+from nabla_core.config import NablaConfig, Ranked, Sampling, check
 from nabla_core.draws import DrawKey, uniform
 from nabla_core.errors import PromptError
 from nabla_core.requests import (
@@ -67,30 +67,26 @@ class Explore:
     scorer: Literal["judge", "verifier"] = "judge"
 
     def __post_init__(self) -> None:
-        for holds, message in (
-            (self.temperatures, "temperatures must not be empty"),
-            (min(self.temperatures, default=0) >= 0, "temperatures must be at least 0"),
-            (self.positions >= 1, f"positions must be at least 1, got {self.positions}"),
-            (self.floor > 0, f"floor must be above 0, got {self.floor}"),
-            (
-                self.alternatives >= 2,
-                f"alternatives must be at least 2 (the token taken is one), "
-                f"got {self.alternatives}",
-            ),
-            (self.tails >= 1, f"tails must be at least 1, got {self.tails}"),
-            (
-                self.tails == 1 or self.tail.temperature > 0,
-                f"tails={self.tails} at tail.temperature 0 would be the same tail again",
-            ),
-        ):
-            if not holds:
-                raise ValueError(f"explore: {message}")
+        check(len(self.temperatures) > 0, "explore: temperatures must not be empty")
+        check(min(self.temperatures) >= 0, "explore: temperatures must be at least 0")
+        check(self.positions >= 1, f"explore: positions must be at least 1, got {self.positions}")
+        check(self.floor > 0, f"explore: floor must be above 0, got {self.floor}")
+        check(
+            self.alternatives >= 2,
+            "explore: alternatives must be at least 2 (the token of the response is one), "
+            f"got {self.alternatives}",
+        )
+        check(self.tails >= 1, f"explore: tails must be at least 1, got {self.tails}")
+        check(
+            self.tails == 1 or self.tail.temperature > 0,
+            f"explore: tails={self.tails} at tail.temperature 0 would be the same tail again",
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One position and what was tried there: LM ids, the token taken first, the LM's
-    log-probability of each, and its score. `confidence` is the LM's top probability."""
+    """One position and the tokens tried there: LM ids (the response's own first), the LM's
+    log-probability (nats) and the score of each. `confidence` is the LM's top probability."""
 
     position: int
     confidence: float
@@ -101,7 +97,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explored:
-    """A response and its counterfactuals. `score` is the response's own."""
+    """A response and its counterfactuals. `score` is that of the response itself."""
 
     prompt_id: str
     sample: int
@@ -126,8 +122,9 @@ def explore(
 ) -> Exploring:
     """Counterfactuals of one response, at the temperature with the number `prompt.sample`.
 
-    `grade(prompt, response)` is asked where the verifier scores: right, wrong, or None where
-    there is no telling, which is a PromptError. Draws are keyed as the reasoner's.
+    `grade(prompt, response)` is called if the verifier scores. It says whether the answer is right,
+    or None where that cannot be decided, which is a PromptError. Random draws are keyed as in
+    `nabla`.
     """
 
     def key(purpose: str) -> DrawKey:
@@ -139,14 +136,14 @@ def explore(
         Rollout(context, (), max_tokens, Sampling(temperature), key("rollout"), return_cache=True)
     )
     choices = yield from ask(Likeliest(context, response, config.alternatives))
-    doubts = [1 - choice.confidence for choice in choices]
+    weights = [1 - choice.confidence for choice in choices]
     if config.choose == "guide":
-        doubts = yield from _guides_doubts(context, response, key("guide"))
+        weights = yield from _guide_weights(context, response, key("guide"))
     scorer = _Scorer(prompt, config, grade, context)
     own = yield from scorer.own(response)
     tried = [
         (position, token, tail)
-        for position in _positions(config, choices, doubts, key("positions"))
+        for position in _positions(config, choices, weights, key("positions"))
         for token in choices[position].tokens
         for tail in range(config.tails)
     ]
@@ -183,7 +180,7 @@ def explore(
 
 @dataclass(frozen=True)
 class _Scorer:
-    """The judge or the verifier on a prompt's responses; rewards of tails reuse a cache."""
+    """Scores a prompt's responses with the judge or the verifier."""
 
     prompt: Prompt
     config: Explore
@@ -191,14 +188,14 @@ class _Scorer:
     context: Context
 
     def own(self, response: Response) -> Asking[Judged]:
-        """The response that tokens are tried in."""
+        """The score of the response in which tokens are tried."""
         if self.config.scorer == "judge":
             return (yield from ask(Score(self.context, response.tokens, return_cache=True)))
         (right,) = yield from self._verdicts([response])
         return Judged(right)
 
     def tails(self, responses: Sequence[Response], own: Judged) -> Asking[Sequence[float | None]]:
-        """What came of other tokens; None where the judge cannot read it."""
+        """The scores of responses with new tails; None where the judge cannot read one."""
         if self.config.scorer == "judge":
             asked = [Score(self.context, r.tokens, reuse=own.cache) for r in responses]
             judged = yield from ask_readable(asked)
@@ -216,9 +213,11 @@ def _places(
     tried: Sequence[tuple[int, int, int]],
     rewards: Sequence[float | None],
 ) -> tuple[Place, ...]:
-    """The positions in order, each token with the mean reward of its tails. A token with a tail
-    that the judge could not read is left out, and a position without two tokens to compare, the
-    one taken among them."""
+    """The positions in order, each token with the mean score of its tails.
+
+    A token is left out if the judge could not read one of its tails. A position is left out unless
+    the response's own token and another one remain.
+    """
     scores: dict[tuple[int, int], float] = {}
     unread: set[tuple[int, int]] = set()
     for (position, token, _), reward in zip(tried, rewards, strict=True):
@@ -238,15 +237,16 @@ def _places(
     return tuple(places)
 
 
-def _guides_doubts(context: Context, response: Response, key: DrawKey) -> Asking[list[float]]:
-    """For each position, the probability that the guide's best replacement there should be made:
-    the logistic of its score under ranked proposals with beta 1."""
+def _guide_weights(context: Context, response: Response, key: DrawKey) -> Asking[list[float]]:
+    """For each position, the probability of the guide's best replacement there: the logistic
+    function of its score under ranked proposals with beta 1."""
     count = len(response.tokens)
     ranking = NablaConfig(
         proposals="ranked", ranked=Ranked(beta=1.0, min_score=float("-inf")), max_rollouts=8 * count
     )
     swept = yield from ask(Sweep(context, response, 0, ranking))
     proposals = yield from ask(Propose(swept.gradients, 0, 16 * count, key))
+    # A ranking holds twice max_rollouts pairs: 16 a position reach nearly every position.
     best = [float("-inf")] * count
     for proposal in proposals:
         best[proposal.position] = max(best[proposal.position], proposal.score)
@@ -254,11 +254,12 @@ def _guides_doubts(context: Context, response: Response, key: DrawKey) -> Asking
 
 
 def _positions(
-    config: Explore, choices: Sequence[Choices], doubts: Sequence[float], key: DrawKey
+    config: Explore, choices: Sequence[Choices], weights: Sequence[float], key: DrawKey
 ) -> list[int]:
-    """Weighted draws without replacement: the largest u^(1/w), each position its own u."""
+    """Weighted draws without replacement (Efraimidis and Spirakis, 2006): the positions with
+    the largest u^(1/w), where u is uniform and w the weight."""
     open_ = [i for i, choice in enumerate(choices) if len(choice.tokens) > 1]
-    weight = {i: doubts[i] + config.floor for i in open_}
+    weight = {i: weights[i] + config.floor for i in open_}
     open_.sort(key=lambda i: -(uniform(key, i) ** (1 / weight[i])))
     return sorted(open_[: config.positions])
 
@@ -267,6 +268,6 @@ def _verdict(prompt: Prompt, text: str, grade: Grade) -> float:
     right = grade(prompt, text)
     if right is None:
         raise PromptError(
-            f"prompt {prompt.id} has no expected answer that the verifier could compare with"
+            f"prompt {prompt.id} has no expected answer, which explore.scorer: verifier needs"
         )
     return float(right)
