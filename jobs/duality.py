@@ -1,10 +1,10 @@
-"""Check the duality between test-time gradients and KL-regularised RL, and write a report.
+"""Check the claim that gradient search is dual to KL-regularised RL, and write a report.
 
   nabla duality --config configs/duality.yaml
   nabla duality --config configs/duality.yaml parts=[tokens]
 
-The run folder gets results.parquet, report.md, report.html and plots/. The exit code tells whether
-the stage's own checks passed, whatever the verdict on the claims.
+The run folder gets results.parquet, report.md, report.html and plots/. Exit code 0
+means that all self-checks pass, whatever the verdicts on the claims.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 @dataclass(frozen=True)
 class DualityConfig:
-    """The settings of `nabla duality`: numerical checks that search and RL share their optimum.
+    """The settings of `nabla duality`: checks of the claim that gradient search is dual to
+    KL-regularised RL.
 
     Attributes:
         run_dir: The run folder.

@@ -38,7 +38,7 @@ _PLOTS: dict[str, dict[str, Plot]] = {
         ),
         "continuous-reward-kl": (
             "Reward against KL in 1-D. The natural gradient moves along the frontier. The "
-            "Wasserstein flow, which noisy gradient descent follows, reaches it only at its end.",
+            "Wasserstein flow, which noisy gradient descent follows, is below it until the limit.",
             plots_continuous.reward_against_kl,
         ),
         "convergence-rates": (
