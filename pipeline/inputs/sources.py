@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from pipeline.errors import InputError
-from pipeline.store.files import below, kind, locate
+from pipeline.store.files import below, locate, without_query
 
 LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 TABLES = (".parquet",)
@@ -36,12 +36,12 @@ def rows(path: str, name: str | None, split: str | None, revision: str | None) -
         yield from _dataset(path, name, split, revision)
         return
     for file in files:
-        yield from _lines(file) if kind(file).endswith(LINES) else _table(file)
+        yield from _lines(file) if without_query(file).endswith(LINES) else _table(file)
 
 
 def _files(path: str) -> list[str] | None:
     """The data files behind a path; None where it is a dataset for `datasets` to find."""
-    if kind(path).endswith(LINES + TABLES):
+    if without_query(path).endswith(LINES + TABLES):
         return [path]
     try:
         filesystem, root = locate(path)

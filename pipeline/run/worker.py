@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +24,7 @@ from pipeline.run.ledger import Action, Decision, Process
 from pipeline.run.prompt_status import PromptState, PromptStatus, to_table
 from pipeline.run.pump import Pump
 from pipeline.run.recipe import Maker, Recipe
+from pipeline.run.working_dir import enter_working_dir
 from pipeline.store.run_store import RunStore
 
 LOAD_TRIES = 3
@@ -31,12 +32,16 @@ LOAD_TRIES = 3
 
 @dataclass(frozen=True)
 class Assignment:
-    """What every worker of a pool gets. `isolated`: each task is one group of suspects."""
+    """What every worker of a pool gets. `isolated`: each task is one group of suspects.
+
+    Relative paths in the settings start at `working_dir`, the driver's.
+    """
 
     recipe: Recipe
     store: RunStore
     cluster: Cluster
     isolated: bool
+    working_dir: str = field(default_factory=os.getcwd)
 
     @property
     def window(self) -> int:
@@ -52,6 +57,7 @@ class Worker:
     """
 
     def __init__(self, assignment: Assignment, ledger: Any) -> None:
+        enter_working_dir(assignment.working_dir)
         node: str = ray.get_runtime_context().get_node_id()
         self._process = Process(f"{node[:8]}-{os.getpid()}-{uuid.uuid4().hex[:6]}", node)
         self._ledger = ledger

@@ -1,8 +1,8 @@
-"""From many small parts to few large files, in input order, each row once.
+"""Compaction: many small parts become few large files, in input order, each row once.
 
-A file is a fixed range of slots, so files are independent: they are written in parallel,
-and one that is there already (a former compaction died) is kept. Only one row group per
-thread is in memory. What the files hold does not depend on how the run went.
+A file holds a fixed range of slots. So files are independent of each other: threads write them in
+parallel, and a file that an interrupted compaction has finished is kept. A thread has one row
+group in memory. The content of the files does not depend on the order in which rows were made.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import DamagedError
-from pipeline.store.files import Checked, Folder
+from pipeline.store.files import ChecksumWriter, Folder
 from pipeline.store.parts import SUFFIX, open_part, read
 from pipeline.store.slots import Slots
 
+# Metadata of a final file: a digest of the ids and fingerprints of its rows.
 ROWS = b"nabla_rows"
 ROW_GROUP = 1000
 
@@ -37,10 +38,10 @@ class Compactor:
     threads: int
 
     def run(self, name: str, chosen: Sequence[int]) -> dict[str, str]:
-        """Write the rows of the chosen slots to `name`/train-*.parquet; returns the files with
-        their checksums.
+        """Write the rows of the chosen slots to the files `name`/train-*.parquet; returns their
+        names with their checksums.
 
-        Other files in that folder are deleted. Raises DamagedError; its `file` is the damaged one.
+        Deletes other files in that folder. Raises DamagedError; its `file` is the damaged one.
         """
         size = self.rows_per_file
         ranges = [chosen[start : start + size] for start in range(0, len(chosen), size)]
@@ -49,6 +50,8 @@ class Compactor:
         with ThreadPoolExecutor(self.threads) as pool:
             sums = pool.map(lambda name, slots: self._retrying(name, slots, ids), files, ranges)
             made = dict(zip(files, sums, strict=True))
+        # Files of a former compaction, which had fewer rows. Deleted last: nothing is lost if this
+        # process dies before, since the parts stay until _SUCCESS is written.
         for found in self.folder.files(name):
             if found.name not in files:
                 self.folder.delete(found.name)
@@ -62,22 +65,27 @@ class Compactor:
         for slot in slots:
             prompt_id, sample = self.slots.key(slot, ids)
             digest.update(f"{prompt_id}\x1f{sample}\x1f{self.slots.inputs[prompt_id]}\x1e".encode())
-        mark = digest.hexdigest().encode()
-        if self._is_there(name, mark):
+        rows = digest.hexdigest().encode()
+        if self._is_complete(name, rows):
             return self.folder.checksum(name)
-        schema = self.schema.with_metadata({**self.schema.metadata, ROWS: mark})
+        schema = self.schema.with_metadata({**self.schema.metadata, ROWS: rows})
         with (
             self.folder.writing(name) as plain,
-            Checked(plain) as sink,
+            ChecksumWriter(plain) as sink,
             pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer,
         ):
             for start in range(0, len(slots), ROW_GROUP):
                 table = self._gather(slots[start : start + ROW_GROUP], ids)
                 writer.write_table(table.replace_schema_metadata(schema.metadata))
-            writer.close()
+            writer.close()  # writes the footer, which the checksum includes
             return sink.checksum()
 
-    def _is_there(self, name: str, mark: bytes) -> bool:
+    def _is_complete(self, name: str, rows: bytes) -> bool:
+        """Whether the file exists, is whole and holds exactly these rows.
+
+        The name is not enough: it depends on the number of files only, and a dead prompt that was
+        retried moves all rows after it.
+        """
         if not self.folder.exists(name):
             return False
         try:
@@ -86,10 +94,10 @@ class Compactor:
             return False
         with file:
             metadata: dict[bytes, bytes] = file.schema_arrow.metadata
-            return metadata.get(ROWS) == mark
+            return metadata.get(ROWS) == rows
 
     def _gather(self, slots: Sequence[int], ids: list[str]) -> pa.Table:
-        """The rows of these slots, in this order, from wherever they are."""
+        """The rows of these slots, in this order, from the files that hold them."""
         wanted: dict[str, list[tuple[int, int]]] = {}
         for place, slot in enumerate(slots):
             file, row = self.slots.where(slot)
@@ -97,22 +105,26 @@ class Compactor:
         tables: list[pa.Table] = []
         places: list[int] = []
         for file, rows in wanted.items():
-            rows.sort()
+            rows.sort()  # each row group is read once
             try:
                 tables.extend(self._take(open_part(self.folder, file, self.schema), rows))
             except DamagedError as error:
                 raise DamagedError(str(error), file) from error
             places.extend(place for _, place in rows)
+        # Tables are in the order of the files now. Put the rows into that of the slots.
         order = sorted(range(len(places)), key=places.__getitem__)
         table = pa.concat_tables(tables).take(order).combine_chunks()
+        # A file may have been replaced since the scan, by another row at that place.
         found = zip(table["prompt_id"].to_pylist(), table["sample"].to_pylist(), strict=True)
         for slot, key in zip(slots, found, strict=True):
             if self.slots.key(slot, ids) != key:
-                raise DamagedError(f"row {key} where another was", self.slots.where(slot)[0])
+                raise DamagedError(
+                    f"row {key} in place of the one that the scan found", self.slots.where(slot)[0]
+                )
         return table
 
     def _take(self, file: pq.ParquetFile, rows: list[tuple[int, int]]) -> Iterator[pa.Table]:
-        """Rows by their number in the file, reading only the row groups they are in."""
+        """Rows by their number in the file. Reads only the row groups that contain them."""
         with file:
             metadata: Any = file.metadata
             sizes = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]

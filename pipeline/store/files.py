@@ -1,7 +1,7 @@
-"""Files on a local disk or in an object store behind one small interface.
+"""Files on a local disk or in an object store, behind one small interface.
 
-A write is all or nothing: locally a temporary name, fsync, rename, fsync of the folder;
-an object store publishes when the upload is closed.
+A file is written as a whole or not at all. On a local disk: write a temporary file, fsync it,
+rename it, fsync the folder. In an object store: the object appears when its upload is closed.
 """
 
 from __future__ import annotations
@@ -26,54 +26,58 @@ from pipeline.store.failpoints import failpoint
 TEMPORARY = ".tmp-"
 CHECKSUM = 16
 TRIES = 6
-_UNKNOWN = "Unrecognized filesystem type"
+# What pyarrow says of a URI whose protocol it does not know.
+_UNKNOWN_PROTOCOL = "Unrecognized filesystem type"
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Found:
-    """A file in a folder: its name there and its size in bytes."""
+class File:
+    """A file in a folder: its name, relative to the folder, and its size in bytes."""
 
     name: str
     size: int
 
 
 def locate(uri: str) -> tuple[Any, str]:
-    """The pyarrow filesystem of a path or URI and the path in it.
+    """The pyarrow filesystem of a path or URI, and the path in that filesystem.
 
-    pyarrow's own filesystems where it has one, else fsspec's of that protocol. Raises
-    OSError or ValueError where neither knows it.
+    In a local path `~` is expanded, and a relative path starts at the working directory. For a
+    protocol that pyarrow does not know, fsspec's filesystem is used. Raises OSError or ValueError
+    if neither knows it.
     """
     scheme = urlsplit(uri).scheme
     if len(scheme) < 2:
         return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
     if scheme == "s3":
-        # One request for a small object; without it Arrow makes a multipart upload of three.
+        # A small object takes one request so; otherwise Arrow makes a multipart upload, of three.
         uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
     try:
         return pafs.FileSystem.from_uri(uri)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        if isinstance(error, pa.ArrowInvalid) and _UNKNOWN not in str(error):
-            raise  # a mistake in a URI whose protocol it knows
-        # Listings must not be kept: other processes write into the same folder.
+        if isinstance(error, pa.ArrowInvalid) and _UNKNOWN_PROTOCOL not in str(error):
+            raise  # pyarrow knows the protocol, and the URI is wrong
+        # No cache of listings: other processes write into the same folder.
         found, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
         return pafs.PyFileSystem(pafs.FSSpecHandler(found)), path
 
 
 def below(uri: str, name: str) -> str:
-    """The path or URI of a name below a folder's; a query stays behind it."""
+    """The path or URI of a file in a folder. A query (`s3://...?region=...`) stays at the end."""
     base, mark, query = uri.partition("?") if len(urlsplit(uri).scheme) > 1 else (uri, "", "")
     return f"{base.rstrip('/')}/{name}{mark}{query}"
 
 
-def kind(uri: str) -> str:
-    """A path or URI without its query: its end tells the kind of file."""
+def without_query(uri: str) -> str:
+    """A path or URI without its query, so that it ends in the suffix of the file's name."""
     return uri.partition("?")[0] if len(urlsplit(uri).scheme) > 1 else uri
 
 
 def retrying(work: Callable[[], T]) -> T:
-    """Repeat what the file system refused, after 0.1, 0.2, 0.4... seconds, six times in all."""
+    """Call `work`, and again after an OSError: six calls in all, with waits of 0.1, 0.2, 0.4, 0.8
+    and 1.6 seconds between them. A missing file is not retried.
+    """
     for attempt in range(TRIES - 1):
         try:
             return work()
@@ -84,8 +88,8 @@ def retrying(work: Callable[[], T]) -> T:
     return work()
 
 
-class Checked(io.RawIOBase):
-    """A sink that knows the `Folder.checksum` of what went through it."""
+class ChecksumWriter(io.RawIOBase):
+    """Passes bytes on to a sink and computes their checksum, which is that of `Folder.checksum`."""
 
     def __init__(self, sink: BinaryIO) -> None:
         self._sink = sink
@@ -99,13 +103,16 @@ class Checked(io.RawIOBase):
         return self._sink.write(data)
 
     def checksum(self) -> str:
-        """Of all that was written so far."""
+        """The checksum of all bytes written so far."""
         return self._digest.hexdigest()
 
 
 class Folder:
-    """A folder of a run. Names are relative and may hold slashes. Pickles as its
-    URI, a local one as its absolute path: workers run elsewhere."""
+    """A run folder. Names of files are relative to it and may contain slashes.
+
+    Pickles as its URI, a local folder as its absolute path: a worker may have another working
+    directory.
+    """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -120,25 +127,26 @@ class Folder:
         return f"{self.root.rstrip('/')}/{name}" if name else self.root
 
     def retrying(self, work: Callable[[], T]) -> T:
-        """Do some reading or writing; where a network is between, more than once."""
+        """Call `work`, and again after an OSError if the folder is in an object store. A local disk
+        refuses for a reason that stays."""
         return work() if self.local else retrying(work)
 
-    def files(self, name: str) -> list[Found]:
-        """The files directly in a sub-folder, sorted by name; none where it is missing."""
+    def files(self, name: str) -> list[File]:
+        """The files directly in a sub-folder, sorted by name. A missing sub-folder has none."""
         return [f for f in self._all(name) if not f.name.rpartition("/")[2].startswith(TEMPORARY)]
 
-    def unfinished(self, name: str) -> list[Found]:
-        """What writers that died, or still write, have left in a sub-folder."""
+    def unfinished(self, name: str) -> list[File]:
+        """Temporary files in a sub-folder, of writers that crashed or that still write."""
         return [f for f in self._all(name) if f.name.rpartition("/")[2].startswith(TEMPORARY)]
 
-    def _all(self, name: str) -> list[Found]:
+    def _all(self, name: str) -> list[File]:
         selector = pafs.FileSelector(self.path(name), allow_not_found=True)
         prefix = f"{name}/" if name else ""
         try:
             infos = self.retrying(lambda: self.fs.get_file_info(selector))
         except FileNotFoundError:
             return []
-        found = (Found(prefix + info.base_name, info.size) for info in infos if info.is_file)
+        found = (File(prefix + info.base_name, info.size) for info in infos if info.is_file)
         return sorted(found, key=lambda f: f.name)
 
     def exists(self, name: str) -> bool:
@@ -175,8 +183,9 @@ class Folder:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
-        """A sink that becomes the file when the block ends without an exception."""
+        """A sink whose bytes become the file when the block ends without an exception."""
         if not self.local:
+            # The object appears when the stream is closed, and its upload is aborted otherwise.
             with self.fs.open_output_stream(self.path(name), compression=None) as stream:
                 yield stream
             return
@@ -190,6 +199,8 @@ class Folder:
                 yield sink
                 sink.flush()
                 failpoint(f"after-write {name}")
+                # Before the rename: a file system may write the name first, and after a power cut
+                # an empty file would have the final name.
                 os.fsync(sink.fileno())
             failpoint(f"before-rename {name}")
             os.replace(temporary, target)
@@ -201,20 +212,22 @@ class Folder:
         sync_folder(parent)
 
     def move(self, old: str, new: str) -> None:
-        """Rename a file; an object store copies it, then deletes the old one."""
+        """Rename a file. An object store copies it and then deletes the old one: after a crash
+        between the two there are both.
+        """
         if self.local:
             os.makedirs(os.path.dirname(self.path(new)), exist_ok=True)
         self.retrying(lambda: self.fs.move(self.path(old), self.path(new)))
 
     def delete(self, name: str) -> None:
-        """Delete a file that may be gone already."""
+        """Delete a file if it exists."""
         try:
             self.retrying(lambda: self.fs.delete_file(self.path(name)))
         except FileNotFoundError:
             return
 
     def clear(self, name: str) -> None:
-        """Delete the files of a sub-folder; an object store takes a thousand a request."""
+        """Delete all files of a sub-folder; in an object store a thousand with one request."""
         if self.local:
             for found in self._all(name):
                 self.delete(found.name)
@@ -223,7 +236,7 @@ class Folder:
             self.retrying(lambda: self.fs.delete_dir_contents(path, missing_dir_ok=True))
 
     def create(self, name: str, data: bytes) -> bool:
-        """Create a local file that must not exist, atomically; False where it does."""
+        """Create a local file with its content, atomically; False if the name exists already."""
         path = self.path(name)
         parent, base = os.path.split(path)
         os.makedirs(parent, exist_ok=True)
@@ -232,6 +245,8 @@ class Folder:
             sink.write(data)
             sink.flush()
             os.fsync(sink.fileno())
+        # link() fails if the target exists, where rename() would replace it; and unlike open()
+        # with O_EXCL it makes the name appear together with the content.
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -243,7 +258,7 @@ class Folder:
 
 
 def sync_folder(path: str) -> None:
-    """Make renames in a local folder survive a power cut."""
+    """Write the entries of a local folder to disk, so that renames in it survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

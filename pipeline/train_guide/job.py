@@ -25,10 +25,11 @@ from pipeline.extras import require_for_lora
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.run.cluster import connected, require_resources
 from pipeline.run.cluster_config import Actors, Cluster
+from pipeline.run.working_dir import enter_working_dir
 from pipeline.store import config_check
 from pipeline.store.failpoints import failpoint_environment
 from pipeline.store.files import Folder
-from pipeline.store.lease import held
+from pipeline.store.lease import hold_lease
 from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.train_guide.card import make_card, read_card, write_card
 from pipeline.train_guide.config import TrainGuideConfig, Validation
@@ -54,7 +55,7 @@ def train_guide(config: TrainGuideConfig, on_measurement: OnMeasurement) -> Trai
     resumed.
     """
     folder = open_folder(config.run_dir)
-    with translate_os_errors(config.run_dir), held(folder, config.workers.lease_seconds):
+    with translate_os_errors(config.run_dir), hold_lease(folder, config.workers.lease_seconds):
         complete = folder.exists(CARD)
         card = read_card(folder) if complete else {}
         if not complete:
@@ -112,7 +113,7 @@ def _trainer(folder: Folder, config: TrainGuideConfig) -> TorchTrainer:
     workers = config.workers
     return TorchTrainer(
         _work,
-        train_loop_config={"config": config},
+        train_loop_config={"config": config, "working_dir": os.getcwd()},
         scaling_config=ScalingConfig(
             num_workers=workers.count,
             use_gpu=workers.gpu,
@@ -159,4 +160,5 @@ def _work(settings: Mapping[str, Any]) -> None:
     # Torch and transformers are imported in workers alone: the driver starts in a second.
     from pipeline.train_guide.worker import work  # noqa: PLC0415
 
+    enter_working_dir(settings["working_dir"])
     work(settings["config"])

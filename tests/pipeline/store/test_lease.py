@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import LeaseError
 from pipeline.store import lease as leases
 from pipeline.store.files import Folder
-from pipeline.store.lease import Lease, held, holder
+from pipeline.store.lease import Lease, hold_lease, holder
 
 HOLD = """
 import sys, time
@@ -97,7 +97,7 @@ def test_what_runs_under_a_lease_is_interrupted_when_another_takes_over(tmp_path
     reached = []
 
     def work():
-        with held(folder, 0.4):
+        with hold_lease(folder, 0.4):
             reached.append("start")
             folder.write("lease/00000002.json", folder.read("lease/00000001.json"))
             time.sleep(20)
@@ -106,7 +106,7 @@ def test_what_runs_under_a_lease_is_interrupted_when_another_takes_over(tmp_path
     with pytest.raises(LeaseError, match="was taken over by another driver"):
         work()
     assert reached == ["start"]
-    with pytest.raises(KeyboardInterrupt), held(Folder(str(tmp_path / "other")), 60):
+    with pytest.raises(KeyboardInterrupt), hold_lease(Folder(str(tmp_path / "other")), 60):
         raise KeyboardInterrupt
     assert holder(Folder(str(tmp_path / "other"))) is None
 
