@@ -31,7 +31,7 @@ class Reward:
         judge: A folder, a hub id, or `embedded`.
         judge_revision: Branch, tag or commit of a judge from the hub.
         guide: A reward model whose gradient guides (a folder, a hub id, or `embedded`), or a head
-            that predicts advantages (a folder of `nabla train_guide`, or `embedded-head`). null:
+            that predicts advantages (a folder of `nabla train-guide`, or `embedded-head`). null:
             the judge is its own guide.
         guide_revision: Branch, tag or commit of a guide from the hub.
         min_coverage: The fraction of the LM's vocabulary that a reward model must know for its

@@ -116,8 +116,9 @@ def reference() -> str:
     return "\n".join(parts)
 
 
-def _command(name: str, config: type) -> str:
-    lines = [f"### nabla {name}\n", f"{summary(config)}\n", *table(config)]
+def _command(job: str, config: type) -> str:
+    verb = job.replace("_", "-")
+    lines = [f"### nabla {verb}\n", f"{summary(config)}\n", *table(config)]
     return "\n".join([*lines, "", _resume(config), ""])
 
 

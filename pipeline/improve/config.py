@@ -18,7 +18,7 @@ from pipeline.train_guide.config import Start, Validation, Workers, check_search
 
 @dataclass(frozen=True)
 class Training:
-    """How the guide of a round is trained; keys have the meanings of `nabla train_guide`. It is
+    """How the guide of a round is trained; keys have the meanings of `nabla train-guide`. It is
     trained on the counterfactuals of all rounds so far.
 
     Attributes:

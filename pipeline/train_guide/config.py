@@ -174,7 +174,7 @@ class Workers:
 
 @dataclass(frozen=True)
 class TrainGuideConfig:
-    """The settings of `nabla train_guide`. The guide is written to `<run_dir>/guide`.
+    """The settings of `nabla train-guide`. The guide is written to `<run_dir>/guide`.
 
     Attributes:
         data: What the guide is trained on.
