@@ -1,0 +1,65 @@
+import pickle
+
+import pyarrow as pa
+import pytest
+
+from nabla_core.config import Decoding
+from nabla_core.model_config import LM, Reward, Runtime
+from nabla_core.scheduler import drive
+from nabla_core.types import Prompt
+from pipeline.generate.recipe import TraceRecipe
+from pipeline.grading.graders import Verify
+
+RECIPE = TraceRecipe(
+    lm=LM("scripted"),
+    reward=Reward(),
+    decoding=Decoding(),
+    runtime=Runtime(),
+    verify=Verify(method="last_number"),
+    seed=3,
+    config_hash="c0ffee",
+)
+PROMPT = Prompt.of("1+2", id="p0", answer="99999999")
+
+
+@pytest.fixture(scope="module")
+def row():
+    """The maker of a recipe that has travelled, and a row that it made."""
+    maker = pickle.loads(pickle.dumps(RECIPE)).open()
+    (trace,) = drive([maker.flow(PROMPT)], maker.engines)
+    return maker, maker.row(PROMPT, trace)
+
+
+def test_a_row_says_which_settings_and_models_made_it(row):
+    columns = row[1]
+    assert (columns["seed"], columns["config_hash"]) == (3, "c0ffee")
+    assert columns["method"] == "nabla"
+    assert columns["generation_model"] == columns["judge_model"] == "scripted"
+
+
+def test_the_response_and_the_first_response_are_graded(row):
+    columns = row[1]
+    # The script proposes nines, and the judge prefers them.
+    assert columns["revisions"]
+    assert columns["reward"] > columns["base_reward"]
+    assert columns["correct"] == (columns["predicted_answer"] == PROMPT.answer)
+    assert columns["base_correct"] is False
+
+
+def test_columns_fit_the_schema(row):
+    maker, columns = row
+    known = set(RECIPE.schema.names)
+    assert columns.keys() <= known
+    assert maker.dead(PROMPT).keys() <= known
+    table = pa.Table.from_pylist([columns, maker.dead(PROMPT)], schema=RECIPE.schema)
+    assert table["response"].to_pylist()[1] is None
+
+
+def test_progress_sums_revisions_rewards_and_grades(row):
+    maker, columns = row
+    numbers = maker.numbers(columns)
+    assert numbers["proposed"] == len(columns["revisions"])
+    assert 0 < numbers["accepted"] <= numbers["proposed"]
+    assert numbers["base_correct"] == 0.0
+    ungraded = columns | {"correct": None, "base_correct": None}
+    assert maker.numbers(ungraded).keys() == {"proposed", "accepted", "reward", "base_reward"}
