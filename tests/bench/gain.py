@@ -100,7 +100,7 @@ def arms(guide: str) -> list[Arm]:
         Arm("ranked, batches of 4, best", best, guide=guide),
         Arm("ranked, nucleus .99", narrow, guide=guide),
         Arm("ranked, two positions at once", default, guide=guide, order=two_at_once),
-        Arm("ranked, second-order gains", default, guide=guide, order=second_order),
+        Arm("ranked, second-order advantages", default, guide=guide, order=second_order),
         Arm("ranked, guide + judge", default, guide=guide),
         Arm(DEFAULT, default, guide="head"),
     ]

@@ -106,7 +106,7 @@ def stub(config: GenerateConfig, seconds: float, many: int) -> dict[str, float]:
     start_up = took - many * row_ray
     figures = (1000 * row_bare, 1000 * row_ray, row_ray / row_bare - 1)
     print(
-        f"engine of {seconds:g} s, {many} prompts: bare {figures[0]:.2f} ms a prompt, pipeline "
+        f"engine of {seconds:g} s, {many} prompts: bare {figures[0]:.2f} ms per prompt, pipeline "
         f"{figures[1]:.2f} ms ({figures[2]:+.1%}), start-up and end {start_up:.1f} s"
     )
     names = ("bare_ms", "pipeline_ms", "overhead")

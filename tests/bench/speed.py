@@ -75,9 +75,9 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 32
     regimes = sys.argv[2:] or list(REGIMES)
     print(
-        f"{count} prompts a regime, product in batches of {BATCH}, one CPU thread, fp32\n"
+        f"{count} prompts per regime, product in batches of {BATCH}, one CPU thread, fp32\n"
         f"{'regime':10}{'gradient passes':>18}{'ratio':>7}{'MFLOP':>16}{'ratio':>7}"
-        f"{'CPU s a prompt':>18}{'ratio':>7}  identical"
+        f"{'CPU s per prompt':>18}{'ratio':>7}  identical"
     )
     report = {}
     for name in regimes:

@@ -48,16 +48,17 @@ def two_at_once(engines: Engines, config: NablaConfig) -> Order:
 
 
 def second_order(engines: Engines, config: NablaConfig) -> Order:
-    """Gains scaled by what the last accepted flip turned out to be worth between two sweeps.
+    """Advantages corrected to second order by the sweeps before and after the last acceptance.
 
-    The trapezoid (g(y) + g(y')) / 2 along the flip is exact to second order; its ratio to the
-    first-order gain, within [1/4, 2], scales every gain of the new sweep.
+    Along the accepted flip y -> y', the trapezoid (A(y) + A(y')) / 2 of the advantages is exact to
+    second order. Its ratio to the first-order advantage A(y), clipped to [1/4, 2], scales every
+    advantage of the new sweep.
     """
     guide: Any = engines.serving(Propose)._guide  # type: ignore[attr-defined]
     assert config.ranked.beta is not None
     beta = config.ranked.beta
 
-    def gain(sweep: Swept, flip: Proposal) -> float:
+    def advantage(sweep: Swept, flip: Proposal) -> float:
         gradients = sweep.gradients
         logits = guide.lm.logits(hidden_at(gradients, [flip.position]))
         state = gradients.guide_states[gradients.response.tokens]
@@ -70,9 +71,9 @@ def second_order(engines: Engines, config: NablaConfig) -> Order:
         ratio = 1.0
         if last is not None:
             (flip,), before = last
-            first = gain(before, flip)
+            first = advantage(before, flip)
             if abs(first) > 1e-6:
-                ratio = min(2.0, max(0.25, (first + gain(sweep, flip)) / (2 * first)))
+                ratio = min(2.0, max(0.25, (first + advantage(sweep, flip)) / (2 * first)))
         scored = [(p.score + (ratio - 1) * p.advantage / beta, p) for p in found]
         kept = [(s, p) for s, p in scored if s > config.ranked.min_score]
         return [(p,) for _, p in sorted(kept, key=lambda pair: -pair[0])]
