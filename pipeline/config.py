@@ -81,7 +81,8 @@ def _merge(cls: type, merged: Any, given: Any, source: str) -> Any:
     try:
         return OmegaConf.merge(merged, given)
     except OmegaConfBaseException as error:
-        old = renamed(OmegaConf.to_container(given), cls)
+        settings: Any = OmegaConf.to_container(given)
+        old = renamed(settings, cls)
         if old:
             lines = [f"{source}: {key} was renamed: write {new}" for key, new in old.items()]
             raise ConfigError("\n".join(lines)) from error
