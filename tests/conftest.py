@@ -31,7 +31,7 @@ settings.load_profile("steady")
 # both processes end together. Files that wait for other processes alternate with files that
 # compute, and all others follow.
 SLOW_FILES = (
-    *("chaos/test_schedule.py", "oracle/test_equality.py", "jobs/test_guides.py"),
+    *("chaos/test_schedule.py", "oracle/test_equality.py", "jobs/test_train_guide.py"),
     *("jobs/test_generate.py", "jobs/test_improve.py", "invariants/test_same_traces.py"),
     *("chaos/test_runs.py", "pipeline/duality/tokens/test_kernels.py", "jobs/test_submit.py"),
     *("chaos/test_halfway.py", "pipeline/duality/language/test_checks.py"),
@@ -69,6 +69,14 @@ def grouped(tmp_path_factory: pytest.TempPathFactory) -> Family:
 def family(request: pytest.FixtureRequest) -> Family:
     """Each family in turn."""
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def explored(plain: Family, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of counterfactuals of the plain family; its prompts are beside it."""
+    from tests.pipeline.train_guide.exploration import explored_folder  # noqa: PLC0415 - torch
+
+    return explored_folder(plain, tmp_path_factory.mktemp("explored"))
 
 
 @pytest.fixture(scope="session")

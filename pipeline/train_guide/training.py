@@ -34,7 +34,7 @@ def train_step(state: TrainingState, rank: int = 0, world: int = 1) -> float:
     """
     state.step += 1
     optimise = state.config.optimise
-    examples = _examples(state)
+    examples = step_examples(state)
     counts = {"responses": len(examples), "positions": sum(len(e.positions) for e in examples)}
     state.optimizer.param_groups[0]["lr"] = optimise.rate(state.step)
     state.optimizer.zero_grad()
@@ -77,7 +77,7 @@ def _not_finite(state: TrainingState, examples: list[Example]) -> None:
     state.skipped.append(message)
 
 
-def _examples(state: TrainingState) -> list[Example]:
+def step_examples(state: TrainingState) -> list[Example]:
     """The examples of a step. Each epoch has an order of its own and contains every example once;
     a batch may extend over two epochs."""
     size, count = state.config.optimise.batch, len(state.train)
