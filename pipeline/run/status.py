@@ -15,7 +15,7 @@ from pipeline.store.parts import PARTS, open_marked, read_keys
 from pipeline.store.run_folder import open_folder
 from pipeline.store.run_store import DATA, DEAD_LETTER, INPUT, SUCCESS
 from pipeline.store.version import check_version
-from pipeline.tables.trace_totals import kind_of
+from pipeline.tables.trace_totals import error_type
 
 
 class RunState(StrEnum):
@@ -65,7 +65,7 @@ def _status(folder: Folder) -> RunStatus:
     found = _Count()
     for name in _files(folder):
         found.add(folder, name, {k.encode(): v.encode() for k, v in announced.items()})
-    dead = Counter(kind_of(error) for error in found.errors.values() if error is not None)
+    dead = Counter(error_type(error) for error in found.errors.values() if error is not None)
     driver = holder(folder)
     return RunStatus(
         state=_state(folder, driver),

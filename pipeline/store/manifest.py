@@ -1,4 +1,4 @@
-"""manifest.json: how a run's rows came to be."""
+"""manifest.json: the provenance of a run's rows."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ def describe(
     checksums: Mapping[str, str],
     notes: Iterable[str],
 ) -> dict[str, Any]:
-    """The manifest of a finished run, ready for JSON. `totals` are the recipe's own; `checksums`
-    those of the final files."""
+    """The manifest of a finished run, ready for JSON; it holds no path of the machine.
+
+    `totals` are the recipe's, models among them; `checksums` are those of the final files.
+    """
     return {
         "schema": schema.metadata[b"nabla_schema"].decode(),
         "config_hash": config_hash,
@@ -38,7 +40,7 @@ def describe(
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that shape a row; those installed."""
+    """The versions of Python and of the packages that can change a row, if installed."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -49,7 +51,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The git commit of this code, "+" behind it where files differ; None outside git."""
+    """The git commit of this code, with "+" if tracked files differ from it; None outside git."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None

@@ -1,4 +1,4 @@
-"""Rows of finished runs, read as the data of another job. Nothing here imports torch or ray."""
+"""Rows of finished runs as the input of another job. Imports neither torch nor ray."""
 
 from __future__ import annotations
 

@@ -1,13 +1,21 @@
-"""The run folder: what is committed, what is missing, and the final files.
+"""The run folder: committed rows, what is missing, and the final files.
 
-    config.yaml     the resolved config      data/         finished rows, in input order
-    input.json      how many rows there will be
-    manifest.json   counts, checksums        dead_letter/  rows that could not be made
-    parts/          rows as they finish      quarantine/    damaged or foreign files
-    lease/          who drives               superseded/   rows of edited or removed prompts
-    _VERSION        of this layout           _SUCCESS      the final files are whole
+    config.yaml    the resolved config         data/         finished rows, in input order
+    input.json     how many rows there will be dead_letter/  rows that could not be made
+    manifest.json  counts, checksums           parts/        rows as they are committed
+    lease/         the driver at work          superseded/   rows of edited or removed prompts
+    _VERSION       version of this layout      quarantine/   damaged files, or of other runs
+    _SUCCESS       the final files are complete
 
-A row counts as committed once its part is. Parts are deleted only after `_SUCCESS`.
+The commit protocol, each step durable before the next begins:
+
+    1. workers write parts; a row is committed once its part is
+    2. the driver writes the final files from the parts (compaction)
+    3. it writes manifest.json with their checksums, then _SUCCESS
+    4. it deletes the parts
+
+A crash at any point loses no committed row: until 3 the parts hold all rows, from 3 on the final
+files do. A step that is repeated gives the same files.
 """
 
 from __future__ import annotations
@@ -42,9 +50,9 @@ SUCCESS, INPUT, MANIFEST = "_SUCCESS", "input.json", "manifest.json"
 
 
 class RunStore:
-    """The rows of one run folder. `schema` is the table's, marked with the run's config.
+    """The rows of one run folder. `schema` is the table's, with the config's hash in its metadata.
 
-    Pickles to a few strings, so workers get one and `commit` through it.
+    Pickles to a few strings: each worker gets a copy and commits its rows through it.
     """
 
     def __init__(self, uri: str, schema: pa.Schema, settings: Store) -> None:
@@ -53,34 +61,42 @@ class RunStore:
         self.settings = settings
 
     def announce(self, rows: int) -> None:
-        """Leave word for `jobs.status` of how many rows there will be, and which are ours."""
-        told = {"rows": rows} | {k.decode(): v.decode() for k, v in marks(self.schema).items()}
-        self.folder.write(INPUT, json.dumps(told, indent=2).encode())
+        """Write how many rows there will be and how to recognise them, for `nabla status`."""
+        expected = {"rows": rows} | {k.decode(): v.decode() for k, v in marks(self.schema).items()}
+        self.folder.write(INPUT, json.dumps(expected, indent=2).encode())
 
     def commit(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Make rows durable as one part."""
         commit(self.folder, self.schema, rows)
 
     def done(self) -> bool:
-        """Whether the last run over this folder came to its end."""
+        """Whether the final files are complete."""
         return self.folder.exists(SUCCESS)
 
     def sweep(self) -> None:
-        """Delete unfinished files of drivers and workers that died. Needs the lease."""
+        """Delete temporary files of drivers and workers that crashed.
+
+        The caller must hold the lease. A worker of a former driver may still write: its rename
+        then fails, the row is not committed, and this run makes it again.
+        """
         for name in (PARTS, DATA, DEAD_LETTER, SUPERSEDED, ""):
             for found in self.folder.unfinished(name):
                 self.folder.delete(found.name)
 
     def scan(self, inputs: Mapping[str, str], samples: int) -> Slots:
-        """Where every row of the input stands, by what the files hold.
+        """The slots of the input, filled with the committed rows.
 
-        Files that are torn, altered or not ours are moved to quarantine/. Of an unfinished
-        folder the parts count; a final file that knows rows no part does becomes one.
+        Moves files that are damaged or of another run to quarantine/. The caller must hold the
+        lease.
         """
         slots = Slots(inputs, samples)
         if self.done() and self._verified():
+            # Parts too: a worker of a former driver may have committed after _SUCCESS.
             self._add(slots, (DATA, DEAD_LETTER, PARTS))
             return slots
+        # Without _SUCCESS the final files are those of a compaction that did not end, or of a
+        # reopening. In the first case the parts hold all their rows, and the next compaction keeps
+        # or replaces them. In the second they may be the only copy, and become parts.
         self._add(slots, (PARTS,))
         for name, keys in self._whole((DATA, DEAD_LETTER)):
             if slots.add(name, keys):
@@ -88,9 +104,8 @@ class RunStore:
         return slots
 
     def look(self, inputs: Mapping[str, str], samples: int) -> Slots:
-        """As `scan`, but changes nothing: the folder may be another driver's.
-
-        Raises VersionError.
+        """The slots as `scan` returns them, without a change to the folder and without the lease:
+        another driver may be at work. Raises VersionError.
         """
         check_version(self.folder)
         slots = Slots(inputs, samples)
@@ -100,12 +115,12 @@ class RunStore:
         return slots
 
     def rescan(self, slots: Slots) -> None:
-        """Enter the parts that were committed since."""
+        """Enter the parts that were committed since the scan."""
         self._add(slots, (PARTS,), frozenset(slots.files))
 
     def refuse_changes(self, slots: Slots) -> None:
-        """Raises ResumeError where committed rows do not belong to this input."""
-        told = [
+        """Raises ResumeError if there are committed rows of edited or removed prompts."""
+        reasons = [
             f"{len(names)} committed rows {what}: {', '.join(names[:3])}"
             for names, what in (
                 (slots.changed, "belong to prompts that were edited since"),
@@ -113,14 +128,15 @@ class RunStore:
             )
             if names
         ]
-        if told:
+        if reasons:
             raise ResumeError(
-                f"{self.folder.uri}: {'; '.join(told)}. Use another run_dir, or "
+                f"{self.folder.uri}: {'; '.join(reasons)}. Use another run_dir, or "
                 "allow_input_change=true to redo them (old rows go to superseded/)"
             )
 
     def reopen(self) -> None:
-        """Make a finished folder one that is being worked on: final files become parts."""
+        """Make a finished folder an unfinished one: its final files become parts."""
+        # First of all: after a crash the folder must not count as finished with files missing.
         self.folder.delete(SUCCESS)
         failpoint("reopen begins")
         for name in (DATA, DEAD_LETTER):
@@ -129,14 +145,14 @@ class RunStore:
                 failpoint("reopening")
 
     def tidy(self) -> None:
-        """Delete what a finished folder does not need any more: parts, among them those that
-        workers of a dead driver committed late."""
+        """Delete the parts of a finished folder, also those that workers of a former driver
+        committed late."""
         self.folder.clear(PARTS)
 
     def compact(self, slots: Slots) -> dict[str, str]:
         """Write data/ and dead_letter/ from the parts; returns the files with their checksums.
 
-        Raises DamagedError where a part turns out not to be whole; it is then set aside,
+        Raises DamagedError if a part was damaged since the scan. The part is moved to quarantine/,
         and a new scan finds its rows missing.
         """
         settings = self.settings
@@ -153,7 +169,7 @@ class RunStore:
             raise
 
     def supersede(self, slots: Slots) -> None:
-        """Keep what an edited input replaced: parts with such rows go to superseded/."""
+        """Copy rows of edited and removed prompts to superseded/: their parts will be deleted."""
         if not slots.changed and not slots.vanished:
             return
         for name, keys in self._whole((PARTS,)):
@@ -168,7 +184,7 @@ class RunStore:
                     pq.write_table(table, sink, compression="zstd")
 
     def succeed(self) -> None:
-        """Mark the final files as whole, then delete the parts they were made of."""
+        """Mark the final files as complete, then delete the parts."""
         failpoint("before-success")
         self.folder.write(SUCCESS, b"")
         failpoint("after-success")
@@ -179,7 +195,10 @@ class RunStore:
         return [found.name for found in self.folder.files(PARTS)]
 
     def rows(self, columns: Sequence[str], *, final: bool = True) -> Iterator[pa.Table]:
-        """Some columns of all rows, a row group at a time: of the final files, or of parts."""
+        """Some columns of all rows, a row group at a time: of the final files, or of the parts.
+
+        Raises DamagedError naming the file.
+        """
         for name in (DATA, DEAD_LETTER) if final else (PARTS,):
             for found in self.folder.files(name):
                 try:
@@ -187,18 +206,21 @@ class RunStore:
                         for group in range(file.metadata.num_row_groups):
                             yield read(self.folder, file, columns, group)
                 except DamagedError as error:
-                    raise DamagedError(f"{found.name}: {error}") from error
+                    raise DamagedError(f"{found.name}: {error}", found.name) from error
 
     def _verified(self) -> bool:
-        """Set aside final files that are not as they were written. Where no manifest says how
-        that was (False), the folder is reopened: files and manifest are written anew."""
+        """Compare the final files with the checksums in the manifest; altered ones go to
+        quarantine/. Without a readable manifest the folder is reopened, which writes files and
+        manifest again, and the result is False.
+        """
         try:
             sums: dict[str, str] = json.loads(self.folder.read(MANIFEST))["checksums"]
         except (FileNotFoundError, ValueError, KeyError):
             self.reopen()
             return False
-        there = [f.name for sub in (DATA, DEAD_LETTER) for f in self.folder.files(sub)]
-        known = [name for name in there if name in sums]
+        # A file without a checksum in the manifest is examined by `_whole`, as any other.
+        present = [f.name for sub in (DATA, DEAD_LETTER) for f in self.folder.files(sub)]
+        known = [name for name in present if name in sums]
         with ThreadPoolExecutor(self.settings.threads) as pool:
             for name, found in zip(known, pool.map(self.folder.checksum, known), strict=True):
                 if found != sums[name]:
@@ -212,7 +234,8 @@ class RunStore:
     def _whole(
         self, folders: Sequence[str], but: frozenset[str] = frozenset()
     ) -> Iterator[tuple[str, pa.Table]]:
-        """The files that are whole and ours; others are set aside."""
+        """The files that are whole and of this run, with their key columns; moves the others to
+        quarantine/."""
         for name, keys in self._keys(folders, but):
             if isinstance(keys, DamagedError):
                 self._quarantine(name, str(keys))
@@ -227,9 +250,10 @@ class RunStore:
     def _keys(
         self, folders: Sequence[str], but: frozenset[str] = frozenset()
     ) -> Iterator[tuple[str, pa.Table | DamagedError]]:
-        """File by file, the columns a resume needs, or why the file is of no use."""
+        """Each file with its key columns, or with the reason why it cannot be used."""
         names = [f.name for sub in folders for f in self.folder.files(sub) if f.name not in but]
         with ThreadPoolExecutor(self.settings.threads) as pool:
+            # In chunks: `map` would read all files at once and hold their keys.
             for start in range(0, len(names), 256):
                 chunk = names[start : start + 256]
                 yield from zip(chunk, pool.map(self._read_keys, chunk), strict=True)
@@ -239,8 +263,8 @@ class RunStore:
             return read_keys(self.folder, open_part(self.folder, name, self.schema))
         except DamagedError as error:
             return error
-        except FileNotFoundError:  # another driver's compaction, where this one only looks
-            return DamagedError("gone since it was listed")
+        except FileNotFoundError:  # `look` at a folder that another driver compacts
+            return DamagedError("deleted since it was listed")
 
     def _quarantine(self, name: str, reason: str) -> None:
         base = name.replace("/", "-")

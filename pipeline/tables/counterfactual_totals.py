@@ -1,14 +1,14 @@
-"""Totals over rows of counterfactuals, for the manifest and for people."""
+"""Totals over rows of counterfactuals, for the manifest."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
 
-from pipeline.tables.trace_totals import kind_of
+from pipeline.tables.trace_totals import error_type
 
 COLUMNS = (
     *("error", "score", "scorer", "places", "cost", "tokenizer_fingerprint"),
@@ -17,41 +17,47 @@ COLUMNS = (
 
 
 def summarise(tables: Iterable[pa.Table]) -> dict[str, Any]:
-    """Ready for JSON. `better`: the share of places where some alternative scored higher than
-    the token taken; `means` are over responses and over alternatives."""
+    """Totals of tables with `COLUMNS`, ready for JSON.
+
+    `better` is the share of positions where an alternative scored higher than the token taken;
+    `mean_score` is that of the responses.
+    """
     dead: Counter[str] = Counter()
     cost: Counter[str] = Counter()
-    count: Counter[str] = Counter()
     models: dict[str, Any] = {}
+    responses = places = alternatives = better = 0
+    score = 0.0
     for table in tables:
         for row in table.to_pylist():
             if row["error"] is not None:
-                dead[kind_of(row["error"])] += 1
+                dead[error_type(row["error"])] += 1
                 continue
-            models = {
-                "generation": {
-                    "name": row["generation_model"],
-                    "revision": row["generation_revision"],
-                    "tokenizer": row["tokenizer_fingerprint"],
-                },
-                "judge": {"name": row["judge_model"], "revision": row["judge_revision"]},
-                "scorer": row["scorer"],
-            }
+            models = _models(row)
             cost.update(row["cost"])
-            count["responses"] += 1
-            count["score"] += row["score"]
-            for place in row["places"]:
-                count["places"] += 1
-                count["alternatives"] += len(place["scores"])
-                count["better"] += max(place["scores"]) > place["taken_score"]
-    responses, places = count["responses"], count["places"]
+            responses += 1
+            score += row["score"]
+            places += len(row["places"])
+            alternatives += sum(len(place["scores"]) for place in row["places"])
+            better += len([p for p in row["places"] if max(p["scores"]) > p["taken_score"]])
     return {
         "models": models,
         "dead_by_error": dict(dead.most_common()),
         "responses": responses,
         "places": places,
-        "alternatives": count["alternatives"],
-        "mean_score": count["score"] / responses if responses else None,
-        "better": count["better"] / places if places else None,
+        "alternatives": alternatives,
+        "mean_score": score / responses if responses else None,
+        "better": better / places if places else None,
         "cost": dict(cost),
+    }
+
+
+def _models(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "generation": {
+            "name": row["generation_model"],
+            "revision": row["generation_revision"],
+            "tokenizer": row["tokenizer_fingerprint"],
+        },
+        "judge": {"name": row["judge_model"], "revision": row["judge_revision"]},
+        "scorer": row["scorer"],
     }

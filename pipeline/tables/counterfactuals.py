@@ -1,4 +1,4 @@
-"""The table of counterfactuals: one row a response, with what was tried in it."""
+"""The table of counterfactuals: one row for each response, with the alternatives tried in it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 from nabla_core.methods.counterfactuals import Explored, Place
 from pipeline.tables.traces import COST, KEYS, TURNS
 
+# As in `pipeline.tables.traces`.
 VERSION = "2"
 
 _PLACES = pa.list_(
@@ -59,7 +60,7 @@ COUNTERFACTUALS = pa.schema(
 
 
 def explored_columns(explored: Explored) -> dict[str, Any]:
-    """The columns that say what was tried and what came of it."""
+    """The columns of the response and of the alternatives with their scores."""
     return {
         "rendered_prompt": explored.prompt_text,
         "prompt_token_ids": list(explored.prompt_tokens),
@@ -74,13 +75,13 @@ def explored_columns(explored: Explored) -> dict[str, Any]:
 
 
 def place_of(row: dict[str, Any]) -> Place:
-    """A struct of the column `places` as the record it was."""
+    """The record of a struct in the column `places`."""
     return Place(
-        row["position"],
-        row["confidence"],
-        (row["taken_token"], *row["alternatives"]),
-        (row["taken_log_probability"], *row["log_probabilities"]),
-        (row["taken_score"], *row["scores"]),
+        position=row["position"],
+        confidence=row["confidence"],
+        tokens=(row["taken_token"], *row["alternatives"]),
+        log_probabilities=(row["taken_log_probability"], *row["log_probabilities"]),
+        scores=(row["taken_score"], *row["scores"]),
     )
 
 

@@ -1,4 +1,5 @@
-"""Totals over trace rows, read off the committed files and not off anybody's counters."""
+"""Totals over trace rows. They are computed from the committed files: a counter in a process would
+be lost with it, and would count rows that are made twice."""
 
 from __future__ import annotations
 
@@ -24,7 +25,11 @@ COLUMNS = (
 
 @dataclass
 class Summary:
-    """Of finished rows, and the dead by type of error. Means are over rows with a value."""
+    """Totals of finished rows, and the number of dead ones by type of error.
+
+    `proposed` and `accepted` count revisions, `revised` rows with an accepted one. Means are over
+    the rows that have a value.
+    """
 
     rows: int = 0
     dead: Counter[str] = field(default_factory=Counter)
@@ -38,19 +43,19 @@ class Summary:
 
     @classmethod
     def of(cls, tables: Iterable[pa.Table]) -> Summary:
-        """Add up tables with `COLUMNS`."""
+        """The totals of tables with `COLUMNS`."""
         summary = cls()
         for table in tables:
             summary._add(table)
         return summary
 
     def mean(self, column: str) -> float | None:
-        """The mean of a column; None where no row has it."""
+        """The mean of a column; None if no row has a value."""
         count = self._counts[column]
         return self._sums[column] / count if count else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """The totals, ready for JSON."""
         means = ("base_reward", "reward", "base_correct", "correct")
         return {
             "models": self.models,
@@ -63,17 +68,18 @@ class Summary:
 
     def _add(self, table: pa.Table) -> None:
         errors = table["error"].to_pylist()
-        self.dead.update(kind_of(e) for e in errors if e is not None)
+        self.dead.update(error_type(e) for e in errors if e is not None)
         self.rows += errors.count(None)
         for column in ("reward", "base_reward", "correct", "base_correct"):
             values = table[column].cast(pa.float64()).drop_null()
             self._sums[column] += float(pc.sum(values).as_py() or 0)
             self._counts[column] += len(values)
         for revisions in table["revisions"].to_pylist():
-            accepted = sum(r["accepted"] for r in revisions or ())
+            accepted = [r for r in revisions or () if r["accepted"]]
             self.proposed += len(revisions or ())
-            self.accepted += accepted
-            self.revised += accepted > 0
+            self.accepted += len(accepted)
+            if accepted:
+                self.revised += 1
         for cost in table["cost"].to_pylist():
             self.cost.update(cost or {})
         for role in ("generation", "judge", "guide"):
@@ -83,6 +89,6 @@ class Summary:
                 self.models[role] = {"name": name[0].as_py(), "revision": revision}
 
 
-def kind_of(error: str) -> str:
-    """The type an error column begins with."""
+def error_type(error: str) -> str:
+    """The exception's type, with which the column `error` begins."""
     return error.partition(":")[0]

@@ -1,8 +1,8 @@
-"""The trace table: one explicit Arrow schema for every file of a run.
+"""The table of traces: the Arrow schema of every file of a run, and rows of it.
 
-`prompt`, `completion` and `messages` are lists of messages, so that `datasets` loads and
-TRL trains on `data/` as it is (a `prompt` column of texts beside `messages` would not
-do: TRL 1.16 takes a row for conversational by whichever of these columns it sees first).
+`prompt`, `completion` and `messages` are lists of messages, so that `datasets` loads data/ and TRL
+trains on it without a conversion. `prompt` is no text: TRL 1.16 decides whether a row is a
+conversation by the first of these columns that it finds.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pyarrow as pa
 from nabla_core.types import Identity, Message, Prompt, Trace
 from pipeline.inputs.prompts import Item
 
+# Raised with every change of a column's name or meaning. Rows of another version are refused.
 VERSION = "2"
 
 TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -52,7 +53,7 @@ COST = pa.struct(
     ]
 )
 
-# What every kind of row has: the store finds, verifies and sorts rows by these.
+# The columns of every table. The store finds, verifies and sorts rows by these.
 KEYS = [
     pa.field("prompt_id", pa.string(), nullable=False),
     pa.field("sample", pa.int32(), nullable=False),
@@ -100,7 +101,7 @@ TRACES = pa.schema(
 
 
 def key_columns(item: Item, worker: str, attempt: int, error: str | None) -> dict[str, Any]:
-    """The columns of `KEYS` for one row made now."""
+    """The columns of `KEYS` for a row that is made now."""
     return {
         "prompt_id": item.prompt.id,
         "sample": item.prompt.sample,
@@ -113,7 +114,8 @@ def key_columns(item: Item, worker: str, attempt: int, error: str | None) -> dic
 
 
 def model_columns(identities: Mapping[str, Identity], **roles: str) -> dict[str, str]:
-    """`<column>_model` and `<column>_revision` of each role, given as column=role."""
+    """`<column>_model` and `<column>_revision` of each model, given as `column=role`; `identities`
+    maps roles to models."""
     return {
         f"{column}_{name}": value
         for column, role in roles.items()
@@ -125,23 +127,23 @@ def model_columns(identities: Mapping[str, Identity], **roles: str) -> dict[str,
 
 
 def prompt_columns(prompt: Prompt) -> dict[str, Any]:
-    """The columns that say what was asked; dead letters have these alone."""
-    asked = _asked(prompt)
+    """The columns of the prompt; a dead letter has no others but the keys."""
+    messages = _messages(prompt)
     return {
         "question": prompt.text,
-        "prompt": asked,
-        "messages": asked,
+        "prompt": messages,
+        "messages": messages,
         "system": prompt.system,
         "expected_answer": prompt.answer,
     }
 
 
 def trace_columns(prompt: Prompt, trace: Trace) -> dict[str, Any]:
-    """The columns that say what was answered and how."""
-    answered: list[Message] = [{"role": "assistant", "content": trace.text}]
+    """The columns of the response and of how it came to be."""
+    completion: list[Message] = [{"role": "assistant", "content": trace.text}]
     return {
-        "completion": answered,
-        "messages": _asked(prompt) + answered,
+        "completion": completion,
+        "messages": _messages(prompt) + completion,
         "rendered_prompt": trace.prompt_text,
         "response": trace.text,
         "response_token_ids": list(trace.tokens),
@@ -154,7 +156,7 @@ def trace_columns(prompt: Prompt, trace: Trace) -> dict[str, Any]:
     }
 
 
-def _asked(prompt: Prompt) -> list[Message]:
+def _messages(prompt: Prompt) -> list[Message]:
     system: list[Message] = (
         [{"role": "system", "content": prompt.system}] if prompt.system is not None else []
     )
