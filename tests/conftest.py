@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Ray's workers are niced by 15, and would starve where other work shares the machine.
+# Ray would lower the priority of its workers by 15, and other work on the machine would starve
+# them.
 os.environ.setdefault("RAY_worker_niceness", "0")
-# A process of its own beside every training, for machines that are about to be taken away.
+# This watcher is a further process beside every training, for machines that may be preempted.
 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 
-# The same examples in every run, and no clock: other work shares the machine.
+# The same examples in every run, and no deadline, because other work may share the machine.
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
 
@@ -81,8 +82,8 @@ def explored(plain: Family, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
-    """One local Ray for all tests of jobs in this process; its address, for drivers in processes
-    of their own. Two logical CPUs: two actors, and nothing may need another beside them."""
+    """One local Ray for all tests in this process; gives its address, for drivers in processes
+    of their own. It has two logical CPUs: two actors fill it, and nothing else may need one."""
     import ray  # noqa: PLC0415 - slow to import, and many tests do without
 
     ray.init(

@@ -1,4 +1,5 @@
-"""Whole runs in bad company: a full disk, a straggler, one killer among many in flight."""
+"""Whole runs with a full disk, with a straggler, and with one prompt among many that kills its
+worker."""
 
 import subprocess
 from collections import Counter
@@ -28,8 +29,8 @@ def test_a_full_disk_ends_the_run_and_more_room_finishes_it(job, prompts, disk, 
     path, run = prompts(*(f"question {n}" for n in range(60))), disk / "run"
     settings = [f"run_dir={run}", "cluster.in_flight=4", "store.lease_seconds=1"]
     assert job(path, *settings) == 1
-    told = capsys.readouterr().err
-    assert f"cannot commit rows to {run}: OSError: [Errno 28] No space left on device" in told
+    errors = capsys.readouterr().err
+    assert f"cannot commit rows to {run}: OSError: [Errno 28] No space left on device" in errors
     parts = {part: pq.read_table(part).to_pylist() for part in (run / "parts").iterdir()}
     assert 5 < len(parts) < 60
     assert all(part.suffix == ".parquet" for part in parts)
@@ -45,9 +46,9 @@ def test_a_full_disk_ends_the_run_and_more_room_finishes_it(job, prompts, disk, 
 
 
 @pytest.mark.parametrize(("in_flight", "actors", "a_task"), [(4, 2, 1), (32, 1, 4)])
-def test_a_straggler_delays_nobody(job, prompts, tmp_path, in_flight, actors, a_task):
-    # The first prompt ends once all others have been served: if any waited for it, or for a
-    # task or a batch it is in, the run would never end.
+def test_a_straggler_delays_no_other_prompt(job, prompts, tmp_path, in_flight, actors, a_task):
+    # The first prompt ends once all others have been served. If one of them waited for it, or
+    # for its task or its batch, the run would never end.
     path = prompts("!after63", *(f"question {n}" for n in range(63)))
     assert task_size(64, Cluster(actors=Actors(actors, actors), in_flight=in_flight)) == a_task
     settings = ["decoding.method=sample", f"cluster.in_flight={in_flight}", "runtime.max_batch=4"]
@@ -56,7 +57,7 @@ def test_a_straggler_delays_nobody(job, prompts, tmp_path, in_flight, actors, a_
     rows = sorted(final_rows(tmp_path / "run"), key=lambda row: row["created_at"])
     assert len(rows) == 64
     assert len({row["worker"] for row in rows}) == actors
-    # Whatever was served is committed at once: at most one batch an actor comes later.
+    # Served rows are committed at once. At most one batch of each actor comes after the first.
     place = next(n for n, row in enumerate(rows) if row["prompt_id"] == "p0")
     assert place >= 63 - 4 * actors
 
@@ -74,7 +75,8 @@ def test_one_killer_among_many_in_flight_costs_no_neighbour_an_attempt(job, prom
     assert [row["prompt_id"] for row in rows if row is not dead] == [
         f"p{n}" for n in range(40) if n != 17
     ]
-    # In flight at the first death, in a group at the second, then alone.
+    # A neighbour is served at most three times: in flight at the first death of a worker, in a
+    # group of suspects at the second, then alone.
     served = Counter(log.read_text().splitlines())
     assert set(served) == set(texts) - {"!kill"}
     assert max(served.values()) <= 3

@@ -4,7 +4,6 @@ import json
 import os
 
 import pytest
-from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
 from pipeline.errors import LeaseError
@@ -21,6 +20,8 @@ NAMES = [f"p{n}" for n in range(12)]
 @pytest.fixture(scope="module")
 def server():
     """Host and port of an S3 server with an empty bucket called `bucket`."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - seconds, and few tests need it
+
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         os.environ[variable] = "test"
     os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = "us-east-1"

@@ -1,4 +1,4 @@
-"""Settings that must not matter: each has to reproduce the traces of one reference run."""
+"""Settings that must not change results: each has to reproduce the traces of a reference run."""
 
 from __future__ import annotations
 
@@ -173,9 +173,9 @@ def test_order_of_the_prompts(case: Case):
 @cases("plain sampled", "grouped argmax")
 def test_neighbours(case: Case):
     """A prompt on its own gives the trace it gives among others."""
-    some = [0, 7, 13]
-    found = traces(case.family, case.method, order=some)
-    assert_same(found, {f"p{n}": case.reference[f"p{n}"] for n in some})
+    chosen = [0, 7, 13]
+    found = traces(case.family, case.method, order=chosen)
+    assert_same(found, {f"p{n}": case.reference[f"p{n}"] for n in chosen})
 
 
 def test_methods_side_by_side(plain: Family):
@@ -224,7 +224,7 @@ def test_speculation(case: Case, ahead: int):
     found = traces(case.family, replace(case.method, speculate=ahead))
     assert_same(found, case.reference, costs=False)
     for name, trace in found.items():
-        # What was rolled out in vain is counted.
+        # Rollouts that were not needed are counted too.
         assert trace.cost.rollouts >= case.reference[name].cost.rollouts
         assert case.reference[name].cost.rollouts == 1 + len(trace.revisions)
     assert sum(t.cost.rollouts for t in found.values()) > sum(
@@ -237,13 +237,13 @@ def test_one_model_in_both_roles_equals_two_copies_of_it(plain: Family, method: 
     twins = Family(plain.lm, plain.judge, plain.judge)
     alone = traces(plain, METHODS[method], two=False)
     engines = twins.engines(REFERENCE, two=False)
-    # Another Reader around the same weights: scored and swept apart.
+    # Another Reader around the same weights: scores and sweeps are not shared.
     guide = guide_of(engines)
     copy = Reader(guide.reader.rm, guide.reader.vocabulary, guide.lm.stop)
-    apart = build_engines(guide.lm, guide.reader, copy, REFERENCE)
+    separate = build_engines(guide.lm, guide.reader, copy, REFERENCE)
     decoding = Decoding(max_tokens=LENGTH, nabla=METHODS[method])
     flows = (flow(p, decoding, seed=SEED) for p in prompts(COUNT))
-    found = {t.prompt_id: t for t in drive(flows, apart)}
+    found = {t.prompt_id: t for t in drive(flows, separate)}
     assert_same(found, alone, costs=False)
 
 

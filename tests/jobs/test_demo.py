@@ -10,10 +10,10 @@ def test_the_demo_shows_a_trace_and_a_second_one_is_fresh(cluster, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "CONFIG", config)
     assert demo.main([]) == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for words in ("runs/demo-1: done", "mean reward", "accuracy", "  before  ", "next:"):
-        assert words in told
-    before, after = (x for x in told.splitlines() if x.startswith(("  before", "  after")))
+        assert words in output
+    before, after = (x for x in output.splitlines() if x.startswith(("  before", "  after")))
     assert before.count("[") == after.count("[") == 1
     assert "[9]" in after
 

@@ -1,4 +1,4 @@
-"""The job on real (tiny, random) models."""
+"""`jobs.generate` on real models, tiny and random."""
 
 import json
 

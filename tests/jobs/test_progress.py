@@ -1,4 +1,4 @@
-"""What is told while a run goes."""
+"""The lines that a run prints while it goes on."""
 
 import json
 
@@ -6,7 +6,7 @@ from jobs.progress import Progress
 from pipeline.run.prompt_status import PromptState, PromptStatus
 
 
-def test_a_dead_letter_is_told_word_for_word_in_one_line(capsys):
+def test_a_dead_letter_is_printed_word_for_word_in_one_line(capsys):
     detail = f"ValueError: [/INST] is no [bold]token{' of this LM' * 20}"
     Progress().on_status(PromptStatus(("p[/b]", 3), PromptState.DEAD, detail))
     assert capsys.readouterr().err == f"dead letter p[/b]#3: {detail}\n"
@@ -27,6 +27,6 @@ def test_a_line_of_a_log_is_one_line(capsys, monkeypatch):
     assert lines[1].endswith(" left  accepted 25%  reward gain +1.000  accuracy 0.000 -> 0.500")
 
 
-def test_an_id_that_looks_like_an_emoji_stays_one(capsys):
+def test_an_id_that_looks_like_an_emoji_is_printed_as_it_is(capsys):
     Progress().on_status(PromptStatus(("gsm8k:100:7", 0), PromptState.DEAD, "E: :key:"))
     assert capsys.readouterr().err == "dead letter gsm8k:100:7#0: E: :key:\n"

@@ -55,9 +55,9 @@ def test_too_many_dead_letters_choose_nothing(cluster, prompts, tmp_path, capsys
         ),
     ]
     assert tune.main(few) == 1
-    told = capsys.readouterr().err
-    assert "nothing to compare, too many dead letters" in told
-    assert "finished are 0 rows of 0 candidates" in told
+    errors = capsys.readouterr().err
+    assert "nothing to compare, too many dead letters" in errors
+    assert "finished are 0 rows of 0 candidates" in errors
     assert not (tmp_path / "few" / "chosen.yaml").exists()
 
     many = prompts(*["!raise"] * 12, name="many.jsonl")

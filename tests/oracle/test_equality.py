@@ -1,4 +1,4 @@
-"""The product against the literal algorithm: token for token, decision for decision."""
+"""The product gives the same tokens and the same decisions as the literal algorithm."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ flips = NablaConfig(
 short = replace(flips, dto=DTO(learning_rate=1.0, max_iters=8))
 warm = DTO(learning_rate=1.0, max_iters=8, warmup_steps=3)
 
-# So many prompts of a setting are run word for word, a gradient at every optimiser step; the
-# others with a fresh gradient to select, to optimise and wherever the hard token moves, which
-# changes no outcome (the last test here).
+# The literal algorithm takes a gradient at every optimiser step for so many prompts of a
+# setting. For the others it takes one to select, one to optimise and one wherever the hard token
+# moves, which changes no outcome (see the last test).
 EVERY_STEP = 3
 
 # How many prompts, and the settings.
@@ -103,8 +103,8 @@ def run(config: NablaConfig, asked: list[Prompt], engines: Any) -> dict[str, Tra
 
 @pytest.fixture(scope="module")
 def asked() -> list[Prompt]:
-    """Of 256 prompts the 64 whose greedy responses hold the fewest uncertain positions, but
-    one; those with the most of them first."""
+    """Of 256 prompts the 64 whose greedy responses have the fewest uncertain positions, at least
+    one. The prompt with the most of them comes first."""
     many = task.prompts(256, seed=0, split="test")
     found = run(replace(flips, proposals="second"), many, engines_of("published"))
     places = {p.id: len(found[p.id].revisions) for p in many}
@@ -114,7 +114,7 @@ def asked() -> list[Prompt]:
 
 @pytest.fixture(scope="module")
 def expected(asked: list[Prompt]) -> Iterator[dict[str, list[Future[Outcome]]]]:
-    """The literal outcomes of every setting, under way in two processes."""
+    """The literal outcomes of every setting. Two processes compute them in the background."""
     lm, guide, judge = (str(weights.folder(role)) for role in ("lm", "guide", "judge"))
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         yield {
@@ -164,9 +164,9 @@ def test_the_settings_exercise_what_they_are_named_for(
     outcomes = {name: [f.result() for f in futures] for name, futures in expected.items()}
     for name, found in outcomes.items():
         assert sum(len(o.decisions) for o in found) > 0, name
-    verdicts = [d.accepted for o in outcomes["flips"] for d in o.decisions]
-    assert 0 < sum(verdicts) < len(verdicts)
-    assert len(verdicts) > 16
+    accepted = [d.accepted for o in outcomes["flips"] for d in o.decisions]
+    assert 0 < sum(accepted) < len(accepted)
+    assert len(accepted) > 16
 
     def differ(name: str, other: str) -> bool:
         pairs = zip(outcomes[name], outcomes[other], strict=False)
@@ -179,7 +179,7 @@ def test_the_settings_exercise_what_they_are_named_for(
 
 
 def test_gradients_taken_only_where_the_hard_token_moves_change_no_outcome(asked: list[Prompt]):
-    """The literal algorithm's own short cut, which benchmarks run against."""
+    """The short cut of the literal algorithm that benchmarks compare the product with."""
     models, tokenizer = literal_models(*(str(weights.folder(r)) for r in ("lm", "guide", "judge")))
     for prompt in asked[:3]:
         ids = tokenizer.encode(prompt.text)
