@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -57,8 +57,8 @@ is written with a dot: `decoding.nabla.max_rollouts`. `null` is no value.
 **Resuming.** A run folder keeps its settings in `config.yaml`. The same command with the same
 `run_dir` resumes the run, and refuses settings that would make other rows than those that are
 committed. Settings that change no row (where the run is made, how large batches are) may differ:
-each command lists them, and the column *free* marks them with "yes". A section that is free as a
-whole is free whatever its own table says.
+the column *free* marks them with "yes", and each command lists them. Where the two differ, the
+command's list holds: a section may be free as a whole.
 """
 
 _ENTRY = re.compile(r"    (\w+)(?: \(([^)]+)\))?: (.*)")
@@ -107,23 +107,38 @@ def sections(config: type) -> Iterator[type]:
 
 def reference() -> str:
     """The text of configs/README.md."""
-    parts = [HEAD, "## Commands\n", *(_command(*entry) for entry in COMMANDS.items())]
-    shared: dict[str, type] = {}
-    for config in COMMANDS.values():
-        for section in sections(config):
-            shared.setdefault(section.__name__, section)
-    parts += ["## Sections\n", *(_section(shared[name]) for name in sorted(shared))]
+    configs = {f"nabla {_verb(name)}": config for name, config in COMMANDS.items()}
+    found: dict[str, type] = {}
+    for config in configs.values():
+        found |= {section.__name__: section for section in sections(config)}
+    by_name = [found[name] for name in sorted(found, key=str.lower)]
+    holders = {**configs, **{section.__name__: section for section in by_name}}
+    parts = [HEAD, "## Commands\n"]
+    parts += [_command(title, config) for title, config in configs.items()]
+    parts += ["## Sections\n", *(_section(section, holders) for section in by_name)]
     return "\n".join(parts)
 
 
-def _command(job: str, config: type) -> str:
-    verb = job.replace("_", "-")
-    lines = [f"### nabla {verb}\n", f"{summary(config)}\n", *table(config)]
+def _verb(command: str) -> str:
+    return command.replace("_", "-")
+
+
+def _command(title: str, config: type) -> str:
+    lines = [f"### {title}\n", f"{summary(config)}\n", *table(config)]
     return "\n".join([*lines, "", _resume(config), ""])
 
 
-def _section(section: type) -> str:
-    return "\n".join([f"### {section.__name__}\n", f"{summary(section)}\n", *table(section), ""])
+def _section(section: type, holders: Mapping[str, type]) -> str:
+    places: dict[str, list[str]] = {}
+    for title, holder in holders.items():
+        hints = get_type_hints(holder)
+        keys = [f"`{field.name}`" for field in fields(holder) if hints[field.name] is section]
+        if keys:
+            anchor = title.lower().replace(" ", "-")
+            places.setdefault(", ".join(keys), []).append(f"[{title}](#{anchor})")
+    where = "; ".join(f"{keys} of {', '.join(titles)}" for keys, titles in places.items())
+    lines = [f"### {section.__name__}\n", f"{summary(section)}\n", f"Keys: {where}.\n"]
+    return "\n".join([*lines, *table(section), ""])
 
 
 def table(config: type) -> Iterator[str]:
@@ -197,7 +212,7 @@ def _type(hint: Any) -> str:
         others = [_type(argument) for argument in arguments if argument is not NoneType]
         return " or ".join([*others, "null"])
     if origin is tuple:
-        return f"list of {_type(arguments[0])}"
+        return f"list of {_type(arguments[0])}s"
     return {"str": "text", "bool": "true/false", "int": "integer", "float": "number"}[hint.__name__]
 
 

@@ -36,6 +36,8 @@ MAX_INIT_DEATHS = 2
 def start_ledger(max_attempts: int) -> Any:
     """The ledger as an actor on the driver's node, so that it lives as long as the run. After a
     restart it knows no running prompt and counts attempts from 0; no row depends on it."""
+    # On another node it could be lost to that node's death, and Ray would retry a prompt that
+    # kills its process for ever: the ledger's count of attempts is the only bound.
     here = ray.get_runtime_context().get_node_id()
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Ledger)
     return actor.options(
@@ -67,11 +69,15 @@ def run_pool(items: Iterable[Item], count: int, assignment: Assignment, ledger: 
     window = assignment.window
     # The first actor to come up must leave the others their share of the tasks.
     share = math.ceil(count / size / cluster.actors.max)
+    # The prompts of a task end at different times and the task ends with the last. Twice the window
+    # keeps the actor busy meanwhile.
     calls = min(window if size == 1 else math.ceil(2 * window / size), share)
     strategy = ActorPoolStrategy(
         min_size=min(cluster.actors.min, math.ceil(count / size)),
         max_size=cluster.actors.max,
         max_concurrent_calls_per_actor=calls,
+        # A few more tasks wait at the actor, so that it need not wait for the driver. Without them
+        # the pool could not grow either: it grows while tasks are queued.
         max_tasks_in_flight_per_actor=min(calls + math.ceil(calls / 4), share),
     )
     return _statuses(_chunks(items, size), strategy, assignment, ledger)

@@ -90,5 +90,5 @@ def test_a_table_has_a_line_a_key():
         "| `seed` | integer | `0` |  | Another meaning. |  |",
         "| `part` | [Section](#section) | `rate: 2.0` |  | A section. |  |",
         "| `wait` | number | `1.0` | s | A time that is described on two lines. | yes |",
-        "| `names` | list of text or null | `null` |  | `a\\|b`. |  |",
+        "| `names` | list of texts or null | `null` |  | `a\\|b`. |  |",
     ]
