@@ -34,6 +34,13 @@ def test_rows_of_a_padded_table_map_to_nothing():
     assert vocabulary.coverage == 1.0
 
 
+def test_tokens_beyond_the_head_are_no_tokens():
+    """The first id without a row in the head is `size` itself."""
+    vocabulary = mapped(characters("abcdef"), size=8)
+    assert vocabulary.ids.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert vocabulary.coverage == 1.0
+
+
 def test_a_partial_vocabulary_is_refused_with_the_numbers():
     with pytest.raises(
         VocabularyError,
