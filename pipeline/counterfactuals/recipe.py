@@ -37,7 +37,7 @@ class CounterfactualRecipe:
         return COUNTERFACTUALS
 
     @property
-    def totals(self) -> tuple[str, ...]:
+    def summary_columns(self) -> tuple[str, ...]:
         return COLUMNS
 
     def summarise(self, tables: Iterable[pa.Table]) -> dict[str, Any]:

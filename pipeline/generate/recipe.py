@@ -38,7 +38,7 @@ class TraceRecipe:
         return TRACES
 
     @property
-    def totals(self) -> tuple[str, ...]:
+    def summary_columns(self) -> tuple[str, ...]:
         return COLUMNS
 
     def summarise(self, tables: Iterable[pa.Table]) -> dict[str, Any]:

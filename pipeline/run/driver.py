@@ -209,7 +209,7 @@ class Run:
 
     def _totals(self, *, final: bool = True) -> dict[str, Any]:
         recipe = self.plan.recipe
-        return recipe.summarise(self.store.rows(recipe.totals, final=final))
+        return recipe.summarise(self.store.rows(recipe.summary_columns, final=final))
 
     def _outcome(
         self, slots: Slots, *, aborted: bool = False, already_complete: bool = False

@@ -41,7 +41,7 @@ class Recipe(Protocol):
     def schema(self) -> pa.Schema: ...
 
     @property
-    def totals(self) -> tuple[str, ...]:
+    def summary_columns(self) -> tuple[str, ...]:
         """The columns that `summarise` reads."""
 
     def open(self) -> Maker:

@@ -87,7 +87,7 @@ def test_the_resolved_config_reads_back_to_the_same_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "words"),
     [
         ("sed=1", ["override 'sed=1'", "sed", "Did you mean: 'seed'"]),
         ("decoding.nabla.max_rolouts=1", ["decoding.nabla.max_rolouts", "'max_rollouts'"]),
@@ -105,15 +105,15 @@ def test_the_resolved_config_reads_back_to_the_same_one(tmp_path):
         ("=3", ["'=3' is not of the form key=value"]),
     ],
 )
-def test_a_wrong_override_is_named_with_what_would_be_right(override, told):
+def test_a_wrong_override_is_named_with_what_would_be_right(override, words):
     with pytest.raises(ConfigError) as failure:
         load(GenerateConfig, [], [override])
-    for words in told:
-        assert words in str(failure.value)
+    for expected in words:
+        assert expected in str(failure.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "words"),
     [
         ("lm: {pathh: x}", ["lm.pathh", "Did you mean: 'path'"]),
         ("seed: [1", ["not YAML"]),
@@ -122,12 +122,12 @@ def test_a_wrong_override_is_named_with_what_would_be_right(override, told):
         ("seed: {a: 1}", ["seed"]),
     ],
 )
-def test_a_wrong_file_is_named(tmp_path, text, told):
+def test_a_wrong_file_is_named(tmp_path, text, words):
     file = write(tmp_path, text)
     with pytest.raises(ConfigError) as failure:
         load(GenerateConfig, [file])
-    for words in (str(file), *told):
-        assert words in str(failure.value)
+    for expected in (str(file), *words):
+        assert expected in str(failure.value)
 
 
 def test_a_missing_file_is_named(tmp_path):

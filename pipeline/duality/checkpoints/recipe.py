@@ -65,7 +65,7 @@ class CheckpointsRecipe:
         return RESPONSES
 
     @property
-    def totals(self) -> tuple[str, ...]:
+    def summary_columns(self) -> tuple[str, ...]:
         return ("arm", "error")
 
     def summarise(self, tables: Iterable[pa.Table]) -> dict[str, Any]:

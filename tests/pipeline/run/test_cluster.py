@@ -12,8 +12,8 @@ from pipeline.run.cluster_config import Cluster
 
 def test_a_ray_that_cannot_be_joined_ends_the_run_by_name(monkeypatch):
     monkeypatch.setattr("ray.is_initialized", lambda: False)
-    told = "cannot join the Ray cluster at nonsense"
-    with pytest.raises(RunError, match=told), connected(Cluster(address="nonsense")):
+    message = "cannot join the Ray cluster at nonsense"
+    with pytest.raises(RunError, match=message), connected(Cluster(address="nonsense")):
         pass
 
 

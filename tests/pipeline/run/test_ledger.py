@@ -6,46 +6,46 @@ A, B = ("a", 0), ("b", 0)
 ONE, TWO, THREE = (Process(f"w{n}", "node") for n in range(3))
 
 
-def ledger(alive=lambda node: True):
+def new_ledger(alive=lambda node: True):
     return Ledger(2, alive)
 
 
 def test_prompts_of_a_process_that_died_are_deferred_without_losing_an_attempt():
-    book = ledger()
-    assert book.begin(A, ONE, 0).action == "run"
-    assert book.begin(B, ONE, 0).action == "run"
-    book.end(B)
-    assert book.begin(A, TWO, 0).action == "defer"
-    assert book.begin(A, TWO, 0).action == "defer"
-    assert book.suspects([A, B]) == [[A]]
-    verdict = book.begin(A, TWO, 1)
-    assert (verdict.action, verdict.attempt) == ("run", 1)
-    book.end(A)
-    assert book.suspects([A, B]) == []
+    ledger = new_ledger()
+    assert ledger.begin(A, ONE, 0).action == "run"
+    assert ledger.begin(B, ONE, 0).action == "run"
+    ledger.end(B)
+    assert ledger.begin(A, TWO, 0).action == "defer"
+    assert ledger.begin(A, TWO, 0).action == "defer"
+    assert ledger.suspects([A, B]) == [[A]]
+    decision = ledger.begin(A, TWO, 1)
+    assert (decision.action, decision.attempt) == ("run", 1)
+    ledger.end(A)
+    assert ledger.suspects([A, B]) == []
 
 
 def test_a_prompt_that_kills_alone_is_given_up_after_its_own_attempts():
-    book = ledger()
-    book.begin(A, ONE, 0)
-    book.begin(A, TWO, 0)
-    assert book.begin(A, ONE, 1).attempt == 1
-    book.blame("w0", "no progress for 3 s")
-    assert book.begin(A, TWO, 1).attempt == 2
-    verdict = book.begin(A, THREE, 1)
-    assert (verdict.action, verdict.attempt) == ("give_up", 2)
-    assert verdict.reason.startswith("WorkerDied: 2 processes died on it alone; the last: killed")
+    ledger = new_ledger()
+    ledger.begin(A, ONE, 0)
+    ledger.begin(A, TWO, 0)
+    assert ledger.begin(A, ONE, 1).attempt == 1
+    ledger.blame("w0", "no progress for 3 s")
+    assert ledger.begin(A, TWO, 1).attempt == 2
+    decision = ledger.begin(A, THREE, 1)
+    assert (decision.action, decision.attempt) == ("give_up", 2)
+    assert decision.reason.startswith("WorkerDied: 2 processes died on it alone; the last: killed")
 
 
 def test_the_reason_a_worker_gave_is_kept():
-    book = Ledger(1, lambda node: True)
-    book.begin(A, ONE, 1)
-    book.blame("w0", "no progress for 3 s")
-    assert book.begin(A, TWO, 1).reason.endswith("the last: no progress for 3 s")
+    ledger = Ledger(1, lambda node: True)
+    ledger.begin(A, ONE, 1)
+    ledger.blame("w0", "no progress for 3 s")
+    assert ledger.begin(A, TWO, 1).reason.endswith("the last: no progress for 3 s")
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 96, 500])
 def test_a_killer_is_found_among_many_and_no_neighbour_loses_an_attempt(count):
-    book = Ledger(3, lambda node: True)
+    ledger = Ledger(3, lambda node: True)
     keys = [(f"p{n}", 0) for n in range(count)]
     poison = keys[count // 2]
     deaths = 0
@@ -54,77 +54,77 @@ def test_a_killer_is_found_among_many_and_no_neighbour_loses_an_attempt(count):
         return Process(f"w{deaths}", "node")
 
     for key in keys:
-        assert book.begin(key, place(), 0).action == "run"
+        assert ledger.begin(key, place(), 0).action == "run"
     deaths += 1
     given_up = None
     for key in keys:
-        assert book.begin(key, place(), 0).action == "defer"
-    while groups := book.suspects([k for k in keys if k not in book._ended]):
+        assert ledger.begin(key, place(), 0).action == "defer"
+    while groups := ledger.suspects([k for k in keys if k not in ledger._ended]):
         for group in groups:
             left = group
             while left:
-                verdicts = {key: book.begin(key, place(), len(group)) for key in left}
-                left = [key for key, verdict in verdicts.items() if verdict.action == "run"]
-                assert all(verdicts[key].attempt == 1 for key in left if key != poison)
-                if poison in verdicts and verdicts[poison].action == "give_up":
-                    given_up = verdicts[poison]
-                    book.end(poison, given_up.reason)
+                decisions = {key: ledger.begin(key, place(), len(group)) for key in left}
+                left = [key for key, decision in decisions.items() if decision.action == "run"]
+                assert all(decisions[key].attempt == 1 for key in left if key != poison)
+                if poison in decisions and decisions[poison].action == "give_up":
+                    given_up = decisions[poison]
+                    ledger.end(poison, given_up.reason)
                 elif poison in left:
                     deaths += 1
                     continue
                 for key in left:
-                    book.end(key)
+                    ledger.end(key)
                 left = []
     assert given_up is not None
     assert given_up.attempt == 3
-    assert set(book._ended) == set(keys)
+    assert set(ledger._ended) == set(keys)
     levels = {1: 0, 7: 0, 8: 0, 9: 1, 96: 2, 500: 2}[count]
     assert deaths == 1 + levels + 3
 
 
 def test_what_died_together_is_divided_again_and_again():
-    book = ledger()
+    ledger = new_ledger()
     keys = [(f"p{n}", 0) for n in range(20)]
     for key in keys:
-        book.begin(key, ONE, 0)
+        ledger.begin(key, ONE, 0)
     for key in keys:
-        assert book.begin(key, TWO, 0).action == "defer"
-    groups = book.suspects(keys)
+        assert ledger.begin(key, TWO, 0).action == "defer"
+    groups = ledger.suspects(keys)
     assert [len(group) for group in groups] == [3, 3, 3, 3, 3, 3, 2]
     assert [key for group in groups for key in group] == keys
     for key in groups[0]:
-        assert book.begin(key, TWO, 3).action == "run"
+        assert ledger.begin(key, TWO, 3).action == "run"
     for key in groups[0]:
-        assert book.begin(key, THREE, 3).action == "defer"
-    assert book.suspects(groups[0]) == [[key] for key in groups[0]]
+        assert ledger.begin(key, THREE, 3).action == "defer"
+    assert ledger.suspects(groups[0]) == [[key] for key in groups[0]]
 
 
 def test_deaths_of_nodes_count_against_nobody():
-    book = ledger(alive=lambda node: False)
+    ledger = new_ledger(alive=lambda node: False)
     for place in (ONE, TWO, THREE) * 3:
-        assert book.begin(A, place, 0).action == "run"
-    assert book.suspects([A, B]) == []
+        assert ledger.begin(A, place, 0).action == "run"
+    assert ledger.suspects([A, B]) == []
     for group in (1, 5):
         for place in (ONE, TWO, THREE) * 3:
-            verdict = book.begin(A, place, group)
-            assert (verdict.action, verdict.attempt) == ("run", 1)
+            decision = ledger.begin(A, place, group)
+            assert (decision.action, decision.attempt) == ("run", 1)
 
 
 def test_a_committed_prompt_whose_news_was_lost_is_made_again_only_if_its_row_is_missing():
-    book = ledger()
-    book.begin(A, ONE, 0)
-    book.begin(B, ONE, 0)
-    book.end(A)
-    book.end(B, "E: dead")
-    assert (book.begin(A, TWO, 0).action, book.begin(A, TWO, 0).reason) == ("skip", None)
-    assert (book.begin(B, TWO, 0).action, book.begin(B, TWO, 0).reason) == ("skip", "E: dead")
-    assert book.suspects([A]) == []
-    assert book.begin(A, TWO, 0).action == "run"
+    ledger = new_ledger()
+    ledger.begin(A, ONE, 0)
+    ledger.begin(B, ONE, 0)
+    ledger.end(A)
+    ledger.end(B, "E: dead")
+    assert (ledger.begin(A, TWO, 0).action, ledger.begin(A, TWO, 0).reason) == ("skip", None)
+    assert (ledger.begin(B, TWO, 0).action, ledger.begin(B, TWO, 0).reason) == ("skip", "E: dead")
+    assert ledger.suspects([A]) == []
+    assert ledger.begin(A, TWO, 0).action == "run"
 
 
 def test_a_stopped_run_begins_nothing():
-    book = ledger()
-    assert not book.stopped()
-    book.stop()
-    assert book.stopped()
-    assert book.begin(A, ONE, 0).action == "stop"
+    ledger = new_ledger()
+    assert not ledger.stopped()
+    ledger.stop()
+    assert ledger.stopped()
+    assert ledger.begin(A, ONE, 0).action == "stop"

@@ -19,8 +19,8 @@ def test_a_prompt_that_the_template_refuses_is_named(monkeypatch):
         raise ValueError("no system prompt")
 
     monkeypatch.setattr("pipeline.run.models.render_for_lm", refuse)
-    told = "embedded cannot render prompt p7: ValueError: no system prompt"
-    with pytest.raises(ModelError, match=told):
+    message = "embedded cannot render prompt p7: ValueError: no system prompt"
+    with pytest.raises(ModelError, match=message):
         render(Prompt.of("1+2", id="p7"), LM())
 
 

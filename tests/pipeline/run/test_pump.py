@@ -38,7 +38,7 @@ def start(folder, *, delay=0.0, fatal=None, hang_seconds=60.0, in_flight=8, **se
     return pump, store
 
 
-def test_a_row_is_durable_before_it_is_told(tmp_path):
+def test_a_row_is_durable_before_its_future_ends(tmp_path):
     pump, store = start(tmp_path)
     row = pump.submit(item("a"), 1).result(30)
     assert (row["prompt_id"], row["attempt"], row["error"]) == ("a", 1, None)
@@ -112,12 +112,12 @@ def test_a_failing_commit_is_tried_again_then_reported(tmp_path, monkeypatch):
     [("!lost", "the engine is dead: AcceleratorError"), ("!hang", "no progress for 0.5 s")],
 )
 def test_a_dead_or_stuck_engine_is_reported(tmp_path, text, reason):
-    told: list[str] = []
-    heard = threading.Event()
+    reasons: list[str] = []
+    called = threading.Event()
 
     def fatal(why):
-        told.append(why)
-        heard.set()
+        reasons.append(why)
+        called.set()
         time.sleep(3600)
 
     script = scripted(Script(respond=lambda *_: time.sleep(3600)) if text == "!hang" else None)
@@ -126,8 +126,8 @@ def test_a_dead_or_stuck_engine_is_reported(tmp_path, text, reason):
         TraceMaker(RECIPE, script), store, worker="w", in_flight=8, hang_seconds=0.5, fatal=fatal
     )
     pump.submit(item("a", text="x" if text == "!hang" else text), 1)
-    assert heard.wait(30)
-    assert told[0].startswith(reason)
+    assert called.wait(30)
+    assert reasons[0].startswith(reason)
     if text == "!hang":
         assert any("time.sleep(3600)" in line for line in pump.where())
     assert store.parts() == []
