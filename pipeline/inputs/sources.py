@@ -1,4 +1,4 @@
-"""Rows of the file formats prompts come in, each with the place to name in an error."""
+"""Rows of the file formats that prompts come in, each with its place for error messages."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ TABLES = (".parquet",)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of an input and where it stands, as errors name it."""
+    """One row of an input; `where` is its place as error messages name it."""
 
     values: dict[str, Any]
     where: str
 
 
 def rows(path: str, name: str | None, split: str | None, revision: str | None) -> Iterator[Row]:
-    """The rows of a file, a folder of files, a saved dataset or a dataset id.
+    """The rows of a file, a folder of files, a saved dataset or a dataset on the hub.
 
-    Raises InputError.
+    Reads as it is consumed. Raises InputError naming the file.
     """
     files = _files(path)
     if files is None:
@@ -40,7 +40,7 @@ def rows(path: str, name: str | None, split: str | None, revision: str | None) -
 
 
 def _files(path: str) -> list[str] | None:
-    """The data files behind a path; None where it is a dataset for `datasets` to find."""
+    """The data files behind a path; None if it is a dataset, which `datasets` loads."""
     if without_query(path).endswith(LINES + TABLES):
         return [path]
     try:
@@ -67,6 +67,7 @@ def _lines(path: str) -> Iterator[Row]:
     for number, line in enumerate(_raw_lines(path), start=1):
         where = f"{path}:{number}"
         try:
+            # Some editors begin a file with a byte order mark.
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise InputError(f"{where}: invalid UTF-8 at byte {error.start} of the line") from error
@@ -84,6 +85,7 @@ def _lines(path: str) -> Iterator[Row]:
 
 
 def _raw_lines(path: str) -> Iterator[bytes]:
+    """Lines as bytes, decoded one by one: so an error of UTF-8 has a line number."""
     try:
         filesystem, root = locate(path)
         rest = b""
@@ -113,7 +115,8 @@ def _table(path: str) -> Iterator[Row]:
 
 
 def _dataset(path: str, name: str | None, split: str | None, revision: str | None) -> Iterator[Row]:
-    import datasets  # noqa: PLC0415 - takes seconds; most inputs are plain files
+    # Imported here: it takes seconds, and most inputs are plain files.
+    import datasets  # noqa: PLC0415
 
     try:
         filesystem, root = locate(path)
@@ -121,7 +124,7 @@ def _dataset(path: str, name: str | None, split: str | None, revision: str | Non
             loaded = datasets.load_from_disk(path)
         else:
             loaded = datasets.load_dataset(path, name, revision=revision)
-    except Exception as error:
+    except Exception as error:  # a dataset's own loading code may raise anything
         raise InputError(f"cannot read prompts from {path}: {_short(error)}") from error
     label = path
     if isinstance(loaded, dict):
