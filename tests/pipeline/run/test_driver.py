@@ -1,15 +1,17 @@
-"""The last step of a run, without any worker."""
+"""What a driver does with the reports of workers, and its last step, without any worker."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import pytest
 
-from pipeline.errors import LeaseError
+from pipeline.errors import LeaseError, LoadError, RunError
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import plan
 from pipeline.inputs.prompts import Prompts
 from pipeline.run.driver import Run
 from pipeline.run.plan import open_store
+from pipeline.run.prompt_status import PromptState, PromptStatus
 from pipeline.store.run_store import MANIFEST
 from tests.pipeline.rows import inputs, item, row
 
@@ -56,3 +58,60 @@ def test_a_driver_that_lost_its_lease_does_not_declare_the_run_complete(finish):
     assert not store.done()
     assert not store.folder.exists(MANIFEST)
     assert len(store.parts()) == 1
+
+
+@pytest.fixture
+def run(tmp_path):
+    config = GenerateConfig(run_dir=str(tmp_path), max_dead_fraction=0.5)
+    described = plan(config)
+    return Run(described, Silent(), open_store(described))
+
+
+def statuses(*counts):
+    """So many statuses of each state, in this order."""
+    return [
+        PromptStatus((f"{state}{n}", 0), state, "why")
+        for state, count in counts
+        for n in range(count)
+    ]
+
+
+DONE, DEAD, DEFERRED = PromptState.DONE, PromptState.DEAD, PromptState.DEFERRED
+
+
+@pytest.mark.parametrize(
+    ("reports", "goes_on"),
+    [
+        (statuses((DEAD, 19)), True),
+        (statuses((DEAD, 20)), False),
+        (statuses((DONE, 10), (DEAD, 10)), True),
+        (statuses((DONE, 10), (DEAD, 11)), False),
+        (statuses((PromptState.ALREADY_COMMITTED, 10), (DEAD, 10)), True),
+        # A deferred prompt has not ended.
+        (statuses((DEFERRED, 50), (DEAD, 19)), True),
+    ],
+)
+def test_a_run_ends_early_where_too_many_of_at_least_twenty_prompts_are_dead(run, reports, goes_on):
+    assert run._follow(reports, Counter()) is goes_on
+
+
+def test_dead_letters_of_earlier_rounds_count(run):
+    assert not run._follow(statuses((DONE, 1)), Counter({DEAD: 20}))
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "message"),
+    [
+        (PromptState.LOAD_FAILED, LoadError, "^why$"),
+        (PromptState.COMMIT_FAILED, RunError, "cannot commit rows to .*: why"),
+    ],
+)
+def test_a_report_that_no_later_prompt_can_do_better_ends_the_run(run, state, error, message):
+    with pytest.raises(error, match=message):
+        run._follow(statuses((DONE, 1), (state, 1)), Counter())
+
+
+def test_a_driver_that_lost_its_lease_stops_following(run):
+    run._on_lease_lost()
+    with pytest.raises(LeaseError, match="was taken over by another driver"):
+        run._follow(statuses((DONE, 1)), Counter())
