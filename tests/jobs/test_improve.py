@@ -1,7 +1,6 @@
-"""Rounds of search and training on a real Ray, and when they end."""
+"""Rounds of search and training on a real Ray."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import yaml
@@ -9,82 +8,17 @@ import yaml
 from jobs import improve
 from pipeline.config import load, overrides_yaml
 from pipeline.generate.config import GenerateConfig
-from pipeline.improve import steps
-from pipeline.improve.config import ImproveConfig, Training
-from pipeline.improve.rounds import Round, choose, reward_hacked
-from pipeline.intervals import Interval, interval
+from pipeline.improve.rounds import choose
 from tests.jobs.test_generate import rows
-
-UP, DOWN, FLAT = Interval(0.2, 0.1, 0.3), Interval(-0.2, -0.3, -0.1), Interval(0.0, -0.1, 0.1)
-
-
-def one(number: int, accuracy: float | None, reward: float = 0.0, **more) -> Round:
-    guide = f"guide {number}" if number else None
-    return Round(
-        number=number,
-        guide=guide,
-        reward=reward,
-        accuracy=accuracy,
-        calls=10.0,
-        top1=None,
-        counterfactuals=0,
-        **more,
-    )
-
-
-def test_judge_and_truth_part_where_one_rises_and_the_other_falls():
-    assert reward_hacked(UP, DOWN)
-    assert not reward_hacked(UP, FLAT)
-    assert not reward_hacked(FLAT, DOWN)
-    assert not reward_hacked(DOWN, DOWN)
-    assert not reward_hacked(UP, None)
-
-
-def test_the_best_round_before_they_part_is_chosen():
-    rounds = [one(0, 0.5), one(1, 0.8, 1.0), one(2, 0.7, 2.0), one(3, 0.9, 3.0, reward_hacked=True)]
-    assert choose(rounds).number == 1
-    ungraded = [replace(r, accuracy=None) for r in rounds]
-    assert choose(ungraded).number == 2
-    cheaper = [one(0, 0.8), replace(one(1, 0.8), calls=5.0)]
-    assert choose(cheaper).number == 1
+from tests.pipeline.improve.test_rounds import round_
 
 
 def test_the_judge_is_chosen_as_no_guide_at_all(tmp_path):
     chosen = tmp_path / "chosen.yaml"
-    chosen.write_text(overrides_yaml({"reward.guide": choose([one(0, 0.5)]).guide}))
+    chosen.write_text(overrides_yaml({"reward.guide": choose([round_(0, 0.5)]).guide}))
     with_head = load(GenerateConfig, ["configs/embedded.yaml"])
     assert with_head.reward.guide == "embedded-head"
     assert load(GenerateConfig, ["configs/embedded.yaml", str(chosen)]).reward.guide is None
-
-
-def test_an_interval_is_the_normal_one():
-    mean, low, high = interval([1.0, 2.0, 3.0, 4.0])
-    assert mean == 2.5
-    assert high - mean == mean - low == pytest.approx(1.96 * (5 / 3 / 4) ** 0.5)
-
-
-def test_a_later_round_goes_on_with_the_guide_and_the_data_before_it():
-    config = load(ImproveConfig, (), ["run_dir=r", "prompts.limit=5", "prompts.skip=2"])
-    first, guide = steps.search(config, 1, None), "r/round-1/guide/guide"
-    second = steps.search(config, 2, guide)
-    assert (first.prompts.skip, second.prompts.skip) == (2, 7)
-    assert (first.reward.guide, second.reward.guide) == (None, guide)
-    assert steps.evaluate(config, 2, guide).prompts == config.eval_prompts
-
-    explored = steps.explore(config, 2, guide)
-    assert explored.prompts == second.prompts
-    assert (explored.explore.choose, explored.reward.guide) == ("guide", guide)
-    assert steps.explore(config, 1, None).explore == config.explore
-
-    trained = steps.train(config, 2, guide)
-    assert trained.start.path == guide
-    assert trained.data.counterfactuals == tuple(f"r/round-{n}/counterfactuals" for n in (1, 2))
-    assert trained.data.traces == tuple(f"r/round-{n}/traces" for n in (1, 2))
-    assert trained.seed != steps.train(config, 1, None).seed
-    fresh = replace(config, training=Training(from_scratch=True, revisions=False))
-    trained = steps.train(fresh, 2, guide)
-    assert trained.start == fresh.training.start
-    assert trained.data.traces == ()
 
 
 @pytest.mark.timeout(600)

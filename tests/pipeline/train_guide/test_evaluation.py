@@ -1,0 +1,36 @@
+"""Calibration, and the judge's own gradient as the baseline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nabla_core.guide_training.evaluation import agreement
+from nabla_core.guide_training.trainees import scaled
+from pipeline.train_guide.evaluation import calibration, judge_agreement
+from pipeline.train_guide.training import train_step
+from tests.core.tiny import Family
+from tests.pipeline.train_guide.exploration import training_state
+
+
+def test_a_calibrated_guide_predicts_in_units_of_the_score(plain: Family, explored: Path):
+    state = training_state(plain, explored, "optimise.learning_rate=0.01")
+    assert calibration(state) == 1.0  # a new head predicts nothing, which has no slope
+    for _ in range(6):
+        train_step(state)
+    with scaled(state.trainee, calibration(state)):
+        slope = agreement(state.trainee, state.train, margin=0.0, size=8).slope
+    assert slope == pytest.approx(1.0, rel=1e-3)
+    off = training_state(plain, explored, "target.calibrate=false")
+    train_step(off)
+    assert calibration(off) == 1.0
+
+
+def test_the_judge_is_measured_on_the_held_out_responses(plain: Family, explored: Path):
+    state = training_state(plain, explored)
+    judge = judge_agreement(state)
+    assert judge is not None
+    assert 0 < judge.positions <= sum(len(e.positions) for e in state.held_out)
+    # Without a second derivative the judge is no gradient guide to compare with.
+    assert judge_agreement(training_state(plain, explored, "optimise.attention=sdpa")) is None
