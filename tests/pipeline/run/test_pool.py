@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 
 from pipeline.run.cluster_config import Actors, Cluster
-from pipeline.run.pool import task_size
+from pipeline.run.pool import Statuses, task_size
+from pipeline.run.prompt_status import PromptState, PromptStatus, to_table
 from pipeline.run.worker import Assignment
 from tests.pipeline.rows import store_in
 
@@ -29,3 +32,30 @@ def test_rows_that_wait_for_their_group_leave_the_engines_as_many_prompts(
 ):
     store = store_in(tmp_path, flush_rows=flush_rows)
     assert Assignment(None, store, Cluster(in_flight=96), isolated=False).window == window
+
+
+def dataset(*batches):
+    """A dataset of Ray that yields these tables, and raises those that are errors."""
+
+    def iter_batches(**options):
+        for batch in batches:
+            if isinstance(batch, BaseException):
+                raise batch
+            yield batch
+
+    return SimpleNamespace(iter_batches=iter_batches)
+
+
+STATUSES = [PromptStatus((f"p{n}", 0), PromptState.DONE, "{}") for n in range(3)]
+
+
+def test_statuses_come_in_the_order_of_the_batches():
+    statuses = Statuses(dataset(to_table(STATUSES[:2]), to_table(STATUSES[2:])))
+    assert list(statuses) == STATUSES
+
+
+def test_an_error_of_ray_is_raised_where_statuses_are_read():
+    statuses = iter(Statuses(dataset(to_table(STATUSES[:1]), OSError("a node is gone"))))
+    assert next(statuses) == STATUSES[0]
+    with pytest.raises(OSError, match="a node is gone"):
+        next(statuses)
