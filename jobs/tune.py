@@ -2,7 +2,7 @@
 
   nabla tune --config configs/tune_embedded.yaml
 
-Runs every candidate of `grid` on every prompt, and the same without a gradient. Ranked proposals
+Runs every candidate of `grid` on every prompt, and the same without a guide. Ranked proposals
 vary beta, min_score and reward_weight; left to right, the learning rate (Adam) or beta (mirror
 step). The chosen settings are in `<run_dir>/chosen.yaml`: give it to `nabla generate` as the last
 --config. The same command again resumes. The last line of the output is one JSON object.
@@ -65,10 +65,12 @@ def _print_choice(config: TuneConfig) -> None:
     console.print_table(_table(choice))
     console.print_line(
         f"chosen: {choice.chosen.candidate.name}, written to {config.run_dir}/chosen.yaml"
-        if choice.pays
-        else f"the gradient does not pay here (best minus no gradient {choice.difference:+.3f} "
-        f"± {choice.half_width:.3f}): chosen is {choice.chosen.candidate.name}, without it"
     )
+    if not choice.pays:
+        console.print_line(
+            "The guide does not pay here: the best setting with it is not clearly better than the "
+            f"best one without it ({choice.difference:+.3f} ± {choice.half_width:.3f})."
+        )
     line = {
         "measure": choice.measure,
         "prompts": len(choice.best.scores),
@@ -91,7 +93,7 @@ def _table(choice: Choice) -> Table:
         if one is choice.best:
             mark = " <- best"
         elif one is choice.null:
-            mark = " <- best without a gradient"
+            mark = " <- best without a guide"
         table.add_row(
             one.candidate.name + mark,
             f"{one.mean:.4f}",
