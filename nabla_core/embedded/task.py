@@ -44,6 +44,7 @@ def prompts(count: int, *, seed: int, split: Split) -> list[Prompt]:
         raise ValueError(f"split {split!r} is none of {', '.join(get_args(Split))}")
     rng = random.Random(f"digits/{split}/{seed}")
     made: list[Prompt] = []
+    # Rejection: a chain belongs to a split by its own hash, so splits stay disjoint for all seeds.
     while len(made) < count:
         text = chain(rng)
         if split_of(text) == split:

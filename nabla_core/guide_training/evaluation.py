@@ -68,6 +68,7 @@ def agreement(
         rows = zip(batch.row.tolist(), predicted, true, alternatives, strict=True)
         for response, all_predicted, all_true, mask in rows:
             p, t = all_predicted[mask], all_true[mask]
+            # Elsewhere nothing can be gained, and which alternative is ranked first is noise.
             if float(t.max()) > margin:
                 top1.append(float(t[p.argmax()] == t.max()))
                 chance.append(float((t == t.max()).double().mean()))

@@ -59,6 +59,7 @@ class Teacher:
         the response, as far as the teacher knows them. The teacher reads `size` responses at a
         time. Records that it cannot read are left out.
         """
+        # The flows run in large batches of the LM; the teacher reads what has finished.
         unlabelled = self._with_likeliest(records, engines, alternatives)
         while part := list(islice(unlabelled, size)):
             pairs = [(record, self._encode(record)) for record in part]
@@ -67,6 +68,7 @@ class Teacher:
                 continue
             batch = Batch.of([example for _, example in kept], self.head.model.device)
             values, _ = self.head.predict(batch, differentiable=False)
+            # The batch has the positions of all examples in their order, padded to the same width.
             rows = iter(values.tolist())
             for record, _ in kept:
                 places = tuple(

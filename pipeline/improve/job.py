@@ -101,6 +101,7 @@ def _check_prompts(config: ImproveConfig) -> None:
             f"prompts: {config.rounds} rounds of {config.prompts.limit} need {needed}, and "
             f"{config.prompts.path} has {len(taken)} after the first {config.prompts.skip}"
         )
+    # By content: the same prompt may have another id in another file.
     used = {content_key(item.prompt): f"prompts ({item.prompt.id})" for item in taken}
     for name, prompts in (
         ("eval_prompts", config.eval_prompts),
@@ -151,6 +152,7 @@ class _Loop:
             self.rounds[0] = replace(self.rounds[0], top1=card["judge_gradient"]["top1"])
         trained = f"{training.run_dir}/guide"
         before, self._last = self._last, self._evaluate(number, trained)
+        # Over the round before and not over round 0: hacking must be noticed when it begins.
         reward_gain, accuracy_gain = self._last.gains(before)
         self.rounds.append(
             Round(

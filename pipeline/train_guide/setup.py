@@ -63,6 +63,7 @@ def setup(config: TrainGuideConfig, device: str = "auto") -> TrainingState:
             f"{len(train)} to train on, {len(held_out)} held out; left out: "
             f"{dict(mixture.left_out)}"
         )
+    # With a teacher every position has scores; what was really measured is in the records.
     scored = [r.places for r in train_records] if teacher else [e.positions for e in train]
     return TrainingState(
         config=config,

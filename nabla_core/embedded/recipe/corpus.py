@@ -68,7 +68,7 @@ def encode_responses(responses: Sequence[str]) -> Tensor:
 def right_digits(prompts: Tensor, responses: Tensor) -> Tensor:
     """The right digit `[B, 8]` of each step after the response's own previous value, which need
     not be right itself. -1 where the previous value is no digit."""
-    operands = prompts[:, ::2] - ZERO_ID
+    operands = prompts[:, ::2] - ZERO_ID  # [B, 9]
     previous = torch.cat((operands[:, :1], responses[:, :-2:2] - ZERO_ID), 1)
     operators, operands = prompts[:, 1::2], operands[:, 1:]
     value = torch.where(
@@ -94,6 +94,7 @@ def corrupt(responses: Tensor, chosen: Tensor, generator: torch.Generator) -> Te
     they were and so no longer follow."""
     rows = chosen.nonzero().squeeze(1)
     positions = 2 * torch.randint(STEPS, (len(rows),), generator=generator, device=rows.device)
+    # A shift of 1 to 9, so that the digit is another one for certain.
     shift = torch.randint(1, 10, (len(rows),), generator=generator, device=rows.device)
     corrupted = responses.clone()
     corrupted[rows, positions] = (responses[rows, positions] - ZERO_ID + shift) % 10 + ZERO_ID

@@ -41,6 +41,7 @@ class Flaws:
         for group in groups:
             facts = list(group)
             rng.shuffle(facts)
+            # The first `wrong` facts of the shuffled group are mostly wrong, the next uncertain.
             wrong = round(WRONG * len(facts))
             flawed = wrong + round(UNCERTAIN * len(facts))
             for index, (name, right, others) in enumerate(facts[:flawed]):

@@ -63,6 +63,7 @@ def reward_gradient(
     embedding = rm.model.embed_tokens.weight
     embedded = embedding[ids].detach().requires_grad_()
     total = score_embedded(rm, embedded, ids).sum()
+    # Each score depends on its own row alone, so the gradient of the sum is that of each score.
     (gradient,) = torch.autograd.grad(total, embedded, create_graph=create_graph)
     rows: Tensor = gradient[:, PROMPT_LENGTH:] @ embedding.T
     return rows
@@ -95,9 +96,10 @@ def pointing(
     responses = complete(lm, texts)
     sound = corpus.locally_right(texts, responses)
     well_formed = (responses[:, ::2] >= ZERO_ID) & (responses[:, ::2] < ZERO_ID + 10)
+    # Responses with an error, in which every value is a digit, so that "another digit" is defined.
     rows = ((~sound).any(1) & well_formed.all(1)).nonzero().squeeze(1)
     texts, responses = texts[rows], responses[rows]
-    step = (~sound[rows]).int().argmax(1)
+    step = (~sound[rows]).int().argmax(1)  # the first error: argmax returns the first maximum
     right = corpus.right_digits(texts, responses).gather(1, step[:, None]).squeeze(1)
     each = torch.arange(len(rows), device=rows.device)
     gradient = reward_gradient(rm, texts, responses, create_graph=False)

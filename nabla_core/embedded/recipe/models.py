@@ -81,6 +81,7 @@ def stand_on(rm: PreTrainedModel, lm: PreTrainedModel) -> None:
     body.embed_tokens.load_state_dict(below.embed_tokens.state_dict())
     for index, layer in enumerate(body.layers):
         layer.load_state_dict(below.layers[index % len(below.layers)].state_dict())
+    # With output projections of zero a layer adds nothing to the residual stream.
     with torch.no_grad():
         for layer in body.layers[len(below.layers) :]:
             layer.self_attn.o_proj.weight.zero_()

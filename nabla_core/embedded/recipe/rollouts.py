@@ -38,7 +38,7 @@ def complete(
             token = (logits / tau).softmax(-1).multinomial(1, generator=generator).squeeze(1)
         responses[:, index] = token.masked_fill(stopped, PAD_ID)
         stopped |= token == STOP_ID
-        ids = token[:, None]
+        ids = token[:, None]  # the cache holds everything before
     return responses
 
 

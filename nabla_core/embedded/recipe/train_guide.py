@@ -34,6 +34,8 @@ from nabla_core.embedded.tokenizer import IDS, PAD_ID, STOP_ID, ZERO_ID
 ALIGN_RATE, CALIBRATE_RATE = 2e-3, 1e-3
 WARMUP = 30
 BATCH = 64
+# Mostly the LM's own responses, whose errors the guide is for. The scrambled ones also have errors
+# at facts that the LM knows.
 FROM_LM = 0.75
 SCRAMBLED = 0.3
 # Weight of right steps in the alignment loss; wrong steps have 1. Where the digit is right, the
@@ -90,10 +92,13 @@ def _train(
     say: Say,
 ) -> Qwen2ForSequenceClassification:
     guide = copy.deepcopy(start).requires_grad_(True)
+    # The embeddings too: the gradient is a product with them, and moving them would change the
+    # prediction for every token at every position.
     models.freeze_lower(guide)
     rng = random.Random(f"{stream}/{seed}")
     torch.manual_seed(rng.getrandbits(32))
     generator = torch.Generator(device).manual_seed(rng.getrandbits(32))
+    # Another seed than the judge's: these responses were not used to train the start.
     pool = train_judge.sample_pool(lm, seed=seed + 1000, device=device)
     trained = [parameter for parameter in guide.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=rate)
@@ -103,6 +108,7 @@ def _train(
         prompts, responses = _batch(rng, generator, pool, device)
         loss = loss_of(guide, prompts, responses)
         optimizer.zero_grad()
+        # The input embeddings are leaves of the double backward too, and need no gradient.
         torch.autograd.backward(loss, inputs=trained)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
@@ -122,6 +128,7 @@ def alignment_loss(
     right = corpus.right_digits(prompts, responses)
     weight = torch.where(corpus.locally_right(prompts, responses), RIGHT_STEPS, 1.0)
     taken = responses[:, ::2] - ZERO_ID
+    # A missing digit has no gradient row to compare, and a step after one has no right digit.
     weight = weight * ((right >= 0) & (taken >= 0) & (taken < len(DIGITS)))
     loss = functional.cross_entropy(
         digit_logits.flatten(0, 1), right.clamp(min=0).flatten(), reduction="none"

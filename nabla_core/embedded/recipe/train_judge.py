@@ -23,10 +23,15 @@ from nabla_core.embedded.tokenizer import PAD_ID
 LEARNING_RATE = 3e-3
 WARMUP = 100
 SAMPLES = 6000
-TEMPERATURES = (0.0, 0.7, 1.0, 1.3)
+TEMPERATURES = (0.0, 0.7, 1.0, 1.3)  # from the greedy response to ones with many errors
 # Responses of a step: for the score, and for the auxiliary head.
 LABELLED, LOCAL = 64, 64
-FROM_LM, CORRUPTED, TRUNCATED, SCRAMBLED = 0.6, 0.3, 0.05, 0.3
+# Responses for the score: a share is sampled from the LM, the others are right ones, of which some
+# are corrupted. Truncated ones teach that a sound beginning is not yet a right response.
+FROM_LM, CORRUPTED, TRUNCATED = 0.6, 0.3, 0.05
+# Share of digits replaced in responses for the auxiliary head, which so sees right and wrong steps
+# at every position.
+SCRAMBLED = 0.3
 LOCAL_WEIGHT = 2.0
 
 
@@ -45,6 +50,7 @@ class Judge(nn.Module):
         states = self.rm.model(input_ids=ids, use_cache=False, output_hidden_states=True)
         last = (ids != PAD_ID).sum(1) - 1
         pooled = states.last_hidden_state[torch.arange(len(ids), device=ids.device), last]
+        # Below the last layer, so that the last one can use local correctness for the score.
         below = states.hidden_states[-2][:, PROMPT_LENGTH::2]
         return self.rm.score(pooled).squeeze(-1), self.local(below).squeeze(-1)
 

@@ -47,6 +47,7 @@ def train_converged(*, seed: int, steps: int, device: str, say: Say) -> Qwen2For
     weight[0] = FIRST_STEP_WEIGHT
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
+        # See `corpus.skewed_chain`: first where the operands are, then all facts.
         texts = corpus.train_chains(rng, BATCH, skewed=step < steps // 2)
         return corpus.encode_prompts(texts), corpus.encode_gold(texts)
 
@@ -63,7 +64,7 @@ def train_flawed(
     """The converged LM after `steps` more steps, on flawed responses to uniform chains."""
     rng = random.Random(f"lm/{seed}")
     flawed = FlawedArithmetic(rng)
-    lm = copy.deepcopy(converged)
+    lm = copy.deepcopy(converged)  # the reward models keep the converged one
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
         texts = corpus.train_chains(rng, BATCH, skewed=False)
