@@ -1,95 +1,24 @@
-"""The scheduler against an engine that only adds: no model, every batch on record."""
+"""The scheduler against engines that only add."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from nabla_core.engines.base import BatchEngine, Engines
-from nabla_core.requests import Flow, Reply, Request, Result, ask, ask_all
+from nabla_core.engines.base import Engines
+from nabla_core.requests import Flow, ask, ask_all
 from nabla_core.scheduler import Scheduler, drive
-from nabla_core.types import Cost, Trace
-
-
-@dataclass(frozen=True)
-class Double(Request[int]):
-    number: int
-
-
-@dataclass(frozen=True)
-class Negate(Request[int]):
-    number: int
-
-
-@dataclass(frozen=True)
-class Unheard(Request[int]):
-    number: int
-
-
-class Recording(BatchEngine):
-    """Answers numbers; records every batch it was asked for. `bad` numbers fail."""
-
-    def __init__(self, capacity: int = 4, bad: dict[int, str] | None = None) -> None:
-        super().__init__(capacity)
-        self.bad = bad or {}
-        self.batches: list[list[int]] = []
-
-    def answer(self, requests: Sequence[Any]) -> Sequence[Result]:
-        self.batches.append([r.number for r in requests])
-        for request in requests:
-            if self.bad.get(request.number) == "whole batch":
-                raise ValueError(f"cannot take {request.number}")
-        return [
-            ValueError(f"cannot answer {r.number}")
-            if self.bad.get(r.number) == "itself"
-            else Reply(self.value(r.number), Cost(rm_forward=1, token_passes=r.number))
-            for r in requests
-        ]
-
-    def value(self, number: int) -> int:
-        raise NotImplementedError
-
-
-class Doubling(Recording):
-    kinds = (Double,)
-
-    def value(self, number: int) -> int:
-        return 2 * number
-
-
-class Negating(Recording):
-    kinds = (Negate,)
-
-    def value(self, number: int) -> int:
-        return -number
-
-
-def trace(name: object, *numbers: int) -> Trace:
-    return Trace(
-        prompt_id=str(name),
-        sample=0,
-        prompt_text="",
-        text="",
-        tokens=numbers,
-        finish_reason="stop",
-        base_text="",
-        base_reward=None,
-        reward=None,
-        revisions=(),
-        seed=0,
-    )
-
-
-def doubled(number: int) -> Flow:
-    answer = yield from ask(Double(number))
-    return trace(number, answer)
-
-
-def results(flows: list[Flow], *engines: Recording, **settings: Any) -> dict[str, Trace]:
-    return {t.prompt_id: t for t in drive(flows, Engines(*engines), **settings)}
+from tests.core.adding import (
+    Double,
+    Doubling,
+    Negate,
+    Negating,
+    Unheard,
+    doubled,
+    results,
+    trace,
+)
 
 
 def test_every_reply_reaches_the_flow_that_asked():
@@ -219,26 +148,6 @@ def test_without_a_taker_a_failure_is_raised():
         results([doubled(n) for n in range(6)], Doubling(bad={3: "itself"}))
 
 
-def test_a_failing_batch_is_halved_until_the_culprit_is_alone():
-    engine = Doubling(capacity=8, bad={5: "whole batch"})
-    failures: dict[int, Exception] = {}
-    done = results(
-        [doubled(n) for n in range(8)], engine, failed=lambda i, e: failures.update({i: e})
-    )
-    assert engine.batches == [
-        [0, 1, 2, 3, 4, 5, 6, 7],
-        [0, 1, 2, 3],
-        [4, 5, 6, 7],
-        [4, 5],
-        [4],
-        [5],
-        [6, 7],
-    ]
-    assert sorted(done) == ["0", "1", "2", "3", "4", "6", "7"]
-    assert {k: t.tokens for k, t in done.items()}["7"] == (14,)
-    assert str(failures[5]) == "cannot take 5"
-
-
 def test_a_flow_may_catch_a_failure_and_ask_again():
     def persistent(number: int) -> Flow:
         try:
@@ -293,15 +202,6 @@ def test_an_exception_of_the_flow_itself_is_its_failure():
     )
     assert sorted(done) == ["0", "2"]
     assert failures == [(1, "did not expect 2")]
-
-
-def test_a_request_that_no_engine_serves_is_named():
-    def lost() -> Flow:
-        yield from ask(Unheard(1))
-        return trace("lost")
-
-    with pytest.raises(LookupError, match=r"no engine serves Unheard; served: Double, Negate"):
-        results([lost()], Doubling(), Negating())
 
 
 def test_a_request_that_no_engine_serves_fails_its_flow_alone():
@@ -366,33 +266,3 @@ def test_a_closed_scheduler_starts_afresh():
     scheduler.submit(doubled(4), done.append)
     scheduler.step()
     assert [t.tokens for t in done] == [(8,)]
-
-
-class Sized(Doubling):
-    """A request is as large as its number."""
-
-    def size(self, request: Double) -> int:
-        return request.number
-
-
-def test_batches_hold_like_sizes_within_the_token_limit():
-    engine = Sized(capacity=3)
-    engine.max_batch_tokens = 40
-    for ticket, number in enumerate([10, 30, 11, 9, 12, 31]):
-        engine.submit(ticket, Double(number))
-    while engine.waiting:
-        engine.step()
-    # The oldest first, with its nearest; 3 * 11 <= 40; 30 and 31 fit no batch of two.
-    assert engine.batches == [[10, 11, 9], [30], [12], [31]]
-
-
-def test_a_request_beyond_the_token_limit_is_served_alone():
-    engine = Sized(capacity=3)
-    engine.max_batch_tokens = 5
-    engine.submit(1, Double(100))
-    assert [result.value for _, result in engine.step()] == [200]
-
-
-def test_an_engine_without_capacity_is_refused():
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        Doubling(capacity=0)

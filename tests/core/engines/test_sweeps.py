@@ -1,4 +1,4 @@
-"""Sweeps and scores as engines serve them, against the literal loss through one-hots."""
+"""Sweeps as the engine serves them, against the literal loss through one-hots."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nabla_core.errors import NonFiniteError
 from nabla_core.guides.base import Gradients
 from nabla_core.model_config import Runtime
 from nabla_core.proposals.positions import rows_at
-from nabla_core.requests import Judged, Response, Score, Sweep, Swept
+from nabla_core.requests import Response, Score, Sweep, Swept
 from tests.core.reference import Literal, guide_of, rolled_out, serve
 from tests.core.tiny import Family, one_hots
 
@@ -219,31 +219,6 @@ def test_a_sweep_judges_where_guide_and_judge_are_one(plain: Family, two: bool):
     null = NablaConfig(proposals="second")
     sweeps = serve(engines, [Sweep(contexts[0], responses[0], 0, null)])
     assert sweeps[0].judged is None
-
-
-def test_scores_are_the_judges_not_the_guides(plain: Family):
-    engines = plain.engines()
-    contexts, responses = rolled_out(engines)
-    scores = serve(engines, [Score(c, r.tokens) for c, r in zip(contexts, responses, strict=True)])
-    judge = plain.raw("judge")
-    judge.config.pad_token_id = None
-    for context, response, judged in zip(contexts, responses, scores, strict=True):
-        ids = torch.tensor([[*context.judge[0], *response.tokens]])
-        with torch.no_grad():
-            assert judged.reward == pytest.approx(float(judge(input_ids=ids).logits), abs=1e-5)
-
-
-def test_score_memories_are_kept_only_where_asked_for(plain: Family):
-    engines = plain.engines()
-    contexts, responses = rolled_out(engines, 2)
-    asked = [
-        Score(contexts[0], responses[0].tokens, return_cache=True),
-        Score(contexts[1], responses[1].tokens),
-    ]
-    kept, dropped = serve(engines, asked)
-    assert isinstance(kept, Judged)
-    assert kept.cache is not None
-    assert dropped.cache is None
 
 
 def cost_of(engines: Engines, request: Any) -> Any:
