@@ -58,10 +58,12 @@ class Finding:
         return self.kind == "report" or self.verdict == _REQUIRED[self.kind]
 
     def __str__(self) -> str:
-        return (
-            f"{self.part}: {self.check} [{self.arm}, seed {self.seed}] is {self.value:.4g}, "
-            f"threshold {self.threshold}, {self.kind}"
-        )
+        """One line for a message: where it is from, its value and what is required of it."""
+        text = f"{self.part}: {self.check} [{self.arm}, seed {self.seed}]: {self.value:.4g}"
+        if self.threshold is None or self.kind == "report":
+            return text
+        required = "at most" if self.kind == "positive" else "above"
+        return f"{text}, must be {required} {self.threshold:.4g} ({self.kind})"
 
 
 @dataclass

@@ -48,9 +48,8 @@ _PLOTS: dict[str, dict[str, Plot]] = {
     },
     "tokens": {
         "tokens-reward-kl": (
-            "Reward against KL on enumerated responses, first seed. Markov chains with a "
-            "Metropolis test and RL lie on the frontier; best-of-N, DTO and nabla decoding lie "
-            "below it.",
+            "Reward against KL on enumerated responses, first seed. The black line is "
+            "the frontier: a KL-regularised optimum lies on it, any other distribution below it.",
             plots_tokens.reward_against_kl,
         ),
         "tokens-all-seeds": (
@@ -67,7 +66,7 @@ _PLOTS: dict[str, dict[str, Plot]] = {
     "language": {
         "language-reward-kl": (
             "The embedded LM: reward against KL, and against accuracy; means over seeds with "
-            "95 % intervals. RLOO has not converged.",
+            "95 % intervals. RLOO was trained for few steps.",
             plots_language.reward_against_kl,
         ),
     },

@@ -78,25 +78,24 @@ def what_we_measured(findings: Sequence[Finding]) -> list[str]:
 def _noise(n: _Numbers) -> str:
     part, law = "continuous", names.LAW_1D
     return (
-        "In R and R^2, gradient descent with the right noise cannot be distinguished from the "
-        f"flow of the policy (KS sqrt(N) {n.range(part, law, 'noisy descent', 'positive')} in 1-D "
-        "over four times). Without noise the statistic is "
+        "In 1-D the KS statistic (times sqrt(N)) between samples and policy is "
+        f"{n.range(part, law, 'noisy descent', 'positive')} over four times, for gradient descent "
+        "with the right noise. Without noise it is "
         f"{n.range(part, law, 'no noise', 'control', digits=0)}, with doubled noise "
         f"{n.range(part, law, 'noise x2', 'control', digits=0)}, and with Adam "
-        f"{n.range(part, law, 'Adam', 'control', digits=0)}; it grows with time."
+        f"{n.range(part, law, 'Adam', 'control', digits=0)}, growing with time."
     )
 
 
 def _chains(n: _Numbers) -> str:
     gumbel = n.range("tokens", names.GUMBEL_TV, "Gumbel-MALA with ", "positive", digits=3)
     return (
-        "On enumerated responses, Markov chains with a Metropolis test keep pi* to rounding error "
-        "and converge to it (TV "
-        f"{n.range('tokens', names.TV_AFTER, '', 'positive', digits=4)}). The same proposals "
+        "On enumerated responses, Markov chains with a Metropolis test end at a TV of "
+        f"{n.range('tokens', names.TV_AFTER, '', 'positive', digits=4)} to pi*. The same proposals "
         "without the test, or with another beta, end at a TV of "
         f"{n.range('tokens', names.TV_AFTER, '', 'control')}. Gumbel-MALA, the exact analogue of "
-        f"DTO, keeps pi* too (TV {gumbel}; as many exact draws have the same). Its acceptance "
-        "rate with the gradient of the reward is "
+        f"DTO, is started at pi* and ends at a TV of {gumbel} to it; the threshold is the TV of as "
+        "many exact draws. Its acceptance rate with the gradient of the reward is "
         f"{n.mean('tokens', names.ACCEPTANCE, 'Gumbel-MALA with gradient')}, without it "
         f"{n.mean('tokens', names.ACCEPTANCE, 'Gumbel-MALA without')}."
     )
@@ -105,7 +104,7 @@ def _chains(n: _Numbers) -> str:
 def _rl(n: _Numbers) -> str:
     gap = names.RL_GAP
     return (
-        "RL with the KL in the reward reaches the frontier: the gap is "
+        "RL with the KL in the reward has a gap to the frontier of "
         f"{n.range('tokens', gap, 'exact-gradient', 'positive', digits=3)} with exact gradients "
         f"and {n.range('tokens', gap, 'sampled RLOO', 'positive', digits=3)} with sampled RLOO. "
         "The relative error of the fitted beta is "
@@ -225,9 +224,9 @@ def _accuracy(n: _Numbers) -> str:
 
     return (
         "Reward is not accuracy. The gains over the reference in E[r] and in accuracy are: best "
-        f"of 64 {both('best of 64')}; nabla decoding (ranked, sampled rollouts) "
-        f"{both('nabla, ranked, sampled')}; the same without a gradient {both('null arm')}; nabla "
-        f"decoding at the published settings {both('nabla, published')}; mh at beta 1 "
+        f"of 64: {both('best of 64')}; nabla decoding (ranked, sampled rollouts): "
+        f"{both('nabla, ranked, sampled')}; the same without a gradient: {both('null arm')}; nabla "
+        f"decoding at the published settings: {both('nabla, published')}; mh at beta 1: "
         f"{both('method mh, beta 1')}. The reference has E[r] "
         f"{n.mean(part, names.REWARD, 'reference LM')} and accuracy "
         f"{n.mean(part, names.ACCURACY, 'reference LM')}. The intervals are over sets of prompts."

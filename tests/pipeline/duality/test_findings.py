@@ -45,9 +45,13 @@ def test_a_threshold_itself_holds_and_a_number_without_one_is_reported():
 def test_a_finding_as_a_line():
     results = PartResults("tokens")
     results.positive("gap", "RLOO", 3, 0.25, 0.03)
-    assert str(results.findings[0]) == (
-        "tokens: gap [RLOO, seed 3] is 0.25, threshold 0.03, positive"
-    )
+    results.control("gap", "cut short", 3, 0.0123456, 0.03)
+    results.report("gap", "DTO", 3, 1.5, 0.03)
+    assert [str(finding) for finding in results.findings] == [
+        "tokens: gap [RLOO, seed 3]: 0.25, must be at most 0.03 (positive)",
+        "tokens: gap [cut short, seed 3]: 0.01235, must be above 0.03 (control)",
+        "tokens: gap [DTO, seed 3]: 1.5",
+    ]
 
 
 def test_merging_keeps_all_findings_the_first_plot_data_and_every_rate():
