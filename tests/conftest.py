@@ -34,7 +34,7 @@ settings.load_profile("steady")
 SLOW_FILES = (
     *("chaos/test_schedule.py", "oracle/test_equality.py", "jobs/test_train_guide.py"),
     *("jobs/test_generate.py", "jobs/test_improve.py", "invariants/test_same_traces.py"),
-    *("chaos/test_runs.py", "pipeline/duality/tokens/test_kernels.py", "jobs/test_submit.py"),
+    *("chaos/test_runs.py", "pipeline/duality/tokens/test_checks.py", "jobs/test_submit.py"),
     *("chaos/test_halfway.py", "pipeline/duality/language/test_checks.py"),
     *("pipeline/duality/tokens/test_policies.py", "pipeline/duality/checkpoints/test_checks.py"),
     *("jobs/test_tune.py", "chaos/test_commit_points.py", "pipeline/duality/test_pieces.py"),
