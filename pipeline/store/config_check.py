@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import yaml
@@ -17,6 +18,7 @@ import yaml
 from nabla_core.config_metadata import KEY
 from pipeline.errors import ResumeError
 from pipeline.store.files import Folder
+from pipeline.store.version import FILE as VERSION_FILE
 from pipeline.store.version import claim_version
 
 CONFIG = "config.yaml"
@@ -38,7 +40,8 @@ def not_shaping(config: type, prefix: str = "") -> list[str]:
 
 def digest(config: Any) -> str:
     """16 hex digits of the settings of a config (a dataclass) that shape rows."""
-    shape = _shape(asdict(config), not_shaping(type(config)))
+    settings = asdict(config)
+    shape = _shape(settings, not_shaping(type(config)), levels_below_run(settings))
     return blake2b(json.dumps(shape, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -51,8 +54,9 @@ def enter(folder: Folder, config: Any) -> None:
     claim_version(folder)
     settings = asdict(config)
     if folder.exists(CONFIG):
-        free = not_shaping(type(config))
-        old, new = _shape(yaml.safe_load(folder.read(CONFIG)), free), _shape(settings, free)
+        free, levels = not_shaping(type(config)), levels_below_run(settings)
+        old = _shape(yaml.safe_load(folder.read(CONFIG)), free, levels)
+        new = _shape(settings, free, levels)
         differences = [
             f"  {name}: {old.get(name, 'not set')!s} there, {new.get(name, 'not set')!s} here"
             for name in sorted(old.keys() | new.keys())
@@ -66,15 +70,42 @@ def enter(folder: Folder, config: Any) -> None:
     folder.write(CONFIG, yaml.safe_dump(settings, sort_keys=False).encode())
 
 
-def _shape(settings: Mapping[str, Any], free: Iterable[str]) -> dict[str, Any]:
-    """The settings, flat, without those at or below the keys in `free`."""
+def levels_below_run(settings: Mapping[str, Any]) -> int:
+    """How many folders `run_dir` lies below the run folder of the job that composes this run (each
+    round of `nabla improve` consists of runs); 0 for a run of its own.
+
+    Paths of a config that point into the enclosing run folder, to an earlier step's guide for
+    example, are compared relative to it. So the folder can be moved as a whole.
+    """
+    given = str(settings.get("run_dir") or "")
+    if "://" in given:
+        return 0
+    parents = Path(given).expanduser().absolute().parents
+    found = (n for n, parent in enumerate(parents, start=1) if (parent / VERSION_FILE).exists())
+    return next(found, 0)
+
+
+def _shape(settings: Mapping[str, Any], free: Iterable[str], levels: int) -> dict[str, Any]:
+    """The settings, flat, without those at or below the keys in `free`. Paths into the run folder
+    `levels` above `run_dir` are relative to it."""
+    run_dir = str(settings.get("run_dir") or "")
+    components = run_dir.rstrip("/").split("/")
+    enclosing = "/".join(components[:-levels]) if levels else ""
     left_out = set(free)
     below = tuple(f"{key}." for key in left_out)
     return {
-        name: value
+        name: _relative(value, enclosing) if enclosing else value
         for name, value in _flatten(settings).items()
         if name not in left_out and not name.startswith(below)
     }
+
+
+def _relative(value: Any, folder: str) -> Any:
+    if isinstance(value, list):
+        return [_relative(each, folder) for each in value]
+    if isinstance(value, str) and value.startswith(f"{folder}/"):
+        return f"{{run}}{value.removeprefix(folder)}"
+    return value
 
 
 def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,10 +1,11 @@
+import shutil
 from dataclasses import dataclass, field, replace
 
 import pytest
 import yaml
 
 from nabla_core.config_metadata import NOT_SHAPING, SHAPING_THROUGHOUT
-from nabla_core.model_config import Runtime
+from nabla_core.model_config import Reward, Runtime
 from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.duality.checkpoints.checks import RunConfig
 from pipeline.errors import ResumeError
@@ -12,6 +13,7 @@ from pipeline.generate.config import GenerateConfig
 from pipeline.improve.config import ImproveConfig
 from pipeline.store.config_check import CONFIG, digest, enter, not_shaping
 from pipeline.store.files import Folder
+from pipeline.store.version import claim_version
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.tune.config import TuneConfig
 
@@ -117,3 +119,32 @@ def test_batch_size_is_free_and_precision_is_not():
     config = GenerateConfig()
     assert digest(replace(config, runtime=Runtime(max_batch=7))) == digest(config)
     assert digest(replace(config, runtime=Runtime(dtype="bfloat16"))) != digest(config)
+
+
+def step(root, guide: str = "round-0/guide/guide") -> GenerateConfig:
+    """A run inside another run folder, with a guide from there."""
+    return GenerateConfig(run_dir=f"{root}/round-1/traces", reward=Reward(guide=f"{root}/{guide}"))
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_runs_inside_a_run_folder_move_with_it(tmp_path, monkeypatch, relative):
+    monkeypatch.chdir(tmp_path)
+    before, after = ("a b/ü", "c") if relative else (f"{tmp_path}/a b/ü", f"{tmp_path}/c")
+    claim_version(Folder(before))
+    first = digest(step(before))
+    enter(Folder(step(before).run_dir), step(before))
+    shutil.move(tmp_path / "a b" / "ü", tmp_path / "c")
+    moved = Folder(step(after).run_dir)
+    enter(moved, step(after))
+    assert digest(step(after)) == first
+    assert yaml.safe_load(moved.read(CONFIG))["reward"]["guide"] == f"{after}/round-0/guide/guide"
+    with pytest.raises(ResumeError, match=r"reward\.guide: {run}/round-0/guide/guide there"):
+        enter(moved, step(after, guide="round-1/guide/guide"))
+
+
+def test_paths_of_a_run_of_its_own_are_compared_as_given(tmp_path):
+    one, other = step(tmp_path / "a"), step(tmp_path / "b")
+    enter(Folder(one.run_dir), one)
+    assert digest(one) != digest(other)
+    with pytest.raises(ResumeError, match=r"reward\.guide: "):
+        enter(Folder(one.run_dir), replace(one, reward=other.reward))
