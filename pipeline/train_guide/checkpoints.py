@@ -66,7 +66,7 @@ def load_checkpoint(state: TrainingState, path: Path) -> dict[str, Any]:
     if changed:
         raise RunError(
             f"{' and '.join(changed)}: not what it was at step {saved['step']}, from which "
-            "training would go on; another run_dir starts from the beginning"
+            "training would continue; another run_dir starts from the beginning"
         )
     with torch.no_grad():
         for name, parameter in _trained_parameters(state):

@@ -213,7 +213,7 @@ class TrainGuideConfig:
         )
         check(
             not (self.target.mirror and self.data.traces and self.teacher.path is None),
-            "target.mirror needs the LM's probabilities, which traces do not hold: leave "
+            "target.mirror needs the LM's probabilities, which traces do not store: leave "
             "data.traces out or name a teacher.path",
         )
         target = self.target

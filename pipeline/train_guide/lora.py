@@ -97,9 +97,9 @@ def _targets(trainee: Trainee, optimise: Optimise) -> list[str]:
         for name, module in trainee.model.named_modules()
         if isinstance(module, nn.Linear) and module is not output
     }
-    wanted = optimise.lora.targets
+    chosen = optimise.lora.targets
     kinds = {name.rpartition(".")[2] for name in linear}
-    for target in wanted:
+    for target in chosen:
         if target not in kinds:
             raise ModelError(
                 f"optimise.lora.targets: no linear layer is named {target!r}; there are "
@@ -108,7 +108,7 @@ def _targets(trainee: Trainee, optimise: Optimise) -> list[str]:
     targets = [
         name
         for name, module in linear.items()
-        if id(module) not in frozen and (not wanted or name.rpartition(".")[2] in wanted)
+        if id(module) not in frozen and (not chosen or name.rpartition(".")[2] in chosen)
     ]
     if not targets:
         raise ModelError("optimise.lora: every layer that could have an adapter is frozen")

@@ -41,23 +41,24 @@ def records_of_trace(
         return []
     name = f"{row['prompt_id']}#{row['sample']}"
     accepted = [n for n, r in enumerate(revisions) if r["accepted"]]
-    found: list[Record] = []
+    records: list[Record] = []
     last = _of_last_response(row, revisions, accepted[-1] if accepted else None)
     used = len(last)
     if last:
         tokens = tuple(row["response_token_ids"])
-        found.append(Record(name, prompt_of(row), tokens, row["reward"], _places(last)))
+        records.append(Record(name, prompt_of(row), tokens, row["reward"], _places(last)))
     if accepted:
         first = revisions[: accepted[0] + 1]
         base = _first_response(row, first, encode)
         if base is not None:
             places = _places([_Comparison.of(r) for r in first])
-            found.append(Record(f"{name} (base)", prompt_of(row), base, row["base_reward"], places))
+            score = row["base_reward"]
+            records.append(Record(f"{name} (base)", prompt_of(row), base, score, places))
             # A single acceptance is used from both sides and counted once.
             used += len(first) - 1 if len(accepted) == 1 else len(first)
     if used < len(revisions):
         left_out["revisions of responses that are not kept"] += len(revisions) - used
-    return found
+    return records
 
 
 def prompt_of(row: Mapping[str, Any]) -> Prompt:
@@ -114,8 +115,8 @@ def _of_last_response(
 ) -> list[_Comparison]:
     response = row["response_token_ids"]
     start = 0 if last_accepted is None else last_accepted + 1
-    # A batch of revisions may go on after its accepted one: those were tried in the response
-    # before. Their `reward_before` differs from the reward of the last response.
+    # A batch may have more revisions after its accepted one. They were tried in the response
+    # before it. Their `reward_before` differs from the reward of the last response.
     after = [r for r in revisions[start:] if r["reward_before"] == row["reward"]]
     comparisons = [
         _Comparison.of(r) for r in after if _has_token(response, r["position"], r["from_token"])

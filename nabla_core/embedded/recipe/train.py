@@ -80,7 +80,7 @@ class Recipe:
                 "transformers": transformers.__version__,
             }
             weights.save(model, path, card)
-        self.say(name, f"at {path}")
+        self.log(name, f"at {path}")
         model = kind.from_pretrained(path, attn_implementation="eager")
         return model.to(self.device).eval()
 
@@ -90,7 +90,7 @@ class Recipe:
             seed=self.seed,
             steps=CONVERGED_STEPS,
             device=self.device,
-            say=lambda text: self.say("converged", text),
+            log=lambda text: self.log("converged", text),
         )
         taught = "right responses to digit chains, to convergence"
         return lm, {"taught": taught, "steps": CONVERGED_STEPS, **self.greedy(lm)}
@@ -102,7 +102,7 @@ class Recipe:
             seed=self.seed,
             steps=LM_STEPS,
             device=self.device,
-            say=lambda text: self.say("lm", text),
+            log=lambda text: self.log("lm", text),
         )
         taught = (
             f"right responses to digit chains ({CONVERGED_STEPS} steps), then responses in which "
@@ -125,7 +125,7 @@ class Recipe:
             seed=self.seed,
             steps=JUDGE_STEPS,
             device=self.device,
-            say=lambda text: self.say("judge", text),
+            log=lambda text: self.log("judge", text),
         )
         return judge, {
             "taught": (
@@ -146,7 +146,7 @@ class Recipe:
             seed=self.seed,
             steps=ALIGN_STEPS,
             device=self.device,
-            say=lambda text: self.say("aligned", text),
+            log=lambda text: self.log("aligned", text),
         )
         return guide, {
             "taught": (
@@ -167,7 +167,7 @@ class Recipe:
             seed=self.seed,
             steps=CALIBRATE_STEPS,
             device=self.device,
-            say=lambda text: self.say("gold", text),
+            log=lambda text: self.log("gold", text),
         )
         return guide, {
             "taught": (
@@ -187,10 +187,10 @@ class Recipe:
             "verification": asdict(measure.verification(rm, lm)),
             "pointing": asdict(measure.pointing(rm, lm)),
         }
-        self.say(stage, str(figures))
+        self.log(stage, str(figures))
         return figures
 
-    def say(self, stage: str, text: str) -> None:
+    def log(self, stage: str, text: str) -> None:
         """Print one line of progress."""
         print(f"{(time.monotonic() - self.started) / 60:6.1f} min  {stage}: {text}", flush=True)
 

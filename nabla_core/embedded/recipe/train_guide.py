@@ -27,7 +27,7 @@ from transformers import Qwen2ForCausalLM, Qwen2ForSequenceClassification
 from nabla_core.embedded.recipe import corpus, models, train_judge
 from nabla_core.embedded.recipe.measure import DIGIT_IDS, reward_gradient
 from nabla_core.embedded.recipe.rollouts import response_logits
-from nabla_core.embedded.recipe.train_lm import Say
+from nabla_core.embedded.recipe.train_lm import Log
 from nabla_core.embedded.task import DIGITS, SEPARATOR
 from nabla_core.embedded.tokenizer import IDS, PAD_ID, STOP_ID, ZERO_ID
 
@@ -52,13 +52,13 @@ def align(
     seed: int,
     steps: int,
     device: str,
-    say: Say,
+    log: Log,
 ) -> Qwen2ForSequenceClassification:
     """A guide for the responses of `lm`: `judge` after `steps` steps of alignment.
 
     The loss stays near log 10 for about 400 steps before the gradient changes its direction.
     """
-    return _train(judge, alignment_loss, ALIGN_RATE, "guide", lm, seed, steps, device, say)
+    return _train(judge, alignment_loss, ALIGN_RATE, "guide", lm, seed, steps, device, log)
 
 
 def calibrate(
@@ -68,7 +68,7 @@ def calibrate(
     seed: int,
     steps: int,
     device: str,
-    say: Say,
+    log: Log,
 ) -> Qwen2ForSequenceClassification:
     """The aligned guide after `steps` steps of calibration."""
 
@@ -77,7 +77,7 @@ def calibrate(
             prior = response_logits(lm, prompts, responses).log_softmax(-1)
         return mirror_loss(guide, prior, prompts, responses)
 
-    return _train(aligned, loss, CALIBRATE_RATE, "calibrate", lm, seed, steps, device, say)
+    return _train(aligned, loss, CALIBRATE_RATE, "calibrate", lm, seed, steps, device, log)
 
 
 def _train(
@@ -89,7 +89,7 @@ def _train(
     seed: int,
     steps: int,
     device: str,
-    say: Say,
+    log: Log,
 ) -> Qwen2ForSequenceClassification:
     guide = copy.deepcopy(start).requires_grad_(True)
     # The embeddings too: the gradient is a product with them, and moving them would change the
@@ -113,7 +113,7 @@ def _train(
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         if step % 100 == 0:
-            say(f"step {step} loss {loss.item():.3f}")
+            log(f"step {step} loss {loss.item():.3f}")
     return guide
 
 

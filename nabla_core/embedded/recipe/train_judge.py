@@ -17,7 +17,7 @@ from transformers import Qwen2ForCausalLM, Qwen2ForSequenceClassification
 from nabla_core.embedded.recipe import corpus, models
 from nabla_core.embedded.recipe.corpus import PROMPT_LENGTH
 from nabla_core.embedded.recipe.rollouts import complete
-from nabla_core.embedded.recipe.train_lm import Say
+from nabla_core.embedded.recipe.train_lm import Log
 from nabla_core.embedded.tokenizer import PAD_ID
 
 LEARNING_RATE = 3e-3
@@ -75,7 +75,7 @@ def train(
     seed: int,
     steps: int,
     device: str,
-    say: Say,
+    log: Log,
 ) -> Qwen2ForSequenceClassification:
     """A judge of the responses of `lm`, trained for `steps` steps on the layers of `converged`."""
     rng = random.Random(f"judge/{seed}")
@@ -99,7 +99,7 @@ def train(
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         if step % 100 == 0 or step == steps:
-            say(f"step {step} score loss {score_loss.item():.3f} local {local_loss.item():.3f}")
+            log(f"step {step} score loss {score_loss.item():.3f} local {local_loss.item():.3f}")
     return judge.rm
 
 

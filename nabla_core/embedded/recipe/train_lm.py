@@ -29,10 +29,10 @@ LEARNING_RATE = 3e-3
 WARMUP = 30
 FIRST_STEP_WEIGHT = 12.0
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-def train_converged(*, seed: int, steps: int, device: str, say: Say) -> Qwen2ForCausalLM:
+def train_converged(*, seed: int, steps: int, device: str, log: Log) -> Qwen2ForCausalLM:
     """An LM of right responses.
 
     The first half of the steps is on skewed chains, the second half on uniform ones, while the
@@ -54,12 +54,12 @@ def train_converged(*, seed: int, steps: int, device: str, say: Say) -> Qwen2For
     def rate(step: int) -> float:
         return min(1.0, step / WARMUP, 1.9 - 1.8 * step / steps)
 
-    _train(lm, batch, rate, weight, steps=steps, say=say)
+    _train(lm, batch, rate, weight, steps=steps, log=log)
     return lm
 
 
 def train_flawed(
-    converged: Qwen2ForCausalLM, *, seed: int, steps: int, device: str, say: Say
+    converged: Qwen2ForCausalLM, *, seed: int, steps: int, device: str, log: Log
 ) -> Qwen2ForCausalLM:
     """The converged LM after `steps` more steps, on flawed responses to uniform chains."""
     rng = random.Random(f"lm/{seed}")
@@ -75,7 +75,7 @@ def train_flawed(
         return min(1.0, step / WARMUP) * (1 - 0.9 * step / steps)
 
     weight = torch.ones(corpus.RESPONSE_LENGTH, device=device)
-    _train(lm, batch, rate, weight, steps=steps, say=say)
+    _train(lm, batch, rate, weight, steps=steps, log=log)
     return lm
 
 
@@ -86,7 +86,7 @@ def _train(
     weight: Tensor,
     *,
     steps: int,
-    say: Say,
+    log: Log,
 ) -> None:
     """Minimise the cross-entropy of the response tokens, weighted by position."""
     device = str(lm.device)
@@ -104,7 +104,7 @@ def _train(
         optimizer.step()
         if step % 100 == 0 or step == steps:
             answers, traces = accuracy(lm, *held_out)
-            say(f"step {step} loss {loss.item():.3f} greedy {answers:.3f} trace {traces:.3f}")
+            log(f"step {step} loss {loss.item():.3f} greedy {answers:.3f} trace {traces:.3f}")
 
 
 def validation(count: int, device: str) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 from nabla_core.embedded.task import Split
 from tests.bench.stories import models, task
 from tests.bench.stories.train_judge import train_judge
-from tests.bench.stories.train_lm import Say, train_converged, train_flawed
+from tests.bench.stories.train_lm import Log, train_converged, train_flawed
 
 
 def main() -> None:
@@ -38,14 +38,14 @@ def main() -> None:
 
     cards: dict[str, dict[str, Any]] = {}
 
-    def stage(name: str, kind: Any, make: Callable[[Say], tuple[Any, dict[str, Any]]]) -> Any:
-        def say(text: str) -> None:
+    def stage(name: str, kind: Any, make: Callable[[Log], tuple[Any, dict[str, Any]]]) -> Any:
+        def log(text: str) -> None:
             minutes = (time.monotonic() - started) / 60
             print(f"{minutes:6.1f} min  {name}: {text}", flush=True)
 
         path = options.out / name
         if not (path / "card.json").exists():
-            model, card = make(say)
+            model, card = make(log)
             model.save_pretrained(path)
             models.tokenizer().save_pretrained(path)
             (path / "card.json").write_text(json.dumps({"seed": options.seed, **card}) + "\n")
@@ -54,12 +54,12 @@ def main() -> None:
 
     for split in ("train", "validation", "test"):
         write_prompts(options.out / f"{split}.jsonl", split, 8000 if split == "train" else 2000)
-    converged = stage("converged", LlamaForCausalLM, lambda say: train_converged(options.seed, say))
-    lm = stage("lm", LlamaForCausalLM, lambda say: train_flawed(converged, options.seed, say))
+    converged = stage("converged", LlamaForCausalLM, lambda log: train_converged(options.seed, log))
+    lm = stage("lm", LlamaForCausalLM, lambda log: train_flawed(converged, options.seed, log))
     stage(
         "judge",
         LlamaForSequenceClassification,
-        lambda say: train_judge(converged, lm, options.seed, say),
+        lambda log: train_judge(converged, lm, options.seed, log),
     )
     for name, card in cards.items():
         print(f"{name:12}" + "".join(f"{key} {value:<12.4g}" for key, value in card.items()))

@@ -16,7 +16,7 @@ from tests.bench.stories import models, task, texts
 from tests.bench.stories.rollouts import sampled
 from tests.bench.stories.task import STEPS, WORDS
 from tests.bench.stories.texts import Batch, StoryResponse
-from tests.bench.stories.train_lm import LEARNING_RATE, SCRAMBLED, Say, rate
+from tests.bench.stories.train_lm import LEARNING_RATE, SCRAMBLED, Log, rate
 
 JUDGE_STEPS = 800
 SAMPLES, HELD_OUT, TEMPERATURES = 6000, 1000, (0.0, 0.7, 1.0, 1.3)
@@ -42,7 +42,7 @@ class Judge(nn.Module):
 
 
 def train_judge(
-    converged: LlamaForCausalLM, lm: LlamaForCausalLM, seed: int, say: Say
+    converged: LlamaForCausalLM, lm: LlamaForCausalLM, seed: int, log: Log
 ) -> tuple[LlamaForSequenceClassification, dict[str, Any]]:
     """Train a judge of the LM's responses. The sigmoid of its score predicts the share of days
     before the first error; its auxiliary head predicts which counts follow from the ones before."""
@@ -69,7 +69,7 @@ def train_judge(
         optimizer.step()
         if step % 250 == 0 or step == JUDGE_STEPS:
             auc = verified(judge.rm, held_out)
-            say(f"step {step} score {score_loss:.3f} local {local_loss:.3f} AUC {auc:.3f}")
+            log(f"step {step} score {score_loss:.3f} local {local_loss:.3f} AUC {auc:.3f}")
     return judge.rm, {"steps": JUDGE_STEPS, "trace AUC": auc}
 
 

@@ -27,10 +27,10 @@ LEARNING_RATE = 3e-3
 SCRAMBLED = 0.3
 MEASURED = 1000
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-def train_converged(seed: int, say: Say) -> tuple[LlamaForCausalLM, dict[str, Any]]:
+def train_converged(seed: int, log: Log) -> tuple[LlamaForCausalLM, dict[str, Any]]:
     """Train an LM on right responses, to short stories first. Counts are replaced by random ones
     and the labels follow from those, so that the LM computes each count from the one before it."""
     rng = random.Random(f"converged/{seed}")
@@ -43,11 +43,11 @@ def train_converged(seed: int, say: Say) -> tuple[LlamaForCausalLM, dict[str, An
         pairs = [texts.scrambled(story, SCRAMBLED, rng) for story in stories]
         return Batch.of([response for response, _ in pairs], [wanted for _, wanted in pairs])
 
-    return lm, fit(lm, batch, sum(LESSONS.values()), say)
+    return lm, fit(lm, batch, sum(LESSONS.values()), log)
 
 
 def train_flawed(
-    converged: LlamaForCausalLM, seed: int, say: Say
+    converged: LlamaForCausalLM, seed: int, log: Log
 ) -> tuple[LlamaForCausalLM, dict[str, Any]]:
     """Train the converged LM further, on text with flawed arithmetic."""
     rng = random.Random(f"lm/{seed}")
@@ -66,7 +66,7 @@ def train_flawed(
     def batch(step: int) -> Batch:
         return Batch.of([flawed(s) for s in task.stories(BATCH, rng, "train")])
 
-    return lm, fit(lm, batch, LM_STEPS, say)
+    return lm, fit(lm, batch, LM_STEPS, log)
 
 
 def facts() -> list[list[Fact]]:
@@ -87,7 +87,7 @@ def facts() -> list[list[Fact]]:
 
 
 def fit(
-    lm: LlamaForCausalLM, batch: Callable[[int], Batch], steps: int, say: Say
+    lm: LlamaForCausalLM, batch: Callable[[int], Batch], steps: int, log: Log
 ) -> dict[str, Any]:
     """Train on the cross-entropy of response tokens. Returns steps, loss and greedy accuracies."""
     optimizer = torch.optim.AdamW(lm.parameters(), lr=LEARNING_RATE)
@@ -102,7 +102,7 @@ def fit(
         optimizer.step()
         if step % 100 == 0 or step == steps:
             right = (logits.argmax(-1) == data.labels[:, 1:])[data.labels[:, 1:] != IGNORED]
-            say(f"step {step} loss {loss.item():.3f} tokens right {right.float().mean():.4f}")
+            log(f"step {step} loss {loss.item():.3f} tokens right {right.float().mean():.4f}")
     return {"steps": steps, "loss": loss.item(), **greedy_shares(lm)}
 
 

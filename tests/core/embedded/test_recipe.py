@@ -83,11 +83,11 @@ def test_training_repeats_itself_for_one_seed(monkeypatch: pytest.MonkeyPatch):
 
     def made(seed: int) -> list[torch.Tensor]:
         silent = str.strip
-        lm = train_lm.train_converged(seed=seed, steps=4, device="cpu", say=silent)
-        flawed = train_lm.train_flawed(lm, seed=seed, steps=2, device="cpu", say=silent)
-        judge = train_judge.train(flawed, lm, seed=seed, steps=2, device="cpu", say=silent)
-        aligned = train_guide.align(flawed, judge, seed=seed, steps=2, device="cpu", say=silent)
-        guide = train_guide.calibrate(flawed, aligned, seed=seed, steps=2, device="cpu", say=silent)
+        lm = train_lm.train_converged(seed=seed, steps=4, device="cpu", log=silent)
+        flawed = train_lm.train_flawed(lm, seed=seed, steps=2, device="cpu", log=silent)
+        judge = train_judge.train(flawed, lm, seed=seed, steps=2, device="cpu", log=silent)
+        aligned = train_guide.align(flawed, judge, seed=seed, steps=2, device="cpu", log=silent)
+        guide = train_guide.calibrate(flawed, aligned, seed=seed, steps=2, device="cpu", log=silent)
         made = (lm, flawed, judge, aligned, guide)
         return [tensor for model in made for tensor in model.state_dict().values()]
 
