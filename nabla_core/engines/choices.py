@@ -46,6 +46,7 @@ class ChoicesEngine(BatchEngine):
             ]
             tokens = torch.cat([t for t, _ in parts]).tolist()
             values = torch.cat([v for _, v in parts])
+            # Where fewer than `count` tokens are left, topk fills up with -inf.
             possible = values.isfinite().tolist()
             found = [
                 Choices(
@@ -70,6 +71,7 @@ class ChoicesEngine(BatchEngine):
         states `[n, D]`; a log-probability is -inf where there are too few tokens."""
         log_p = self._lm.logits(hidden).log_softmax(-1)
         own = log_p.gather(-1, taken[:, None])
+        # A counterfactual with a token that the judge cannot read would have no score.
         others = log_p.masked_fill(self._unknown, float("-inf"))
         others.scatter_(-1, taken[:, None], float("-inf"))
         best = others.topk(min(count - 1, others.size(-1)))

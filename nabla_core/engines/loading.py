@@ -85,10 +85,10 @@ def build_engines(
     runtime = runtime or Runtime()
     rows, tokens = runtime.max_batch, runtime.max_batch_tokens
     if isinstance(guide, HeadGuide):
-        asked: Guide = guide
+        served: Guide = guide
         model: LanguageModel | RewardModel = guide.head
     else:
-        asked = GradientGuide(
+        served = GradientGuide(
             lm,
             guide,
             judges=guide is judge,
@@ -102,8 +102,8 @@ def build_engines(
     return Engines(
         TextEngine(lm, judge.rm, model),
         ScoreEngine(judge, rows, tokens, return_cache=runtime.reuse),
-        ProposeEngine(asked, rows, tokens),
-        SweepEngine(asked, rows, tokens),
+        ProposeEngine(served, rows, tokens),
+        SweepEngine(served, rows, tokens),
         ChoicesEngine(lm, judge.vocabulary, rows, tokens),
         RolloutEngine(lm, rows, tokens, return_cache=runtime.reuse),
         identities={
@@ -112,7 +112,7 @@ def build_engines(
             "guide": model.identity,
             "tokenizer": Identity(lm.identity.name, fingerprint(lm.tokenizer)),
         },
-        check=asked.check,
+        check=served.check,
     )
 
 

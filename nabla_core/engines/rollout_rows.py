@@ -74,6 +74,7 @@ def read_histories(lm: LanguageModel, sequences: list[tuple[int, ...]]) -> list[
     ids = torch.tensor([[0] * (width - len(s)) + list(s) for s in sequences])
     lengths = torch.tensor([len(s) for s in sequences])
     mask = left_mask(lengths, width)
+    # Positions count from each row's first real token.
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     device = lm.device
     cache = DynamicCache()

@@ -55,6 +55,7 @@ class RolloutEngine:
         self._most_tokens = max_batch_tokens
         self._queue: deque[tuple[int, Rollout]] = deque()
         self._suspects: deque[tuple[int, Rollout]] = deque()
+        # The batch: its rows, their keys and values, and the lengths of their histories.
         self._rows: list[Row] = []
         self._kv: KeyValues = []
         self._lengths = torch.empty(0, dtype=torch.int64, device=lm.device)
@@ -79,6 +80,7 @@ class RolloutEngine:
         finished: list[tuple[int, Result]] = []
         try:
             self._admit(admitted, finished)
+            # A finished row may bring a new request, so the step ends with the first.
             while self._rows and not finished:
                 finished = self._decode()
         except Exception as error:  # noqa: BLE001 - becomes the one row's result
@@ -109,11 +111,13 @@ class RolloutEngine:
             # Joining copies the whole batch: wait until a quarter of the rows have left.
             if self._rows and room < self.capacity // 4:
                 return
+        # Room is reserved for what a row may become, not for what it is: no row is ever evicted.
         width = max((len(r.prompt) + r.limit for r in self._rows), default=0)
         while source and len(admitted) < room:
             row = self._row(*source[0])
             width = max(width, len(row.prompt) + row.limit)
             rows = len(self._rows) + len(admitted) + 1
+            # A row beyond the limit still runs, alone.
             if rows > 1 and rows * width > self._most_tokens:
                 break
             source.popleft()
@@ -154,6 +158,7 @@ class RolloutEngine:
                 reused.append(shared)
             else:
                 reused.append(None)
+                # The first row with this history pays for reading it.
                 unread.setdefault(row.read, row)
         if unread:
             known = dict(zip(unread, read_histories(self._lm, list(unread)), strict=True))
@@ -173,6 +178,7 @@ class RolloutEngine:
         lm, rows = self._lm, self._rows
         width = self._kv[0].size(2)
         cache = to_cache(self._kv)
+        # One column: the pending token of each row, at the position behind its own history.
         hidden = lm.body(
             input_ids=torch.tensor([[row.pending] for row in rows], device=lm.device),
             attention_mask=left_mask(self._lengths + 1, width + 1),

@@ -37,6 +37,7 @@ class ScoreEngine(BatchEngine):
     @torch.inference_mode()
     def answer(self, requests: Sequence[Score]) -> Sequence[Result]:
         tasks = [Task(r.context, r.tokens, len(r.tokens), r.reuse) for r in requests]
+        # Keys and values of the batch are kept together or not at all.
         return_cache = self._return_cache and any(r.return_cache for r in requests)
         frames = [r.context.judge for r in requests]
         reads = self._judge.read(tasks, frames, gradient=False, return_cache=return_cache)

@@ -169,6 +169,7 @@ class ScriptedEngine(BatchEngine):
             return self._script.lines() < int(wanted[1])
         if "!slow" not in request.context.text:
             return False
+        # A request stays the same object while it goes back to the queue.
         self._batches[id(request)] += 1
         if self._batches[id(request)] < SLOW:
             return True
@@ -255,7 +256,7 @@ def _text(tokens: Sequence[int]) -> str:
 
 def _misbehave(prompt: str) -> None:
     if "!kill" in prompt:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory runs out
     if "!hang" in prompt:
         signal.pause()
     if "!lost" in prompt:

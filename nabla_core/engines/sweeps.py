@@ -57,6 +57,7 @@ class SweepEngine(BatchEngine):
 
     def _likelihood_only(self, requests: Sequence[Sweep], config: NablaConfig) -> list[Result]:
         tasks = [Task(r.context, r.response.tokens, r.boundary, r.response.cache) for r in requests]
+        # No guide is used: only the LM reads, which is one call by the paper's count.
         results: list[Result] = []
         lm_reads = read_lm(self._guide.lm, tasks, gradient=False)
         for request, task, lm in zip(requests, tasks, lm_reads, strict=True):

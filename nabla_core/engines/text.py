@@ -43,6 +43,7 @@ class TextEngine(BatchEngine):
                 f"{self._lm.context} and must hold a response too"
             )
         judge = _frame(prompt, self._judge)
+        # One model in both roles reads the same ids.
         guide = judge if self._guide is self._judge else _frame(prompt, self._guide)
         return Context(text, tuple(ids), judge, guide)
 

@@ -50,6 +50,7 @@ class GradientGuide:
         self.lm = lm
         self.reader = reader
         self.judges = judges
+        # Checkpointed passes keep no keys and values.
         self._return_cache = return_cache and not checkpoint
         self._checkpoint = checkpoint
 
@@ -67,6 +68,7 @@ class GradientGuide:
         reads = []
         for lm, rm in zip(lm_reads, rm_reads, strict=True):
             assert rm.input_gradient is not None
+            # The forward pass gave the reward: a response is never scored twice.
             judged = Judged(rm.reward, rm.cache) if self.judges else None
             reads.append(
                 GuideRead(
@@ -96,6 +98,7 @@ class GradientGuide:
             tasks, frames, gradient=True, return_cache=self._return_cache, checkpoint=whole
         )
         for task, lm_task in zip(tasks, lm_tasks, strict=True):
+            # The LM reads the response as a task of its own, with its own cache.
             task.cost += lm_task.cost
             task.add_cost(paper_calls=4)  # the paper counts a gradient step as 4
         return lm_reads, rm_reads
@@ -129,12 +132,17 @@ def gradient_rows(
     embeddings; logits `[n, V]` predicted the tokens. Ids that are no LM token have no likelihood
     term; they are never proposed. Raises NonFiniteError.
     """
+    # From embeddings to tokens, then from the reward model's vocabulary to the LM's.
     rows = objective.reward_coeff * _products(reader.rm.table, rm_gradient)[:, reader.ids]
     if objective.nll_coeff:
         assert lm_gradient is not None
+        # The one-hot of token j enters the likelihood twice: through its embedding, which all later
+        # terms see, and directly, as it selects log p(y_j) in its own term. An id that is no token
+        # has logit -inf; 0 keeps the row finite.
         direct = logits.log_softmax(-1).masked_fill(logits == float("-inf"), 0.0)
         rows = rows + objective.nll_coeff * (_products(lm.table, lm_gradient) + direct)
     check_finite("gradient row", [rows])
+    # Rows of the loss, which is the negative of the objective.
     return -rows
 
 

@@ -84,7 +84,7 @@ class HeadGuide:
             tasks, lm_tasks, lm_reads, advantages, strict=True
         ):
             task.cost += lm_task.cost
-            task.add_cost(paper_calls=2)
+            task.add_cost(paper_calls=2)  # forward passes of LM and head
             reads.append(GuideRead(lm, found, cache, None))
         return reads
 
@@ -112,12 +112,14 @@ class HeadGuide:
             body = self.vocabulary.translate(
                 strip_stop_token(self.head.tokenizer, self.lm.stop, task.tokens)
             )
+            # The last token is cut off here, unless it was a stop token that is stripped already.
             tokens = (*before, *body)[: len(before) + len(task.tokens) - 1]
             if len(tokens) > self.head.context:
                 raise ContextError(
                     f"prompt and response are {len(tokens)} tokens to the guide, whose context "
                     f"is {self.head.context}"
                 )
+            # The token before `start` must be fed: its hidden state predicts position `start`.
             held = tokens[: len(before) - 1 + task.start]
             cache = task.cache.shared(held) if task.cache else None
             readings.append(Reading(tokens, cache if cache and cache.length else None))

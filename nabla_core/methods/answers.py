@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+# -1,234.50: digits with commas between them, a sign and decimals if there are any.
 _NUMBER = re.compile(r"-?\d(?:[\d,]*\d)?(?:\.\d+)?")
 
 
@@ -25,6 +26,7 @@ def last_number(text: str) -> str | None:
 
 
 def _braced(text: str, start: int) -> str | None:
+    # Braces nest: \boxed{\frac{1}{2}}.
     depth = 1
     for end in range(start, len(text)):
         depth += {"{": 1, "}": -1}.get(text[end], 0)

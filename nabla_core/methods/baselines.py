@@ -43,6 +43,7 @@ def best_of_n(prompt: Prompt, config: BestOfN, *, seed: int = 0, max_tokens: int
     context, responses = yield from _rollouts(prompt, config.n, config.rollout, seed, max_tokens)
     verdicts = yield from ask_all([Score(context, r.tokens) for r in responses])
     rewards = [verdict.reward for verdict in verdicts]
+    # `max` keeps the first of equals.
     best = max(range(len(rewards)), key=rewards.__getitem__)
     return (yield from _trace(prompt, context, responses, rewards, best, seed))
 
@@ -64,6 +65,8 @@ def majority(
     texts = yield from ask(Decode(tuple(r.tokens for r in responses)))
     answers = [answer(text) for text in texts]
     votes = Counter(a for a in answers if a is not None)
+    # most_common lists equal counts in order of first occurrence. Without any vote the winner is
+    # None, and the first sample has no answer either.
     winner = votes.most_common(1)[0][0] if votes else None
     return (yield from _trace(prompt, context, responses, None, answers.index(winner), seed))
 
@@ -72,6 +75,7 @@ def _rollouts(
     prompt: Prompt, n: int, sampling: Sampling, seed: int, max_tokens: int
 ) -> Asking[tuple[Context, list[Response]]]:
     context = yield from ask(Render(prompt))
+    # Named as in `nabla`: with the same sampling, the first sample is the response it starts from.
     keys = [DrawKey(seed, prompt.id, prompt.sample, f"rollout {k}") for k in range(n)]
     responses = yield from ask_all([Rollout(context, (), max_tokens, sampling, k) for k in keys])
     return context, responses

@@ -131,6 +131,7 @@ def explore(
         return DrawKey(seed, prompt.id, prompt.sample, f"explore {purpose}")
 
     context: Context = yield from ask(Render(prompt))
+    # The samples of a prompt are its responses at the temperatures, in turn.
     temperature = config.temperatures[prompt.sample % len(config.temperatures)]
     response = yield from ask(
         Rollout(context, (), max_tokens, Sampling(temperature), key("rollout"), return_cache=True)
@@ -147,6 +148,7 @@ def explore(
         for token in choices[position].tokens
         for tail in range(config.tails)
     ]
+    # All tails at once: the engine batches them, and they continue from one cache.
     tails = yield from ask_all(
         [
             Rollout(
@@ -229,6 +231,7 @@ def _places(
     for position in sorted({position for position, *_ in tried}):
         choice = choices[position]
         kept = [n for n, token in enumerate(choice.tokens) if (position, token) not in unread]
+        # Number 0 is the response's own token: without it there is nothing to compare with.
         if len(kept) > 1 and kept[0] == 0:
             tokens = tuple(choice.tokens[n] for n in kept)
             known = tuple(choice.log_probabilities[n] for n in kept)
@@ -244,12 +247,14 @@ def _guide_weights(context: Context, response: Response, key: DrawKey) -> Asking
     ranking = NablaConfig(
         proposals="ranked", ranked=Ranked(beta=1.0, min_score=float("-inf")), max_rollouts=8 * count
     )
+    # No minimum score: positions where the guide would change nothing have a weight too.
     swept = yield from ask(Sweep(context, response, 0, ranking))
     proposals = yield from ask(Propose(swept.gradients, 0, 16 * count, key))
     # A ranking holds twice max_rollouts pairs: 16 a position reach nearly every position.
     best = [float("-inf")] * count
     for proposal in proposals:
         best[proposal.position] = max(best[proposal.position], proposal.score)
+    # Clamped, for exp overflows; a weight of e^-60 is 0 beside any floor.
     return [1 / (1 + exp(-max(score, -60.0))) for score in best]
 
 
@@ -258,6 +263,7 @@ def _positions(
 ) -> list[int]:
     """Weighted draws without replacement (Efraimidis and Spirakis, 2006): the positions with
     the largest u^(1/w), where u is uniform and w the weight."""
+    # A position with a single token (the judge knows no other) has nothing to try.
     open_ = [i for i, choice in enumerate(choices) if len(choice.tokens) > 1]
     weight = {i: weights[i] + config.floor for i in open_}
     open_.sort(key=lambda i: -(uniform(key, i) ** (1 / weight[i])))

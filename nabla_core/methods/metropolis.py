@@ -49,6 +49,7 @@ def mh(prompt: Prompt, config: MH, *, seed: int = 0, max_tokens: int = 1024) -> 
     outcomes: list[ProposalOutcome] = []
     for step in range(1, config.steps + 1):
         tokens = response.tokens
+        # Uniform over the positions; a cut at 0 draws a whole new response.
         cut = int(uniform(key("cut"), step) * len(tokens))
         candidate = yield from ask(rollout(step, tokens[:cut], response))
         verdict = judged
@@ -64,6 +65,7 @@ def mh(prompt: Prompt, config: MH, *, seed: int = 0, max_tokens: int = 1024) -> 
                 )
             )
         chance = acceptance(judged, verdict, len(tokens), len(candidate.tokens), config.beta)
+        # Another stream than the cut: the counter alone would repeat its uniforms.
         accepted = uniform(key("accept"), step) < chance
         outcomes.append(
             ProposalOutcome(

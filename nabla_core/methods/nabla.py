@@ -113,7 +113,7 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
         proposals = yield from ask(
             Propose(sweep.gradients, state.boundary, count, key("resample"), tried)
         )
-        if not proposals:
+        if not proposals:  # every revision that the gradients suggest was tried
             break
         # Speculation: each candidate assumes that those before it are rejected. Rollouts are
         # numbered as they would be one at a time, so their draws are the same.
@@ -147,6 +147,7 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
         if winner is not None and (best := verdicts[winner]):
             state.accept(proposals[winner])
             response, judged = candidates[winner], best
+            # The last sweep would serve no proposal.
             if len(outcomes) < config.max_rollouts:
                 sweep = yield from ask(
                     Sweep(context, response, state.boundary, config, sweep.gradients)
@@ -164,6 +165,7 @@ def _winner(
 ) -> int | None:
     """Index of the candidate that replaces the response: of the acceptable ones the first, or
     with `take: best` the one with the highest reward."""
+    # A verdict is None where the judge cannot read the candidate: it is rejected.
     acceptable = {
         k: verdict.reward
         for k, (proposal, verdict) in enumerate(zip(proposals, verdicts, strict=True))
@@ -195,6 +197,7 @@ def trace_of(
     text, base_text = yield from ask(Decode((response.tokens, base.tokens)))
     changes = [(o.proposal.from_token, o.proposal.to_token) for o in outcomes]
     tokens = tuple((token,) for change in changes for token in change)
+    # Special tokens are kept: a revision may be to or from the stop token.
     texts = (yield from ask(Decode(tokens, special=True))) if tokens else []
     return Trace(
         prompt_id=prompt.id,

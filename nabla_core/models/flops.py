@@ -31,8 +31,10 @@ class Shape:
 
     @classmethod
     def of(cls, body: nn.Module, config: Any, outputs: int) -> Shape:
+        # The embedding is a table look-up: it costs nothing.
         linear = sum(m.weight.numel() for m in body.modules() if isinstance(m, nn.Linear))
         text = config.get_text_config()
+        # A model may set its head size; it need not be hidden size / heads.
         size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         width = text.num_attention_heads * size
         return cls(linear, text.num_hidden_layers, width, text.hidden_size, outputs)

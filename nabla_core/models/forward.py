@@ -85,15 +85,18 @@ def read(
     device = table.device
     width = max(r.fed for r in readings)
     ids = torch.tensor([[*r.tokens[r.held :], *[0] * (width - r.fed)] for r in readings])
+    # Detached from the table: gradients are with respect to inputs, never to weights.
     embeddings = table[ids.to(device)].detach().requires_grad_(gradient)
     given: dict[str, Any] = {}
     history = 0
     if any(r.cache for r in readings):
+        # A row without a history gets an empty cache, so that all rows are stacked alike.
         empty = next(r.cache for r in readings if r.cache).shared(())
         kv, held = stack([r.cache or empty for r in readings])
         history = kv[0].size(2)
         right = torch.ones(len(readings), width, dtype=torch.int64, device=device)
         given["attention_mask"] = torch.cat([left_mask(held, history), right], 1)
+        # Positions go on behind each row's own history, not behind the padded width.
         given["position_ids"] = held[:, None] + torch.arange(width, device=device)
         given["past_key_values"] = to_cache(kv)
     elif return_cache:
@@ -158,6 +161,7 @@ def likelihood(lm: Any, hidden: Tensor, tokens: Tensor, *, gradient: bool) -> Li
         block = [chosen, confidence, torch.special.entr(p).sum(-1), top]
         if gradient:
             weight = lm.head.weight
+            # In the weight's dtype: no fp32 copy of the head is made.
             block.append((weight[wanted] - p.to(weight.dtype) @ weight).float())
         parts.append(tuple(block))
     joined = [torch.cat(part) for part in zip(*parts, strict=True)]

@@ -31,6 +31,7 @@ class PrefixCache:
 
     def shared(self, tokens: Sequence[int]) -> PrefixCache:
         """The cache of the longest prefix common with `tokens`: a view, not a copy."""
+        # zip ends with the shorter one; without a difference all of it is shared.
         pairs = zip(self.tokens, tokens, strict=False)
         differ = (n for n, (a, b) in enumerate(pairs) if a != b)
         length = next(differ, min(len(self.tokens), len(tokens)))
@@ -64,6 +65,7 @@ def join(a: KeyValues, b: KeyValues) -> KeyValues:
 
 def select(kv: KeyValues, rows: Tensor, width: int) -> KeyValues:
     """Keep `rows` and their last `width` columns."""
+    # Columns in front are padding for every row that stays.
     return [t[rows][:, :, t.size(2) - width :] for t in kv]
 
 

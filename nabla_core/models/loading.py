@@ -49,6 +49,7 @@ class LanguageModel:
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden `[..., D]` -> fp32 logits `[..., V]`; ids that are no token are -inf."""
         logits = self.head(hidden).float()
+        # Tables are often padded beyond the tokenizer: those ids decode to nothing.
         logits[..., self.vocabulary :] = float("-inf")
         return logits
 
@@ -128,6 +129,7 @@ def reward_model(model: Any, tokenizer: Any, identity: Identity) -> RewardModel:
     if not isinstance(score, nn.Linear):
         raise HeadError(f"{source}: no linear layer `score` to read a reward from")
     table = model.get_input_embeddings().weight
+    # The probe has no padding: its last column is its last token.
     probe = _probe(model, tokenizer)
     with torch.no_grad():
         whole = model(input_ids=probe).logits

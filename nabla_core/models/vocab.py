@@ -47,10 +47,12 @@ def map_vocabulary(
     lm_tokens, rm_tokens = lm.get_vocab(), rm.get_vocab()
     ids = torch.full((size,), -1, dtype=torch.int64)
     for token, i in lm_tokens.items():
+        # A tokenizer may have added tokens beyond the head: the LM cannot produce them.
         if i < size and token in rm_tokens:
             ids[i] = rm_tokens[token]
     shared, total = int((ids >= 0).sum()), min(len(lm_tokens), size)
     coverage = shared / total
+    # Byte-level and sentencepiece tokenizers write the same text differently, so they share little.
     if coverage < least:
         kind = (
             "their tokenizers are of different kinds, so no gradient can pass between them"

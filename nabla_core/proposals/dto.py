@@ -110,11 +110,13 @@ def optimise(rows: Rows, g: Tensor, config: DTO, *, anchored: bool) -> Tensor:
         return torch.ones_like(rows.t, dtype=torch.bool)
     given = rows.hard
     for _ in range(config.max_iters):
+        # A row whose hard token moved waits: g is not its gradient any more.
         active = (rows.hard == given) & (rows.t < config.max_iters)
         if not active.any():
             break
         adam_step(rows, g, active, config)
         now = hard_tokens(rows, _noise(rows, config), anchored=anchored)
+        # Written for active rows only: the others keep the token they stopped at.
         rows.hard = torch.where(active, now, rows.hard)
     return rows.t >= config.max_iters
 

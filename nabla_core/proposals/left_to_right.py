@@ -67,7 +67,7 @@ class LeftToRight:
             later = [c for c in plan.candidates if c.changes and c.position >= request.boundary]
             found = [c.proposal for c in later if c.proposal is not None]
             results.append(Reply(found[: request.count], plan.cost))
-            plan.cost = Cost()
+            plan.cost = Cost()  # the next reply carries what is added from here on
         return results
 
     def _due(self, request: Propose, plan: Plan) -> list[Candidate]:
@@ -97,6 +97,7 @@ class LeftToRight:
         for config, members in _by_config(missing.values()).items():
             tasks = [Task(g.context, c.needs, c.position, g.guide_cache) for g, c in members]
             caches = [g.response.cache for g, _ in members]
+            # Proposals are made under no_grad; a sweep needs autograd.
             with torch.enable_grad():
                 reads = self._guide.read(tasks, caches, config)
             for (g, c), task, read in zip(members, tasks, reads, strict=True):
@@ -207,8 +208,10 @@ class LeftToRight:
     ) -> None:
         """Resample each token from the optimised logits (paper, section 3)."""
         numbers = [uniform(keys[id(g)], c.position) for g, c in block]
+        # The counter of a draw is the position: other candidates cannot change it.
         drawn = torch.tensor(numbers, dtype=torch.float64, device=rows.x.device)
         tokens = draw(rows.logits(), config.resample, drawn)
+        # By the row that the optimisation started from: that of the response itself.
         advantages = first.gather(-1, rows.y[:, None]) - first.gather(-1, tokens[:, None])
         results = zip(
             rows.y.tolist(), tokens.tolist(), advantages.squeeze(-1).tolist(), strict=True

@@ -32,6 +32,7 @@ def _flips(guide: Guide, request: Propose) -> list[Proposal]:
     tokens = [gradients.response.tokens[i] for i in positions]
     logits = guide.lm.logits(hidden_at(gradients, positions))
     logits = logits.masked_fill(banned_ids(guide), float("-inf"))
+    # Another token than the one that stands there.
     logits[torch.arange(len(tokens)), tokens] = float("-inf")
     if gradients.config.proposals == "second":
         others = logits.argmax(-1).tolist()
