@@ -58,7 +58,17 @@ def align(
 
     The loss stays near log 10 for about 400 steps before the gradient changes its direction.
     """
-    return _train(judge, alignment_loss, ALIGN_RATE, "guide", lm, seed, steps, device, log)
+    return _train(
+        judge,
+        alignment_loss,
+        lm,
+        rate=ALIGN_RATE,
+        stream="guide",
+        seed=seed,
+        steps=steps,
+        device=device,
+        log=log,
+    )
 
 
 def calibrate(
@@ -77,20 +87,32 @@ def calibrate(
             prior = response_logits(lm, prompts, responses).log_softmax(-1)
         return mirror_loss(guide, prior, prompts, responses)
 
-    return _train(aligned, loss, CALIBRATE_RATE, "calibrate", lm, seed, steps, device, log)
+    return _train(
+        aligned,
+        loss,
+        lm,
+        rate=CALIBRATE_RATE,
+        stream="calibrate",
+        seed=seed,
+        steps=steps,
+        device=device,
+        log=log,
+    )
 
 
 def _train(
     start: Qwen2ForSequenceClassification,
     loss_of: Loss,
+    lm: Qwen2ForCausalLM,
+    *,
     rate: float,
     stream: str,
-    lm: Qwen2ForCausalLM,
     seed: int,
     steps: int,
     device: str,
     log: Log,
 ) -> Qwen2ForSequenceClassification:
+    """`start` after `steps` steps on `loss_of`; `stream` names the random numbers of the stage."""
     guide = copy.deepcopy(start).requires_grad_(True)
     # The embeddings too: the gradient is a product with them, and moving them would change the
     # prediction for every token at every position.
