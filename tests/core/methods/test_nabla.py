@@ -1,119 +1,30 @@
-"""The loop against a scripted engine: tokens are numbers, every request is on record."""
+"""The loop against a scripted engine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import torch
 
-from nabla_core import NablaConfig, Prompt, Ranked, Runtime, Sampling, Trace, drive, nabla
-from nabla_core.engines.base import BatchEngine, Engines
+from nabla_core import NablaConfig, Prompt, Ranked, Sampling, drive, nabla
+from nabla_core.engines.base import Engines
 from nabla_core.errors import ContextError, EncodingError, NonFiniteError
 from nabla_core.requests import (
-    Context,
-    Decode,
-    Judged,
-    Proposal,
     Propose,
-    Render,
-    Reply,
-    Response,
-    Result,
     Rollout,
     Score,
     Sweep,
-    Swept,
 )
-from nabla_core.types import Cost
-from tests.core.tiny import Family, greedy_search, prompts
-
-STOP = 0
-PROMPT = Prompt.of("question", id="q")
-CONTEXT = Context("question", (7,), ((7,), ()), ((7,), ()))
-Tokens = tuple[int, ...]
-
-
-@dataclass
-class Script:
-    """`tail(prefix)` continues a response, `reward` judges it, `revisions` are (position,
-    token) pairs a sweep of a response proposes."""
-
-    tail: Callable[[Tokens], Tokens]
-    reward: Callable[[Tokens], float]
-    revisions: Callable[[Tokens], list[tuple[int, int]]]
-    judges: bool = False
-    score: Callable[[int, int], float] = lambda position, token: 0.0
-    asked: list[Any] = field(default_factory=list)
-
-    def of(self, kind: type) -> list[Any]:
-        return [request for request in self.asked if isinstance(request, kind)]
-
-
-class Scripted(BatchEngine):
-    kinds = (Render, Decode, Rollout, Score, Sweep, Propose)
-
-    def __init__(self, script: Script) -> None:
-        super().__init__(capacity=8)
-        self._script = script
-
-    def answer(self, requests: Sequence[Any]) -> Sequence[Result]:
-        self._script.asked.extend(requests)
-        return [Reply(self._value(request), Cost(paper_calls=1)) for request in requests]
-
-    def _value(self, request: Any) -> Any:
-        script = self._script
-        match request:
-            case Render():
-                return CONTEXT
-            case Decode(sequences, special):
-                mark = "!" if special else ""
-                return [mark + ".".join(map(str, tokens)) for tokens in sequences]
-            case Rollout(prefix=prefix, max_tokens=limit):
-                ended = prefix[-1:] == (STOP,) or len(prefix) >= limit
-                tokens = prefix if ended else (*prefix, *script.tail(prefix))[:limit]
-                finish = "stop" if tokens[-1] == STOP else "length"
-                return Response(tokens, finish, cache=("lm", tokens))
-            case Score(tokens=tokens):
-                return Judged(script.reward(tokens), cache=("judge", tokens))
-            case Sweep(response=response):
-                judged = Judged(script.reward(response.tokens), cache=("sweep", response.tokens))
-                return Swept(judged if script.judges else None, ("g", response.tokens))
-            case Propose(gradients=(_, tokens), boundary=boundary, count=count, tried=tried):
-                return [
-                    Proposal(
-                        position=i,
-                        from_token=tokens[i],
-                        to_token=b,
-                        confidence=0.5,
-                        grad_norm=2.0,
-                        advantage=0.25,
-                        score=script.score(i, b),
-                    )
-                    for i, b in script.revisions(tokens)
-                    if i >= boundary and (i, b) not in tried
-                ][:count]
-
-
-def run(script: Script, config: NablaConfig | None = None, *, max_tokens: int = 6) -> Trace:
-    flow = nabla(PROMPT, config or NablaConfig(), seed=3, max_tokens=max_tokens)
-    (trace,) = drive([flow], Engines(Scripted(script)))
-    return trace
-
-
-def counting(prefix: Tokens) -> Tokens:
-    """1 2 3 4 and the stop token, from wherever the prefix ends."""
-    return (*range(len(prefix) + 1, 5), STOP)
-
-
-def every_position(tokens: Tokens) -> list[tuple[int, int]]:
-    return [(i, t + 10) for i, t in enumerate(tokens) if t != STOP]
-
-
-def total(tokens: Tokens) -> float:
-    return float(sum(tokens))
+from tests.core.methods.script import (
+    STOP,
+    Script,
+    Scripted,
+    Tokens,
+    counting,
+    every_position,
+    run,
+    total,
+)
 
 
 def test_accepted_revisions_build_on_each_other():
@@ -363,49 +274,17 @@ def test_an_unlikely_change_needs_more_of_the_judges_favour(weight: float, kept:
     assert trace.tokens[0] == kept[0], kept[1]
 
 
-def test_trust_never_accepts_what_the_judge_does_not_like_better():
+def test_a_lower_reward_is_never_accepted_whatever_its_weight():
     script = Script(counting, lambda y: -y[0], lambda y: [(0, 3)], score=lambda i, b: 50.0)
     trace = run(script, ranked(ranked=Ranked(reward_weight=0.1)))
     assert [r.accepted for r in trace.revisions] == [False]
 
 
-def test_trust_is_for_rankings_alone():
+def test_reward_weight_is_for_rankings_alone():
     """Left to right, nothing is ranked and every score is 0."""
     config = NablaConfig(ranked=Ranked(reward_weight=0.001))
     plain = run(Script(counting, total, every_position))
     assert run(Script(counting, total, every_position), config).tokens == plain.tokens
-
-
-# With real models --------------------------------------------------------------------------
-
-
-def test_a_revision_to_the_stop_token_generates_nothing_more(plain: Family):
-    """The release went on generating."""
-    config = greedy_search()
-    ended = 0
-    for trace in drive((nabla(p, config, max_tokens=12) for p in prompts(24)), plain.engines()):
-        stops = [n for n, t in enumerate(trace.tokens) if t == 1]
-        assert stops in ([], [len(trace.tokens) - 1])
-        assert trace.finish_reason == ("stop" if stops else "length")
-        last = len(trace.tokens) - 1
-        ended += any(r.accepted and r.to_token == 1 and r.position == last for r in trace.revisions)
-    assert ended > 0
-
-
-@pytest.mark.parametrize("proposals", ["left_to_right", "ranked", "second", "random"])
-@pytest.mark.parametrize(("limit", "count"), [(1, 6), (2, 8), (4, 16)])
-def test_revisions_at_the_length_limit_go_well(
-    plain: Family, proposals: str, limit: int, count: int
-):
-    """The release crashed there. One prompt at a time, so that no batch covers an empty one."""
-    engines = plain.engines()
-    at_the_end = 0
-    for prompt in prompts(count):
-        config = greedy_search(proposals=proposals)
-        (trace,) = drive([nabla(prompt, config, max_tokens=limit)], engines)
-        assert len(trace.tokens) <= limit
-        at_the_end += any(r.position == limit - 1 and r.accepted for r in trace.revisions)
-    assert at_the_end > 0
 
 
 @pytest.mark.parametrize("speculate", [1, 3, 4])
@@ -442,36 +321,3 @@ def test_other_errors_of_the_judge_and_an_unreadable_first_response_end_the_trac
 
     with pytest.raises(ContextError):
         run(Script(counting, unread, every_position))
-
-
-@pytest.mark.parametrize("role", ["judge", "guide"])
-def test_a_number_that_is_not_finite_ends_its_own_prompt_alone(plain: Family, role: str):
-    engines = plain.engines(Runtime(device="cpu", reuse=False))
-    asked = [*prompts(5), Prompt.of("(1+1)", id="odd"), *prompts(9)[5:]]
-    parenthesis = plain.tokenizer("lm").convert_tokens_to_ids("(")
-    reader = {
-        "judge": engines.serving(Score)._judge,  # type: ignore[attr-defined]
-        "guide": engines.serving(Sweep)._guide.reader,  # type: ignore[attr-defined]
-    }[role]
-    forward = reader.rm.body.forward
-
-    def poisoned(*, inputs_embeds: Any, **given: Any) -> Any:
-        output = forward(inputs_embeds=inputs_embeds, **given)
-        odd = (inputs_embeds[:, 0] == reader.rm.table[parenthesis]).all(-1)
-        output.last_hidden_state = torch.where(odd[:, None, None], torch.nan, output[0])
-        return output
-
-    reader.rm.body.forward = poisoned
-    failures: dict[int, Exception] = {}
-    config = greedy_search(proposals="second", max_rollouts=2)
-    config = config if role == "judge" else greedy_search(max_rollouts=2)
-    flows = (nabla(p, config, max_tokens=8) for p in asked)
-    done = list(drive(flows, engines, failed=lambda i, e: failures.update({i: e})))
-    assert list(failures) == [5], failures
-    assert isinstance(failures[5], NonFiniteError)
-    assert sorted(t.prompt_id for t in done) == sorted(p.id for p in prompts(9))
-
-
-def test_a_flow_without_room_for_a_token_fails_and_does_not_hang(plain: Family):
-    with pytest.raises(Exception, match="no room for a response"):
-        list(drive([nabla(prompts(1)[0], NablaConfig(), max_tokens=0)], plain.engines()))
