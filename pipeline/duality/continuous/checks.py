@@ -33,7 +33,7 @@ from pipeline.duality.continuous.particles import (
 from pipeline.duality.findings import PartResults, merge
 
 RIGHT = "noisy descent"
-# Before this time the wrong dynamics have not yet moved far enough to be told from the right ones.
+# Before this time the wrong dynamics are still too near to the right ones for the test.
 FIRST_CONTROL_TIME = 0.3
 # Random streams of a seed: 0 to 9 particles in 1-D, 10 the rate in N, from 20 on 2-D.
 RATE_STREAM, STREAM_2D = 10, 20

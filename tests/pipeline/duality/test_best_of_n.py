@@ -13,7 +13,7 @@ from pipeline.duality.tokens.enumerable import (
 
 
 def test_best_of_n_by_enumeration_of_pairs():
-    """Rewards with a tie: the first of equals is kept, so a tie shares by the reference."""
+    """Rewards with a tie: the first of equals wins, so a tie is shared as the reference does."""
     mass = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
     reward = torch.tensor([2.0, 0.0, 2.0, 1.0], dtype=torch.float64)
     expected = torch.zeros(4, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Pieces: made side by side or in a row they are the same; what is finished is kept."""
+"""Pieces give the same results in parallel as one after the other; finished ones are cached."""
 
 from functools import partial
 
@@ -19,7 +19,7 @@ def pieces(*numbers: int) -> list[Piece]:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_pieces_come_in_order_and_are_made_once(tmp_path, processes: int):
+def test_pieces_come_in_order_and_are_computed_once(tmp_path, processes: int):
     said: list[str] = []
     cache = PieceCache(Folder(str(tmp_path)), processes, said.append)
     assert cache.compute_all(pieces(3, 1)) == [6, 2]
@@ -30,7 +30,7 @@ def test_pieces_come_in_order_and_are_made_once(tmp_path, processes: int):
     ]
 
 
-def test_a_piece_of_other_settings_is_made_anew(tmp_path):
+def test_a_piece_with_other_inputs_is_computed_again(tmp_path):
     said: list[str] = []
     cache = PieceCache(Folder(str(tmp_path)), 1, said.append)
     cache.compute_all([Piece("piece", "mine", partial(double, 1))])
@@ -38,7 +38,7 @@ def test_a_piece_of_other_settings_is_made_anew(tmp_path):
     assert not any("reused" in line for line in said)
 
 
-def test_the_error_of_a_piece_is_raised_and_what_was_made_stays(tmp_path):
+def test_the_error_of_a_piece_is_raised_and_finished_ones_stay(tmp_path):
     cache = PieceCache(Folder(str(tmp_path)), 1, lambda _: None)
     with pytest.raises(ValueError, match="-1 is negative"):
         cache.compute_all(pieces(4, -1))

@@ -1,4 +1,4 @@
-"""The job: exit codes, the report, what is kept, bad input."""
+"""The job: exit codes, the report, cached pieces, bad input."""
 
 import json
 

@@ -1,5 +1,4 @@
-"""Part policy on a real Ray: sharded, resumed, refused. What its numbers are is tested
-without Ray in test_recipe."""
+"""Part checkpoints with Ray: sharded, resumed, refused. Its numbers are tested in test_recipe."""
 
 import pyarrow.parquet as pq
 
@@ -38,7 +37,7 @@ def test_two_checkpoints_from_rows_to_a_report(cluster, tmp_path, capsys):
     assert abs(here["policy", "KL to the reference"]["value"] - kl) < 1e-9
     assert "not estimable" in (out / "report.md").read_text()
 
-    # Resumed: no row is made again; another config is refused.
+    # Resumed: no row is generated again; another config is refused.
     before = (out / "policy" / "manifest.json").read_text()
     assert run(out, policy) == 0
     assert (out / "policy" / "manifest.json").read_text() == before

@@ -1,4 +1,4 @@
-"""Part policy without Ray: the rows of a worker, and the findings they become."""
+"""Part checkpoints without Ray: the rows of a worker, and the findings they become."""
 
 import math
 
@@ -37,7 +37,7 @@ def settings(policy, **changes) -> CheckpointsConfig:
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    """Every row of two prompts, and the settings and policy they are of."""
+    """Every row of two prompts, the settings, and the path of the policy."""
     path = tuned(tmp_path_factory.mktemp("tuned") / "lm")
     asked = settings(path)
     maker = CheckpointsRecipe(asked, 3, "hash").open()

@@ -12,7 +12,7 @@ from nabla_core.embedded.weights import folder
 
 
 def tuned(path: Path, scale: float = 1.2) -> Path:
-    """The embedded LM with a sharper head."""
+    """Save the embedded LM with its head scaled: a more peaked policy."""
     model = AutoModelForCausalLM.from_pretrained(folder("lm"))
     with torch.no_grad():
         model.lm_head.weight.mul_(scale)

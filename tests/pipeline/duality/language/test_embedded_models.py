@@ -13,7 +13,7 @@ def models() -> EmbeddedModels:
 
 
 def test_log_probabilities_are_those_of_the_lm_and_add_up(models: EmbeddedModels):
-    """Against token by token, pads after the stop left out."""
+    """Compared with a sum token by token, without the padding after the stop token."""
     generator = torch.Generator().manual_seed(0)
     drawn = models.sample(models.lm, 4, generator)
     prompt, response = models.ids[:1], drawn.responses[0, :1]

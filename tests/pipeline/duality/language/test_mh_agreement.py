@@ -34,7 +34,7 @@ def step(before: float, after: float, accepted: bool) -> Revision:
 
 
 def chain(rewards: list[float], accepted: list[bool]) -> Trace:
-    """A trace of which only its rewards matter: its first, then one a proposal."""
+    """A trace with these rewards: of its first response, then of each proposal."""
     steps, now = [], rewards[0]
     for reward, take in zip(rewards[1:], accepted, strict=True):
         steps.append(step(now, reward, take))

@@ -9,7 +9,7 @@ from pipeline.duality.language.embedded_models import EmbeddedModels
 
 
 def test_training_raises_what_it_ascends():
-    """On other prompts than those it is trained on."""
+    """Measured on other prompts than it was trained on."""
     many = EmbeddedModels(task.prompts(40, seed=0, split="test"))
     settings = LanguageConfig(
         rloo=RlooConfig(steps=8, prompts_per_step=80, group_size=4, learning_rate=5e-4)

@@ -23,7 +23,7 @@ def test_descent_without_a_step_is_the_identity(models: EnumeratedModels):
 
 
 def test_descent_lowers_the_loss_it_descends(models: EnumeratedModels):
-    """In the mean: on tokens no single step is sure to."""
+    """In the mean over responses: on tokens a single one may get a higher loss."""
     goes = joint_descent(models, DTO(learning_rate=0.1, max_iters=100), 2.0, 1.0).destination
     loss = -(models.problem.log_ref + 2 * models.problem.reward)
     weight = models.problem.reference

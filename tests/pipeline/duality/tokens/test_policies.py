@@ -10,7 +10,7 @@ from pipeline.duality.tokens.enumerable import (
 
 
 def test_training_reaches_its_own_beta(models: EnumeratedModels):
-    """At 300 steps, half of them at beta: enough to judge_claims beta from 2 beta."""
+    """At 300 steps, half of them at beta: enough to distinguish beta from 2 beta."""
     exact = policies.exact_gradient(models, 1.0, steps=300, learning_rate=1e-2)
     sampled = policies.rloo(models, 1.0, steps=300, learning_rate=1e-2, batch=256, seed=0)
     for law in (exact, sampled):
