@@ -37,7 +37,7 @@ def preview(config: GenerateConfig) -> Preview:
     inputs = index(planned.read(), planned.source)
     (first,) = islice(read(config.prompts), 1)
     with translate_os_errors(config.run_dir):
-        slots = open_store(planned).look(inputs, config.samples_per_prompt)
+        slots = open_store(planned).inspect(inputs, config.samples_per_prompt)
     return Preview(
         prompts=len(inputs),
         rows=len(slots),

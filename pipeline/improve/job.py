@@ -61,7 +61,7 @@ def improve(config: ImproveConfig, watch: Watch, on_measurement: OnMeasurement) 
     _check(config)
     folder = open_folder(config.run_dir)
     with translate_os_errors(config.run_dir):
-        config_check.enter(folder, config)
+        config_check.check_config(folder, config)
         # One Ray for all steps. Where it is started here it must also have the CPUs for training.
         with connected(config.cluster, workers.count * workers.cpus):
             loop = _Loop(config, watch, on_measurement)

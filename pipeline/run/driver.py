@@ -59,21 +59,21 @@ class Run:
 
     def _execute(self, inputs: dict[str, str], lease: Lease) -> RunOutcome:
         store, plan = self.store, self.plan
-        config_check.enter(store.folder, plan.config)
-        store.sweep()
+        config_check.check_config(store.folder, plan.config)
+        store.delete_temporary()
         slots = store.scan(inputs, plan.samples)
         if not plan.allow_input_change:
             store.refuse_changes(slots)
-        if store.done():
-            stale = slots.count(MISSING) or slots.changed or slots.vanished
+        if store.is_complete():
+            stale = slots.count(MISSING) or slots.changed or slots.removed
             if not stale and not (plan.retry_dead and slots.count(DEAD)):
-                store.tidy()
+                store.delete_parts()
                 return self._outcome(slots, already_complete=True)
             store.reopen()
             slots = store.scan(inputs, plan.samples)
         if plan.retry_dead:
             slots.forget(DEAD)
-        store.announce(len(slots))
+        store.write_expected(len(slots))
         self.watcher.started(len(slots), slots.count(FINISHED), slots.count(DEAD))
         with connected(plan.cluster):
             self._check_resources()
@@ -194,7 +194,7 @@ class Run:
         checksums = store.compact(slots)
         # Compaction takes long enough for another driver to take over a folder whose holder was
         # silent. Two drivers write equal files, but only one may declare the run complete.
-        if not lease.held():
+        if not lease.is_held():
             raise LeaseError(f"{self.plan.run_dir} was taken over by another driver")
         described = manifest.describe(
             self._totals(),
@@ -205,7 +205,7 @@ class Run:
             notes=self.notes,
         )
         store.folder.write(MANIFEST, json.dumps(described, indent=2).encode())
-        store.succeed()
+        store.mark_complete()
 
     def _totals(self, *, final: bool = True) -> dict[str, Any]:
         recipe = self.plan.recipe

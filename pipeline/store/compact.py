@@ -100,7 +100,7 @@ class Compactor:
         """The rows of these slots, in this order, from the files that hold them."""
         wanted: dict[str, list[tuple[int, int]]] = {}
         for place, slot in enumerate(slots):
-            file, row = self.slots.where(slot)
+            file, row = self.slots.location(slot)
             wanted.setdefault(file, []).append((row, place))
         tables: list[pa.Table] = []
         places: list[int] = []
@@ -119,7 +119,8 @@ class Compactor:
         for slot, key in zip(slots, found, strict=True):
             if self.slots.key(slot, ids) != key:
                 raise DamagedError(
-                    f"row {key} in place of the one that the scan found", self.slots.where(slot)[0]
+                    f"row {key} in place of the one that the scan found",
+                    self.slots.location(slot)[0],
                 )
         return table
 

@@ -45,9 +45,9 @@ def digest(config: Any) -> str:
     return blake2b(json.dumps(shape, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def enter(folder: Folder, config: Any) -> None:
-    """Write the resolved config (a dataclass) into the folder, or refuse it where the folder's
-    own differs in a setting that shapes rows.
+def check_config(folder: Folder, config: Any) -> None:
+    """Write the resolved config (a dataclass) into the folder, unless rows there were made with
+    other settings that shape rows.
 
     Raises ResumeError naming each difference, and VersionError.
     """

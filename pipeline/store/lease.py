@@ -60,7 +60,7 @@ class Lease:
         self._thread = threading.Thread(target=self._renew_until_stopped, name="lease", daemon=True)
         self._thread.start()
 
-    def held(self) -> bool:
+    def is_held(self) -> bool:
         """Whether the newest claim is this one: no other driver took over."""
         claims = _claims(self._folder)
         return bool(claims) and claims[-1][0] == self._name
@@ -69,7 +69,7 @@ class Lease:
         """Stop renewing, and let the next driver take the folder at once."""
         self._stop.set()
         self._thread.join()
-        if self.held():
+        if self.is_held():
             try:
                 self._folder.write(self._name, self._content(released=True))
             except OSError as error:
@@ -81,7 +81,7 @@ class Lease:
     def _renew_until_stopped(self) -> None:
         while not self._stop.wait(self._ttl / 4):
             try:
-                if not self.held():
+                if not self.is_held():
                     self._on_lost()
                     return
                 self._heartbeat += 1

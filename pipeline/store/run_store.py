@@ -60,7 +60,7 @@ class RunStore:
         self.schema = schema
         self.settings = settings
 
-    def announce(self, rows: int) -> None:
+    def write_expected(self, rows: int) -> None:
         """Write how many rows there will be and how to recognise them, for `nabla status`."""
         expected = {"rows": rows} | {k.decode(): v.decode() for k, v in marks(self.schema).items()}
         self.folder.write(INPUT, json.dumps(expected, indent=2).encode())
@@ -69,11 +69,11 @@ class RunStore:
         """Make rows durable as one part."""
         commit(self.folder, self.schema, rows)
 
-    def done(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the final files are complete."""
         return self.folder.exists(SUCCESS)
 
-    def sweep(self) -> None:
+    def delete_temporary(self) -> None:
         """Delete temporary files of drivers and workers that crashed.
 
         The caller must hold the lease. A worker of a former driver may still write: its rename
@@ -90,7 +90,7 @@ class RunStore:
         lease.
         """
         slots = Slots(inputs, samples)
-        if self.done() and self._verified():
+        if self.is_complete() and self._verified():
             # Parts too: a worker of a former driver may have committed after _SUCCESS.
             self._add(slots, (DATA, DEAD_LETTER, PARTS))
             return slots
@@ -103,7 +103,7 @@ class RunStore:
                 slots.files[-1] = self._to_parts(name)
         return slots
 
-    def look(self, inputs: Mapping[str, str], samples: int) -> Slots:
+    def inspect(self, inputs: Mapping[str, str], samples: int) -> Slots:
         """The slots as `scan` returns them, without a change to the folder and without the lease:
         another driver may be at work. Raises VersionError.
         """
@@ -124,7 +124,7 @@ class RunStore:
             f"{len(names)} committed rows {what}: {', '.join(names[:3])}"
             for names, what in (
                 (slots.changed, "belong to prompts that were edited since"),
-                (slots.vanished, "belong to prompts that are not in the input any more"),
+                (slots.removed, "belong to prompts that are not in the input any more"),
             )
             if names
         ]
@@ -144,7 +144,7 @@ class RunStore:
                 self._to_parts(found.name)
                 failpoint("reopening")
 
-    def tidy(self) -> None:
+    def delete_parts(self) -> None:
         """Delete the parts of a finished folder, also those that workers of a former driver
         committed late."""
         self.folder.clear(PARTS)
@@ -170,12 +170,12 @@ class RunStore:
 
     def supersede(self, slots: Slots) -> None:
         """Copy rows of edited and removed prompts to superseded/: their parts will be deleted."""
-        if not slots.changed and not slots.vanished:
+        if not slots.changed and not slots.removed:
             return
         for name, keys in self._whole((PARTS,)):
             columns = ("prompt_id", "sample", "input_fingerprint")
             rows = zip(*(keys[c].to_pylist() for c in columns), strict=True)
-            chosen = [n for n, row in enumerate(rows) if not slots.belongs(*row)]
+            chosen = [n for n, row in enumerate(rows) if not slots.accepts(*row)]
             if chosen:
                 with open_part(self.folder, name, self.schema) as file:
                     table = file.read().take(chosen)
@@ -183,12 +183,12 @@ class RunStore:
                 with self.folder.writing(f"{SUPERSEDED}/{base}") as sink:
                     pq.write_table(table, sink, compression="zstd")
 
-    def succeed(self) -> None:
+    def mark_complete(self) -> None:
         """Mark the final files as complete, then delete the parts."""
         failpoint("before-success")
         self.folder.write(SUCCESS, b"")
         failpoint("after-success")
-        self.tidy()
+        self.delete_parts()
 
     def parts(self) -> list[str]:
         """The names of all parts."""
@@ -263,7 +263,7 @@ class RunStore:
             return read_keys(self.folder, open_part(self.folder, name, self.schema))
         except DamagedError as error:
             return error
-        except FileNotFoundError:  # `look` at a folder that another driver compacts
+        except FileNotFoundError:  # `inspect` on a folder that another driver compacts
             return DamagedError("deleted since it was listed")
 
     def _quarantine(self, name: str, reason: str) -> None:

@@ -31,7 +31,7 @@ class Slots:
     """The slots of an input and the committed rows that fill them.
 
     `inputs` maps each prompt id to its fingerprint, in input order. `changed` names the committed
-    rows whose prompt has another fingerprint now, `vanished` those whose prompt or sample is not in
+    rows whose prompt has another fingerprint now, `removed` those whose prompt or sample is not in
     the input any more. Neither fills a slot.
     """
 
@@ -39,7 +39,7 @@ class Slots:
     samples: int
     files: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
-    vanished: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._position = {prompt_id: n for n, prompt_id in enumerate(self.inputs)}
@@ -54,11 +54,11 @@ class Slots:
     def __len__(self) -> int:
         return len(self._state)
 
-    def belongs(self, prompt_id: str, sample: int, fingerprint: str) -> bool:
+    def accepts(self, prompt_id: str, sample: int, fingerprint: str) -> bool:
         """Whether a row with these keys fills a slot."""
         return self.inputs.get(prompt_id) == fingerprint and sample < self.samples
 
-    def where(self, slot: int) -> tuple[str, int]:
+    def location(self, slot: int) -> tuple[str, int]:
         """File and row number of a filled slot."""
         return self.files[self._file[slot]], self._row[slot]
 
@@ -79,7 +79,7 @@ class Slots:
         ):
             position = self._position.get(prompt_id)
             if position is None or sample >= self.samples:
-                self.vanished.append(f"{prompt_id}#{sample}")
+                self.removed.append(f"{prompt_id}#{sample}")
                 continue
             if self.inputs[prompt_id] != fingerprint:
                 self.changed.append(f"{prompt_id}#{sample}")

@@ -62,7 +62,7 @@ def train_guide(config: TrainGuideConfig, on_measurement: OnMeasurement) -> Trai
             # Before the config is written, so that a mistyped path does not occupy the folder.
             check_folders(config.data)
             check_ready(config.optimise, config.validation)
-        config_check.enter(folder, config)
+        config_check.check_config(folder, config)
         if complete:
             return Trained(card, already_complete=True)
         clear_failure(folder)

@@ -61,7 +61,7 @@ def resume(folder: str, count: int) -> None:
     slots = timed("scan", lambda: store.scan(inputs, 1))
     assert slots.count(FINISHED) == count
     timed("compact", lambda: store.compact(slots))
-    timed("succeed", store.succeed)
+    timed("complete", store.mark_complete)
     print(json.dumps(report))
 
 

@@ -24,15 +24,15 @@ def drive(folder: str, rows: int) -> None:
     letter."""
     store = RunStore(folder, SCHEMA, Store(rows_per_file=2, threads=1))
     wanted = inputs([f"p{n}" for n in range(rows)])
-    store.sweep()
+    store.delete_temporary()
     slots = store.scan(wanted, 1)
     claim_version(store.folder)
-    store.announce(len(slots))
-    if store.done() and slots.count(MISSING):
+    store.write_expected(len(slots))
+    if store.is_complete() and slots.count(MISSING):
         store.reopen()
         slots = store.scan(wanted, 1)
-    if store.done():
-        store.tidy()
+    if store.is_complete():
+        store.delete_parts()
         return
     ids = list(slots.inputs)
     for slot in list(slots.in_state(MISSING)):
@@ -40,7 +40,7 @@ def drive(folder: str, rows: int) -> None:
         store.commit([row(item(name), error="E: dead" if name == "p4" else None)])
     store.rescan(slots)
     store.compact(slots)
-    store.succeed()
+    store.mark_complete()
 
 
 def _in_child(command: dict[str, Any]) -> int:

@@ -58,8 +58,8 @@ def test_a_run_folder_in_s3(server, share):
         store.rescan(slots)
         assert slots.count(FINISHED) == 12
         store.compact(slots)
-        assert lease.held()
-        store.succeed()
+        assert lease.is_held()
+        store.mark_complete()
         assert final(store) == NAMES
         assert store.parts() == []
         lease.release()
@@ -71,7 +71,7 @@ def test_a_finished_folder_in_s3_can_be_added_to(server):
     with unreliable(server, 0, seed=1) as proxy:
         store = store_in(uri(proxy.url, "more"), rows_per_file=5)
         for some in (NAMES[:8], NAMES):
-            if store.done():
+            if store.is_complete():
                 store.reopen()
             slots = store.scan(inputs(some), 1)
             ids = list(slots.inputs)
@@ -79,7 +79,7 @@ def test_a_finished_folder_in_s3_can_be_added_to(server):
             store.commit([row(item(name)) for name in missing])
             store.rescan(slots)
             store.compact(slots)
-            store.succeed()
+            store.mark_complete()
         assert missing == NAMES[8:]
         assert final(store) == NAMES
 

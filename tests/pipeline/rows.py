@@ -51,7 +51,7 @@ def finish(store: RunStore, names: Sequence[str] = NAMES, samples: int = 1) -> S
     """Compact what the parts of a store hold, and mark the folder as finished."""
     slots = store.scan(inputs(names), samples)
     store.compact(slots)
-    store.succeed()
+    store.mark_complete()
     return slots
 
 

@@ -27,7 +27,7 @@ class Silent:
 class Lease:
     mine: bool
 
-    def held(self):
+    def is_held(self):
         return self.mine
 
 
@@ -47,7 +47,7 @@ def finish(tmp_path):
 def test_a_run_ends_with_final_files_a_manifest_and_the_marker(finish):
     store, with_lease = finish
     with_lease(Lease(mine=True))
-    assert store.done()
+    assert store.is_complete()
     assert store.folder.exists(MANIFEST)
 
 
@@ -55,7 +55,7 @@ def test_a_driver_that_lost_its_lease_does_not_declare_the_run_complete(finish):
     store, with_lease = finish
     with pytest.raises(LeaseError, match="was taken over by another driver"):
         with_lease(Lease(mine=False))
-    assert not store.done()
+    assert not store.is_complete()
     assert not store.folder.exists(MANIFEST)
     assert len(store.parts()) == 1
 

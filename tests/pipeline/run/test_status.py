@@ -14,7 +14,7 @@ def store(tmp_path):
     """Two of three rows are committed, one of them a dead letter."""
     store = store_in(tmp_path)
     claim_version(store.folder)
-    store.announce(3)
+    store.write_expected(3)
     store.commit([row(item("p0")), row(item("p1"), error="ValueError: no")])
     return store
 

@@ -43,7 +43,7 @@ def test_rows_come_out_once_in_input_order_whatever_the_parts(tmp_path):
     assert keys(tmp_path) == [(name, 0) for name in NAMES]
     names = [p.name for p in sorted((tmp_path / "data").iterdir())]
     assert names == [f"train-0000{n}-of-00003.parquet" for n in range(3)]
-    assert store.done()
+    assert store.is_complete()
     assert store.parts() == []
 
 

@@ -82,12 +82,12 @@ def test_a_holder_that_stood_still_learns_that_it_lost(tmp_path, monkeypatch):
     folder = Folder(str(tmp_path))
     lost = threading.Event()
     first = Lease(folder, 0.4, lost.set)
-    assert first.held()
+    assert first.is_held()
     name = folder.files("lease")[0].name
     taken = json.loads(folder.read(name)) | {"machine": "another"}
     folder.write("lease/00000002.json", json.dumps(taken).encode())
     assert lost.wait(5)
-    assert not first.held()
+    assert not first.is_held()
     first.release()
     assert json.loads(folder.read("lease/00000002.json")) == taken
 

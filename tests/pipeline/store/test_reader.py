@@ -18,7 +18,7 @@ def finish(store: RunStore) -> None:
     for name in NAMES:
         store.commit([row(item(name))])
     store.compact(store.scan(inputs(NAMES), 1))
-    store.succeed()
+    store.mark_complete()
 
 
 def test_rows_come_in_order_each_with_its_place(tmp_path):

@@ -86,7 +86,7 @@ def test_appended_rows_join_a_finished_folder(tmp_path):
     more = ["new", *NAMES[:3], "last"]
     assert store.scan(inputs(more), 1).count(MISSING) == 2
     store.reopen()
-    assert not store.done()
+    assert not store.is_complete()
     store.commit([row(item("new")), row(item("last"))])
     finish(store, more)
     assert keys(tmp_path) == [(name, 0) for name in more]
@@ -131,7 +131,7 @@ def test_unfinished_files_of_the_dead_are_swept_and_never_read(tmp_path):
     store = store_in(tmp_path)
     store.commit([row(item("p0"))])
     (tmp_path / "parts" / ".tmp-123-x.parquet").write_bytes(b"half")
-    store.sweep()
+    store.delete_temporary()
     assert [p.name for p in (tmp_path / "parts").iterdir()] == [store.parts()[0][6:]]
 
 
@@ -139,7 +139,7 @@ def test_a_look_changes_nothing(tmp_path):
     store = store_in(tmp_path)
     store.commit([row(item("p0")), row(item("p1"), error="E: x")])
     (tmp_path / "parts" / "foreign.parquet").write_text("x")
-    slots = store.look(inputs(["p0", "p1", "p2"]), 1)
+    slots = store.inspect(inputs(["p0", "p1", "p2"]), 1)
     assert [slots.count(state) for state in (MISSING, FINISHED, DEAD)] == [1, 1, 1]
     assert (tmp_path / "parts" / "foreign.parquet").exists()
 
@@ -150,6 +150,6 @@ def test_a_folder_in_memory_is_a_folder(tmp_path):
         store.commit([row(item(name))])
     slots = finish(store, NAMES[:3])
     assert slots.count(FINISHED) == 3
-    assert store.done()
+    assert store.is_complete()
     ids = [i for table in store.rows(["prompt_id"]) for i in table["prompt_id"].to_pylist()]
     assert ids == NAMES[:3]

@@ -32,19 +32,19 @@ def test_a_finished_row_beats_a_dead_one_and_a_later_row_an_earlier_one():
     assert slots.add("two", table(("a", 0, 1, None), ("b", 0, 9, "E: x"))) == 0
     assert slots.add("three", table(("a", 0, 3, None), ("b", 0, 4, None))) == 0
     assert slots.count(FINISHED) == 2
-    assert (slots.where(0), slots.where(1)) == (("three", 0), ("one", 1))
+    assert (slots.location(0), slots.location(1)) == (("three", 0), ("one", 1))
 
 
 def test_rows_of_edited_and_removed_prompts_fill_no_slot():
     slots = Slots({"a": "f"}, 1)
     assert slots.add("one", table(("a", 0, 0, None), fingerprint="edited")) == 0
     assert slots.add("two", table(("gone", 0, 0, None), ("a", 1, 0, None))) == 0
-    assert (slots.changed, slots.vanished) == (["a#0"], ["gone#0", "a#1"])
+    assert (slots.changed, slots.removed) == (["a#0"], ["gone#0", "a#1"])
     assert list(slots.in_state(MISSING)) == [0]
-    assert slots.belongs("a", 0, "f")
-    assert not slots.belongs("a", 0, "edited")
-    assert not slots.belongs("a", 1, "f")
-    assert not slots.belongs("gone", 0, "f")
+    assert slots.accepts("a", 0, "f")
+    assert not slots.accepts("a", 0, "edited")
+    assert not slots.accepts("a", 1, "f")
+    assert not slots.accepts("gone", 0, "f")
 
 
 def test_forgotten_slots_are_missing_and_others_stay():

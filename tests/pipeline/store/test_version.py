@@ -50,7 +50,7 @@ def test_a_later_version_is_refused_too(tmp_path):
 
 def test_looking_at_an_old_folder_refuses_it(old):
     with pytest.raises(VersionError, match=SENTENCE):
-        store_in(old).look(inputs(["p0"]), 1)
+        store_in(old).inspect(inputs(["p0"]), 1)
 
 
 @pytest.mark.parametrize(

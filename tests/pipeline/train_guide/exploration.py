@@ -61,7 +61,7 @@ def explored_folder(family: Family, root: Path) -> Path:
     slots = Slots({item.prompt.id: item.fingerprint for item in items}, len(TEMPERATURES))
     store.rescan(slots)
     store.compact(slots)
-    store.succeed()
+    store.mark_complete()
     return root / "run"
 
 

@@ -47,7 +47,7 @@ def folder(path: Path, schema: Any, rows: list[dict[str, Any]]) -> str:
     slots = Slots(inputs([row["prompt_id"] for row in rows]), 1)
     store.rescan(slots)
     store.compact(slots)
-    store.succeed()
+    store.mark_complete()
     return str(path)
 
 
