@@ -50,7 +50,7 @@ def test_a_column_that_is_not_there_names_those_that_are(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ({"prompt": "hi \ud83d", "id": 1}, r"message 1 holds '\ud83d' at character 3"),
         ({"prompt": "hi", "id": "\udc00"}, r"id holds '\udc00' at character 0"),
@@ -58,8 +58,8 @@ def test_a_column_that_is_not_there_names_those_that_are(tmp_path):
         ({"prompt": "hi", "system": "\ud83d"}, r"system holds '\ud83d'"),
     ],
 )
-def test_half_a_surrogate_pair_is_named_before_any_row_is_made(tmp_path, row, told):
+def test_half_a_surrogate_pair_is_named_before_any_row_is_made(tmp_path, row, message):
     path = lines(tmp_path / "a.jsonl", [{"prompt": "whole \U0001f600"}, row])
     with pytest.raises(InputError) as refused:
         prompts_of(path)
-    assert f"{path}:2: {told}" in str(refused.value)
+    assert f"{path}:2: {message}" in str(refused.value)

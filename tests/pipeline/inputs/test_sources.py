@@ -39,7 +39,7 @@ def test_a_split_must_be_chosen_where_there_are_several(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (b'{"prompt": "a"}\n{"prompt": "b"\n', r"a\.jsonl:2: malformed JSON"),
         (b'{"prompt": "a"}\n[1]\n', r"a\.jsonl:2: expected a JSON object, found list"),
@@ -58,10 +58,10 @@ def test_a_split_must_be_chosen_where_there_are_several(tmp_path):
         (b"", r"a\.jsonl: no prompts"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path, text, told):
+def test_a_bad_line_is_named(tmp_path, text, message):
     path = tmp_path / "a.jsonl"
     path.write_bytes(text)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         prompts_of(path)
 
 

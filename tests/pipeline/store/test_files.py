@@ -12,16 +12,16 @@ from pipeline.store.run_folder import open_folder
 
 
 @pytest.mark.parametrize(
-    ("uri", "told"),
+    ("uri", "message"),
     [
         ("s3://bucket/runs?endpoint_overide=x", "Unexpected query parameter"),
         ("s3://bucket/my run", "Cannot parse URI"),
     ],
 )
-def test_a_mistake_in_a_uri_is_told_as_one(uri, told):
-    with pytest.raises(pa.ArrowInvalid, match=told):
+def test_a_mistake_in_a_uri_is_reported_as_one(uri, message):
+    with pytest.raises(pa.ArrowInvalid, match=message):
         locate(uri)
-    with pytest.raises(StoreError, match=f"cannot open run folder .*{told}"):
+    with pytest.raises(StoreError, match=f"cannot open run folder .*{message}"):
         open_folder(uri)
 
 
