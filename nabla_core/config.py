@@ -9,7 +9,7 @@ from typing import Literal
 
 
 def check(holds: bool, message: str) -> None:
-    """Raises ValueError with the message where something does not hold."""
+    """Raises ValueError with the message unless `holds`."""
     if not holds:
         raise ValueError(message)
 
@@ -215,16 +215,16 @@ class NablaConfig:
         check(self.speculate >= 1, f"speculate must be at least 1, got {self.speculate}")
 
     @property
-    def takes_gradient(self) -> bool:
-        """Whether a sweep needs backward passes at all."""
+    def uses_guide(self) -> bool:
+        """Whether a sweep uses the guide."""
         if self.proposals == "ranked":
             return self.ranked.beta is not None
         return self.proposals == "left_to_right"
 
     @property
     def needs_gradient(self) -> bool:
-        """Whether only a guide with a gradient will do: a head says what the mirror step and a
-        ranking ask for, and not what Adam does."""
+        """Whether the guide must have a gradient. Adam needs a row at each hard sequence; the
+        mirror step and a ranking take advantages that a head predicts as well."""
         return self.proposals == "left_to_right" and self.dto.optimizer == "adam"
 
 

@@ -58,12 +58,7 @@ def load_engines(
         return read_with(model, language, reward.min_coverage)
 
     judge = reader(reward.judge, "judge", reward.judge_revision)
-    # The judge named again as the guide is one model in both roles, loaded once. "embedded" names
-    # two models: as judge and as guide.
-    if reward.guide is None or (reward.guide, reward.guide_revision) == (
-        reward.judge if reward.judge != "embedded" else None,
-        reward.judge_revision,
-    ):
+    if reward.guide is None or _judge_guides(reward):
         return build_engines(language, judge, judge, runtime)
     path = located(reward.guide, "guide")
     if kind_of(path, reward.guide_revision) == "gradient":
@@ -73,6 +68,13 @@ def load_engines(
     return build_engines(
         language, judge, head_with(head, language, reward.min_coverage, runtime), runtime
     )
+
+
+def _judge_guides(reward: Reward) -> bool:
+    """Whether judge and guide are named alike, so that one model is loaded for both roles."""
+    # "embedded" names one model as judge and another as guide.
+    same = (reward.guide, reward.guide_revision) == (reward.judge, reward.judge_revision)
+    return same and reward.judge != "embedded"
 
 
 def build_engines(

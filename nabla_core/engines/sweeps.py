@@ -36,7 +36,7 @@ class SweepEngine(BatchEngine):
         return answer_by_group(requests, attrgetter("config"), self._sweep)
 
     def _sweep(self, config: NablaConfig, requests: Sequence[Sweep]) -> list[Result]:
-        sweep = self._guided if config.takes_gradient else self._likelihood_only
+        sweep = self._guided if config.uses_guide else self._likelihood_only
         return sweep(requests, config)
 
     def _guided(self, requests: Sequence[Sweep], config: NablaConfig) -> list[Result]:

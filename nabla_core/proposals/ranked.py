@@ -67,7 +67,7 @@ def _rank(guide: Guide, gradients: Gradients) -> _Ranking:
     # Ties are broken by position and id, so that the order never depends on the blocks.
     found.sort(key=lambda p: (-p.score, p.position, p.to_token))
     flops = guide.lm.shape.head(1)
-    if gradients.config.takes_gradient:
+    if gradients.config.uses_guide:
         flops += guide.row_flops(gradients.config.objective)
     return _Ranking(found[:most], Cost(flops=flops * len(positions)))
 

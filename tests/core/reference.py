@@ -12,7 +12,9 @@ from nabla_core.config import NablaConfig, Objective, Sampling
 from nabla_core.draws import DrawKey
 from nabla_core.engines.base import Engines
 from nabla_core.engines.sweeps import SweepEngine
+from nabla_core.guides.base import Gradients
 from nabla_core.guides.gradient import GradientGuide
+from nabla_core.proposals.positions import rows_at
 from nabla_core.requests import Context, Proposal, Propose, Render, Response, Rollout, Sweep
 from tests.core.tiny import Family, one_hots, prompts
 
@@ -51,6 +53,21 @@ def guide_of(engines: Engines) -> GradientGuide:
     assert isinstance(engine, SweepEngine)
     assert isinstance(engine._guide, GradientGuide)
     return engine._guide
+
+
+def product_rows(engines: Engines, gradients: Gradients, tokens: tuple[int, ...]) -> Tensor:
+    """The guide's rows `[T-start, V]` at every swept position."""
+    guide = guide_of(engines)
+    logits = guide.lm.logits(gradients.lm.hidden.clone())
+    state = gradients.guide_states[tokens]
+    places = range(gradients.start, len(tokens))
+    return rows_at(guide, [(gradients, state, i) for i in places], logits)
+
+
+def close(found: Tensor, expected: Tensor) -> None:
+    """Equal up to fp32 noise, which grows with the largest entries."""
+    scale = max(1.0, float(expected.abs().max()))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-5 * scale)
 
 
 class Literal:

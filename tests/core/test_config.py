@@ -47,4 +47,4 @@ def test_values_out_of_range_are_refused(make: Callable[[], Any], message: str):
 def test_which_configs_use_a_guide_and_which_need_a_gradient(
     config: NablaConfig, takes: bool, needs: bool
 ):
-    assert (config.takes_gradient, config.needs_gradient) == (takes, needs)
+    assert (config.uses_guide, config.needs_gradient) == (takes, needs)

@@ -237,7 +237,7 @@ def literal_tail(model: Any, ids: list[int], limit: int, lm: LanguageModel) -> t
     return literal(model, ids, limit, GREEDY, lm.vocabulary)
 
 
-def test_a_memory_that_does_not_reach_far_enough_is_not_used(plain: Family):
+def test_a_cache_that_does_not_reach_far_enough_is_not_used(plain: Family):
     lm, model = language_model(plain), plain.raw("lm")
     engine = RolloutEngine(lm, 8, 1 << 20)
     ids = lm.tokenizer.encode("1+1")

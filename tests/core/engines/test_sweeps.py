@@ -6,63 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from nabla_core.config import NablaConfig, Objective, Ranked
 from nabla_core.engines.base import Engines
 from nabla_core.errors import NonFiniteError
-from nabla_core.guides.base import Gradients
 from nabla_core.model_config import Runtime
-from nabla_core.proposals.positions import rows_at
 from nabla_core.requests import Response, Score, Sweep, Swept
-from tests.core.reference import Literal, guide_of, rolled_out, serve
+from tests.core.reference import Literal, close, guide_of, product_rows, rolled_out, serve
 from tests.core.tiny import Family, one_hots
-
-OBJECTIVES = [
-    Objective(),
-    Objective(nll_coeff=0.0),
-    Objective(nll_coeff=0.7, reward_coeff=0.3),
-    Objective(nll_coeff=1.0, reward_coeff=0.0),
-]
-
-
-def product_rows(engines: Engines, gradients: Gradients, tokens: tuple[int, ...]) -> Tensor:
-    guide = guide_of(engines)
-    logits = guide.lm.logits(gradients.lm.hidden.clone())
-    state = gradients.guide_states[tokens]
-    places = range(gradients.start, len(tokens))
-    return rows_at(guide, [(gradients, state, i) for i in places], logits)
-
-
-def close(found: Tensor, expected: Tensor) -> None:
-    """Equal up to fp32 noise, which grows with the largest entries."""
-    scale = max(1.0, float(expected.abs().max()))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-5 * scale)
-
-
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
-@pytest.mark.parametrize(
-    "cache",
-    [{}, {"reuse": False}, {"gradient_checkpointing": True}],
-    ids=["reuse", "anew", "checkpoint"],
-)
-def test_gradient_rows_equal_autograd_through_one_hots(
-    family: Family, objective: Objective, cache: dict[str, bool]
-):
-    engines = family.engines(Runtime(device="cpu", **cache))
-    literal = Literal(family, engines)
-    contexts, responses = rolled_out(engines)
-    config = NablaConfig(objective=objective)
-    sweeps = serve(
-        engines,
-        [Sweep(c, r, 0, config) for c, r in zip(contexts, responses, strict=True)],
-    )
-    for context, response, swept in zip(contexts, responses, sweeps, strict=True):
-        found = product_rows(engines, swept.gradients, response.tokens)
-        expected = literal.gradient(context, response.tokens, objective)
-        real = literal.vocabulary
-        assert found.shape == expected.shape
-        close(found[:, :real], expected[:, :real])
 
 
 def test_checkpointed_sweeps_hold_less_and_book_the_second_forward(family: Family):
@@ -142,15 +93,15 @@ def test_a_suffix_sweep_behind_another_response_feeds_the_suffix_alone(plain: Fa
     )
 
 
-@pytest.mark.parametrize("takes_gradient", [True, False])
+@pytest.mark.parametrize("uses_guide", [True, False])
 @pytest.mark.parametrize("beside", [0, 1])
 def test_a_sweep_from_the_very_end_finds_nothing_and_does_not_fail(
-    plain: Family, takes_gradient: bool, beside: int
+    plain: Family, uses_guide: bool, beside: int
 ):
     """What follows an accepted revision of the last token."""
     engines = plain.engines()
     contexts, responses = rolled_out(engines, 2)
-    config = NablaConfig() if takes_gradient else NablaConfig(proposals="second")
+    config = NablaConfig() if uses_guide else NablaConfig(proposals="second")
     requests = [Sweep(contexts[0], responses[0], len(responses[0].tokens), config)]
     requests += [Sweep(contexts[1], responses[1], 0, config)] * beside
     swept = serve(engines, requests)[0]
@@ -177,27 +128,6 @@ def test_likelihood_confidence_and_entropy_are_the_lms(family: Family):
             entropy = -(p * p.clamp(min=1e-30).log()).sum(-1)
             torch.testing.assert_close(likelihood.entropy, entropy)
             assert likelihood.top.tolist() == p.argmax(-1).tolist()
-
-
-def test_likelihoods_do_not_depend_on_the_block_they_are_formed_in(
-    plain: Family, monkeypatch: pytest.MonkeyPatch
-):
-    engines = plain.engines()
-    contexts, responses = rolled_out(engines)
-    config = NablaConfig()
-    requests = [Sweep(c, r, 0, config) for c, r in zip(contexts, responses, strict=True)]
-    whole = serve(engines, requests)
-    for module in ("models.forward", "guides.gradient"):
-        monkeypatch.setattr(f"nabla_core.{module}.BLOCK", 50)
-    parts = serve(engines, requests)
-    for response, a, b in zip(responses, whole, parts, strict=True):
-        torch.testing.assert_close(
-            a.gradients.lm.likelihood.log_probability, b.gradients.lm.likelihood.log_probability
-        )
-        torch.testing.assert_close(
-            product_rows(engines, a.gradients, response.tokens),
-            product_rows(engines, b.gradients, response.tokens),
-        )
 
 
 @pytest.mark.parametrize("two", [True, False])
@@ -261,20 +191,3 @@ def test_numbers_that_are_not_finite_fail_their_own_request(plain: Family):
     found = serve(engines, requests)
     assert isinstance(found[2], NonFiniteError)
     assert all(isinstance(f, Swept) for n, f in enumerate(found) if n != 2)
-
-
-def test_a_gradient_that_is_not_finite_is_an_error(plain: Family, monkeypatch: pytest.MonkeyPatch):
-    """The reward may be finite where its gradient is not."""
-    engines = plain.engines()
-    contexts, responses = rolled_out(engines, 1)
-    score = guide_of(engines).reader.rm.score
-    forward = score.forward
-
-    def steep(hidden: Tensor) -> Tensor:
-        # A root of zero: value 0, slope infinite.
-        return forward(hidden) + (hidden - hidden.detach()).square().sum(-1, keepdim=True).sqrt()
-
-    monkeypatch.setattr(score, "forward", steep)
-    (found,) = serve(engines, [Sweep(contexts[0], responses[0], 0, NablaConfig())])
-    assert isinstance(found, NonFiniteError)
-    assert "gradient" in str(found)

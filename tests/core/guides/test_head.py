@@ -115,7 +115,7 @@ def test_a_bias_of_the_lms_output_layer_starts_at_zero_too(tmp_path: Path):
         assert not new_head(str(tmp_path))(torch.tensor([[2, 3, 4]])).logits.any()
 
 
-def test_a_suffix_look_equals_the_full_one(family: Family, head: Path):
+def test_a_suffix_read_equals_the_full_one(family: Family, head: Path):
     engines = engines_with(family, head)
     contexts, responses = rolled_out(engines)
     full = serve(

@@ -141,7 +141,7 @@ def test_every_proposal_is_in_the_trace(plain: Family):
         assert trace.cost.lm_forward == 1
 
 
-def test_neither_batch_size_nor_memory_nor_company_changes_a_draw(plain: Family):
+def test_neither_batch_size_nor_cache_nor_company_changes_a_draw(plain: Family):
     asked = prompts(6)
     config = MH(beta=0.5, steps=5)
     runs = []

@@ -166,7 +166,7 @@ def test_draws_are_keyed_by_seed_prompt_and_sample():
         assert (request.key.seed, request.key.prompt_id, request.key.sample) == (9, "another", 4)
 
 
-def test_requests_carry_settings_limit_and_memories():
+def test_requests_carry_settings_limit_and_caches():
     script = Script(counting, total, lambda y: [(2, 9)] if y[2] == 3 else [])
     sampling = Sampling(0.9, 0.8, 7)
     run(script, NablaConfig(rollout=sampling), max_tokens=5)

@@ -102,7 +102,7 @@ def test_the_stop_token_is_read_exactly_once(family: Family):
         )
 
 
-def test_memories_give_the_same_rewards(family: Family):
+def test_caches_give_the_same_rewards(family: Family):
     of = reader(family)
     first = of.read(tasks(), frames(of), gradient=False, return_cache=True)
     revised = [(5, 6, 8, 8, 1), (9, 9, 4, 5), (7,), (12, 5, 1)]
