@@ -89,12 +89,15 @@ def _print_next_steps(run_dir: Path) -> None:
     console.print_line(
         f"""What to do next:
   . .venv/bin/activate
+  # where the run stands
   nabla status run_dir={run_dir}
+  # read the traces
   python -c "import datasets; print(datasets.load_dataset('{run_dir}', split='train'))"
+  # refine more prompts
   nabla generate --config configs/embedded.yaml --limit 512 run_dir=runs/more
+  # look at prompts of yours, as the model would read them
   nabla generate --config configs/embedded.yaml --dry-run prompts.path=yours.jsonl
-  nabla --help
-A guide for each command is in jobs/README.md."""
+nabla --help lists all commands; jobs/README.md is a guide for each."""
     )
 
 
