@@ -85,14 +85,14 @@ def test_later_files_override_earlier_ones_and_settings_override_files(tmp_path)
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (ConfigError("told"), 2),
-        (InputError("told"), 2),
-        (StoreError("told"), 2),
-        (LeaseError("told"), 2),
-        (ResumeError("told"), 2),
-        (LoadError("told"), 2),
-        (ModelError("told"), 2),
-        (RunError("told"), 1),
+        (ConfigError("the reason"), 2),
+        (InputError("the reason"), 2),
+        (StoreError("the reason"), 2),
+        (LeaseError("the reason"), 2),
+        (ResumeError("the reason"), 2),
+        (LoadError("the reason"), 2),
+        (ModelError("the reason"), 2),
+        (RunError("the reason"), 1),
     ],
 )
 def test_an_error_is_printed_and_becomes_an_exit_code(error, code, capsys):
@@ -100,7 +100,7 @@ def test_an_error_is_printed_and_becomes_an_exit_code(error, code, capsys):
         raise error
 
     assert job(run).main([]) == code
-    assert capsys.readouterr() == ("", "error: told\n")
+    assert capsys.readouterr() == ("", "error: the reason\n")
 
 
 def test_every_error_of_the_pipeline_has_an_exit_code():

@@ -86,19 +86,19 @@ def test_an_interrupted_run_commits_what_waits_and_can_be_resumed(
             assert driver.poll() is None
             time.sleep(0.05)
         driver.terminate()
-        told, complaints = driver.communicate()
+        printed, errors = driver.communicate()
     assert driver.returncode == 130
-    assert "interrupted" in told
-    assert "Traceback" not in complaints
+    assert "interrupted" in printed
+    assert "Traceback" not in errors
     parts = sorted((run / "parts").iterdir())
     committed = [q for part in parts for q in pq.read_table(part)["question"].to_pylist()]
     assert len(committed) >= 7
     # Rows were grouped. Into how many parts depends on how often a worker had nothing to do.
     assert len(parts) < len(committed)
     assert status.main([f"run_dir={run}"]) == 0
-    told = capsys.readouterr().out
-    assert "stopped" in told
-    assert f"committed  {len(committed)} of 24" in told
+    printed = capsys.readouterr().out
+    assert "stopped" in printed
+    assert f"committed  {len(committed)} of 24" in printed
     assert job(path, *settings, lm=lm) == 0
     served = log.read_text().splitlines()
     assert all(served.count(question) == 1 for question in committed)
@@ -136,10 +136,10 @@ def test_prompts_that_fail_kill_or_hang_end_as_dead_letters_alone(job, prompts, 
     assert "4 (2 WorkerDied, 1 ValueError, 1 ContextError)" in capsys.readouterr().out
 
     assert status.main([f"run_dir={run}"]) == 0
-    told = capsys.readouterr().out
-    assert "done" in told
-    assert "committed  10 of 10" in told
-    assert "dead       4" in told
+    printed = capsys.readouterr().out
+    assert "done" in printed
+    assert "committed  10 of 10" in printed
+    assert "dead       4" in printed
 
 
 def test_dead_letters_are_tried_again_when_asked(job, prompts, tmp_path):
@@ -159,9 +159,9 @@ def test_a_hopeless_run_ends_early_and_says_why(job, prompts, tmp_path, capsys):
     code = job(path, "cluster.in_flight=2", "max_dead_fraction=0.2", lm="scripted?delay=0.05")
     assert code == 3
     assert not (tmp_path / "run" / "_SUCCESS").exists()
-    told = capsys.readouterr().out
-    assert "ended early, too many dead letters" in told
-    assert "ValueError" in told
+    printed = capsys.readouterr().out
+    assert "ended early, too many dead letters" in printed
+    assert "ValueError" in printed
 
 
 def test_edited_inputs_are_refused_or_redone_and_appended_ones_are_new(
@@ -188,10 +188,10 @@ def test_the_folder_of_another_config_is_refused_with_the_difference(
     assert job(path) == 0
     made = rows(tmp_path / "run")
     assert job(path, "seed=1", "decoding.nabla.max_rollouts=3", "cluster.in_flight=7") == 2
-    told = capsys.readouterr().err
-    assert "decoding.nabla.max_rollouts: 8 there, 3 here" in told
-    assert "seed: 0 there, 1 here" in told
-    assert "in_flight" not in told
+    printed = capsys.readouterr().err
+    assert "decoding.nabla.max_rollouts: 8 there, 3 here" in printed
+    assert "seed: 0 there, 1 here" in printed
+    assert "in_flight" not in printed
     assert rows(tmp_path / "run") == made
 
 
@@ -209,9 +209,9 @@ def test_a_model_folder_without_a_tokenizer(job, prompts, tmp_path, capsys):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "qwen2"}')
     assert job(prompts("a"), "--dry-run", lm=str(tmp_path / "model")) == 2
-    told = capsys.readouterr().err
-    assert str(tmp_path / "model") in told
-    assert "tokenizer" in told
+    printed = capsys.readouterr().err
+    assert str(tmp_path / "model") in printed
+    assert "tokenizer" in printed
 
 
 def test_a_run_folder_that_cannot_be_written_ends_the_run(job, prompts, tmp_path, capsys):
@@ -222,10 +222,10 @@ def test_a_run_folder_that_cannot_be_written_ends_the_run(job, prompts, tmp_path
 
 def test_a_dry_run_tells_all_and_touches_nothing(job, prompts, tmp_path, capsys):
     assert job(prompts("first question", "b"), "samples_per_prompt=3", "--dry-run") == 0
-    told = capsys.readouterr().out
-    assert "samples_per_prompt: 3" in told
-    assert "first question" in told
-    assert "2 prompts x 3 samples = 6 rows; 0 finished and 0 dead" in told
+    printed = capsys.readouterr().out
+    assert "samples_per_prompt: 3" in printed
+    assert "first question" in printed
+    assert "2 prompts x 3 samples = 6 rows; 0 finished and 0 dead" in printed
     assert not (tmp_path / "run").exists()
 
 
@@ -265,7 +265,7 @@ def test_a_bit_that_flips_in_a_final_file_is_noticed_and_its_rows_are_made_again
     assert "was already done" in capsys.readouterr().out
 
 
-def test_a_finished_folder_without_its_manifest_gets_it_anew(job, prompts, tmp_path):
+def test_a_finished_folder_without_its_manifest_gets_a_new_one(job, prompts, tmp_path):
     path, run = prompts("one", "two"), tmp_path / "run"
     assert job(path) == 0
     made, manifest = rows(run), json.loads((run / "manifest.json").read_text())
@@ -281,15 +281,15 @@ def test_an_actor_for_which_there_is_no_room_is_refused(job, prompts, capsys):
     assert "an actor (cluster) needs 1 GPU, and Ray has 0 here" in capsys.readouterr().err
 
 
-def test_waiting_for_a_node_of_a_joined_cluster_is_told(job, prompts, cluster, capsys, monkeypatch):
+def test_waiting_for_a_node_of_a_joined_cluster_is_printed(job, prompts, cluster, capsys, monkeypatch):
     """An autoscaler may bring one, so it is no error; the wait is cut short here."""
     note = Progress.note
 
-    def told(progress: Progress, text: str) -> None:
+    def interrupt(progress: Progress, text: str) -> None:
         note(progress, text)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Progress, "note", told)
+    monkeypatch.setattr(Progress, "note", interrupt)
     assert job(prompts("one"), f"cluster.address={cluster}", "cluster.cpus_per_actor=3") == 130
-    told_of = capsys.readouterr().err
-    assert "an actor needs 3 CPU and 0 GPU (cluster), which no node of the cluster has" in told_of
+    printed = capsys.readouterr().err
+    assert "an actor needs 3 CPU and 0 GPU (cluster), which no node of the cluster has" in printed

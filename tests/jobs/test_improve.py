@@ -47,7 +47,7 @@ def test_a_round_learns_from_new_prompts_and_resumes(cluster, plain, tmp_path, c
         *("training.validation.prompts.split=null", "training.validation.prompts.skip=9"),
         "training.validation.max_tokens=8",
     ]
-    for wrong, told in (
+    for wrong, message in (
         ("rounds=3", "prompts: 3 rounds of 5 need 15, and"),
         (
             "eval_prompts.skip=4",
@@ -59,7 +59,7 @@ def test_a_round_learns_from_new_prompts_and_resumes(cluster, plain, tmp_path, c
         ),
     ):
         assert improve.main([*given, wrong]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert not run.exists()
     assert improve.main(given) in (0, 3)
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -91,7 +91,7 @@ def test_a_round_learns_from_new_prompts_and_resumes(cluster, plain, tmp_path, c
 
 
 def test_settings_that_make_no_sense_are_refused(capsys):
-    for wrong, told in (
+    for wrong, message in (
         ("rounds=0", "rounds must be at least 1"),
         ("prompts.limit=null", "prompts.limit must say"),
         ("run_dir=s3://bucket/run", "a folder that every node sees"),
@@ -102,4 +102,4 @@ def test_settings_that_make_no_sense_are_refused(capsys):
         ("training.validation.prompts.path=none.jsonl", "none.jsonl"),
     ):
         assert improve.main([wrong]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
