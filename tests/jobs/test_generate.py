@@ -281,7 +281,9 @@ def test_an_actor_for_which_there_is_no_room_is_refused(job, prompts, capsys):
     assert "an actor (cluster) needs 1 GPU, and Ray has 0 here" in capsys.readouterr().err
 
 
-def test_waiting_for_a_node_of_a_joined_cluster_is_printed(job, prompts, cluster, capsys, monkeypatch):
+def test_waiting_for_a_node_of_a_joined_cluster_is_noted(
+    job, prompts, cluster, capsys, monkeypatch
+):
     """An autoscaler may bring one, so it is no error; the wait is cut short here."""
     note = Progress.note
 
