@@ -18,7 +18,7 @@ from nabla_core.guide_training.examples import Batch, Example, GuideEncoder, Rec
 from nabla_core.guide_training.settings import Optimise
 from nabla_core.guide_training.trainees import Trainee, guide_encoder, open_trainee
 from nabla_core.methods.counterfactuals import Place
-from nabla_core.models.identity import identify_loaded
+from nabla_core.models.identity import identify
 from nabla_core.models.loading import LanguageModel
 from nabla_core.models.pretrained import load_tokenizer
 from nabla_core.requests import Asking, Choices, Likeliest, Render, Response, ask
@@ -47,7 +47,7 @@ class Teacher:
         tokenizer = load_tokenizer(path, revision)
         head = open_trainee("head", path, tokenizer, Optimise(), revision=revision, seed=0)
         head.model.to(lm.device)
-        identity = identify_loaded(path, revision, head.model.config)
+        identity = identify(path, revision)
         return cls(head, guide_encoder("head", head, tokenizer, lm, coverage), identity)
 
     def label(

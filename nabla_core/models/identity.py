@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
 
 from nabla_core.errors import ModelError
 from nabla_core.types import Identity
@@ -20,17 +21,18 @@ _SHIPPED = Path(__file__).resolve().parents[1] / "embedded" / "weights"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def identify(path: str, commit: str | None) -> Identity:
-    """The identity of a model folder, or of a hub model of which `commit` was loaded.
+def identify(path: str, revision: str | None) -> Identity:
+    """The identity of a model that was loaded from a folder or, at `revision`, from the hub.
 
-    Raises ModelError if `path` is a hub id and no commit is given. A branch such as "main" is no
-    commit: it names another model as soon as somebody pushes to it.
+    Raises ModelError if the commit of a hub model is not known. A branch such as "main" would be
+    no identity: it names another model as soon as somebody pushes to it.
     """
     folder = Path(path).expanduser()
     if folder.is_dir():
         folder = folder.resolve()
         shipped = folder.parent == _SHIPPED
         return Identity(f"embedded:{folder.name}" if shipped else folder.name, _digest(folder))
+    commit = _commit(path, revision)
     if commit is None:
         raise ModelError(
             f"{path}: cannot tell which commit of this hub model was loaded; set its revision to "
@@ -39,16 +41,16 @@ def identify(path: str, commit: str | None) -> Identity:
     return Identity(path, commit)
 
 
-def identify_loaded(path: str, revision: str | None, config: Any) -> Identity:
-    """The identity of a model that transformers loaded from `path`; `config` is the model's.
+def _commit(path: str, revision: str | None) -> str | None:
+    """The commit of a hub model in the local cache, in which loading it has put it.
 
-    transformers notes the commit that a branch or tag resolved to in the config. Raises
-    ModelError as `identify` does.
+    transformers resolves a branch or tag once a call and keeps the commit to itself. The cache
+    notes it: a file lies at snapshots/<commit>/, and refs/ maps each branch to its commit.
     """
-    commit = getattr(config, "_commit_hash", None)
-    if commit is None and revision is not None and _COMMIT.fullmatch(revision):
-        commit = revision
-    return identify(path, commit)
+    if revision is not None and _COMMIT.fullmatch(revision):
+        return revision
+    file = try_to_load_from_cache(path, "config.json", revision=revision)
+    return Path(file).parent.name if isinstance(file, str) else None
 
 
 def _digest(folder: Path) -> str:

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from nabla_core.errors import HeadError, ModelError
 from nabla_core.models.flops import Shape
-from nabla_core.models.identity import identify_loaded
+from nabla_core.models.identity import identify
 from nabla_core.models.pretrained import load_pretrained, load_tokenizer
 from nabla_core.types import Identity
 
@@ -81,7 +81,7 @@ def load_language_model(
     """Load a causal LM for rollouts and sweeps. Raises ModelError naming the path."""
     tokenizer = load_tokenizer(path, revision)
     model = _load(AutoModelForCausalLM, path, revision, device, dtype)
-    return language_model(model, tokenizer, identify_loaded(path, revision, model.config))
+    return language_model(model, tokenizer, identify(path, revision))
 
 
 def language_model(model: Any, tokenizer: Any, identity: Identity) -> LanguageModel:
@@ -116,7 +116,7 @@ def load_reward_model(
     """Load a sequence classifier with one label. Raises HeadError on any other number."""
     tokenizer = load_tokenizer(path, revision)
     model = _load(AutoModelForSequenceClassification, path, revision, device, dtype)
-    return reward_model(model, tokenizer, identify_loaded(path, revision, model.config))
+    return reward_model(model, tokenizer, identify(path, revision))
 
 
 def reward_model(model: Any, tokenizer: Any, identity: Identity) -> RewardModel:

@@ -19,7 +19,7 @@ from nabla_core.guide_training.examples import Example, GuideEncoder, Record
 from nabla_core.guide_training.teacher import Teacher
 from nabla_core.guide_training.trainees import Trainee, guide_encoder, open_trainee
 from nabla_core.model_config import Runtime
-from nabla_core.models.identity import identify_loaded
+from nabla_core.models.identity import identify
 from nabla_core.models.loading import LanguageModel, load_language_model, load_reward_model
 from nabla_core.models.pretrained import load_tokenizer
 from nabla_core.models.readers import Reader
@@ -76,7 +76,7 @@ def setup(config: TrainGuideConfig, device: str = "auto") -> TrainingState:
         held_out=held_out,
         held_out_records=held_out_records,
         mixture=mixture,
-        start=identify_loaded(start.path, start.revision, trainee.model.config),
+        start=identify(start.path, start.revision),
         teacher=teacher,
         counterfactuals=sum(len(p.tokens) - 1 for positions in scored for p in positions),
         validation_overlap=_validation_overlap(config, train_records),

@@ -2,13 +2,14 @@
 
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+import torch
 
 from nabla_core.embedded.weights import Role, folder
 from nabla_core.errors import ModelError
-from nabla_core.models.identity import identify, identify_loaded
+from nabla_core.models.identity import identify
+from nabla_core.models.loading import load_language_model
 from nabla_core.types import Identity
 from tests.core.tiny import Family
 
@@ -24,7 +25,7 @@ def test_another_checkpoint_has_another_revision(plain: Family, tmp_path: Path):
     changed[-1] ^= 1
     weights.write_bytes(bytes(changed))
     assert identify(str(same), None).revision != first.revision
-    assert identify("somebody/some-model", "abc123").revision == "abc123"
+    assert identify("somebody/some-model", COMMIT).revision == COMMIT
 
 
 def test_a_folder_is_named_by_the_last_component_of_its_path(
@@ -42,15 +43,26 @@ def test_shipped_models_are_named_by_their_role(role: Role):
     assert identify(str(folder(role)), None).name == f"embedded:{role}"
 
 
-def test_a_hub_model_is_named_by_its_id_and_the_commit_that_was_loaded():
-    loaded = SimpleNamespace(_commit_hash=COMMIT)
-    for revision in (None, "main", "v1"):
-        found = identify_loaded("somebody/some-model", revision, loaded)
-        assert found == Identity("somebody/some-model", COMMIT)
-    assert identify_loaded("somebody/some-model", COMMIT, SimpleNamespace()).revision == COMMIT
-
-
 @pytest.mark.parametrize("revision", [None, "main", "abc123"])
 def test_a_hub_model_of_unknown_commit_is_refused(revision: str | None):
     with pytest.raises(ModelError, match="somebody/some-model: cannot tell which commit"):
-        identify_loaded("somebody/some-model", revision, SimpleNamespace())
+        identify("somebody/some-model", revision)
+
+
+def test_the_commit_of_a_hub_model_is_the_one_that_its_branch_resolved_to(
+    plain: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    cache = tmp_path / "models--somebody--some-model"
+    shutil.copytree(plain.lm, cache / "snapshots" / COMMIT)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(COMMIT)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    for revision in (None, "main", COMMIT):
+        lm = load_language_model(
+            "somebody/some-model",
+            revision=revision,
+            device=torch.device("cpu"),
+            dtype=torch.float32,
+        )
+        assert lm.identity == Identity("somebody/some-model", COMMIT)
+        assert lm.source == "somebody/some-model"
