@@ -57,7 +57,7 @@ class Identity:
     @property
     def digested(self) -> bool:
         """Whether the revision is a digest of a folder. A digest identifies the model whatever
-        its name is; a hub revision such as "main" does not."""
+        its name is; a hub commit belongs to the repository in the name."""
         return self.revision.startswith("sha256:")
 
 

@@ -1,13 +1,15 @@
 """The identity of a model: a name without a machine's path, and a revision that tells its weights.
 
-shipped model    embedded:lm, embedded:judge, embedded:guide, embedded:head    sha256:<digest>
-local folder     the last component of its path                                sha256:<digest>
-hub model        its id                                                        commit
+model            name                                              revision
+shipped          embedded:lm, embedded:judge, embedded:guide ...   sha256:<digest>
+local folder     the last component of its path                    sha256:<digest>
+from the hub     its id                                            the commit
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -29,9 +31,10 @@ def identify(path: str, revision: str | None) -> Identity:
     """
     folder = Path(path).expanduser()
     if folder.is_dir():
-        folder = folder.resolve()
-        shipped = folder.parent == _SHIPPED
-        return Identity(f"embedded:{folder.name}" if shipped else folder.name, _digest(folder))
+        # Of "." and ".." too; but the name of a symbolic link is the one that the user chose.
+        name = os.path.basename(os.path.abspath(folder))
+        shipped = folder.resolve().parent == _SHIPPED
+        return Identity(f"embedded:{name}" if shipped else name, _digest(folder))
     commit = _commit(path, revision)
     if commit is None:
         raise ModelError(

@@ -66,3 +66,9 @@ def test_the_commit_of_a_hub_model_is_the_one_that_its_branch_resolved_to(
         )
         assert lm.identity == Identity("somebody/some-model", COMMIT)
         assert lm.source == "somebody/some-model"
+
+
+def test_a_symbolic_link_gives_its_own_name(plain: Family, tmp_path: Path):
+    (tmp_path / "current").symlink_to(plain.lm)
+    found = identify(str(tmp_path / "current"), None)
+    assert found == Identity("current", identify(str(plain.lm), None).revision)
