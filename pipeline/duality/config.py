@@ -50,5 +50,6 @@ class DualityConfig:
             raise ValueError(f"seeds: {list(self.seeds)} has one twice")
         if self.processes < 1:
             raise ValueError(f"processes must be at least 1, got {self.processes}")
+        # The other parts have models of their own.
         if "checkpoints" in self.parts:
             self.checkpoints.check()

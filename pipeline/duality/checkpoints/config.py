@@ -55,6 +55,7 @@ class CheckpointsConfig:
                     f"checkpoints.{name} must be at least 2, got {getattr(self, name)}"
                 )
 
+    # Not in `__post_init__`: the section exists in every config, used or not.
     def check(self) -> None:
         """Raises ValueError where the part cannot run."""
         for name in ("reference", "policy"):

@@ -88,6 +88,7 @@ def three_modes_1d() -> Landscape:
         precision=_float64([[1 / 0.6**2]]),
         reward=lambda x: (torch.tanh(x) + 0.4 * torch.sin(2 * x)).squeeze(-1),
         reward_gradient=lambda x: 1 / torch.cosh(x) ** 2 + 0.8 * torch.cos(2 * x),
+        # More than 6 standard deviations beyond the outer modes.
         half_width=6.0,
     )
 

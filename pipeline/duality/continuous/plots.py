@@ -42,6 +42,7 @@ def paths(results: PartResults) -> Any:
             label="policy (Fokker-Planck)",
         )
         panel.plot(axis, data["optimum"].numpy() / cell, ":", color="black", label="optimum pi*")
+        # Peaks of the samples without noise are cut off: they grow without bound.
         panel.set(title=f"t = {time:g}", xlim=(-4.5, 4.5), ylim=(0, 1.0), xlabel="x")
     panels[0].set_ylabel("density")
     handles, labels = panels[0].get_legend_handles_labels()
@@ -79,6 +80,7 @@ def rates(results: PartResults) -> Any:
         left.loglog(steps, errors, "o-", color=colour, label=f"{name} of the Euler law")
     _order_line(left, steps, orders["TV"], 1, "order 1")
     left.set(xlabel="step h", ylabel="error at t = 1", title="error in the step")
+    # One line for each seed, one entry in the legend.
     for k, (sizes, errors) in enumerate(results.plot_data["rate in N"]):
         label = "particles, one line a seed" if k == 0 else None
         middle.loglog(sizes, errors, "o-", color=COLOURS[0], alpha=0.6, label=label)
@@ -88,6 +90,7 @@ def rates(results: PartResults) -> Any:
     right.loglog(counts, errors, "o-", color=COLOURS[2], label="quantile policy")
     _order_line(right, counts, errors, -1, "order -1")
     right.set(xlabel="quantiles", ylabel="W1 to Fokker-Planck", title="error of the policy")
+    # Few points on a log axis: label each of them, and no others.
     for panel, ticks in ((left, steps), (middle, sizes), (right, counts)):
         panel.set_xticks(ticks, [f"{v:g}" for v in ticks])
         panel.legend(frameon=False, fontsize=8)
@@ -101,5 +104,6 @@ def rates(results: PartResults) -> Any:
 def _order_line(
     panel: Any, x: Sequence[float], y: Sequence[float], order: float, label: str
 ) -> None:
+    # Below the curve, so that both can be seen.
     line = [0.6 * y[0] * (v / x[0]) ** order for v in x]
     panel.loglog(x, line, "--", color="grey", label=label)

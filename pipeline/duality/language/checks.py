@@ -53,6 +53,7 @@ def run(settings: LanguageConfig, seed: int, policies: Sequence[Weights]) -> Par
     generator = torch.Generator().manual_seed(seed)
     reference = models.sample(models.lm, settings.reference_samples, generator)
     betas = sorted({*BOUND_BETAS, *settings.betas}, reverse=True)
+    # The additional betas are large, so estimable: they bound the KL of samplers from below.
     optima = {beta: estimate_optimum(reference.reward, beta) for beta in betas}
     recorder = ArmRecorder(results, reference.reward, optima, seed)
     recorder.frontier()

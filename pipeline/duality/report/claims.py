@@ -29,6 +29,7 @@ class Claim:
 
 
 CLAIMS = (
+    # R and R^2: what theory guarantees, then what is used instead.
     Claim(
         text="J(q) = J* - beta KL(q || pi*)",
         part="continuous",
@@ -98,6 +99,7 @@ CLAIMS = (
         about_controls=True,
         source="T4",
     ),
+    # Enumerated responses: chains and RL, which T1 and T5 cover.
     Claim(
         text="On tokens, Markov chains with a Metropolis test keep pi* (L1 in float64)",
         part="tokens",
@@ -134,6 +136,7 @@ CLAIMS = (
         control="",
         source="T1",
     ),
+    # What no theorem covers: GRPO, best-of-N, and the released algorithm.
     Claim(
         text="The fixed point of GRPO lies on the frontier (gap)",
         part="tokens",
@@ -193,12 +196,14 @@ CLAIMS = (
         check=names.GAP,
         arm="nabla decoding, null",
     ),
+    # The laws above are computed, so they are compared with runs.
     Claim(
         text="Monte-Carlo runs and the library's own loops have the computed distributions (TV)",
         part="tokens",
         check="TV of",
         control="",
     ),
+    # Language models, where laws are estimated.
     Claim(
         text="decoding.method: mh draws from pi* on the embedded LM (E[r], standard errors from "
         "importance sampling)",

@@ -22,11 +22,13 @@ def draw(parts: Sequence[PartResults]) -> dict[str, tuple[str, bytes]]:
             figure = plot(results)
             sink = io.BytesIO()
             figure.savefig(sink, format="png", dpi=130, bbox_inches="tight")
+            # pyplot keeps every figure in memory until it is closed.
             plt.close(figure)
             pictures[name] = (caption, sink.getvalue())
     return pictures
 
 
+# Plots of each part: file name, caption, function.
 Plot = tuple[str, Callable[[PartResults], Any]]
 _PLOTS: dict[str, dict[str, Plot]] = {
     "continuous": {

@@ -53,7 +53,9 @@ class _Numbers:
 
 def what_we_measured(findings: Sequence[Finding]) -> list[str]:
     """The sentences for the parts that were run."""
+    # Sentences state numbers and not conclusions: a check behind a conclusion may have failed.
     numbers = _Numbers(findings)
+    # In the order of the claims.
     sentences = []
     for sentence in (
         _noise,

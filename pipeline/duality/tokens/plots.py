@@ -48,8 +48,10 @@ def reward_against_kl(results: PartResults) -> Any:
     panel.plot(
         *zip(*results.plot_data["frontier"], strict=True), color="black", label="frontier (pi*)"
     )
+    # The other seeds have other frontiers.
     first = min(f.seed for f in results.findings)
     values = {(f.arm, f.check): f.value for f in results.findings if f.seed == first}
+    # Each family has one entry in the legend.
     shown = set()
     for arm in dict.fromkeys(f.arm for f in results.findings):
         family = next((f for f in _FAMILIES if arm.startswith(f[0])), None)

@@ -60,6 +60,7 @@ def rloo(
     def loss(log_p: Tensor, beta: float) -> Tensor:
         sample = log_p.detach().exp().multinomial(batch, replacement=True, generator=generator)
         regularised = reward[sample] - beta * (log_p.detach() - log_ref)[sample]
+        # Leave-one-out: the mean of the other responses of the batch.
         baseline = (regularised.sum() - regularised) / (batch - 1)
         return -((regularised - baseline) * log_p[sample]).mean()
 

@@ -53,6 +53,7 @@ def grpo(
         values: list[float] = reward[number(torch.tensor(completion_ids))].tolist()
         return values
 
+    # TRL seeds the global generator, which is restored afterwards.
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         # With beta > 0 TRL loads the reference from the folder that the policy was loaded from.
         save_lm(models.lm, Path(folder))
@@ -66,9 +67,12 @@ def grpo(
             learning_rate=learning_rate,
             lr_scheduler_type="cosine",
             warmup_steps=max(1, steps // 20),
+            # No scaling by the group's standard deviation and no length normalisation: both
+            # would change the objective that beta refers to.
             scale_rewards="none",
             loss_type="dr_grpo",
             use_bias_correction_kl=True,
+            # The policy's own law: no temperature, no truncation, no dropout.
             temperature=1.0,
             top_k=0,
             disable_dropout=True,
@@ -76,6 +80,7 @@ def grpo(
             bf16=False,
             use_cpu=True,
             use_vllm=False,
+            # Nothing but the final weights is needed.
             save_strategy="no",
             logging_strategy="no",
             report_to="none",
@@ -86,6 +91,7 @@ def grpo(
             model=AutoModelForCausalLM.from_pretrained(folder),
             reward_funcs=rewards,
             args=settings,
+            # All responses share one prompt; TRL needs a dataset with enough rows for a batch.
             train_dataset=Dataset.from_dict({"prompt": [LETTERS[PROMPT]] * STATES}),
             processing_class=tokenizer(),
         )
