@@ -141,7 +141,7 @@ def gradient_rows(
         # has logit -inf; 0 keeps the row finite.
         direct = logits.log_softmax(-1).masked_fill(logits == float("-inf"), 0.0)
         rows = rows + objective.nll_coeff * (_products(lm.table, lm_gradient) + direct)
-    check_finite("gradient row", [rows])
+    check_finite("gradient row", rows)
     # Rows of the loss, which is the negative of the objective.
     return -rows
 

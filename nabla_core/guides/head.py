@@ -20,7 +20,7 @@ from torch import Tensor
 from nabla_core.config import NablaConfig, Objective
 from nabla_core.errors import ContextError, ModelError
 from nabla_core.guides.base import GuideRead
-from nabla_core.models.forward import Reading, read
+from nabla_core.models.forward import read
 from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel
 from nabla_core.models.readers import Task, check_finite, read_lm, strip_stop_token
@@ -95,7 +95,7 @@ class HeadGuide:
         matter: a head knows nothing of the likelihood."""
         hidden = torch.stack([a.hidden[i - a.start] for a, i in chosen])
         rows = self.head.head(hidden).float()[:, self._ids]
-        check_finite("predicted advantage", [rows])
+        check_finite("predicted advantage", rows)
         # A row for an unknown token would be of another token: 0 everywhere, so no advantage.
         known = torch.tensor([a.known[i - a.start] for a, i in chosen], device=rows.device)
         rows = rows.where(known[:, None], 0.0)
@@ -120,9 +120,7 @@ class HeadGuide:
                     f"is {self.head.context}"
                 )
             # The token before `start` must be fed: its hidden state predicts position `start`.
-            held = tokens[: len(before) - 1 + task.start]
-            cache = task.cache.shared(held) if task.cache else None
-            readings.append(Reading(tokens, cache if cache and cache.length else None))
+            readings.append(task.reading(tokens, len(before) - 1 + task.start))
         done = read(
             self.head.body,
             self.head.table,

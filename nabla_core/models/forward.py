@@ -138,6 +138,16 @@ class Likelihood:
     top: Tensor
     hidden_gradient: Tensor | None
 
+    def part(self, positions: slice) -> Likelihood:
+        """Some of the positions, without the gradient."""
+        return Likelihood(
+            self.log_probability[positions],
+            self.confidence[positions],
+            self.entropy[positions],
+            self.top[positions],
+            None,
+        )
+
 
 # Elements of a [rows, V] block formed at a time: 16 MiB in fp32. DTO holds about a dozen.
 BLOCK = 1 << 22

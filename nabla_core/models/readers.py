@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nabla_core.errors import ContextError, NonFiniteError
 from nabla_core.models.flops import Shape
-from nabla_core.models.forward import Likelihood, Reading, likelihood, read
+from nabla_core.models.forward import Likelihood, Pass, Reading, likelihood, read
 from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel, RewardModel
 from nabla_core.models.vocab import VocabularyMap
@@ -64,6 +64,10 @@ class Task:
     cache: PrefixCache | None = None
     cost: Cost = field(default_factory=Cost)
 
+    def reading(self, tokens: tuple[int, ...], held: int) -> Reading:
+        """`tokens` to be read, of which at most the first `held` may come from the cache."""
+        return Reading(tokens, self.cache.shared(tokens[:held]) if self.cache else None)
+
     def add_cost(self, **cost: float) -> None:
         self.cost += Cost(**cost)  # type: ignore[arg-type]
 
@@ -106,16 +110,10 @@ class Reader:
         NonFiniteError.
         """
         bodies = [self.vocabulary.translate(self.body_tokens(t.tokens)) for t in tasks]
-        readings = []
-        for task, (before, after), body in zip(tasks, frames, bodies, strict=True):
-            tokens = (*before, *body, *after)
-            if len(tokens) > self.rm.context:
-                raise ContextError(
-                    f"prompt and response are {len(tokens)} tokens to the reward model, "
-                    f"whose context is {self.rm.context}"
-                )
-            cache = task.cache.shared(tokens[: len(before) + task.start]) if task.cache else None
-            readings.append(Reading(tokens, cache if cache and cache.length else None))
+        readings = [
+            self._reading(task, before, body, after)
+            for task, (before, after), body in zip(tasks, frames, bodies, strict=True)
+        ]
         with torch.set_grad_enabled(gradient):
             done = read(
                 self.rm.body,
@@ -125,38 +123,42 @@ class Reader:
                 return_cache=return_cache,
                 checkpoint=checkpoint,
             )
-            # The hidden state of the last real token: transformers, given embeddings, would take
-            # the last column, which is padding in all but the longest row.
-            last = torch.tensor([r.fed - 1 for r in readings], device=self.rm.device)
-            ends = done.hidden[torch.arange(len(tasks), device=last.device), last]
-            rewards = self.rm.score(ends).float().squeeze(-1)
+            rewards = self._rewards(done)
             gradients = None
             if gradient:
                 # One backward pass for the batch: a reward depends on its own row alone.
                 (gradients,) = torch.autograd.grad(rewards.sum(), done.embeddings)
+        check_finite("reward", rewards)
         replies = []
-        for row, (task, reading) in enumerate(zip(tasks, readings, strict=True)):
-            before, body = frames[row][0], bodies[row]
-            input_gradient = None
+        for row, (task, body) in enumerate(zip(tasks, bodies, strict=True)):
+            before = frames[row][0]
+            of_response = None
             if gradients is not None:
-                input_gradient = torch.zeros(
-                    len(task.tokens) - task.start, gradients.size(-1), device=gradients.device
-                )
-                first = len(before) + task.start - reading.held
-                # A stop token that is not read keeps gradient 0.
-                input_gradient[: len(body) - task.start] = gradients[
-                    row, first : len(before) + len(body) - reading.held
-                ].float()
+                of_response = _response_gradient(gradients[row], task, before, body, readings[row])
+                check_finite("reward gradient", of_response)
             cache = done.prefix_cache(row, len(before) + len(body)) if return_cache else None
-            replies.append(RMRead(task.start, rewards[row].item(), input_gradient, cache))
-            self._add_cost(task, reading, gradient, checkpoint)
-        check_finite("reward", [r.reward for r in replies])
-        if gradient:
-            check_finite(
-                "reward gradient",
-                [r.input_gradient for r in replies if r.input_gradient is not None],
-            )
+            replies.append(RMRead(task.start, rewards[row].item(), of_response, cache))
+            self._add_cost(task, readings[row], gradient, checkpoint)
         return replies
+
+    def _reading(
+        self, task: Task, before: tuple[int, ...], body: list[int], after: tuple[int, ...]
+    ) -> Reading:
+        tokens = (*before, *body, *after)
+        if len(tokens) > self.rm.context:
+            raise ContextError(
+                f"prompt and response are {len(tokens)} tokens to the reward model, "
+                f"whose context is {self.rm.context}"
+            )
+        return task.reading(tokens, len(before) + task.start)
+
+    def _rewards(self, done: Pass) -> Tensor:
+        """fp32 `[B]`, from the hidden state of the last real token of each row."""
+        # transformers, given embeddings, would take the last column, which is padding in all but
+        # the longest row.
+        last = torch.tensor([r.fed - 1 for r in done.readings], device=self.rm.device)
+        ends = done.hidden[torch.arange(len(last), device=last.device), last]
+        return self.rm.score(ends).float().squeeze(-1)
 
     def _add_cost(self, task: Task, reading: Reading, gradient: bool, checkpoint: bool) -> None:
         passes = 2 if gradient else 1
@@ -168,6 +170,18 @@ class Reader:
         )
 
 
+def _response_gradient(
+    gradient: Tensor, task: Task, before: tuple[int, ...], body: list[int], reading: Reading
+) -> Tensor:
+    """The part `[T-start, D_rm]` of a row's gradient `[S, D_rm]` that belongs to the response."""
+    # A stop token that is not read keeps gradient 0.
+    part = torch.zeros(len(task.tokens) - task.start, gradient.size(-1), device=gradient.device)
+    first = len(before) + task.start - reading.held
+    end = len(before) + len(body) - reading.held
+    part[: len(body) - task.start] = gradient[first:end].float()
+    return part
+
+
 def read_lm(
     lm: LanguageModel, tasks: Sequence[Task], *, gradient: bool, checkpoint: bool = False
 ) -> list[LMRead]:
@@ -176,12 +190,11 @@ def read_lm(
 
     The last token is never fed: nothing after it is predicted. Raises NonFiniteError.
     """
-    readings = []
-    for task in tasks:
-        tokens = (*task.context.lm, *task.tokens)[:-1]
-        held = len(task.context.lm) - 1 + task.start
-        cache = task.cache.shared(tokens[:held]) if task.cache else None
-        readings.append(Reading(tokens, cache if cache and cache.length else None))
+    readings = [
+        # The token before `start` is fed: its hidden state predicts position `start`.
+        task.reading((*task.context.lm, *task.tokens)[:-1], len(task.context.lm) - 1 + task.start)
+        for task in tasks
+    ]
     with torch.set_grad_enabled(gradient):
         done = read(
             lm.body,
@@ -195,13 +208,14 @@ def read_lm(
     for task, reading in zip(tasks, readings, strict=True):
         first = len(task.context.lm) - 1 + task.start - reading.held
         spans.append(slice(first, first + len(task.tokens) - task.start))
-    # The hidden state at column first predicts the token at position `start`.
     hidden = torch.cat([done.hidden[row, span] for row, span in enumerate(spans)])
     ahead = [t for task in tasks for t in task.tokens[task.start :]]
     wanted = torch.tensor(ahead, dtype=torch.int64)
     scored = likelihood(lm, hidden.detach(), wanted.to(lm.device), gradient=gradient)
+    check_finite("log-likelihood", scored.log_probability)
     gradients = None
     if gradient:
+        # On through the body, from the gradient with respect to the hidden states.
         assert scored.hidden_gradient is not None
         (gradients,) = torch.autograd.grad(
             hidden, done.embeddings, scored.hidden_gradient.to(hidden.dtype)
@@ -211,28 +225,16 @@ def read_lm(
         count = len(task.tokens) - task.start
         here = slice(offset, offset + count)
         offset += count
-        input_gradient = None
+        of_response = None
         if gradients is not None:
-            input_gradient = torch.zeros(count, gradients.size(-1), device=gradients.device)
+            of_response = torch.zeros(count, gradients.size(-1), device=gradients.device)
             # Token j is fed one column after the one that predicts it. The last token is not fed:
             # its gradient stays 0.
             fed = gradients[row, span.start + 1 : reading.fed].float()
-            input_gradient[: fed.size(0)] = fed
-        part = Likelihood(
-            scored.log_probability[here],
-            scored.confidence[here],
-            scored.entropy[here],
-            scored.top[here],
-            None,
-        )
-        replies.append(LMRead(task.start, hidden[here].detach(), part, input_gradient))
+            of_response[: fed.size(0)] = fed
+            check_finite("likelihood gradient", of_response)
+        replies.append(LMRead(task.start, hidden[here].detach(), scored.part(here), of_response))
         _add_lm_cost(lm, task, reading, count, gradient, checkpoint)
-    check_finite("log-likelihood", [r.likelihood.log_probability for r in replies])
-    if gradient:
-        check_finite(
-            "likelihood gradient",
-            [r.input_gradient for r in replies if r.input_gradient is not None],
-        )
     return replies
 
 
@@ -256,8 +258,7 @@ def _body_flops(shape: Shape, reading: Reading, gradient: bool, checkpoint: bool
     return forward * (2 if checkpoint else 1) + shape.backward(reading.fed, reading.held)
 
 
-def check_finite(what: str, values: Sequence[float | Tensor]) -> None:
+def check_finite(what: str, values: Tensor) -> None:
     """Raises NonFiniteError where a value is NaN or infinite."""
-    for value in values:
-        if not torch.as_tensor(value).isfinite().all():
-            raise NonFiniteError(f"a {what} is not finite")
+    if not values.isfinite().all():
+        raise NonFiniteError(f"a {what} is not finite")
