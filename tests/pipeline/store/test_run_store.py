@@ -153,3 +153,20 @@ def test_a_folder_in_memory_is_a_folder(tmp_path):
     assert store.is_complete()
     ids = [i for table in store.rows(["prompt_id"]) for i in table["prompt_id"].to_pylist()]
     assert ids == NAMES[:3]
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_folder_of_any_name_can_be_moved(tmp_path, monkeypatch, finished):
+    monkeypatch.chdir(tmp_path)
+    store = store_in("runs dir ü/x", rows_per_file=2)
+    store.commit([row(item(name)) for name in NAMES[:3]])
+    if finished:
+        finish(store, NAMES[:3])
+    moved = tmp_path / "élsewhere" / "y z"
+    moved.parent.mkdir()
+    (tmp_path / "runs dir ü" / "x").rename(moved)
+    store = store_in("élsewhere/y z", rows_per_file=2)
+    assert store.is_complete() == finished
+    assert store.scan(inputs(NAMES[:4]), 1).count(FINISHED) == 3
+    for file in filter(lambda path: path.is_file(), moved.rglob("*")):
+        assert str(tmp_path).encode() not in file.read_bytes()
