@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from pipeline.errors import InputError
-from pipeline.store.files import below, locate, without_query
+from pipeline.store.uris import below, locate, without_query
 
 LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 TABLES = (".parquet",)

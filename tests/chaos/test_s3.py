@@ -8,9 +8,10 @@ from pyarrow import fs
 
 from pipeline.errors import LeaseError
 from pipeline.inputs.prompts import Prompts, read
-from pipeline.store.files import Folder, below
+from pipeline.store.files import Folder
 from pipeline.store.lease import Lease
 from pipeline.store.slots import FINISHED, MISSING
+from pipeline.store.uris import below
 from tests.chaos.s3 import unreliable
 from tests.pipeline.rows import inputs, item, row, store_in
 

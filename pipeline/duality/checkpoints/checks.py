@@ -16,9 +16,9 @@ from pipeline.inputs.prompts import read
 from pipeline.run.driver import execute
 from pipeline.run.plan import Plan, Watcher
 from pipeline.store import config_check
-from pipeline.store.files import below
 from pipeline.store.parts import with_config
 from pipeline.store.run_store import RunStore
+from pipeline.store.uris import below
 
 # Columns that `measure` needs.
 COLUMNS = ("prompt_id", "sample", "arm", "log_p_ref", "log_p_policy", "reward", "correct", "error")

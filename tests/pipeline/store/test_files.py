@@ -1,28 +1,13 @@
-"""Where paths and URIs lead."""
+"""Files of a folder, on a local disk and elsewhere."""
 
 import pickle
 
 import fsspec
-import pyarrow as pa
 import pytest
 
 from pipeline.errors import StoreError
-from pipeline.store.files import Folder, locate
+from pipeline.store.files import Folder
 from pipeline.store.run_folder import open_folder
-
-
-@pytest.mark.parametrize(
-    ("uri", "message"),
-    [
-        ("s3://bucket/runs?endpoint_overide=x", "Unexpected query parameter"),
-        ("s3://bucket/my run", "Cannot parse URI"),
-    ],
-)
-def test_a_mistake_in_a_uri_is_reported_as_one(uri, message):
-    with pytest.raises(pa.ArrowInvalid, match=message):
-        locate(uri)
-    with pytest.raises(StoreError, match=f"cannot open run folder .*{message}"):
-        open_folder(uri)
 
 
 def test_listings_of_fsspec_are_never_remembered(tmp_path, monkeypatch):
