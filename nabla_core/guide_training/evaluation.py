@@ -95,6 +95,7 @@ def spearman(a: Tensor, b: Tensor) -> float:
 
 
 def _ranks(values: Tensor) -> Tensor:
+    # A rank is the number of smaller values, and half the number of other equal ones.
     below = (values[:, None] > values).sum(1)
     same = (values[:, None] == values).sum(1)
     return below.double() + (same.double() - 1) / 2

@@ -82,6 +82,7 @@ class GuideEncoder:
         """
         before, after = render_for_reward(record.prompt, self.tokenizer)
         body = self.vocabulary.translate(strip_stop_token(self.tokenizer, self.stop, record.tokens))
+        # What follows the response cannot change the predictions of a head: attention is causal.
         ids = (*before, *body, *(after if self.kind == "gradient" else ()))
         if len(ids) > self.context:
             raise ContextError(

@@ -34,6 +34,7 @@ def new_head(path: str, *, revision: str | None = None) -> Any:
         initialised=output_layer,
         revision=revision,
         dtype=torch.float32,
+        # Tied to the embeddings, the layer could not start at zero, and training would move both.
         tie_word_embeddings=False,
     )
     head = model.get_output_embeddings()

@@ -32,6 +32,7 @@ def loss(
     predicted, true = _advantages(predictions, batch), _advantages(batch.scores, batch)
     total = predictions.new_zeros(())
     if target.within:
+        # A softmax ignores constants, so values and advantages give the same distribution here.
         entropy = _cross_entropy(
             batch.scores / target.temperature, predictions / target.temperature, batch.mask
         )
@@ -68,6 +69,7 @@ def _across(predicted: Tensor, true: Tensor, batch: Batch, temperature: float) -
     """
     counts = torch.bincount(batch.row, minlength=len(batch.ids))
     starts = counts.cumsum(0) - counts
+    # The number of each position within its response: positions are sorted by response.
     order = torch.arange(len(batch.row), device=predicted.device) - starts[batch.row]
     shape = (len(batch.ids), int(counts.max()), predicted.size(1))
 

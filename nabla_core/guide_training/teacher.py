@@ -25,7 +25,7 @@ from nabla_core.requests import Asking, Choices, Likeliest, Render, Response, as
 from nabla_core.scheduler import drive
 from nabla_core.types import Cost, Identity
 
-IN_FLIGHT = 512
+IN_FLIGHT = 512  # responses: enough to fill the batches of the LM
 
 
 @dataclass

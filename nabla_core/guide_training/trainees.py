@@ -79,20 +79,21 @@ class GradientTrainee:
         table = self.model.get_input_embeddings().weight
         # The prediction is itself a gradient, so autograd runs even where none is wanted after.
         with torch.enable_grad():
-            embeddings = table[batch.ids]
+            embeddings = table[batch.ids]  # [R, L, D]
             if not embeddings.requires_grad:  # the embeddings are frozen
                 embeddings.requires_grad_()
             body = self.model.base_model
             hidden = body(inputs_embeds=embeddings, use_cache=False).last_hidden_state
             ends = hidden[torch.arange(len(batch.ids), device=hidden.device), batch.last]
-            rewards = self.model.score(ends).squeeze(-1)
+            rewards = self.model.score(ends).squeeze(-1)  # [R]
             # `create_graph` makes the gradient a function of the weights that the loss can be
             # differentiated through (double backward). Rewards may be summed: each depends on
             # its own row of embeddings alone.
             (gradient,) = torch.autograd.grad(
                 rewards.sum(), embeddings, create_graph=differentiable
             )
-        at_positions = gradient[batch.row, batch.index]
+        # Rows of E @ d reward / d e_i for the candidates alone, [N, K], and not for all V tokens.
+        at_positions = gradient[batch.row, batch.index]  # [N, D]
         candidates = table[batch.tokens].to(at_positions.dtype)
         values = torch.einsum("nd,nkd->nk", at_positions, candidates)
         return (values, rewards) if differentiable else (values.detach(), rewards.detach())
@@ -119,7 +120,7 @@ class HeadTrainee:
         with torch.set_grad_enabled(differentiable):
             body = self.model.base_model
             hidden = body(input_ids=batch.ids, use_cache=False).last_hidden_state
-            before = hidden[batch.row, batch.index - 1]
+            before = hidden[batch.row, batch.index - 1]  # [N, D]
             # The rows of the candidates alone: a product with the whole layer would be [N, V].
             rows = self.model.get_output_embeddings().weight[batch.tokens]
             return torch.einsum("nd,nkd->nk", before, rows.to(before.dtype)), None

@@ -58,7 +58,7 @@ def improve(config: ImproveConfig, watch: Watch, on_measurement: OnMeasurement) 
     KeyboardInterrupt the folder can be resumed.
     """
     workers = config.training.workers
-    _check(config)
+    _check(config)  # before the folder is opened, so that a refused config leaves no trace
     folder = open_folder(config.run_dir)
     with translate_os_errors(config.run_dir):
         config_check.check_config(folder, config)
@@ -174,6 +174,7 @@ class _Loop:
         self._generate(settings)
         scores: dict[str, PromptScore] = {}
         calls = 0
+        # From the committed rows and not from the run: a resumed round is evaluated alike.
         store = open_store(generate_plan(settings))
         for table in store.rows(("prompt_id", "reward", "correct", "cost", "error")):
             for row in table.to_pylist():

@@ -27,6 +27,7 @@ def save_checkpoint(
     The measurement is also added to the history in the run folder. `baseline` is what was
     measured before the first step; it is stored along.
     """
+    # Measured and saved as it would be delivered: with merged adapters, calibrated.
     with merged(state.trainee), scaled(state.trainee, factor := calibration(state)):
         metrics = {**measure(state), "loss": loss, "calibration": factor}
         state.trainee.model.save_pretrained(path / MODEL)
@@ -60,6 +61,7 @@ def load_checkpoint(state: TrainingState, path: Path) -> dict[str, Any]:
     Raises RunError where a model or the data have changed since: adapters fit only the weights
     that they were trained on, and the batch of a step only the data it was drawn from.
     """
+    # `weights_only`: loading a checkpoint must not run code.
     saved = torch.load(path / STATE, map_location=state.trainee.model.device, weights_only=True)
     now = state.provenance
     changed = [name for name, digest in saved["provenance"].items() if digest != now.get(name)]

@@ -39,6 +39,7 @@ def measure(state: TrainingState) -> dict[str, Any]:
     """Agreement with held-out scores and the search on validation prompts, for the guide as it is;
     `selection_score` is the figure that checkpoints are compared by. Calibrate before."""
     config = state.config.validation
+    # Differences below the temperature hardly count in the loss, so they are no test of a guide.
     margin = state.config.target.temperature
     size = state.config.optimise.micro_batch
     runtime = Runtime(max_batch=config.max_batch)
@@ -52,7 +53,7 @@ def measure(state: TrainingState) -> dict[str, Any]:
             config.nabla,
             lambda prompt, text: grade(prompt, text).correct,
             max_tokens=config.max_tokens,
-            in_flight=3 * config.max_batch,
+            in_flight=3 * config.max_batch,  # prompts wait for different kinds of requests
         )
     metrics = {"step": state.step, **agreed.as_dict(), **asdict(result)}
     if metrics[config.metric] is None:

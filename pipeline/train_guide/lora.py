@@ -39,12 +39,12 @@ def adapt(optimise: Optimise, seed: int) -> Callable[[Trainee], None] | None:
             r=lora.rank,
             lora_alpha=lora.alpha,
             lora_dropout=0.0,
-            target_modules=_targets(trainee, optimise),
+            target_modules=_targets(trainee, optimise),  # full names: peft matches by suffix
         )
         torch.manual_seed(seed)  # every worker must draw the same A
         inject_adapter_in_model(config, trainee.model, ADAPTER)
-        trainee.output.requires_grad_(True)
-        trainee.model.eval()
+        trainee.output.requires_grad_(True)  # peft has frozen everything but the adapters
+        trainee.model.eval()  # new modules start in training mode
 
     return insert
 

@@ -147,6 +147,7 @@ def _optimizer(config: TrainGuideConfig, trainee: Trainee) -> torch.optim.Optimi
 def _read(data: Data, lm: LanguageModel) -> Mixture:
     def encode_response(text: str) -> list[int]:
         ids: list[int] = lm.tokenizer.encode(text, add_special_tokens=False)
+        # A trace stores the text of its first response without the stop token.
         return [*ids, lm.tokenizer.eos_token_id]
 
     return mix(data, lm=lm.identity, tokenizer=fingerprint(lm.tokenizer), encode=encode_response)
@@ -181,6 +182,7 @@ def _label(
     teacher = Teacher.load(
         os.path.expanduser(settings.path), lm, coverage, revision=settings.revision
     )
+    # The engines serve the LM's likeliest tokens; their guide is not used, so the judge stands in.
     engines = build_engines(lm, judge, judge, Runtime(max_batch=config.validation.max_batch))
     size = config.optimise.micro_batch
     labelled = list(teacher.label(records, engines, settings.alternatives, size=size))

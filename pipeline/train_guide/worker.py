@@ -71,7 +71,7 @@ def _train(state: TrainingState, rank: int, world: int) -> None:
     if checkpoint:
         with checkpoint.as_directory() as path:
             baseline = load_checkpoint(state, Path(path))
-    elif rank == 0:
+    elif rank == 0:  # one measurement, and the other workers wait in the first all_reduce
         judge = judge_agreement(state)
         baseline["judge_gradient"] = judge.as_dict() if judge else None
     while state.step < config.optimise.steps:
@@ -80,7 +80,7 @@ def _train(state: TrainingState, rank: int, world: int) -> None:
             continue
         metrics: dict[str, Any] = {}
         with tempfile.TemporaryDirectory() as path:
-            saved = None
+            saved = None  # Ray Train copies the checkpoint into the run folder
             if rank == 0:
                 metrics = save_checkpoint(state, loss, Path(path), baseline)
                 saved = Checkpoint.from_directory(path)
