@@ -30,17 +30,8 @@ class DrawKey:
 
 def uniform(key: DrawKey, counter: int) -> float:
     """One number in [0, 1): splitmix64 of the stream at `counter`, top 53 bits."""
-    return _mix(key.stream(), counter)
-
-
-def uniforms(key: DrawKey, start: int, count: int) -> list[float]:
-    """The draws at counters start..start+count-1."""
-    stream = key.stream()
-    return [_mix(stream, start + i) for i in range(count)]
-
-
-def _mix(stream: int, counter: int) -> float:
-    z = (stream + (counter + 1) * 0x9E3779B97F4A7C15) & _MASK
+    z = (key.stream() + (counter + 1) * 0x9E3779B97F4A7C15) & _MASK
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    # 53 bits are what a double holds: every value is exact, and 1.0 never comes out.
     return ((z ^ (z >> 31)) >> 11) * 2.0**-53

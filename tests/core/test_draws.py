@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from nabla_core.draws import DrawKey, uniform, uniforms
+from nabla_core.draws import DrawKey, uniform
 
 KEY = DrawKey(0, "p", 0, "resample")
 
@@ -14,6 +14,10 @@ class Seeded(DrawKey):
 
     def stream(self) -> int:
         return 1234567
+
+
+def uniforms(key: DrawKey, start: int, count: int) -> list[float]:
+    return [uniform(key, start + n) for n in range(count)]
 
 
 def test_the_stream_is_splitmix64():

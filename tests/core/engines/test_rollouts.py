@@ -309,7 +309,7 @@ def test_a_row_that_fails_on_the_way_fails_alone(plain: Family, monkeypatch: pyt
     for n, i in enumerate(ids):
         if n != 2:
             assert found[n].value.tokens == generated(model, i, 12)
-            # What a failed attempt had generated is not booked twice.
+            # What a failed attempt had generated is not counted twice.
             assert found[n].cost.generated_tokens == len(found[n].value.tokens)
 
 

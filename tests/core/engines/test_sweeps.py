@@ -16,7 +16,7 @@ from tests.core.reference import Literal, close, guide_of, product_rows, rolled_
 from tests.core.tiny import Family, one_hots
 
 
-def test_checkpointed_sweeps_hold_less_and_book_the_second_forward(family: Family):
+def test_checkpointed_sweeps_hold_less_and_count_the_second_forward(family: Family):
     """The graph of a sweep holds the inputs of layers alone, and no module is left training."""
     held, flops = {}, {}
     for checkpoint in (False, True):

@@ -155,7 +155,7 @@ def test_ranked_proposals_follow_the_formula(plain: Family, tmp_path: Path):
     assert first.advantage == pytest.approx(float(gain), abs=1e-4)
 
 
-def test_no_backward_pass_is_taken_nor_booked(plain: Family, tmp_path: Path):
+def test_no_backward_pass_is_taken_nor_counted(plain: Family, tmp_path: Path):
     engines = engines_with(plain, head_on(plain, "judge", tmp_path / "head"))
     (context,), (response,) = rolled_out(engines, 1)
     engine = engines.serving(Sweep)

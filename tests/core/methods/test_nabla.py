@@ -194,7 +194,7 @@ def test_the_response_that_reaches_the_limit_is_as_long_as_it():
     assert trace.finish_reason == "length"
 
 
-def test_costs_of_all_requests_are_booked():
+def test_costs_of_all_requests_are_counted():
     script = Script(counting, total, every_position)
     assert run(script).cost.paper_calls == len(script.asked)
 

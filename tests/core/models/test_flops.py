@@ -130,8 +130,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Engines:
     return engines
 
 
-def booked(engines: Engines, request: Any) -> tuple[Any, float, int]:
-    """The reply of one request, its booked operations, and those counted."""
+def cost_and_count(engines: Engines, request: Any) -> tuple[Any, float, int]:
+    """The reply of one request, its cost in operations, and the operations counted."""
     engine = engines.serving(type(request))
     engine.submit(0, request)
     replies: list[Any] = []
@@ -156,18 +156,18 @@ SEARCHES = {
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-def test_requests_book_what_they_take(large: Engines, name: str):
+def test_costs_are_the_operations_counted(large: Engines, name: str):
     (context,) = serve(large, [Render(Prompt.of("what is 7*8-3?", id="p"))])
     config = SEARCHES[name]
     key = DrawKey(0, "p", 0, "rollout 0")
-    response, flops, expected = booked(
+    response, flops, expected = cost_and_count(
         large, Rollout(context, (), 16, config.rollout, key, return_cache=True)
     )
     assert flops == pytest.approx(expected, rel=0.05)
-    _, flops, expected = booked(large, Score(context, response.tokens))
+    _, flops, expected = cost_and_count(large, Score(context, response.tokens))
     assert flops == pytest.approx(expected, rel=0.05)
-    swept, flops, expected = booked(large, Sweep(context, response, 0, config))
+    swept, flops, expected = cost_and_count(large, Sweep(context, response, 0, config))
     assert flops == pytest.approx(expected, rel=0.05)
-    proposals, flops, expected = booked(large, Propose(swept.gradients, 0, 4, key))
+    proposals, flops, expected = cost_and_count(large, Propose(swept.gradients, 0, 4, key))
     assert proposals
     assert flops == pytest.approx(expected, rel=0.05)

@@ -270,7 +270,7 @@ def test_without_flips_no_sweep_follows_the_first(plain: Family):
     assert (reply.cost.rm_backward, reply.cost.lm_forward, reply.cost.paper_calls) == (0, 0, 0)
 
 
-def test_flips_are_swept_once_lazily_and_booked(plain: Family):
+def test_flips_are_swept_once_lazily_and_counted(plain: Family):
     engines = plain.engines()
     engine = engines.serving(Propose)
     contexts, responses = rolled_out(engines, 3)
