@@ -7,6 +7,7 @@ Which settings those are is said at the fields of the config classes: see
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from hashlib import blake2b
@@ -81,7 +82,8 @@ def levels_below_run(settings: Mapping[str, Any]) -> int:
     if "://" in given:
         return 0
     parents = Path(given).expanduser().absolute().parents
-    found = (n for n, parent in enumerate(parents, start=1) if (parent / VERSION_FILE).exists())
+    # os.path.exists: a parent that this user may not read holds no run of theirs.
+    found = (n for n, p in enumerate(parents, start=1) if os.path.exists(p / VERSION_FILE))
     return next(found, 0)
 
 

@@ -1,11 +1,11 @@
 """The run folder: committed rows, what is missing, and the final files.
 
-    config.yaml    the resolved config         data/         finished rows, in input order
-    input.json     how many rows there will be dead_letter/  rows that could not be made
-    manifest.json  counts, checksums           parts/        rows as they are committed
-    lease/         the driver at work          superseded/   rows of edited or removed prompts
-    _VERSION       version of this layout      quarantine/   damaged files, or of other runs
-    _SUCCESS       the final files are complete
+    config.yaml    the resolved config        parts/        rows as they are committed
+    input.json     how many rows to expect    data/         finished rows, in input order
+    manifest.json  counts and checksums       dead_letter/  rows that could not be made
+    lease/         the driver at work         superseded/   rows of edited or removed prompts
+    _VERSION       version of this layout     quarantine/   damaged files, or of other runs
+    _SUCCESS       data/ and dead_letter/ are complete
 
 The commit protocol, each step durable before the next begins:
 
