@@ -45,12 +45,12 @@ class SweepEngine(BatchEngine):
         results: list[Result] = []
         for request, task, read in zip(requests, tasks, reads, strict=True):
             gradients = Gradients(
-                request.context,
-                request.response,
-                config,
-                read.lm,
-                {request.response.tokens: read.guide_state},
-                read.cache,
+                context=request.context,
+                response=request.response,
+                config=config,
+                lm=read.lm,
+                guide_states={request.response.tokens: read.guide_state},
+                guide_cache=read.cache,
             )
             results.append(Reply(Swept(read.judged, gradients), task.cost))
         return results
@@ -62,7 +62,9 @@ class SweepEngine(BatchEngine):
         lm_reads = read_lm(self._guide.lm, tasks, gradient=False)
         for request, task, lm in zip(requests, tasks, lm_reads, strict=True):
             task.add_cost(paper_calls=1)
-            gradients = Gradients(request.context, request.response, config, lm)
+            gradients = Gradients(
+                context=request.context, response=request.response, config=config, lm=lm
+            )
             results.append(Reply(Swept(None, gradients), task.cost))
         return results
 

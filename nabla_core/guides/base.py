@@ -20,7 +20,7 @@ from nabla_core.requests import (
 )
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Gradients:
     """Everything that is kept of a sweep to make the proposals of one response.
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from nabla_core.config import DTO
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Rows:
     """n positions under optimisation.
 
@@ -62,10 +62,18 @@ class Rows:
     ) -> Rows:
         """Rows before their first step. `anchored`: the hard token is the rolled-out one until
         the argmax moves; otherwise it is the argmax from the beginning."""
-        zeros = torch.zeros_like(x)
-        steps = torch.zeros_like(y)
-        stream = torch.zeros_like(y) if stream is None else stream
-        rows = cls(x.clone(), zeros, zeros.clone(), steps, y, y, y, stream, head, banned)
+        rows = cls(
+            x=x.clone(),
+            m=torch.zeros_like(x),
+            v=torch.zeros_like(x),
+            t=torch.zeros_like(y),
+            hard=y,
+            y=y,
+            top=y,
+            stream=torch.zeros_like(y) if stream is None else stream,
+            head=head,
+            banned=banned,
+        )
         rows.top = rows.logits().argmax(-1)
         rows.hard = (y if anchored else rows.top).clone()
         return rows
