@@ -13,6 +13,8 @@ from pipeline.tables.traces import COST, KEYS, TURNS
 # As in `pipeline.tables.traces`.
 VERSION = "2"
 
+# One struct for each explored position. Scores are rewards or verdicts (column `scorer`);
+# log-probabilities are the LM's, in nats. The token taken is not among the alternatives.
 _PLACES = pa.list_(
     pa.struct(
         [

@@ -21,6 +21,8 @@ from pipeline.inputs.prompts import Item
 VERSION = "2"
 
 TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+# One struct for each proposal, accepted or not, in the order of the search. Rewards in the judge's
+# units, `advantage` in the guide's; `reward_after` is null if the judge cannot read the result.
 _REVISIONS = pa.list_(
     pa.struct(
         [
@@ -38,6 +40,7 @@ _REVISIONS = pa.list_(
         ]
     )
 )
+# See `nabla_core.types.Cost`.
 COST = pa.struct(
     [
         ("rollouts", pa.int64()),
@@ -67,11 +70,13 @@ KEYS = [
 TRACES = pa.schema(
     [
         *KEYS[:2],
+        # The conversation.
         ("question", pa.string()),
         ("prompt", TURNS),
         ("completion", TURNS),
         ("messages", TURNS),
         ("system", pa.string()),
+        # What the LM read and wrote, and the first rollout; null in a dead letter.
         ("rendered_prompt", pa.string()),
         ("response", pa.string()),
         ("response_token_ids", pa.list_(pa.int32())),
@@ -79,6 +84,7 @@ TRACES = pa.schema(
         ("base_response", pa.string()),
         ("base_reward", pa.float64()),
         ("reward", pa.float64()),
+        # How the row was made, and by which models.
         ("method", pa.string()),
         ("judge_model", pa.string()),
         ("judge_revision", pa.string()),
@@ -86,6 +92,7 @@ TRACES = pa.schema(
         ("guide_revision", pa.string()),
         ("generation_model", pa.string()),
         ("generation_revision", pa.string()),
+        # The answer of the input, and what the grader found; null if nothing was graded.
         ("expected_answer", pa.string()),
         ("predicted_answer", pa.string()),
         ("correct", pa.bool_()),
@@ -127,7 +134,7 @@ def model_columns(identities: Mapping[str, Identity], **roles: str) -> dict[str,
 
 
 def prompt_columns(prompt: Prompt) -> dict[str, Any]:
-    """The columns of the prompt; a dead letter has no others but the keys."""
+    """The columns of the prompt. A dead letter has these, and none of the response."""
     messages = _messages(prompt)
     return {
         "question": prompt.text,
