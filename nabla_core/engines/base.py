@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from nabla_core.config import NablaConfig
+from nabla_core.config import NablaConfig, check
 from nabla_core.requests import Reply, Request, Result
 from nabla_core.types import Cost, Identity
 
@@ -46,8 +46,7 @@ class BatchEngine(ABC):
     cheap = False
 
     def __init__(self, capacity: int, max_batch_tokens: int = 1 << 62) -> None:
-        if capacity < 1:
-            raise ValueError(f"batch size must be at least 1, got {capacity}")
+        check(capacity >= 1, f"batch size must be at least 1, got {capacity}")
         self.capacity = capacity
         self.max_batch_tokens = max_batch_tokens
         self._queue: list[tuple[int, Any]] = []

@@ -1,3 +1,5 @@
+"""Random draws: pinned, uniform, and a stream of its own for each key."""
+
 from __future__ import annotations
 
 import random

@@ -1,3 +1,5 @@
+"""Choosing a token: temperature, top-k, top-p and the inverse CDF."""
+
 from __future__ import annotations
 
 import math

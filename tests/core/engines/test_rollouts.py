@@ -1,3 +1,5 @@
+"""Rollouts against transformers generate and the literal sampler, at every batch size."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

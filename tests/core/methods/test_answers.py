@@ -1,3 +1,5 @@
+"""The answer that a response ends in."""
+
 from __future__ import annotations
 
 import pytest

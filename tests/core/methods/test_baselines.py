@@ -1,3 +1,5 @@
+"""Methods to compare with: against a sampler of texts, then with real models."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

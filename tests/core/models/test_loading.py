@@ -1,3 +1,5 @@
+"""Loading models: the parts are the whole model, and what is refused."""
+
 from __future__ import annotations
 
 import json

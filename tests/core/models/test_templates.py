@@ -1,3 +1,5 @@
+"""Prompts as ids, with and without a chat template."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""The map from the tokens of an LM to those of a reward model."""
+
 from __future__ import annotations
 
 import pytest

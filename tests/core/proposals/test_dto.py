@@ -1,3 +1,5 @@
+"""DTO steps against torch.optim.Adam, and the mirror step against its optimality condition."""
+
 from __future__ import annotations
 
 import math
