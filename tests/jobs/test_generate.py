@@ -1,6 +1,7 @@
-"""The job on a real Ray, with scripted engines."""
+"""`jobs.generate` on a real Ray, with scripted engines."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import status
+from jobs import generate, status
 from jobs.progress import Progress
 from tests.pipeline.rows import keys
 
@@ -22,7 +23,8 @@ def rows(run: Path, name: str = "data") -> list[dict]:
 
 
 def content(run: Path) -> list[dict]:
-    """Rows without what differs from run to run: when, where, and how long it took."""
+    """Rows without the columns that differ from run to run: when, where and in how many seconds
+    they were made."""
     kept = []
     for row in rows(run) + rows(run, "dead_letter"):
         del row["created_at"], row["worker"], row["attempt"]
@@ -30,6 +32,27 @@ def content(run: Path) -> list[dict]:
             del row["cost"]["seconds"]
         kept.append(row)
     return kept
+
+
+@pytest.fixture(scope="module")
+def finished(cluster: str, tmp_path_factory) -> Path:
+    """A folder with prompts.jsonl, three prompts, and run, a finished run of them in files of two
+    rows."""
+    base = tmp_path_factory.mktemp("finished")
+    path = base / "prompts.jsonl"
+    texts = {"p0": "one", "p1": "two", "p2": "three"}
+    lines = (json.dumps({"id": name, "prompt": text}) for name, text in texts.items())
+    path.write_text("\n".join(lines))
+    given = [f"run_dir={base / 'run'}", f"prompts.path={path}", "lm.path=scripted"]
+    assert generate.main([*given, "store.rows_per_file=2"]) == 0
+    return base
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """The prompts of the finished run, and a copy of its folder at the place that `job` uses."""
+    path = Path(shutil.copy(finished / "prompts.jsonl", tmp_path))
+    return path, shutil.copytree(finished / "run", tmp_path / "run")
 
 
 def test_a_run_from_prompts_to_done_marker(job, prompts, tmp_path, capsys):
@@ -86,9 +109,9 @@ def test_an_interrupted_run_commits_what_waits_and_can_be_resumed(
             assert driver.poll() is None
             time.sleep(0.05)
         driver.terminate()
-        printed, errors = driver.communicate()
+        output, errors = driver.communicate()
     assert driver.returncode == 130
-    assert "interrupted" in printed
+    assert "interrupted" in output
     assert "Traceback" not in errors
     parts = sorted((run / "parts").iterdir())
     committed = [q for part in parts for q in pq.read_table(part)["question"].to_pylist()]
@@ -96,9 +119,9 @@ def test_an_interrupted_run_commits_what_waits_and_can_be_resumed(
     # Rows were grouped. Into how many parts depends on how often a worker had nothing to do.
     assert len(parts) < len(committed)
     assert status.main([f"run_dir={run}"]) == 0
-    printed = capsys.readouterr().out
-    assert "stopped" in printed
-    assert f"committed  {len(committed)} of 24" in printed
+    output = capsys.readouterr().out
+    assert "stopped" in output
+    assert f"committed  {len(committed)} of 24" in output
     assert job(path, *settings, lm=lm) == 0
     served = log.read_text().splitlines()
     assert all(served.count(question) == 1 for question in committed)
@@ -136,13 +159,13 @@ def test_prompts_that_fail_kill_or_hang_end_as_dead_letters_alone(job, prompts, 
     assert "4 (2 WorkerDied, 1 ValueError, 1 ContextError)" in capsys.readouterr().out
 
     assert status.main([f"run_dir={run}"]) == 0
-    printed = capsys.readouterr().out
-    assert "done" in printed
-    assert "committed  10 of 10" in printed
-    assert "dead       4" in printed
+    output = capsys.readouterr().out
+    assert "done" in output
+    assert "committed  10 of 10" in output
+    assert "dead       4" in output
 
 
-def test_dead_letters_are_tried_again_when_asked(job, prompts, tmp_path):
+def test_dead_letters_are_tried_again_with_retry_dead(job, prompts, tmp_path):
     assert job(prompts("a", "!raise"), "max_dead_fraction=1") == 3
     run = tmp_path / "run"
     (old,) = rows(run, "dead_letter")
@@ -154,45 +177,42 @@ def test_dead_letters_are_tried_again_when_asked(job, prompts, tmp_path):
     assert keys(run) == [("p0", 0)]
 
 
-def test_a_hopeless_run_ends_early_and_says_why(job, prompts, tmp_path, capsys):
+def test_a_run_with_too_many_dead_letters_is_aborted_and_says_why(job, prompts, tmp_path, capsys):
     path = prompts(*["!raise"] * 60, *["fine"] * 400)
     code = job(path, "cluster.in_flight=2", "max_dead_fraction=0.2", lm="scripted?delay=0.05")
     assert code == 3
     assert not (tmp_path / "run" / "_SUCCESS").exists()
-    printed = capsys.readouterr().out
-    assert "ended early, too many dead letters" in printed
-    assert "ValueError" in printed
+    output = capsys.readouterr().out
+    assert "ended early, too many dead letters" in output
+    assert "ValueError" in output
 
 
 def test_edited_inputs_are_refused_or_redone_and_appended_ones_are_new(
-    job, prompts, tmp_path, capsys
+    job, prompts, copied, capsys
 ):
-    assert job(prompts("a", "b", "c")) == 0
-    run = tmp_path / "run"
+    _, run = copied
     before = {row["prompt_id"]: row for row in rows(run)}
-    assert job(prompts("a", "B", "c", "d")) == 2
+    path = prompts("one", "TWO", "three", "four")
+    assert job(path) == 2
     assert "p1#0" in capsys.readouterr().err
     assert {row["prompt_id"]: row for row in rows(run)} == before
-    assert job(prompts("a", "B", "c", "d"), "allow_input_change=true") == 0
+    assert job(path, "allow_input_change=true") == 0
     after = {row["prompt_id"]: row for row in rows(run)}
     assert list(after) == ["p0", "p1", "p2", "p3"]
     assert (after["p0"], after["p2"]) == (before["p0"], before["p2"])
-    assert after["p1"]["question"] == "B"
+    assert after["p1"]["question"] == "TWO"
     assert rows(run, "superseded") == [before["p1"]]
 
 
-def test_the_folder_of_another_config_is_refused_with_the_difference(
-    job, prompts, tmp_path, capsys
-):
-    path = prompts("a")
-    assert job(path) == 0
-    made = rows(tmp_path / "run")
+def test_the_folder_of_another_config_is_refused_with_the_difference(job, copied, capsys):
+    path, run = copied
+    made = rows(run)
     assert job(path, "seed=1", "decoding.nabla.max_rollouts=3", "cluster.in_flight=7") == 2
-    printed = capsys.readouterr().err
-    assert "decoding.nabla.max_rollouts: 8 there, 3 here" in printed
-    assert "seed: 0 there, 1 here" in printed
-    assert "in_flight" not in printed
-    assert rows(tmp_path / "run") == made
+    errors = capsys.readouterr().err
+    assert "decoding.nabla.max_rollouts: 8 there, 3 here" in errors
+    assert "seed: 0 there, 1 here" in errors
+    assert "in_flight" not in errors
+    assert rows(run) == made
 
 
 @pytest.mark.parametrize("lm", ["scripted?fail=no weights here", "/no/such/model"])
@@ -209,9 +229,9 @@ def test_a_model_folder_without_a_tokenizer(job, prompts, tmp_path, capsys):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "qwen2"}')
     assert job(prompts("a"), "--dry-run", lm=str(tmp_path / "model")) == 2
-    printed = capsys.readouterr().err
-    assert str(tmp_path / "model") in printed
-    assert "tokenizer" in printed
+    errors = capsys.readouterr().err
+    assert str(tmp_path / "model") in errors
+    assert "tokenizer" in errors
 
 
 def test_a_run_folder_that_cannot_be_written_ends_the_run(job, prompts, tmp_path, capsys):
@@ -220,16 +240,16 @@ def test_a_run_folder_that_cannot_be_written_ends_the_run(job, prompts, tmp_path
     assert "/proc/run" in capsys.readouterr().err
 
 
-def test_a_dry_run_tells_all_and_touches_nothing(job, prompts, tmp_path, capsys):
+def test_a_dry_run_prints_the_plan_and_writes_nothing(job, prompts, tmp_path, capsys):
     assert job(prompts("first question", "b"), "samples_per_prompt=3", "--dry-run") == 0
-    printed = capsys.readouterr().out
-    assert "samples_per_prompt: 3" in printed
-    assert "first question" in printed
-    assert "2 prompts x 3 samples = 6 rows; 0 finished and 0 dead" in printed
+    output = capsys.readouterr().out
+    assert "samples_per_prompt: 3" in output
+    assert "first question" in output
+    assert "2 prompts x 3 samples = 6 rows; 0 finished and 0 dead" in output
     assert not (tmp_path / "run").exists()
 
 
-def test_status_of_no_run(tmp_path, capsys):
+def test_the_status_of_a_folder_that_is_no_run_folder_is_an_error(tmp_path, capsys):
     assert status.main([f"run_dir={tmp_path}"]) == 2
     assert "is no run folder" in capsys.readouterr().err
 
@@ -243,10 +263,9 @@ def test_bad_input_is_exit_code_2(job, tmp_path, capsys):
 
 @pytest.mark.parametrize("column", ["response", "revisions", "prompt_id"])
 def test_a_bit_that_flips_in_a_final_file_is_noticed_and_its_rows_are_made_again(
-    job, prompts, tmp_path, capsys, column
+    job, copied, capsys, column
 ):
-    path, run = prompts("one", "two", "three"), tmp_path / "run"
-    assert job(path, "store.rows_per_file=2") == 0
+    path, run = copied
     made = content(run)
     first = run / "data" / "train-00000-of-00002.parquet"
     group = pq.read_metadata(first).row_group(0)
@@ -265,18 +284,17 @@ def test_a_bit_that_flips_in_a_final_file_is_noticed_and_its_rows_are_made_again
     assert "was already done" in capsys.readouterr().out
 
 
-def test_a_finished_folder_without_its_manifest_gets_a_new_one(job, prompts, tmp_path):
-    path, run = prompts("one", "two"), tmp_path / "run"
-    assert job(path) == 0
+def test_a_finished_folder_without_its_manifest_gets_a_new_one(job, copied):
+    path, run = copied
     made, manifest = rows(run), json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text("{")
-    assert job(path) == 0
+    assert job(path, "store.rows_per_file=2") == 0
     assert rows(run) == made
     assert json.loads((run / "manifest.json").read_text()) == manifest
 
 
 def test_an_actor_for_which_there_is_no_room_is_refused(job, prompts, capsys):
-    """Ray would wait for another machine to join, without end."""
+    """Ray would wait for ever for another machine to join."""
     assert job(prompts("one"), "cluster.gpus_per_actor=1") == 2
     assert "an actor (cluster) needs 1 GPU, and Ray has 0 here" in capsys.readouterr().err
 
@@ -284,14 +302,14 @@ def test_an_actor_for_which_there_is_no_room_is_refused(job, prompts, capsys):
 def test_waiting_for_a_node_of_a_joined_cluster_is_noted(
     job, prompts, cluster, capsys, monkeypatch
 ):
-    """An autoscaler may bring one, so it is no error; the wait is cut short here."""
+    """An autoscaler may add a node, so the run waits. The test ends the wait."""
     note = Progress.note
 
-    def interrupt(progress: Progress, text: str) -> None:
+    def interrupt_after(progress: Progress, text: str) -> None:
         note(progress, text)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Progress, "note", interrupt)
+    monkeypatch.setattr(Progress, "note", interrupt_after)
     assert job(prompts("one"), f"cluster.address={cluster}", "cluster.cpus_per_actor=3") == 130
-    printed = capsys.readouterr().err
-    assert "an actor needs 3 CPU and 0 GPU (cluster), which no node of the cluster has" in printed
+    errors = capsys.readouterr().err
+    assert "an actor needs 3 CPU and 0 GPU (cluster), which no node of the cluster has" in errors
