@@ -45,7 +45,7 @@ def mh(prompt: Prompt, config: MH, *, seed: int = 0, max_tokens: int = 1024) -> 
 
     context = yield from ask(Render(prompt))
     base = response = yield from ask(rollout(0, (), None))
-    first = judged = yield from ask(Score(context, response.tokens, return_cache=True))
+    base_judged = judged = yield from ask(Score(context, response.tokens, return_cache=True))
     outcomes: list[ProposalOutcome] = []
     for step in range(1, config.steps + 1):
         tokens = response.tokens
@@ -79,7 +79,7 @@ def mh(prompt: Prompt, config: MH, *, seed: int = 0, max_tokens: int = 1024) -> 
         )
         if accepted:
             response, judged = candidate, verdict
-    rewards = (first.reward, judged.reward)
+    rewards = (base_judged.reward, judged.reward)
     return (yield from trace_of(prompt, context, (base, response), rewards, outcomes, seed))
 
 

@@ -101,7 +101,7 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
     base = response = yield from ask(rollout((), 0, None))
     sweep = yield from ask(Sweep(context, response, 0, config))
     # Where guide and judge are one model, the sweep's forward pass already gave the reward.
-    first = judged = sweep.judged or (
+    base_judged = judged = sweep.judged or (
         yield from ask(Score(context, response.tokens, return_cache=True))
     )
     state = _SearchState(ranked=config.proposals == "ranked")
@@ -153,7 +153,7 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
                     Sweep(context, response, state.boundary, config, sweep.gradients)
                 )
 
-    rewards = (first.reward, judged.reward)
+    rewards = (base_judged.reward, judged.reward)
     return (yield from trace_of(prompt, context, (base, response), rewards, outcomes, seed))
 
 

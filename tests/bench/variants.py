@@ -97,7 +97,7 @@ def search(
 
     base = response = yield from ask(rolled((), 0, None))
     sweep = yield from ask(Sweep(context, response, 0, config))
-    first = judged = yield from ask(Score(context, response.tokens, return_cache=True))
+    base_judged = judged = yield from ask(Score(context, response.tokens, return_cache=True))
     tried: set[tuple[int, ...]] = set()
     last: tuple[Candidate, Swept] | None = None
     made = 0
@@ -123,7 +123,7 @@ def search(
             response, judged, before = changed, verdict, sweep
             sweep = yield from ask(Sweep(context, response, 0, config, before.gradients))
             last = (candidate, before)
-    rewards = (first.reward, judged.reward)
+    rewards = (base_judged.reward, judged.reward)
     return (yield from trace_of(prompt, context, (base, response), rewards, [], seed))
 
 
