@@ -7,7 +7,7 @@ import torch
 
 from nabla_core.config import Select
 from nabla_core.proposals.positions import hidden_at, norms, uncertain
-from tests.core.proposals.test_candidates import gradients
+from tests.core.proposals.by_hand import gradients
 
 
 def test_uncertain_positions_pass_both_thresholds():
