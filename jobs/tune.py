@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from typing import TYPE_CHECKING
 
@@ -74,7 +75,11 @@ def _print_choice(config: TuneConfig) -> None:
     line = {
         "measure": choice.measure,
         "prompts": len(choice.best.scores),
-        "chosen": dict(choice.chosen.candidate.overrides),
+        # JSON has no infinity, which a mirror step without a gradient has as its beta.
+        "chosen": {
+            key: "inf" if value == math.inf else value
+            for key, value in choice.chosen.candidate.overrides
+        },
         "pays": choice.pays,
         "best_minus_null": [
             round(choice.difference + sign * choice.half_width, 4) for sign in (0, -1, 1)

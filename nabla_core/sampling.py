@@ -35,6 +35,7 @@ def filtered_probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     Rows do not sum to 1 after filtering. Top-p keeps the smallest set of most probable
     tokens whose mass reaches p, at least one.
     """
+    # float64: in float32 a cumulative sum over 150,000 tokens loses the tail of the distribution.
     probabilities = torch.softmax(logits.double() / sampling.temperature, -1)
     if sampling.top_k and sampling.top_k < logits.size(-1):
         kth = probabilities.topk(sampling.top_k, -1).values[:, -1:]

@@ -61,6 +61,7 @@ class Scheduler:
         """Run one batch of a cheap engine that has work, else of the engine with the fullest
         batch, and advance the flows that got their last reply."""
         engine = max(self._engines.engines, key=_fullness)
+        # Flows are advanced when all results are recorded: a flow may submit to the same engine.
         served: dict[int, _Running] = {}
         for ticket, result in engine.step():
             running, index = self._owner.pop(ticket)
@@ -68,6 +69,7 @@ class Scheduler:
             running.missing -= 1
             if isinstance(result, Reply):
                 running.cost += result.cost
+            # Not before its last reply: of several failures one is thrown, once.
             if running.missing == 0:
                 served[id(running)] = running
         for running in served.values():
@@ -90,6 +92,8 @@ class Scheduler:
                 return self._finish(running, replace(stop.value, cost=running.cost))
             except Exception as error:  # noqa: BLE001 - handed to `done`, the flow's owner
                 return self._finish(running, error)
+            # The loop ends when something was submitted. A flow that asked for nothing, or for what
+            # no engine serves, is answered at once.
             running.replies = [None] * len(requests)
             running.missing = len(requests)
             for index, request in enumerate(requests):
@@ -155,6 +159,7 @@ def drive(
                 if flow is None:
                     exhausted = True
                 else:
+                    # `i=index` binds the value of now: the variable changes with the loop.
                     scheduler.submit(flow, lambda r, i=index: finished.append((i, r)))  # type: ignore[misc]
             if scheduler.in_flight:
                 scheduler.step()
