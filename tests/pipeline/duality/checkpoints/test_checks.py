@@ -18,7 +18,7 @@ def run(run_dir, policy, *more: str) -> int:
             ),
             *("checkpoints.reference_samples=12", "checkpoints.max_tokens=16"),
             *("checkpoints.betas=[8.0,0.05]", "checkpoints.verify.method=embedded"),
-            *("checkpoints.store.flush_rows=200", "checkpoints.engine.device=cpu", *more),
+            *("checkpoints.store.flush_rows=200", "checkpoints.runtime.device=cpu", *more),
         ]
     )
 
