@@ -18,9 +18,9 @@ def test_a_folder_with_spaces_and_unicode_can_be_moved(
     monkeypatch.chdir(tmp_path)
     prompts("one", "two")
     # Ray was started in another folder. The log shows where its workers resolve a relative path.
-    asked = ["prompts.path=prompts.jsonl", "lm.path=scripted?log=rollouts"]
+    lm = "scripted?log=rollouts"
     given = f"{home}runs dir ü/x"
-    assert job("-", f"run_dir={given}", *asked) == 0
+    assert job("prompts.jsonl", f"run_dir={given}", lm=lm) == 0
     run = tmp_path / "runs dir ü" / "x"
     made = rows(run)
     assert (tmp_path / "rollouts").exists()
@@ -35,7 +35,7 @@ def test_a_folder_with_spaces_and_unicode_can_be_moved(
     assert status.main([f"run_dir={home}élsewhere/y z"]) == 0
     assert "committed  2 of 2 rows" in capsys.readouterr().out
     prompts("one", "two", "three")
-    assert job("-", f"run_dir={home}élsewhere/y z", *asked) == 0
+    assert job("prompts.jsonl", f"run_dir={home}élsewhere/y z", lm=lm) == 0
     assert keys(moved) == [(f"p{n}", 0) for n in range(3)]
     assert rows(moved)[:2] == made
     assert not (moved / "quarantine").exists()
