@@ -126,16 +126,17 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
 
 @pytest.mark.timeout(600)
 def test_a_second_training_in_the_folder_is_refused_while_the_first_lives(
-    plain, explored, tmp_path, capsys
+    plain, explored, tmp_path, cluster, capsys
 ):
     run = tmp_path / "run"
     asked = settings(plain, explored, run, "optimise.steps=100000", "validation.every=1")
     output = tmp_path / "output"
     here = os.path.relpath(run, explored.parent)
     relative = (f"run_dir={here}", f"data.counterfactuals=[{explored.name}]")
+    command = [sys.executable, "-m", "jobs.train_guide", *asked, *relative]
     with output.open("w") as sink:
         first = subprocess.Popen(
-            [sys.executable, "-m", "jobs.train_guide", *asked, *relative],
+            [*command, f"workers.address={cluster}"],
             stdout=sink,
             stderr=subprocess.STDOUT,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
