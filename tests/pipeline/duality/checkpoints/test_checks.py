@@ -26,7 +26,7 @@ def run(run_dir, policy, *more: str) -> int:
 def test_two_checkpoints_from_rows_to_a_report(cluster, tmp_path, capsys):
     policy, out = tuned(tmp_path / "tuned"), tmp_path / "run"
     assert run(out, policy) == 0
-    rows = pq.read_table(out / "policy" / "data").to_pylist()
+    rows = pq.read_table(out / "checkpoints" / "data").to_pylist()
     assert len(rows) == 3 * 16
     assert {row["policy_model"] for row in rows} == {str(policy)}
     assert {row["error"] for row in rows} == {None}
@@ -38,9 +38,9 @@ def test_two_checkpoints_from_rows_to_a_report(cluster, tmp_path, capsys):
     assert "not estimable" in (out / "report.md").read_text()
 
     # Resumed: no row is generated again; another config is refused.
-    before = (out / "policy" / "manifest.json").read_text()
+    before = (out / "checkpoints" / "manifest.json").read_text()
     assert run(out, policy) == 0
-    assert (out / "policy" / "manifest.json").read_text() == before
+    assert (out / "checkpoints" / "manifest.json").read_text() == before
     assert run(out, policy, "checkpoints.max_tokens=12") == 2
     assert "max_tokens: 16 there, 12 here" in capsys.readouterr().err
 
