@@ -1,4 +1,4 @@
-"""`ray job submit` against a head node of our own, on private ports."""
+"""`ray job submit` to a head node that the test starts on free ports."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,9 +34,18 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
+def wait_for(port: int) -> None:
+    """Until something listens there. A command that cannot connect takes seconds to say so."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.2)
+
+
 @pytest.fixture
 def head():
-    """The dashboard's address of a head node with three logical CPUs."""
+    """A head node with three logical CPUs; gives the address of its dashboard once it answers."""
     port, dashboard, agent, client = free_ports(4)
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as short:
         process = subprocess.Popen(
@@ -51,6 +61,7 @@ def head():
             stderr=subprocess.DEVNULL,
         )
         try:
+            wait_for(dashboard)
             yield f"http://127.0.0.1:{dashboard}"
         finally:
             started = psutil.Process(process.pid).children(recursive=True)
@@ -90,8 +101,11 @@ def test_a_submitted_job_runs_on_several_actors_and_reports_its_exit_code(head, 
         *("lm.path=scripted?delay=0.05", "cluster.actors.min=2", "cluster.actors.max=2"),
         "cluster.in_flight=4",
     ]
-    assert submit(head, "good", *arguments) == ("SUCCEEDED", 0)
+    with ThreadPoolExecutor(2) as both:
+        good = both.submit(submit, head, "good", *arguments)
+        bad = both.submit(submit, head, "bad", *arguments, "seed=x")
+    assert good.result() == ("SUCCEEDED", 0)
     made = rows(run)
     assert len(made) == 40
     assert len({row["worker"] for row in made}) == 2
-    assert submit(head, "bad", *arguments, "seed=x") == ("FAILED", 2)
+    assert bad.result() == ("FAILED", 2)
