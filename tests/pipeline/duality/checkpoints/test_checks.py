@@ -28,7 +28,7 @@ def test_two_checkpoints_from_rows_to_a_report(cluster, tmp_path, capsys):
     assert run(out, policy) == 0
     rows = pq.read_table(out / "checkpoints" / "data").to_pylist()
     assert len(rows) == 3 * 16
-    assert {row["policy_model"] for row in rows} == {str(policy)}
+    assert {row["policy_model"] for row in rows} == {policy.name}
     assert {row["error"] for row in rows} == {None}
     mine = [row for row in rows if row["arm"] == "policy"]
     found = pq.read_table(out / "results.parquet").to_pylist()
