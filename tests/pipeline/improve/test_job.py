@@ -1,4 +1,8 @@
-"""The loop of rounds, with steps that are pretended: what they run with, and when it ends."""
+"""The loop of rounds: what each step runs with, and when the rounds end.
+
+The steps are replaced, because no real search can be steered to hack its reward. The same loop with
+real steps on Ray: tests/jobs/test_improve.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The driver around Ray Train: which checkpoint is delivered, and what is refused before."""
+"""The driver around Ray Train: which checkpoint is delivered, and what is refused before.
+
+The training is replaced, because no real one can be steered to a best checkpoint in the middle. The
+same driver with a real training on Ray: tests/jobs/test_train_guide.py.
+"""
 
 from __future__ import annotations
 
