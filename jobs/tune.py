@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from typing import TYPE_CHECKING
 
@@ -75,11 +74,7 @@ def _print_choice(config: TuneConfig) -> None:
     line = {
         "measure": choice.measure,
         "prompts": len(choice.best.scores),
-        # JSON has no infinity, which a mirror step without a gradient has as its beta.
-        "chosen": {
-            key: "inf" if value == math.inf else value
-            for key, value in choice.chosen.candidate.overrides
-        },
+        "chosen": dict(choice.chosen.candidate.overrides),
         "pays": choice.pays,
         "best_minus_null": [
             round(choice.difference + sign * choice.half_width, 4) for sign in (0, -1, 1)

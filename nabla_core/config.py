@@ -4,6 +4,7 @@ paper gives any (`max_iters` 20, learning rate .01, cosine to a tenth, reward 1,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -91,8 +92,8 @@ class DTO:
         beta1: Adam's decay rate of the first moment.
         beta2: Adam's decay rate of the second moment.
         eps: Added to Adam's denominator.
-        beta (units of the objective per nat): Strength of the KL term of the mirror step; inf takes
-            no step.
+        beta (units of the objective per nat): Strength of the KL term of the mirror step; null: no
+            step is taken.
         weight_decay: Decoupled weight decay of the row that is optimised.
         gumbel_noise: Scale of the Gumbel noise that is added to the logits at each step.
         update_postfix: The n-th candidate of a response has been through n runs of the optimiser:
@@ -108,13 +109,16 @@ class DTO:
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
-    beta: float = 1.0
+    beta: float | None = 1.0
     weight_decay: float = 0.0
     gumbel_noise: float = 0.0
     update_postfix: bool = False
 
     def __post_init__(self) -> None:
-        check(self.beta > 0, f"dto.beta must be above 0, got {self.beta}")
+        check(
+            self.beta is None or 0 < self.beta < math.inf,
+            f"dto.beta must be above 0 and finite, or null for no step; got {self.beta}",
+        )
         for name in ("weight_decay", "gumbel_noise"):
             value = getattr(self, name)
             check(value >= 0, f"dto.{name} must be at least 0, got {value}")

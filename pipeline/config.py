@@ -5,7 +5,9 @@ Imports neither torch nor ray, so that a wrong key is reported within a second.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +26,8 @@ def load(cls: type[C], files: Sequence[str | Path] = (), overrides: Sequence[str
     `key=value` overrides; what comes later wins, key by key.
 
     Raises ConfigError naming the key, the file or override that sets it, and the nearest valid
-    key or, for a key of an earlier version, its new name.
+    key or, for a key of an earlier version, its new name. NaN, infinity and integers beyond 64
+    bits are no values of any key.
     """
     merged = OmegaConf.structured(cls)
     for file in files:
@@ -35,13 +38,16 @@ def load(cls: type[C], files: Sequence[str | Path] = (), overrides: Sequence[str
             raise ConfigError(f"override {override!r} is not of the form key=value")
         try:
             given = OmegaConf.from_dotlist([override])
-        except (yaml.YAMLError, OmegaConfBaseException) as error:
+        # ValueError: an integer of more digits than Python reads.
+        except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
             raise ConfigError(f"override {override!r}: {error}") from error
         merged = _merge(cls, merged, given, f"override {override!r}")
     try:
         config: Any = OmegaConf.to_object(merged)
     except (ValueError, OmegaConfBaseException) as error:
         raise ConfigError(_first_line(error)) from error
+    # Again: a value may be a reference, to an environment variable for example.
+    _check_numbers(asdict(config), "the resolved config")
     if not isinstance(config, cls):
         raise TypeError(f"{cls.__name__} became a {type(config).__name__}")
     return config
@@ -70,7 +76,7 @@ def _read(file: str | Path) -> Any:
         raise ConfigError(f"{file}: invalid UTF-8 at byte {error.start}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{file}: not YAML: {error}") from error
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, ValueError) as error:
         raise ConfigError(f"{file}: {_first_line(error)}") from error
     if not OmegaConf.is_dict(given):
         raise ConfigError(f"{file}: expected a mapping of keys to values")
@@ -79,7 +85,7 @@ def _read(file: str | Path) -> Any:
 
 def _merge(cls: type, merged: Any, given: Any, source: str) -> Any:
     try:
-        return OmegaConf.merge(merged, given)
+        found = OmegaConf.merge(merged, given)
     except OmegaConfBaseException as error:
         settings: Any = OmegaConf.to_container(given)
         old = renamed(settings, cls)
@@ -90,6 +96,33 @@ def _merge(cls: type, merged: Any, given: Any, source: str) -> Any:
         reason = _first_line(error)
         named = f"{source}: {reason}" if key is None else f"{source}: {key}: {reason}"
         raise ConfigError(named) from error
+    _check_numbers(OmegaConf.to_container(found), source)
+    return found
+
+
+def _check_numbers(settings: Any, source: str) -> None:
+    """Raises ConfigError naming the first value that is NaN, infinite or beyond 64 bits.
+
+    Such a value passes most checks of a range, and fails hours later: in a thread that waits, in a
+    generator of random numbers, in a column of 64 bits.
+    """
+    for key, value in _leaves(settings):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{source}: {key}: {value} is not a finite number")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ConfigError(f"{source}: {key}: an integer of more than 64 bits")
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values; an element of a list is `key[n]`."""
+    if isinstance(value, Mapping):
+        for name, below in value.items():
+            yield from _leaves(below, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for n, below in enumerate(value):
+            yield from _leaves(below, f"{key}[{n}]")
+    else:
+        yield key, value
 
 
 def _first_line(error: Exception) -> str:

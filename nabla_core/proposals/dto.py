@@ -113,7 +113,8 @@ def optimise(rows: Rows, g: Tensor, config: DTO, *, anchored: bool) -> Tensor:
     g = g.masked_fill(rows.banned, 0.0)
     if config.optimizer == "mirror":
         # argmin_q <g, q> + beta KL(q || softmax(x)), in closed form.
-        rows.x = rows.x - g / config.beta
+        if config.beta is not None:
+            rows.x = rows.x - g / config.beta
         rows.t = torch.full_like(rows.t, config.max_iters)
         return torch.ones_like(rows.t, dtype=torch.bool)
     given = rows.hard

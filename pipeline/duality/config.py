@@ -48,6 +48,9 @@ class DualityConfig:
             raise ValueError("seeds: at least one is needed")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: {list(self.seeds)} has one twice")
+        # numpy, which TRL seeds, takes 32 bits.
+        if not all(0 <= seed < 2**32 for seed in self.seeds):
+            raise ValueError(f"seeds must be in 0..2**32-1, got {list(self.seeds)}")
         if self.processes < 1:
             raise ValueError(f"processes must be at least 1, got {self.processes}")
         # The other parts have models of their own.

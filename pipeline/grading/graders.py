@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nabla_core.config import check
 from nabla_core.config_metadata import NOT_SHAPING
 from nabla_core.embedded import task
 from nabla_core.methods.answers import last_number
 from nabla_core.types import Prompt
+from pipeline.durations import check_seconds
 from pipeline.grading.math_verify import MathGrader
 from pipeline.grading.verdict import Verdict
 
@@ -30,7 +30,7 @@ class Verify:
     seconds: float = field(default=5.0, metadata=NOT_SHAPING)
 
     def __post_init__(self) -> None:
-        check(self.seconds > 0, f"verify.seconds must be above 0, got {self.seconds}")
+        check_seconds("verify.seconds", self.seconds)
 
 
 Grader = Callable[[Prompt, str], Verdict]

@@ -92,6 +92,10 @@ class ImproveConfig:
     def __post_init__(self) -> None:
         check(self.rounds >= 1, f"rounds must be at least 1, got {self.rounds}")
         check(
+            self.seed + self.rounds < 2**63,
+            f"seed + rounds, the seed of the last training, must have 64 bits, got {self.seed}",
+        )
+        check(
             self.prompts.limit is not None,
             "prompts.limit must say how many prompts a round takes",
         )

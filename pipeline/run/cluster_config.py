@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from pipeline.durations import check_seconds
+
 
 @dataclass(frozen=True)
 class Actors:
@@ -56,8 +58,7 @@ class Cluster:
             if getattr(self, name) < 0:
                 raise ValueError(f"cluster.{name} must be at least 0, got {getattr(self, name)}")
         for name in ("hang_seconds", "load_seconds"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"cluster.{name} must be above 0, got {getattr(self, name)}")
+            check_seconds(f"cluster.{name}", getattr(self, name))
 
     @property
     def ray_address(self) -> str | None:

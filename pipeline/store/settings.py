@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nabla_core.config import check
+from pipeline.durations import check_seconds
 
 
 @dataclass(frozen=True)
@@ -32,5 +33,4 @@ class Store:
             value = getattr(self, name)
             check(value >= 1, f"store.{name} must be at least 1, got {value}")
         for name in ("flush_seconds", "lease_seconds"):
-            value = getattr(self, name)
-            check(value > 0, f"store.{name} must be above 0, got {value}")
+            check_seconds(f"store.{name}", getattr(self, name))

@@ -9,6 +9,7 @@ from nabla_core.config import NablaConfig, Ranked, Sampling, check
 from nabla_core.config_metadata import NOT_SHAPING, SHAPING_THROUGHOUT
 from nabla_core.guide_training.settings import Kind, Optimise, Target
 from nabla_core.model_config import LM, Reward
+from pipeline.durations import check_seconds
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
 
@@ -167,9 +168,9 @@ class Workers:
         check(self.count >= 1, f"workers.count must be at least 1, got {self.count}")
         failures = self.max_failures
         check(failures >= -1, f"workers.max_failures must be at least -1, got {failures}")
-        for name in ("cpus", "scheduling_timeout_s", "lease_seconds"):
-            value = getattr(self, name)
-            check(value > 0, f"workers.{name} must be above 0, got {value}")
+        check(self.cpus > 0, f"workers.cpus must be above 0, got {self.cpus}")
+        for name in ("scheduling_timeout_s", "lease_seconds"):
+            check_seconds(f"workers.{name}", getattr(self, name))
 
 
 @dataclass(frozen=True)

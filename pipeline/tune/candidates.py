@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -42,8 +41,8 @@ def candidates(decoding: Decoding, grid: Grid) -> list[Candidate]:
         return found
     if nabla.dto.optimizer == "mirror":  # one step in closed form: it has no learning rate
         steps = [
-            ("beta", b, replace(nabla.dto, beta=b), b != math.inf)
-            for b in sorted({math.inf, *grid.beta}, reverse=True)
+            ("beta", b, replace(nabla.dto, beta=b), b is not None)
+            for b in (None, *sorted(set(grid.beta), reverse=True))
         ]
     else:
         rates = sorted({0.0, *grid.learning_rate})

@@ -14,8 +14,8 @@ class Grid:
     """The values to try. Ranked proposals vary `beta`, `min_score` and `reward_weight`; left-to-
     right proposals vary `learning_rate` (Adam) or `beta` (mirror step).
 
-    Settings without a gradient (`beta` null, infinite for the mirror step; `learning_rate` 0) are
-    always tried too, so that a guide that does not improve the results is found out.
+    Settings without a gradient (`beta` null, `learning_rate` 0) are always tried too, so that a
+    guide that does not improve the results is found out.
 
     Attributes:
         beta (units of the objective per nat): Values of `ranked.beta`, or of `dto.beta` for the

@@ -29,6 +29,13 @@ CONFIGS = sorted(
 )
 
 
+def nested(key: str, value: str) -> str:
+    """The YAML that gives a dotted key a value."""
+    *sections, last = key.split(".")
+    opened = "".join(f"{section}: {{" for section in sections)
+    return f"{opened}{last}: {value}{'}' * len(sections)}"
+
+
 def write(folder: Path, text: str) -> Path:
     path = folder / "config.yaml"
     path.write_text(text, encoding="utf-8")
@@ -110,6 +117,90 @@ def test_a_wrong_override_is_named_with_what_would_be_right(override, words):
         load(GenerateConfig, [], [override])
     for expected in words:
         assert expected in str(failure.value)
+
+
+NUMBERS = {
+    "seed": int,
+    "max_attempts": int,
+    "max_dead_fraction": float,
+    "reward.min_coverage": float,
+    "runtime.max_batch": int,
+    "decoding.nabla.dto.beta": float,
+    "decoding.nabla.objective.nll_coeff": float,
+    "decoding.nabla.ranked.min_score": float,
+    "cluster.hang_seconds": float,
+    "store.flush_seconds": float,
+}
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+@pytest.mark.parametrize("value", [".inf", "-.inf", "inf", ".nan", "nan", "1e400"])
+def test_a_number_that_is_not_finite_is_refused_with_the_key_and_where_it_was_set(
+    tmp_path, key, value
+):
+    for files, overrides, source in (
+        ([], [f"{key}={value}"], f"override '{key}={value}': {key}: "),
+        ([write(tmp_path, nested(key, value))], [], f"{tmp_path / 'config.yaml'}: {key}: "),
+    ):
+        with pytest.raises(ConfigError) as failure:
+            load(GenerateConfig, files, overrides)
+        assert str(failure.value).startswith(source)
+        assert NUMBERS[key] is int or "is not a finite number" in str(failure.value)
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**30])
+def test_an_integer_beyond_64_bits_is_refused_with_the_key_and_where_it_was_set(tmp_path, value):
+    message = f"override 'seed={value}': seed: an integer of more than 64 bits"
+    with pytest.raises(ConfigError) as failure:
+        load(GenerateConfig, [], [f"seed={value}"])
+    assert str(failure.value) == message
+    file = write(tmp_path, f"seed: {value}")
+    with pytest.raises(ConfigError, match=rf"{file}: seed: an integer of more than 64 bits"):
+        load(GenerateConfig, [file])
+
+
+def test_integers_of_64_bits_are_seeds():
+    for seed in (2**63 - 1, -(2**63), 0):
+        assert load(GenerateConfig, [], [f"seed={seed}"]).seed == seed
+    with pytest.raises(ConfigError, match=r"seed \+ rounds, .* must have 64 bits"):
+        load(ImproveConfig, [], [f"seed={2**63 - 1}", "training.kind=gradient"])
+    for seed in (-1, 2**32):
+        with pytest.raises(ConfigError, match=r"seeds must be in 0\.\.2\*\*32-1"):
+            load(DualityConfig, [], [f"seeds=[1,{seed}]"])
+
+
+def test_an_integer_of_more_digits_than_python_reads_is_refused(tmp_path):
+    digits = "1" * 5000
+    for files, overrides in (([], [f"seed={digits}"]), ([write(tmp_path, f"seed: {digits}")], [])):
+        with pytest.raises(ConfigError, match=r"seed|digits"):
+            load(GenerateConfig, files, overrides)
+
+
+def test_an_element_of_a_list_is_named_by_its_number():
+    with pytest.raises(ConfigError, match=r"grid\.beta\[1\]: inf is not a finite number"):
+        load(TuneConfig, [], ["grid.beta=[1,.inf]"])
+
+
+def test_a_number_from_the_environment_is_checked_too(monkeypatch):
+    monkeypatch.setenv("SOME_SECONDS", "inf")
+    with pytest.raises(ConfigError, match=r"store\.flush_seconds"):
+        load(GenerateConfig, [], ["store.flush_seconds=${oc.env:SOME_SECONDS}"])
+
+
+@pytest.mark.parametrize(
+    ("job", "key"),
+    [
+        *(("generate", key) for key in ("store.flush_seconds", "store.lease_seconds")),
+        *(("generate", key) for key in ("cluster.hang_seconds", "cluster.load_seconds")),
+        ("generate", "verify.seconds"),
+        *(("improve", f"training.workers.{k}") for k in ("scheduling_timeout_s", "lease_seconds")),
+    ],
+)
+def test_a_duration_is_one_that_a_thread_can_wait_for(job, key):
+    name = key.rpartition(".")[2]
+    with pytest.raises(ConfigError, match=f"{name} must be at most"):
+        load(JOBS[job], [], [f"{key}=1e11"])
+    load(JOBS[job], [], [f"{key}=9e9"])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pipeline.tune.config import Grid
 def test_left_to_right_varies_what_its_optimiser_goes_by():
     grid = Grid(beta=(1.0, 2.0), learning_rate=(0.1,))
     for optimizer, names in (
-        ("mirror", ["beta=inf", "beta=2", "beta=1"]),
+        ("mirror", ["beta=null", "beta=2", "beta=1"]),
         ("adam", ["learning_rate=0", "learning_rate=0.1"]),
     ):
         dto = DTO(optimizer=optimizer)
