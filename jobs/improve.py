@@ -24,7 +24,7 @@ from jobs.exit_codes import ExitCode
 if TYPE_CHECKING:
     from jobs.progress import Progress
     from pipeline.improve.config import ImproveConfig
-    from pipeline.improve.job import Improved
+    from pipeline.improve.job import ImproveResult
     from pipeline.intervals import Interval
 
 
@@ -53,7 +53,7 @@ def _improve(config: ImproveConfig) -> int:
     improved = improve(config, watch, guide_figures.print_measurement)
     console.print_table(_table(improved))
     chosen = improved.chosen
-    if improved.stop == "reward_hacked":
+    if improved.stop_reason == "reward_hacked":
         console.print_line(
             f"round {improved.rounds[-1].number}: the judge's reward rose and accuracy fell, so "
             "the rounds end: the search exploits errors of the judge"
@@ -63,13 +63,13 @@ def _improve(config: ImproveConfig) -> int:
     line = {
         "rounds": [asdict(one) for one in improved.rounds],
         "chosen": chosen.number,
-        "stop": improved.stop,
+        "stop_reason": improved.stop_reason,
     }
     console.print_line(json.dumps(line))
-    return ExitCode.INCOMPLETE if improved.stop == "reward_hacked" else ExitCode.DONE
+    return ExitCode.INCOMPLETE if improved.stop_reason == "reward_hacked" else ExitCode.DONE
 
 
-def _table(improved: Improved) -> Table:
+def _table(improved: ImproveResult) -> Table:
     table = Table("round", "accuracy", "gained", "reward", "gained", "calls", "top-1", "trained on")
     for one in improved.rounds:
         table.add_row(

@@ -66,16 +66,16 @@ def _print_choice(config: TuneConfig) -> None:
     console.print_line(
         f"chosen: {choice.chosen.candidate.name}, written to {config.run_dir}/chosen.yaml"
     )
-    if not choice.pays:
+    if not choice.guide_helps:
         console.print_line(
-            "The guide does not pay here: the best setting with it is not clearly better than the "
-            f"best one without it ({choice.difference:+.3f} ± {choice.half_width:.3f})."
+            "The guide does not help here: the best setting with it is not clearly better than "
+            f"the best one without it ({choice.difference:+.3f} ± {choice.half_width:.3f})."
         )
     line = {
         "measure": choice.measure,
         "prompts": len(choice.best.scores),
         "chosen": dict(choice.chosen.candidate.overrides),
-        "pays": choice.pays,
+        "guide_helps": choice.guide_helps,
         "best_minus_null": [
             round(choice.difference + sign * choice.half_width, 4) for sign in (0, -1, 1)
         ],

@@ -191,18 +191,18 @@ class Likeliest(Request[list[Choices]]):
     count: int
 
 
-Asking = Generator[Sequence[Request[Any]], Sequence[Any], R]
-Flow = Asking[Trace]
+RequestGenerator = Generator[Sequence[Request[Any]], Sequence[Any], R]
+Flow = RequestGenerator[Trace]
 
 
-def ask(request: Request[R]) -> Asking[R]:
+def ask(request: Request[R]) -> RequestGenerator[R]:
     """Ask for one thing: `reply = yield from ask(request)`."""
     replies = yield (request,)
     reply: R = replies[0]
     return reply
 
 
-def ask_all(requests: Sequence[Request[R]]) -> Asking[list[R]]:
+def ask_all(requests: Sequence[Request[R]]) -> RequestGenerator[list[R]]:
     """Ask for several things at once; replies come in the order of the requests."""
     if not requests:
         return []
@@ -210,7 +210,7 @@ def ask_all(requests: Sequence[Request[R]]) -> Asking[list[R]]:
     return list(replies)
 
 
-def ask_readable(requests: Sequence[Request[R]]) -> Asking[list[R | None]]:
+def ask_readable(requests: Sequence[Request[R]]) -> RequestGenerator[list[R | None]]:
     """As `ask_all`, with None for a response that a reward model cannot read (`UNREADABLE`)."""
     # One unreadable response fails the whole tuple of requests: bisect to isolate it.
     try:

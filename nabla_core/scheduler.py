@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from nabla_core.engines.base import Engine, Engines
-from nabla_core.requests import Asking, Reply, Request
+from nabla_core.requests import Reply, Request, RequestGenerator
 from nabla_core.types import Cost
 
 # What a flow returns: a trace, or another record with a `cost`.
@@ -25,7 +25,7 @@ Done = Callable[[R | Exception], None]
 class _Running:
     """A flow that waits: `replies` arrive in any order, `missing` counts those that have not."""
 
-    flow: Asking[Any]
+    flow: RequestGenerator[Any]
     done: Done[Any]
     cost: Cost = field(default_factory=Cost)
     replies: list[Any] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Scheduler:
         """Flows submitted and not finished."""
         return self._in_flight
 
-    def submit(self, flow: Asking[R], done: Done[R]) -> None:
+    def submit(self, flow: RequestGenerator[R], done: Done[R]) -> None:
         """Start a flow; `done` is called once, with its result or its exception."""
         self._in_flight += 1
         self._advance(_Running(flow, done), lambda: next(flow))
@@ -135,7 +135,7 @@ def _fullness(engine: Engine) -> float:
 
 
 def drive(
-    flows: Iterable[Asking[R]],
+    flows: Iterable[RequestGenerator[R]],
     engines: Engines,
     *,
     in_flight: int = 96,

@@ -22,7 +22,7 @@ def folder(role: Role) -> Path:
     return ROOT / role
 
 
-def located(path: str, role: Role) -> str:
+def model_location(path: str, role: Role) -> str:
     """The folder or hub id behind a path of a config: "embedded" is the shipped model of that
     role, "embedded-head" the shipped head in any role; in all other paths `~` is expanded."""
     shipped: dict[str, Role] = {"embedded": role, "embedded-head": "head"}

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from transformers import AutoConfig
 
-from nabla_core.embedded.weights import Role, located
+from nabla_core.embedded.weights import Role, model_location
 from nabla_core.engines.base import Engines
 from nabla_core.engines.choices import ChoicesEngine
 from nabla_core.engines.propose import ProposeEngine
@@ -47,26 +47,28 @@ def load_engines(
     lm = LM(lm) if isinstance(lm, str) else lm
     reward = reward or Reward(judge="embedded", guide="embedded")
     runtime = runtime or Runtime()
-    where = device_of(runtime.device)
+    device = device_of(runtime.device)
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[runtime.dtype]
     language = load_language_model(
-        located(lm.path, "lm"), revision=lm.revision, device=where, dtype=dtype
+        model_location(lm.path, "lm"), revision=lm.revision, device=device, dtype=dtype
     )
 
     def reader(path: str, role: Role, revision: str | None) -> Reader:
-        model = load_reward_model(located(path, role), revision=revision, device=where, dtype=dtype)
-        return read_with(model, language, reward.min_coverage)
+        model = load_reward_model(
+            model_location(path, role), revision=revision, device=device, dtype=dtype
+        )
+        return reader_for(model, language, reward.min_coverage)
 
     judge = reader(reward.judge, "judge", reward.judge_revision)
     if reward.guide is None or _judge_guides(reward):
         return build_engines(language, judge, judge, runtime)
-    path = located(reward.guide, "guide")
+    path = model_location(reward.guide, "guide")
     if kind_of(path, reward.guide_revision) == "gradient":
         guide = reader(reward.guide, "guide", reward.guide_revision)
         return build_engines(language, judge, guide, runtime)
-    head = load_language_model(path, revision=reward.guide_revision, device=where, dtype=dtype)
+    head = load_language_model(path, revision=reward.guide_revision, device=device, dtype=dtype)
     return build_engines(
-        language, judge, head_with(head, language, reward.min_coverage, runtime), runtime
+        language, judge, head_guide_for(head, language, reward.min_coverage, runtime), runtime
     )
 
 
@@ -133,14 +135,14 @@ def kind_of(path: str, revision: str | None) -> Literal["gradient", "head"]:
     raise ModelError(f"{path}: {KIND_KEY} in its config is {found!r}, not gradient or head")
 
 
-def head_with(
+def head_guide_for(
     model: LanguageModel, lm: LanguageModel, min_coverage: float, runtime: Runtime
 ) -> HeadGuide:
     """A head as this LM's guide. Raises VocabularyError where it knows too few tokens."""
     return HeadGuide(lm, model, _map(model, lm, min_coverage), return_cache=runtime.reuse)
 
 
-def read_with(model: RewardModel, lm: LanguageModel, min_coverage: float) -> Reader:
+def reader_for(model: RewardModel, lm: LanguageModel, min_coverage: float) -> Reader:
     """A reward model that reads this LM's responses. Raises VocabularyError."""
     return Reader(model, _map(model, lm, min_coverage), lm.stop)
 

@@ -10,7 +10,7 @@ import torch
 from nabla_core.engines.base import BatchEngine, answer_by_group
 from nabla_core.guides.base import Guide
 from nabla_core.proposals.left_to_right import LeftToRight
-from nabla_core.proposals.null_arms import flips
+from nabla_core.proposals.null_arms import null_arm_proposals
 from nabla_core.proposals.ranked import ranked
 from nabla_core.requests import Propose, Request, Result
 
@@ -42,4 +42,4 @@ class ProposeEngine(BatchEngine):
             case "ranked":
                 return ranked(self._guide, requests)
             case _:
-                return flips(self._guide, requests)
+                return null_arm_proposals(self._guide, requests)

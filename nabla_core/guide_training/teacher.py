@@ -21,7 +21,7 @@ from nabla_core.methods.counterfactuals import Place
 from nabla_core.models.identity import identify
 from nabla_core.models.loading import LanguageModel
 from nabla_core.models.pretrained import load_tokenizer
-from nabla_core.requests import Asking, Choices, Likeliest, Render, Response, ask
+from nabla_core.requests import Choices, Likeliest, Render, RequestGenerator, Response, ask
 from nabla_core.scheduler import drive
 from nabla_core.types import Cost, Identity
 
@@ -110,7 +110,7 @@ class _Likeliest:
     cost: Cost = field(default_factory=Cost)
 
 
-def _likeliest(record: Record, alternatives: int) -> Asking[_Likeliest]:
+def _likeliest(record: Record, alternatives: int) -> RequestGenerator[_Likeliest]:
     context = yield from ask(Render(record.prompt))
     response = Response(record.tokens, "stop")
     choices = yield from ask(Likeliest(context, response, alternatives))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
-from nabla_core.engines.loading import head_with, read_with
+from nabla_core.engines.loading import head_guide_for, reader_for
 from nabla_core.errors import HeadError, ModelError
 from nabla_core.guide_training.examples import Batch, Example, GuideEncoder, ScoredPosition
 from nabla_core.guide_training.head_model import new_head
@@ -100,7 +100,7 @@ class GradientTrainee:
 
     def guide(self, lm: LanguageModel, min_coverage: float, runtime: Runtime) -> Reader | HeadGuide:
         model = reward_model(self.model, self._tokenizer, Identity(self._name, "in training"))
-        return read_with(model, lm, min_coverage)
+        return reader_for(model, lm, min_coverage)
 
 
 class HeadTrainee:
@@ -127,7 +127,7 @@ class HeadTrainee:
 
     def guide(self, lm: LanguageModel, min_coverage: float, runtime: Runtime) -> Reader | HeadGuide:
         model = language_model(self.model, self._tokenizer, Identity(self._name, "in training"))
-        return head_with(model, lm, min_coverage, runtime)
+        return head_guide_for(model, lm, min_coverage, runtime)
 
 
 def open_trainee(

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from nabla_core.config import BestOfN, Majority, Sampling
 from nabla_core.draws import DrawKey
 from nabla_core.requests import (
-    Asking,
     Context,
     Decode,
     Flow,
     Render,
+    RequestGenerator,
     Response,
     Rollout,
     Score,
@@ -73,7 +73,7 @@ def majority(
 
 def _rollouts(
     prompt: Prompt, n: int, sampling: Sampling, seed: int, max_tokens: int
-) -> Asking[tuple[Context, list[Response]]]:
+) -> RequestGenerator[tuple[Context, list[Response]]]:
     context = yield from ask(Render(prompt))
     # Named as in `nabla`: with the same sampling, the first sample is the response it starts from.
     keys = [DrawKey(seed, prompt.id, prompt.sample, f"rollout {k}") for k in range(n)]

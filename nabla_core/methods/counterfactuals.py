@@ -17,7 +17,6 @@ from nabla_core.config import NablaConfig, Ranked, Sampling, check
 from nabla_core.draws import DrawKey, uniform
 from nabla_core.errors import PromptError
 from nabla_core.requests import (
-    Asking,
     Choices,
     Context,
     Decode,
@@ -25,6 +24,7 @@ from nabla_core.requests import (
     Likeliest,
     Propose,
     Render,
+    RequestGenerator,
     Response,
     Rollout,
     Score,
@@ -114,12 +114,11 @@ class Explored:
 
 
 Grade = Callable[[Prompt, str], bool | None]
-Exploring = Asking[Explored]
 
 
 def explore(
     prompt: Prompt, config: Explore, grade: Grade, *, seed: int = 0, max_tokens: int = 1024
-) -> Exploring:
+) -> RequestGenerator[Explored]:
     """Counterfactuals of one response, at the temperature with the number `prompt.sample`.
 
     `grade(prompt, response)` is called if the verifier scores. It says whether the answer is right,
@@ -189,14 +188,16 @@ class _Scorer:
     grade: Grade
     context: Context
 
-    def own(self, response: Response) -> Asking[Judged]:
+    def own(self, response: Response) -> RequestGenerator[Judged]:
         """The score of the response in which tokens are tried."""
         if self.config.scorer == "judge":
             return (yield from ask(Score(self.context, response.tokens, return_cache=True)))
         (right,) = yield from self._verdicts([response])
         return Judged(right)
 
-    def tails(self, responses: Sequence[Response], own: Judged) -> Asking[Sequence[float | None]]:
+    def tails(
+        self, responses: Sequence[Response], own: Judged
+    ) -> RequestGenerator[Sequence[float | None]]:
         """The scores of responses with new tails; None where the judge cannot read one."""
         if self.config.scorer == "judge":
             asked = [Score(self.context, r.tokens, reuse=own.cache) for r in responses]
@@ -204,7 +205,7 @@ class _Scorer:
             return [one.reward if one else None for one in judged]
         return (yield from self._verdicts(responses))
 
-    def _verdicts(self, responses: Sequence[Response]) -> Asking[list[float]]:
+    def _verdicts(self, responses: Sequence[Response]) -> RequestGenerator[list[float]]:
         texts = yield from ask(Decode(tuple(r.tokens for r in responses)))
         return [_verdict(self.prompt, text, self.grade) for text in texts]
 
@@ -240,7 +241,9 @@ def _places(
     return tuple(places)
 
 
-def _guide_weights(context: Context, response: Response, key: DrawKey) -> Asking[list[float]]:
+def _guide_weights(
+    context: Context, response: Response, key: DrawKey
+) -> RequestGenerator[list[float]]:
     """For each position, the probability of the guide's best replacement there: the logistic
     function of its score under ranked proposals with beta 1."""
     count = len(response.tokens)

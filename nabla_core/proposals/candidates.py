@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nabla_core.guides.base import Gradients
-from nabla_core.proposals.positions import uncertain
+from nabla_core.proposals.positions import uncertain_positions
 from nabla_core.requests import Proposal
 from nabla_core.types import Cost
 
@@ -50,7 +50,7 @@ def plan_of(gradients: Gradients) -> Plan:
         gradients.plan = Plan(
             [
                 Candidate(i, hard_sequence(gradients, i, None), n)
-                for n, i in enumerate(uncertain(gradients))
+                for n, i in enumerate(uncertain_positions(gradients))
             ]
         )
     plan: Plan = gradients.plan

@@ -11,28 +11,29 @@ import torch
 
 from nabla_core.draws import uniform
 from nabla_core.guides.base import Guide
-from nabla_core.proposals.positions import banned_ids, hidden_at, uncertain
+from nabla_core.proposals.positions import banned_ids, hidden_at, uncertain_positions
 from nabla_core.requests import Proposal, Propose, Reply, Result
 from nabla_core.types import Cost
 
 
-def flips(guide: Guide, requests: Sequence[Propose]) -> list[Result]:
+def null_arm_proposals(guide: Guide, requests: Sequence[Propose]) -> list[Result]:
     """Left to right over uncertain positions, each changed to the LM's most probable other token
     (`second`), or to any other token with equal probability (`random`)."""
-    replies = [_flips(guide, request) for request in requests]
+    replies = [_proposals(guide, request) for request in requests]
     # The LM's logits are formed once for each position.
     return [Reply(changes, Cost(flops=guide.lm.shape.head(len(changes)))) for changes in replies]
 
 
-def _flips(guide: Guide, request: Propose) -> list[Proposal]:
+def _proposals(guide: Guide, request: Propose) -> list[Proposal]:
     gradients = request.gradients
-    positions = [i for i in uncertain(gradients) if i >= request.boundary][: request.count]
+    open_positions = [i for i in uncertain_positions(gradients) if i >= request.boundary]
+    positions = open_positions[: request.count]
     if not positions:
         return []
     tokens = [gradients.response.tokens[i] for i in positions]
     logits = guide.lm.logits(hidden_at(gradients, positions))
     logits = logits.masked_fill(banned_ids(guide), float("-inf"))
-    # Another token than the one that stands there.
+    # A token is no replacement for itself.
     logits[torch.arange(len(tokens)), tokens] = float("-inf")
     if gradients.config.proposals == "second":
         others = logits.argmax(-1).tolist()

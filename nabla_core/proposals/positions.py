@@ -10,7 +10,7 @@ from nabla_core.config import Select
 from nabla_core.guides.base import Gradients, Guide
 
 
-def uncertain(gradients: Gradients) -> list[int]:
+def uncertain_positions(gradients: Gradients) -> list[int]:
     """Positions from the sweep's start on that pass the confidence and entropy tests of `Select`
     (paper, section 3: gradients are spent where the LM is unsure)."""
     likelihood, select = gradients.lm.likelihood, gradients.config.select

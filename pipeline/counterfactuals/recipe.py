@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from nabla_core.engines.base import Engines
-from nabla_core.methods.counterfactuals import Explore, Explored, Exploring, explore
+from nabla_core.methods.counterfactuals import Explore, Explored, explore
 from nabla_core.model_config import LM, Reward, Runtime
+from nabla_core.requests import RequestGenerator
 from nabla_core.types import Prompt
 from pipeline.grading.graders import Verify, grader
 from pipeline.run.models import open_engines
@@ -62,7 +63,7 @@ class CounterfactualMaker:
             "tokenizer_fingerprint": engines.identities["tokenizer"].revision,
         }
 
-    def flow(self, prompt: Prompt) -> Exploring:
+    def flow(self, prompt: Prompt) -> RequestGenerator[Explored]:
         recipe = self._recipe
         return explore(
             prompt, recipe.explore, self._is_right, seed=recipe.seed, max_tokens=recipe.max_tokens

@@ -24,7 +24,7 @@ from pipeline.generate.job import generate
 from pipeline.generate.job import plan as generate_plan
 from pipeline.improve import steps
 from pipeline.improve.config import ImproveConfig
-from pipeline.improve.rounds import Evaluation, PromptScore, Round, choose, reward_hacked
+from pipeline.improve.rounds import Evaluation, PromptResult, Round, choose, reward_hacked
 from pipeline.inputs.prompts import content_key
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.run.cluster import connected
@@ -38,19 +38,19 @@ from pipeline.train_guide.progress import OnMeasurement
 ROUNDS, CHOSEN = "rounds.json", "chosen.yaml"
 
 Watch = Callable[[str], AbstractContextManager[Watcher]]
-Stop = Literal["completed", "reward_hacked"]
+StopReason = Literal["completed", "reward_hacked"]
 
 
 @dataclass(frozen=True)
-class Improved:
+class ImproveResult:
     """All rounds, the one whose guide is to be used, and why there are no more rounds."""
 
     rounds: Sequence[Round]
     chosen: Round
-    stop: Stop
+    stop_reason: StopReason
 
 
-def improve(config: ImproveConfig, watch: Watch, on_measurement: OnMeasurement) -> Improved:
+def improve(config: ImproveConfig, watch: Watch, on_measurement: OnMeasurement) -> ImproveResult:
     """Run all rounds, or continue them.
 
     `watch(name)` is the watcher of the run called `name`; `on_measurement` is called with the
@@ -69,8 +69,8 @@ def improve(config: ImproveConfig, watch: Watch, on_measurement: OnMeasurement) 
             while len(rounds) <= config.rounds and not rounds[-1].reward_hacked:
                 loop.run_round()
                 _store(folder, rounds)
-    stop: Stop = "reward_hacked" if rounds[-1].reward_hacked else "completed"
-    return Improved(rounds, choose(rounds), stop)
+    stop_reason: StopReason = "reward_hacked" if rounds[-1].reward_hacked else "completed"
+    return ImproveResult(rounds, choose(rounds), stop_reason)
 
 
 def _store(folder: Folder, rounds: Sequence[Round]) -> None:
@@ -172,7 +172,7 @@ class _Loop:
     def _evaluate(self, number: int, guide: str | None) -> Evaluation:
         settings = steps.evaluate(self._config, number, guide)
         self._generate(settings)
-        scores: dict[str, PromptScore] = {}
+        results: dict[str, PromptResult] = {}
         calls = 0
         # From the committed rows and not from the run: a resumed round is evaluated alike.
         store = open_store(generate_plan(settings))
@@ -180,9 +180,9 @@ class _Loop:
             for row in table.to_pylist():
                 if row["error"] is None:
                     correct = None if row["correct"] is None else float(row["correct"])
-                    scores[row["prompt_id"]] = PromptScore(row["reward"], correct)
+                    results[row["prompt_id"]] = PromptResult(row["reward"], correct)
                     calls += row["cost"]["paper_calls"]
-        return Evaluation(scores, calls / len(scores))
+        return Evaluation(results, calls / len(results))
 
     def _generate(self, settings: GenerateConfig) -> None:
         with self._watch(settings.run_dir) as watcher:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pipeline.intervals import Interval, interval
 
 
-class PromptScore(NamedTuple):
+class PromptResult(NamedTuple):
     """The judge's reward of a response, and whether its answer is right (1 or 0; None where the
     prompt has no answer)."""
 
@@ -19,28 +19,28 @@ class PromptScore(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A guide's scores on the evaluation prompts, by prompt id, and the mean number of model
+    """A guide's results on the evaluation prompts, by prompt id, and the mean number of model
     calls of a prompt, as the paper counts them."""
 
-    scores: Mapping[str, PromptScore]
+    results: Mapping[str, PromptResult]
     calls: float
 
     @property
     def reward(self) -> float:
         """The judge's mean reward."""
-        return sum(score.reward for score in self.scores.values()) / len(self.scores)
+        return sum(result.reward for result in self.results.values()) / len(self.results)
 
     @property
     def accuracy(self) -> float | None:
         """Share of right answers among the prompts with an answer; None where there are none."""
-        graded = [s.correct for s in self.scores.values() if s.correct is not None]
+        graded = [r.correct for r in self.results.values() if r.correct is not None]
         return sum(graded) / len(graded) if graded else None
 
     def gains(self, before: Evaluation) -> tuple[Interval, Interval | None]:
         """Of reward and of accuracy (None without answers) over an earlier evaluation, paired by
         prompt: differences between prompts are larger than those between guides."""
-        shared = sorted(before.scores.keys() & self.scores.keys())
-        pairs = [(before.scores[p], self.scores[p]) for p in shared]
+        shared = sorted(before.results.keys() & self.results.keys())
+        pairs = [(before.results[p], self.results[p]) for p in shared]
         rewards = [new.reward - old.reward for old, new in pairs]
         accuracies = [
             new.correct - old.correct

@@ -34,10 +34,10 @@ def render(prompt: Prompt, lm: LM) -> str:
     """The prompt as the LM reads it. Loads the tokenizer alone. Raises ModelError."""
     if _scripted(lm):
         return prompt.text
-    from nabla_core.embedded.weights import located  # noqa: PLC0415 - see above
+    from nabla_core.embedded.weights import model_location  # noqa: PLC0415 - see above
     from nabla_core.models.pretrained import load_tokenizer  # noqa: PLC0415 - see above
 
-    tokenizer = load_tokenizer(located(lm.path, "lm"), lm.revision)
+    tokenizer = load_tokenizer(model_location(lm.path, "lm"), lm.revision)
     try:
         return render_for_lm(prompt, tokenizer)[0]
     except Exception as error:  # a template is a program: some refuse a system prompt

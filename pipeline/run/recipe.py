@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from nabla_core.engines.base import Engines
-from nabla_core.requests import Asking
+from nabla_core.requests import RequestGenerator
 from nabla_core.types import Prompt
 
 
@@ -21,7 +21,7 @@ class Maker(Protocol):
     @property
     def engines(self) -> Engines: ...
 
-    def flow(self, prompt: Prompt) -> Asking[Any]:
+    def flow(self, prompt: Prompt) -> RequestGenerator[Any]:
         """The generator that works on the prompt."""
 
     def row(self, prompt: Prompt, result: Any) -> dict[str, Any]:

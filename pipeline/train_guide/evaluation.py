@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from nabla_core.embedded.weights import located
+from nabla_core.embedded.weights import model_location
 from nabla_core.engines.loading import build_engines
 from nabla_core.errors import ModelError
 from nabla_core.guide_training.evaluation import Agreement, agreement, frozen, search
@@ -64,7 +64,7 @@ def measure(state: TrainingState) -> dict[str, Any]:
 def judge_agreement(state: TrainingState) -> Agreement | None:
     """The agreement of the judge's own gradient with held-out scores; None where it cannot be
     loaded as a gradient guide or reads none of the responses."""
-    judge = located(state.config.reward.judge, "judge")
+    judge = model_location(state.config.reward.judge, "judge")
     revision = state.config.reward.judge_revision
     optimise = state.config.optimise
     try:

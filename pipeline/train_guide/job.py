@@ -40,14 +40,14 @@ from pipeline.train_guide.progress import OnMeasurement, followed
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainGuideResult:
     """The card of a guide. `already_complete`: an earlier run had finished it."""
 
     card: dict[str, Any]
     already_complete: bool
 
 
-def train_guide(config: TrainGuideConfig, on_measurement: OnMeasurement) -> Trained:
+def train_guide(config: TrainGuideConfig, on_measurement: OnMeasurement) -> TrainGuideResult:
     """Train a guide, or continue its training, and write it to `<run_dir>/guide`.
 
     `on_measurement` is called with each measurement. A run folder has one driver at a time
@@ -64,10 +64,10 @@ def train_guide(config: TrainGuideConfig, on_measurement: OnMeasurement) -> Trai
             check_ready(config.optimise, config.validation)
         config_check.check_config(folder, config)
         if complete:
-            return Trained(card, already_complete=True)
+            return TrainGuideResult(card, already_complete=True)
         clear_failure(folder)
         result = _fit(folder, config, on_measurement)
-        return Trained(_deliver(folder, config, result), already_complete=False)
+        return TrainGuideResult(_deliver(folder, config, result), already_complete=False)
 
 
 def check_ready(optimise: Optimise, validation: Validation) -> None:

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from nabla_core.embedded.weights import located
-from nabla_core.engines.loading import build_engines, device_of, read_with
+from nabla_core.embedded.weights import model_location
+from nabla_core.engines.loading import build_engines, device_of, reader_for
 from nabla_core.errors import UNREADABLE, PromptError
 from nabla_core.guide_training.examples import Example, GuideEncoder, Record
 from nabla_core.guide_training.teacher import Teacher
@@ -123,19 +123,22 @@ class _Start:
 def _start(config: TrainGuideConfig) -> _Start:
     """The model that the guide starts from."""
     path, revision = {
-        "judge": (located(config.reward.judge, "judge"), config.reward.judge_revision),
-        "lm": (located(config.lm.path, "lm"), config.lm.revision),
+        "judge": (model_location(config.reward.judge, "judge"), config.reward.judge_revision),
+        "lm": (model_location(config.lm.path, "lm"), config.lm.revision),
     }.get(config.start.path, (os.path.expanduser(config.start.path), config.start.revision))
     return _Start(path, revision, load_tokenizer(path, revision))
 
 
 def _lm_and_judge(config: TrainGuideConfig, device: torch.device) -> tuple[LanguageModel, Reader]:
     options: dict[str, Any] = {"device": device, "dtype": torch.float32}
-    lm_path = located(config.lm.path, "lm")
+    lm_path = model_location(config.lm.path, "lm")
     lm = load_language_model(lm_path, revision=config.lm.revision, **options)
-    judge_path, revision = located(config.reward.judge, "judge"), config.reward.judge_revision
+    judge_path, revision = (
+        model_location(config.reward.judge, "judge"),
+        config.reward.judge_revision,
+    )
     judge = load_reward_model(judge_path, revision=revision, **options)
-    return lm, read_with(judge, lm, config.reward.min_coverage)
+    return lm, reader_for(judge, lm, config.reward.min_coverage)
 
 
 def _optimizer(config: TrainGuideConfig, trainee: Trainee) -> torch.optim.Optimizer:

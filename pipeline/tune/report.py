@@ -70,14 +70,14 @@ class Choice:
     half_width: float
 
     @property
-    def pays(self) -> bool:
+    def guide_helps(self) -> bool:
         """Whether the interval of the difference lies above 0."""
         return self.difference - self.half_width > 0
 
     @property
     def chosen(self) -> CandidateResult:
-        """`best` if the gradient pays, else `null`."""
-        return self.best if self.pays else self.null
+        """`best` if the guide helps, else `null`."""
+        return self.best if self.guide_helps else self.null
 
 
 def report(config: TuneConfig) -> Choice:

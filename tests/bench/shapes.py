@@ -17,7 +17,7 @@ from transformers import (
 
 from nabla_core import Runtime
 from nabla_core.engines.base import Engines
-from nabla_core.engines.loading import build_engines, read_with
+from nabla_core.engines.loading import build_engines, reader_for
 from nabla_core.models.loading import language_model, reward_model
 from nabla_core.types import Identity
 
@@ -81,7 +81,7 @@ class Pair:
         """Engines with the reward model in both roles."""
         lm = language_model(self.lm, self.tokenizer, Identity("lm", "random"))
         rm = reward_model(self.rm, self.tokenizer, Identity("rm", "random"))
-        reader = read_with(rm, lm, 1.0)
+        reader = reader_for(rm, lm, 1.0)
         return build_engines(lm, reader, reader, runtime)
 
 

@@ -21,7 +21,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from nabla_core import Runtime, drive, greedy, load_engines
-from nabla_core.embedded.weights import located
+from nabla_core.embedded.weights import model_location
 from nabla_core.guide_training.examples import ScoredPosition
 from nabla_core.guides.head import KIND_KEY
 from nabla_core.model_config import LM
@@ -80,7 +80,7 @@ def start(config: TrainGuideConfig) -> TrainingState:
             optimise=optimise,
         )
     )
-    path = located(config.lm.path, "lm")
+    path = model_location(config.lm.path, "lm")
     lm = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     state.trainee.model.load_state_dict(lm.state_dict())
     delattr(state.trainee.model.config, KIND_KEY)

@@ -1,4 +1,4 @@
-"""Asking: replies in order, and responses that a reward model cannot read."""
+"""RequestGenerator: replies in order, and responses that a reward model cannot read."""
 
 from __future__ import annotations
 

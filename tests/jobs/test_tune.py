@@ -33,7 +33,7 @@ def test_every_candidate_meets_every_prompt_and_the_choice_is_a_config(
         f"decoding.nabla.ranked.{name}": getattr(chosen, name)
         for name in ("beta", "min_score", "reward_weight")
     }
-    assert line["pays"] == (line["best_minus_null"][1] > 0)
+    assert line["guide_helps"] == (line["best_minus_null"][1] > 0)
 
     made = log.read_text()
     assert tune.main(given) == 0

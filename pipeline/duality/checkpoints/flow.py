@@ -11,7 +11,7 @@ import torch
 
 from nabla_core.config import Sampling
 from nabla_core.draws import DrawKey
-from nabla_core.embedded.weights import located
+from nabla_core.embedded.weights import model_location
 from nabla_core.engines.base import BatchEngine
 from nabla_core.engines.loading import device_of
 from nabla_core.engines.rollouts import RolloutEngine
@@ -125,7 +125,7 @@ def measure_response(prompt: Prompt, *, of_policy: bool, seed: int, max_tokens: 
 
 def load_lm(lm: LM, device: str, dtype: str) -> LanguageModel:
     """Load the reference or the policy. Raises ModelError."""
-    path = located(lm.path, "lm")
+    path = model_location(lm.path, "lm")
     kind = torch.float32 if dtype == "float32" else torch.bfloat16
     return load_language_model(path, revision=lm.revision, device=device_of(device), dtype=kind)
 

@@ -77,9 +77,9 @@ class CheckpointsRecipe:
 
     def open(self) -> Maker:
         # All of them load torch, which only the workers need.
-        from nabla_core.embedded.weights import located  # noqa: PLC0415
+        from nabla_core.embedded.weights import model_location  # noqa: PLC0415
         from nabla_core.engines.base import Engines  # noqa: PLC0415
-        from nabla_core.engines.loading import read_with  # noqa: PLC0415
+        from nabla_core.engines.loading import reader_for  # noqa: PLC0415
         from nabla_core.engines.rollouts import RolloutEngine  # noqa: PLC0415
         from nabla_core.engines.score import ScoreEngine  # noqa: PLC0415
         from nabla_core.engines.text import TextEngine  # noqa: PLC0415
@@ -99,12 +99,12 @@ class CheckpointsRecipe:
         # Before the judge is loaded: a wrong pair is refused early.
         check_same_tokenizer(reference, policy)
         judge = load_reward_model(
-            located(settings.reward.judge, "judge"),
+            model_location(settings.reward.judge, "judge"),
             revision=settings.reward.judge_revision,
             device=reference.device,
             dtype=reference.table.dtype,
         )
-        reader = read_with(judge, reference, settings.reward.min_coverage)
+        reader = reader_for(judge, reference, settings.reward.min_coverage)
         rows, tokens = runtime.max_batch, runtime.max_batch_tokens
         # No cache is returned: nothing continues a response, so prefixes need not be kept.
         engines = Engines(

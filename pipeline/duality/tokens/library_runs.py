@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nabla_core import Prompt, Runtime, drive
 from nabla_core.engines.base import Engines
-from nabla_core.engines.loading import build_engines, read_with
+from nabla_core.engines.loading import build_engines, reader_for
 from nabla_core.models.loading import language_model, reward_model
 from nabla_core.requests import Flow
 from nabla_core.types import Identity
@@ -33,7 +33,7 @@ def engines_of(models: EnumeratedModels) -> Engines:
     # Copies, so that the tabulated models stay as they are.
     lm = language_model(copy.deepcopy(models.lm), tokens, Identity("enumerable lm", "1"))
     rm = reward_model(copy.deepcopy(models.rm), tokens, Identity("enumerable reward", "1"))
-    reader = read_with(rm, lm, 1.0)
+    reader = reader_for(rm, lm, 1.0)
     return build_engines(lm, reader, reader, Runtime(max_batch=BATCH))
 
 

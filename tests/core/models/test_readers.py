@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nabla_core.engines.loading import read_with
+from nabla_core.engines.loading import reader_for
 from nabla_core.errors import ContextError, EncodingError, NonFiniteError
 from nabla_core.models.loading import load_language_model, load_reward_model
 from nabla_core.models.readers import Reader, RMRead, Task
@@ -25,7 +25,7 @@ ANSWERED = [(5, 6, 7, 1), (9, 9, 4, 4, 8, 8, 10), (1,), (12, 5, 1)]
 
 def reader(family: Family, role: str = "judge") -> Reader:
     lm = load_language_model(str(family.lm), **CPU)
-    return read_with(load_reward_model(str(getattr(family, role)), **CPU), lm, 0.9)
+    return reader_for(load_reward_model(str(getattr(family, role)), **CPU), lm, 0.9)
 
 
 def frames(of: Reader) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

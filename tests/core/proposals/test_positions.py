@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from nabla_core.config import Select
-from nabla_core.proposals.positions import hidden_at, norms, uncertain
+from nabla_core.proposals.positions import hidden_at, norms, uncertain_positions
 from tests.core.proposals.by_hand import gradients
 
 
 def test_uncertain_positions_pass_both_thresholds():
-    assert uncertain(gradients()) == [1, 3, 4]
-    assert uncertain(gradients(select=Select(0.9, entropy_threshold=0.5))) == [1, 4]
-    assert uncertain(gradients(select=Select(0.2))) == [4]
+    assert uncertain_positions(gradients()) == [1, 3, 4]
+    assert uncertain_positions(gradients(select=Select(0.9, entropy_threshold=0.5))) == [1, 4]
+    assert uncertain_positions(gradients(select=Select(0.2))) == [4]
     assert hidden_at(gradients(), [4, 1]).tolist() == [[6, 7], [0, 1]]
 
 

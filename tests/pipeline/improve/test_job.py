@@ -21,7 +21,7 @@ from pipeline.config import load
 from pipeline.errors import RunError
 from pipeline.improve import job
 from pipeline.improve.config import ImproveConfig
-from pipeline.improve.job import Improved, improve
+from pipeline.improve.job import ImproveResult, improve
 from pipeline.run.plan import RunOutcome
 
 DONE = RunOutcome(finished=4, dead=0, total=4, totals={})
@@ -52,7 +52,7 @@ class Steps:
         yield pa.Table.from_pylist([{"prompt_id": f"p{n}", "cost": cost, **row} for n in range(4)])
 
 
-def run_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: Steps) -> Improved:
+def run_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: Steps) -> ImproveResult:
     monkeypatch.setattr(job, "generate", steps.run)
     monkeypatch.setattr(job, "counterfactuals", steps.run)
     monkeypatch.setattr(job, "train_guide", steps.train)
@@ -83,7 +83,7 @@ def test_each_round_goes_on_with_the_guide_of_the_last(
         (f"{run}/round-2/guide", first),
         (f"{run}/round-2/eval", second),
     ]
-    assert improved.stop == "completed"
+    assert improved.stop_reason == "completed"
     assert [r.top1 for r in improved.rounds] == [0.1, 0.5, 0.5]
     # Both rounds are equally accurate; the second one needs fewer calls.
     assert improved.chosen.number == 2
@@ -96,7 +96,7 @@ def test_each_round_goes_on_with_the_guide_of_the_last(
 
 def test_rounds_end_where_the_reward_is_hacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     improved = run_rounds(tmp_path, monkeypatch, Steps([1.0, 2.0], [1.0, 0.0]))
-    assert improved.stop == "reward_hacked"
+    assert improved.stop_reason == "reward_hacked"
     assert [r.reward_hacked for r in improved.rounds] == [False, True]
     assert improved.chosen.number == 0
     chosen = yaml.safe_load((tmp_path / "run" / "chosen.yaml").read_text())

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pipeline.improve.rounds import Evaluation, PromptScore, Round, choose, reward_hacked
+from pipeline.improve.rounds import Evaluation, PromptResult, Round, choose, reward_hacked
 from pipeline.intervals import Interval
 
 UP, DOWN, FLAT = Interval(0.2, 0.1, 0.3), Interval(-0.2, -0.3, -0.1), Interval(0.0, -0.1, 0.1)
@@ -46,15 +46,17 @@ def test_the_best_round_without_reward_hacking_is_chosen():
 
 def test_gains_are_paired_by_prompt_and_accuracy_is_of_prompts_with_an_answer():
     before = Evaluation(
-        {"a": PromptScore(1.0, 0.0), "b": PromptScore(5.0, None), "c": PromptScore(0.0, 1.0)}, 10.0
+        {"a": PromptResult(1.0, 0.0), "b": PromptResult(5.0, None), "c": PromptResult(0.0, 1.0)},
+        10.0,
     )
     after = Evaluation(
-        {"a": PromptScore(2.0, 1.0), "b": PromptScore(6.0, None), "d": PromptScore(9.0, 0.0)}, 8.0
+        {"a": PromptResult(2.0, 1.0), "b": PromptResult(6.0, None), "d": PromptResult(9.0, 0.0)},
+        8.0,
     )
     reward, accuracy = after.gains(before)
     assert reward == Interval(1.0, 1.0, 1.0)
     assert accuracy == Interval(1.0, 1.0, 1.0)
     assert (before.reward, before.accuracy) == (2.0, 0.5)
-    ungraded = Evaluation({"b": PromptScore(5.0, None)}, 10.0)
+    ungraded = Evaluation({"b": PromptResult(5.0, None)}, 10.0)
     assert ungraded.accuracy is None
     assert ungraded.gains(before) == (Interval(0.0, 0.0, 0.0), None)

@@ -39,7 +39,7 @@ def test_a_gradient_pays_where_the_interval_of_the_paired_difference_is_above_ze
     rows += [row(f"p{n}", GUIDED, reward=n + 1 + n / 100, calls=3.0) for n in range(8)]
     choice = compare(*rows)
     assert choice.measure == "reward"
-    assert choice.pays
+    assert choice.guide_helps
     assert choice.chosen is choice.best
     assert choice.chosen.candidate is TRIED[GUIDED]
     assert choice.difference == pytest.approx(1.035)
@@ -51,7 +51,7 @@ def test_a_better_mean_within_its_interval_does_not_pay():
     rows += [row(f"p{n}", GUIDED, reward=9.0 if n == 0 else -1.0) for n in range(8)]
     choice = compare(*rows)
     assert choice.difference == pytest.approx(0.25)
-    assert not choice.pays
+    assert not choice.guide_helps
     assert choice.chosen.candidate is TRIED[NULL]
 
 
