@@ -2,6 +2,10 @@
 
 The writer commits all rows that wait, as one group, as soon as `flush_rows` wait, one has waited
 `flush_seconds`, or no prompt is in flight any more.
+
+No thread ends unnoticed. Without the engine thread or the watchdog the process is useless and ends.
+Without the writer every prompt would be lost in the next process too, so all futures fail and the
+run ends.
 """
 
 from __future__ import annotations
@@ -12,11 +16,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from nabla_core.scheduler import Scheduler
+from pipeline.errors import RunError
 from pipeline.inputs.prompts import Item
 from pipeline.run.recipe import Maker
 from pipeline.store.files import retrying
@@ -39,8 +45,8 @@ class Pump:
     """Turns prompts into committed rows.
 
     The scheduler has at most `in_flight` prompts. `fatal(reason)` is called, from any thread,
-    when the engines can serve no further request, or when the engine thread has made no step for
-    `hang_seconds`. It must not return.
+    when the engines can serve no further request, when the engine thread has made no step for
+    `hang_seconds`, or when a thread has failed that the process needs. It must not return.
     """
 
     def __init__(
@@ -58,16 +64,18 @@ class Pump:
         self._hang_seconds = hang_seconds
         self._new: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._finished: queue.SimpleQueue[Job | Future[None]] = queue.SimpleQueue()
-        self._pending: set[Future[dict[str, Any]]] = set()
+        self._pending: set[Future[Any]] = set()
+        # Why the writer thread ended. `_entering` orders its end and the arrival of futures.
+        self._failure: RunError | None = None
+        self._entering = threading.Lock()
         # Prompts that no result has come back from; the caller's thread counts up, the engine
         # thread down.
         self._unfinished = 0
         self._counting = threading.Lock()
         self._busy_since: float | None = None
-        self._engine_thread = threading.Thread(target=self._drive, daemon=True)
-        self._engine_thread.start()
-        for work in (self._write, self._watch):
-            threading.Thread(target=work, daemon=True).start()
+        self._engine_thread = self._start("engine", self._drive)
+        self._start("watchdog", self._watch)
+        threading.Thread(target=self._write, name="writer", daemon=True).start()
 
     def submit(self, item: Item, attempt: int) -> Future[dict[str, Any]]:
         """Work on a prompt. The future raises only where the row cannot be committed; an error of
@@ -88,6 +96,7 @@ class Pump:
     def flush(self) -> Future[None]:
         """Commit all rows that wait now; the future ends when that is done."""
         flushed: Future[None] = Future()
+        self._enter(flushed)
         self._finished.put(flushed)
         return flushed
 
@@ -102,33 +111,51 @@ class Pump:
         frame = sys._current_frames().get(self._engine_thread.ident or 0)
         return traceback.format_stack(frame) if frame is not None else []
 
+    def _start(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        """A thread whose failure ends the process."""
+
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:
+                self._fatal(f"the {name} thread failed: {_described(error)}")
+                raise
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        thread.start()
+        return thread
+
     def _drive(self) -> None:
+        # The scheduler returns the error of a prompt as its result. What it raises is an error of
+        # the scheduler or of an engine, and no later prompt could be served.
         scheduler = Scheduler(self._maker.engines)
-        try:
-            while True:
-                while scheduler.in_flight < self._in_flight:
-                    try:
-                        job = self._new.get(block=scheduler.in_flight == 0)
-                    except queue.Empty:
-                        break
-                    self._busy_since = time.monotonic()
-                    scheduler.submit(self._maker.flow(job.item.prompt), self._done(job))
-                # Each step restarts the clock of `_watch`: a long response is no hang.
+        while True:
+            while scheduler.in_flight < self._in_flight:
+                try:
+                    job = self._new.get(block=scheduler.in_flight == 0)
+                except queue.Empty:
+                    break
                 self._busy_since = time.monotonic()
-                if scheduler.in_flight:
-                    scheduler.step()
-                self._busy_since = None
-        except BaseException as error:
-            # The scheduler returns the error of a prompt as its result. What it raises is an error
-            # of the scheduler or of an engine, and no later prompt could be served.
-            self._fatal(f"the engine thread failed: {type(error).__name__}: {error}")
-            raise
+                scheduler.submit(self._maker.flow(job.item.prompt), self._done(job))
+            # Each step restarts the clock of `_watch`: a long response is no hang.
+            self._busy_since = time.monotonic()
+            if scheduler.in_flight:
+                scheduler.step()
+            self._busy_since = None
 
     def _new_job(self, item: Item, attempt: int) -> Job:
         job = Job(item, attempt)
-        self._pending.add(job.future)
-        job.future.add_done_callback(self._pending.discard)
+        self._enter(job.future)
         return job
+
+    def _enter(self, future: Future[Any]) -> None:
+        """Let the future fail with the writer thread, or at once if that has failed."""
+        with self._entering:
+            self._pending.add(future)
+            failure = self._failure
+        future.add_done_callback(self._pending.discard)
+        if failure is not None:
+            _fail(future, failure)
 
     def _done(self, job: Job) -> Callable[[Any], None]:
         def finish(result: Any) -> None:
@@ -142,6 +169,18 @@ class Pump:
         return finish
 
     def _write(self) -> None:
+        try:
+            self._commit_in_groups()
+        except BaseException as error:
+            # Another process would fail alike: the cause is a setting or the store, and no prompt.
+            with self._entering:
+                self._failure = RunError(f"the writer thread failed: {_described(error)}")
+                pending = list(self._pending)
+            for future in pending:
+                _fail(future, self._failure)
+            raise
+
+    def _commit_in_groups(self) -> None:
         settings = self._store.settings
         waiting: list[Job] = []
         deadline = 0.0
@@ -157,7 +196,8 @@ class Pump:
                 self._commit(waiting)
                 waiting = []
             for flushed in flushes:
-                flushed.set_result(None)
+                if flushed.set_running_or_notify_cancel():
+                    flushed.set_result(None)
 
     def _arrivals(self, seconds: float | None) -> list[Job | Future[None]]:
         """What arrives within so many seconds (None: without limit), with all that is queued
@@ -194,7 +234,7 @@ class Pump:
                 error = failure
         if error is not None:
             columns = self._maker.dead(prompt)
-            error = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+            error = error if isinstance(error, str) else _described(error)
         return {**columns, **key_columns(job.item, self._worker, job.attempt, error)}
 
     def _watch(self) -> None:
@@ -203,6 +243,16 @@ class Pump:
             since = self._busy_since
             if since is not None and time.monotonic() - since > self._hang_seconds:
                 self._fatal(f"no progress for {self._hang_seconds:g} s")
+
+
+def _fail(future: Future[Any], error: Exception) -> None:
+    # The future may have ended meanwhile, with its row or because it was cancelled.
+    with suppress(InvalidStateError):
+        future.set_exception(error)
+
+
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def kills_engine(error: Exception) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import json
+import logging
 import os
 import pickle
 import sys
@@ -28,6 +29,7 @@ from pipeline.run.working_dir import enter_working_dir
 from pipeline.store.run_store import RunStore
 
 LOAD_TRIES = 3
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -146,17 +148,23 @@ class Worker:
         raise AssertionError("the loop returns or raises")
 
     def _flush_when_stopped(self) -> None:
-        while not ray.get(self._ledger.stopped.remote()):
-            time.sleep(0.5)
-        self._pump.flush().result()
-        self._pump.abandon()
-        self._ledger.flushed.remote(self._process.worker)
+        try:
+            while not ray.get(self._ledger.stopped.remote()):
+                time.sleep(0.5)
+        except Exception as error:  # noqa: BLE001 - of Ray: the ledger and so the driver are gone
+            LOG.warning("%s flushes: the ledger is gone: %s", self._process.worker, error)
+        try:
+            self._pump.flush().result()
+        finally:
+            # Also where the rows cannot be committed: their prompts must not be waited for.
+            self._pump.abandon()
+            self._ledger.flushed.remote(self._process.worker)
 
     def _die(self, reason: str) -> None:
         """End this process. Ray starts another one, and the ledger keeps the reason."""
-        sys.stderr.write(f"worker {self._process.worker} ends itself: {reason}\n")
-        sys.stderr.writelines(self._pump.where())
         try:
+            sys.stderr.write(f"worker {self._process.worker} ends itself: {reason}\n")
+            sys.stderr.writelines(self._pump.where())
             ray.get(self._ledger.blame.remote(self._process.worker, reason), timeout=5)
         finally:
             # Ray restarts an actor that exits this way, but none that calls `exit_actor`.

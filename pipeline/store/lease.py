@@ -86,7 +86,7 @@ class Lease:
                     return
                 self._heartbeat += 1
                 self._folder.write(self._name, self._content())
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - the thread must not end unnoticed
                 # Not fatal here: rows cannot be committed either, and that ends the run.
                 LOG.warning("%s: the lease was not renewed: %s", self._folder.uri, error)
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from pipeline.errors import StoreError
 from pipeline.store.files import Folder
 from pipeline.train_guide.folder import HISTORY
 
@@ -36,9 +35,9 @@ def followed(folder: Folder, on_measurement: OnMeasurement) -> Iterator[None]:
 
     def poll() -> None:
         while not done.wait(LOCAL_SECONDS if folder.local else REMOTE_SECONDS):
-            # A store that fails for a moment must not end the thread: the next read, or the last
-            # one after the block, gets the same measurements.
-            with suppress(OSError, StoreError):
+            # No failure may end the thread: the next read, or the last one after the block, gets
+            # the same measurements. The last one raises what does not pass.
+            with suppress(Exception):
                 pass_on()
 
     thread = threading.Thread(target=poll, daemon=True)

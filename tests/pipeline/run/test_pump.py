@@ -1,5 +1,7 @@
+import queue
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch  # noqa: F401 - `!lost` needs it, and importing it takes a while
@@ -7,6 +9,7 @@ import torch  # noqa: F401 - `!lost` needs it, and importing it takes a while
 from nabla_core.config import Decoding
 from nabla_core.engines.scripted import Script, scripted
 from nabla_core.model_config import LM, Reward, Runtime
+from pipeline.errors import RunError
 from pipeline.generate.recipe import TraceMaker, TraceRecipe
 from pipeline.grading.graders import Verify
 from pipeline.run.pump import Pump
@@ -105,6 +108,64 @@ def test_a_failing_commit_is_tried_again_then_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "commit", never)
     with pytest.raises(OSError, match="No space left"):
         pump.submit(item("b"), 1).result(30)
+
+
+def failing_writer(folder, **settings):
+    """A pump whose writer thread fails: no thread can wait for `flush_seconds`."""
+    store = RunStore(str(folder), with_config(TRACES, "c0ffee"), Store())
+    store.settings = SimpleNamespace(flush_rows=100, flush_seconds=1e11, **settings)
+    maker = TraceMaker(RECIPE, scripted(Script(delay=0.05)))
+    return Pump(maker, store, worker="w", in_flight=1, hang_seconds=60, fatal=pytest.fail)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_writer_thread_that_fails_fails_every_future_of_then_and_later(tmp_path):
+    pump = failing_writer(tmp_path)
+    futures = [pump.submit(item(f"p{n}"), 1) for n in range(5)]
+    message = "^the writer thread failed: OverflowError: "
+    for future in futures:
+        with pytest.raises(RunError, match=message):
+            future.result(30)
+    for later in (pump.submit(item("q"), 1), pump.give_up(item("r"), 3, "why"), pump.flush()):
+        with pytest.raises(RunError, match=message):
+            later.result(30)
+    pump.abandon()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_letter_that_cannot_be_made_fails_its_future(tmp_path, monkeypatch):
+    pump, _ = start(tmp_path)
+
+    def dead(prompt):
+        raise KeyError("question")
+
+    monkeypatch.setattr(pump._maker, "dead", dead)
+    with pytest.raises(RunError, match="the writer thread failed: KeyError: 'question'"):
+        pump.submit(item("a", text="!raise"), 1).result(30)
+
+
+def test_a_cancelled_flush_ends_no_thread(tmp_path):
+    pump, _ = start(tmp_path)
+    for _ in range(20):
+        pump.flush().cancel()
+    assert pump.submit(item("a"), 1).result(30)["error"] is None
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(("thread", "work"), [("engine", "_drive"), ("watchdog", "_watch")])
+def test_a_thread_that_the_process_needs_ends_it_with_its_error(
+    tmp_path, monkeypatch, thread, work
+):
+    reasons = queue.SimpleQueue()
+
+    def fails(self):
+        raise OverflowError("timestamp too large")
+
+    monkeypatch.setattr(Pump, work, fails)
+    start(tmp_path, fatal=reasons.put)
+    assert reasons.get(timeout=30) == (
+        f"the {thread} thread failed: OverflowError: timestamp too large"
+    )
 
 
 @pytest.mark.parametrize(

@@ -165,3 +165,26 @@ def test_in_an_object_store_whoever_sees_a_rival_gives_way(monkeypatch):
     with pytest.raises(LeaseError, match="is being taken by another driver"):
         Lease(folder, 60, lambda: None)
     assert [found.name for found in folder.files("lease")] == [rival]
+
+
+def test_a_failure_of_any_kind_does_not_end_the_renewal(tmp_path, monkeypatch):
+    folder = Folder(str(tmp_path))
+    lease = Lease(folder, 0.2, lambda: None)
+    failed = threading.Event()
+    write = Folder.write
+
+    def once(self, name, data):
+        if not failed.is_set():
+            failed.set()
+            raise ValueError("of a library")
+        write(self, name, data)
+
+    monkeypatch.setattr(Folder, "write", once)
+    assert failed.wait(30)
+    claims = folder.files(leases.LEASE)
+    before = folder.read(claims[-1].name)
+    deadline = time.monotonic() + 30
+    while folder.read(claims[-1].name) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    lease.release()

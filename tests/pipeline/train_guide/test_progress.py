@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,22 @@ def test_what_an_error_leaves_unread_is_not_shown(tmp_path: Path):
     with pytest.raises(RuntimeError):
         fail()
     assert shown == []
+
+
+def test_a_failure_of_any_kind_does_not_end_the_thread(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "LOCAL_SECONDS", 0.01)
+    folder, shown, failed = Folder(str(tmp_path)), [], threading.Event()
+
+    def show(measurement):
+        if not failed.is_set():
+            failed.set()
+            raise ValueError("a damaged history")
+        shown.append(measurement["step"])
+
+    with followed(folder, show):
+        write(folder, 2)
+        assert failed.wait(30)
+        write(folder, 2, 4)
+        while not shown:
+            time.sleep(0.01)
+    assert shown == [4]
