@@ -58,6 +58,8 @@ def test_links_resolve(document):
 
 @each_document
 def test_modules_and_verbs_exist(document):
+    if document.name == "CHANGELOG.md":
+        pytest.skip("names commands that are gone")
     text = document.read_text()
     for module in re.findall(r"python -m ([\w.]+)", text):
         if module.partition(".")[0] in ("jobs", "pipeline", "nabla_core", "tests"):

@@ -125,8 +125,17 @@ def test_what_a_job_returns_is_the_exit_code():
     assert job(lambda options: ExitCode.UNSOUND).main([]) == 4
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C interrupts, also where a shell started the tests in the background: it lets such
+    processes ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_is_exit_code_130(number, capsys):
+def test_an_interrupt_is_exit_code_130(number, capsys, interruptible):
     def run(options: argparse.Namespace) -> int:
         os.kill(os.getpid(), number)
         time.sleep(10)

@@ -6,6 +6,8 @@ import pytest
 import yaml
 
 from jobs import improve
+from nabla_core.models.identity import identify
+from nabla_core.types import Identity
 from pipeline.config import load, overrides_yaml
 from pipeline.generate.config import GenerateConfig
 from pipeline.improve.rounds import choose
@@ -19,6 +21,10 @@ def test_the_judge_is_chosen_as_no_guide_at_all(tmp_path):
     with_head = load(GenerateConfig, ["configs/embedded.yaml"])
     assert with_head.reward.guide == "embedded-head"
     assert load(GenerateConfig, ["configs/embedded.yaml", str(chosen)]).reward.guide is None
+
+
+def guides_of(traces):
+    return {Identity(row["guide_model"], row["guide_revision"]) for row in traces}
 
 
 @pytest.mark.timeout(600)
@@ -74,8 +80,8 @@ def test_a_round_learns_from_new_prompts_and_resumes(cluster, plain, tmp_path, c
         assert used == {f"q{n}" for n in range(5)}
     measured = rows(run / "round-1" / "eval")
     assert {row["prompt_id"] for row in measured} == {f"q{n}" for n in range(5, 9)}
-    assert {row["guide_model"] for row in measured} == {str(guide)}
-    assert {row["guide_model"] for row in rows(run / "round-1" / "traces")} == {str(plain.judge)}
+    assert guides_of(measured) == {identify(str(guide), None)}
+    assert guides_of(rows(run / "round-1" / "traces")) == {identify(str(plain.judge), None)}
     assert second["reward"] == pytest.approx(sum(row["reward"] for row in measured) / 4)
     card = json.loads((guide / "card.json").read_text())
     assert [s["kind"] for s in card["data"]["sources"]] == ["counterfactuals", "traces"]
