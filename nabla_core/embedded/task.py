@@ -43,14 +43,14 @@ def prompts(count: int, *, seed: int, split: Split) -> list[Prompt]:
     if split not in get_args(Split):
         raise ValueError(f"split {split!r} is none of {', '.join(get_args(Split))}")
     rng = random.Random(f"digits/{split}/{seed}")
-    made: list[Prompt] = []
+    drawn: list[Prompt] = []
     # Rejection: a chain belongs to a split by its own hash, so splits stay disjoint for all seeds.
-    while len(made) < count:
+    while len(drawn) < count:
         text = chain(rng)
         if split_of(text) == split:
-            prompt_id = f"digits/{split}/{seed}/{len(made)}"
-            made.append(Prompt.of(text, id=prompt_id, answer=solve(text)[-1]))
-    return made
+            prompt_id = f"digits/{split}/{seed}/{len(drawn)}"
+            drawn.append(Prompt.of(text, id=prompt_id, answer=solve(text)[-1]))
+    return drawn
 
 
 def chain(rng: random.Random) -> str:

@@ -29,10 +29,10 @@ def build() -> PreTrainedTokenizerFast:
     core = Tokenizer(BPE(vocab=IDS, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
-    return wrapped(core)
+    return with_special_tokens(core)
 
 
-def wrapped(core: Tokenizer) -> PreTrainedTokenizerFast:
+def with_special_tokens(core: Tokenizer) -> PreTrainedTokenizerFast:
     """A tokenizer with these special tokens, as transformers saves and loads it."""
     return PreTrainedTokenizerFast(
         tokenizer_object=core,

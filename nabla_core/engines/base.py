@@ -1,4 +1,4 @@
-"""What an engine is: requests in, replies out. How it batches them is its own business."""
+"""What an engine is: it takes requests and returns results. Each engine chooses its own batches."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Engine(Protocol):
     `waiting` is the number of requests that are not answered yet, `capacity` the number that
     the engine serves best at once. The scheduler steps a `cheap` engine as soon as a request
     waits for it. A step returns the requests that it finished, in any order. It may finish
-    none, but repeated steps finish every request. An exception as a result belongs to that
-    request alone.
+    none, but repeated steps finish every request. An exception as a result
+    fails that request alone.
     """
 
     @property
@@ -71,7 +71,8 @@ class BatchEngine(ABC):
     def take(self) -> list[tuple[int, Any]]:
         """Remove the next batch from the queue: the oldest request and those nearest to it
         in size, within `capacity` rows and `max_batch_tokens` padded tokens."""
-        # The oldest goes first so that no request waits for ever; like sizes pad little.
+        # The oldest request is always in the batch, so none waits for ever. Requests of similar
+        # size need little padding.
         oldest = self.size(self._queue[0][1])
         order = sorted(
             range(len(self._queue)), key=lambda i: (abs(self.size(self._queue[i][1]) - oldest), i)
@@ -84,12 +85,12 @@ class BatchEngine(ABC):
                 break
             chosen.append(i)
         taken = [self._queue[i] for i in sorted(chosen)]
-        left = set(range(len(self._queue))) - set(chosen)
-        self._queue = [self._queue[i] for i in sorted(left)]
+        remaining = set(range(len(self._queue))) - set(chosen)
+        self._queue = [self._queue[i] for i in sorted(remaining)]
         return taken
 
     def size(self, request: Any) -> int:
-        """How many tokens a request feeds to a model: requests of like size are batched."""
+        """How many tokens a request feeds to a model: requests of similar size are batched."""
         return 1
 
     @abstractmethod

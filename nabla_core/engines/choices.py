@@ -47,23 +47,23 @@ class ChoicesEngine(BatchEngine):
             tokens = torch.cat([t for t, _ in parts]).tolist()
             values = torch.cat([v for _, v in parts])
             # Where fewer than `count` tokens are left, topk fills up with -inf.
-            possible = values.isfinite().tolist()
-            found = [
+            kept = values.isfinite().tolist()
+            choices = [
                 Choices(
                     confidence,
-                    tuple(t for t, real in zip(token_row, real_row, strict=True) if real),
-                    tuple(v for v, real in zip(value_row, real_row, strict=True) if real),
+                    tuple(t for t, keep in zip(token_row, keep_row, strict=True) if keep),
+                    tuple(v for v, keep in zip(value_row, keep_row, strict=True) if keep),
                 )
-                for confidence, token_row, value_row, real_row in zip(
+                for confidence, token_row, value_row, keep_row in zip(
                     lm.likelihood.confidence.tolist(),
                     tokens,
                     values.tolist(),
-                    possible,
+                    kept,
                     strict=True,
                 )
             ]
             cost = task.cost + Cost(paper_calls=1, flops=self._lm.shape.head(len(taken)))
-            results.append(Reply(found, cost))
+            results.append(Reply(choices, cost))
         return results
 
     def _block(self, hidden: Tensor, taken: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -71,7 +71,7 @@ class ChoicesEngine(BatchEngine):
         states `[n, D]`; a log-probability is -inf where there are too few tokens."""
         log_p = self._lm.logits(hidden).log_softmax(-1)
         own = log_p.gather(-1, taken[:, None])
-        # A counterfactual with a token that the judge cannot read would have no score.
+        # A counterfactual with a token that the judge cannot read could not be scored.
         others = log_p.masked_fill(self._unknown, float("-inf"))
         others.scatter_(-1, taken[:, None], float("-inf"))
         best = others.topk(min(count - 1, others.size(-1)))

@@ -89,10 +89,10 @@ def build_engines(
     runtime = runtime or Runtime()
     rows, tokens = runtime.max_batch, runtime.max_batch_tokens
     if isinstance(guide, HeadGuide):
-        served: Guide = guide
+        built: Guide = guide
         model: LanguageModel | RewardModel = guide.head
     else:
-        served = GradientGuide(
+        built = GradientGuide(
             lm,
             guide,
             judges=guide is judge,
@@ -101,13 +101,13 @@ def build_engines(
         )
         model = guide.rm
         if runtime.gradient_checkpointing:
-            for swept in (lm, guide.rm):
-                checkpoint_layers(swept)
+            for swept_model in (lm, guide.rm):
+                checkpoint_layers(swept_model)
     return Engines(
         TextEngine(lm, judge.rm, model),
         ScoreEngine(judge, rows, tokens, return_cache=runtime.reuse),
-        ProposeEngine(served, rows, tokens),
-        SweepEngine(served, rows, tokens),
+        ProposeEngine(built, rows, tokens),
+        SweepEngine(built, rows, tokens),
         ChoicesEngine(lm, judge.vocabulary, rows, tokens),
         RolloutEngine(lm, rows, tokens, return_cache=runtime.reuse),
         identities={
@@ -116,23 +116,23 @@ def build_engines(
             "guide": model.identity,
             "tokenizer": Identity(lm.identity.name, fingerprint(lm.tokenizer)),
         },
-        check=served.check,
+        check=built.check,
     )
 
 
 def kind_of(path: str, revision: str | None) -> Literal["gradient", "head"]:
     """Which kind of guide a folder or hub id holds. Raises ModelError on an unknown kind."""
     try:
-        found: Any = getattr(
+        kind: Any = getattr(
             AutoConfig.from_pretrained(path, revision=revision), KIND_KEY, "gradient"
         )
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot load its config: {error}") from error
-    if found == "gradient":
+    if kind == "gradient":
         return "gradient"
-    if found == "head":
+    if kind == "head":
         return "head"
-    raise ModelError(f"{path}: {KIND_KEY} in its config is {found!r}, not gradient or head")
+    raise ModelError(f"{path}: {KIND_KEY} in its config is {kind!r}, not gradient or head")
 
 
 def head_guide_for(
@@ -156,7 +156,7 @@ def _map(
         model.tokenizer,
         size=lm.head.out_features,
         names=(lm.source, model.source),
-        least=min_coverage,
+        min_coverage=min_coverage,
     )
 
 

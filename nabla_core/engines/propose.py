@@ -35,8 +35,8 @@ class ProposeEngine(BatchEngine):
             requests, lambda request: request.gradients.config.proposals, self._propose
         )
 
-    def _propose(self, way: str, requests: Sequence[Propose]) -> list[Result]:
-        match way:
+    def _propose(self, proposals: str, requests: Sequence[Propose]) -> list[Result]:
+        match proposals:
             case "left_to_right":
                 return self._left_to_right.propose(requests)
             case "ranked":

@@ -17,20 +17,21 @@ from nabla_core.types import Cost
 class Row:
     """A response that is being generated: `tokens` so far, at most `limit` in all.
 
-    `given`: tokens of the request's prefix. `prefilled`: tokens read before the first new one.
+    `prefix_length`: tokens of the request's prefix. `prefilled`: tokens read before the first new
+    one.
     """
 
     ticket: int
     request: Rollout
     tokens: list[int]
     limit: int
-    given: int = 0
+    prefix_length: int = 0
     prefilled: int = 0
     flops: float = 0.0
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self.given = len(self.tokens)
+        self.prefix_length = len(self.tokens)
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -54,11 +55,11 @@ class Row:
     @property
     def cost(self) -> Cost:
         """`lm_forward` counts the reading of the prompt; generated tokens have their own field."""
-        generated = len(self.tokens) - self.given
+        generated = len(self.tokens) - self.prefix_length
         return Cost(
             rollouts=1,
             generated_tokens=generated,
-            lm_forward=int(self.prefilled > 0),
+            lm_forward=1 if self.prefilled else 0,
             token_passes=self.prefilled + generated,
             flops=self.flops,
             paper_calls=generated,

@@ -52,7 +52,7 @@ class RolloutEngine:
         self.capacity = capacity
         self._return_cache = return_cache
         self._lm = lm
-        self._most_tokens = max_batch_tokens
+        self._max_batch_tokens = max_batch_tokens
         self._queue: deque[tuple[int, Rollout]] = deque()
         self._suspects: deque[tuple[int, Rollout]] = deque()
         # The batch: its rows, their keys and values, and the lengths of their histories.
@@ -80,7 +80,7 @@ class RolloutEngine:
         finished: list[tuple[int, Result]] = []
         try:
             self._admit(admitted, finished)
-            # A finished row may bring a new request, so the step ends with the first.
+            # The flow of a finished row may send a new request, so the step ends here.
             while self._rows and not finished:
                 finished = self._decode()
         except Exception as error:  # noqa: BLE001 - becomes the one row's result
@@ -118,7 +118,7 @@ class RolloutEngine:
             width = max(width, len(row.prompt) + row.limit)
             rows = len(self._rows) + len(admitted) + 1
             # A row beyond the limit still runs, alone.
-            if rows > 1 and rows * width > self._most_tokens:
+            if rows > 1 and rows * width > self._max_batch_tokens:
                 break
             source.popleft()
             if row.limit < 1 and not row.tokens:
@@ -128,13 +128,13 @@ class RolloutEngine:
             else:
                 admitted.append(row)
         if admitted:
-            self._enter(admitted)
+            self._join(admitted)
 
     def _row(self, ticket: int, request: Rollout) -> Row:
         limit = min(request.max_tokens, self._lm.context - len(request.context.lm))
         return Row(ticket, request, list(request.prefix), limit)
 
-    def _enter(self, rows: list[Row]) -> None:
+    def _join(self, rows: list[Row]) -> None:
         """Read what the rows' caches do not hold, and join them to the batch."""
         started = time.perf_counter()
         caches = self._prefix_caches(rows)
@@ -158,7 +158,7 @@ class RolloutEngine:
                 reused.append(shared)
             else:
                 reused.append(None)
-                # The first row with this history pays for reading it.
+                # The cost of reading a history is added to the first row that has it.
                 unread.setdefault(row.read, row)
         if unread:
             known = dict(zip(unread, read_histories(self._lm, list(unread)), strict=True))
@@ -193,7 +193,7 @@ class RolloutEngine:
             row.flops += lm.shape.forward(1, row.history) + lm.shape.head(1)
             row.seconds += seconds
             row.tokens.append(token)
-        return self._leave()
+        return self._remove_ended()
 
     def _draw(self, logits: Tensor) -> list[int]:
         groups: dict[Sampling, list[int]] = {}
@@ -218,7 +218,7 @@ class RolloutEngine:
                 tokens[index] = token
         return tokens
 
-    def _leave(self) -> list[tuple[int, Result]]:
+    def _remove_ended(self) -> list[tuple[int, Result]]:
         ended = [i for i, row in enumerate(self._rows) if self._ended(row)]
         if not ended:
             return []
@@ -229,14 +229,15 @@ class RolloutEngine:
             kept = row.request.return_cache and self._return_cache
             cache = cut(self._kv, i, width, row.read) if kept else None
             finished.append((row.ticket, self._reply(row, cache)))
-        staying = [i for i in range(len(self._rows)) if i not in set(ended)]
-        if not staying:
+        remaining = [i for i in range(len(self._rows)) if i not in set(ended)]
+        if not remaining:
             self._drop_rows()
             return finished
-        self._rows = [self._rows[i] for i in staying]
-        index = torch.tensor(staying, device=self._lengths.device)
+        self._rows = [self._rows[i] for i in remaining]
+        index = torch.tensor(remaining, device=self._lengths.device)
         self._lengths = self._lengths[index]
-        # The batch is as wide as its longest history: columns that only the rows gone needed go.
+        # The batch is as wide as its longest history: columns that only the removed rows used
+        # are dropped.
         self._kv = select(self._kv, index, max(row.history for row in self._rows))
         return finished
 

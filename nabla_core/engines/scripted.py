@@ -58,7 +58,7 @@ _AFTER = re.compile(r"!after(\d+)")
 
 Respond = Callable[[str, str, DrawKey], str]
 Reward = Callable[[str, str], float]
-Propositions = Callable[[str, str], Sequence[tuple[int, str, float]]]
+ProposeFunction = Callable[[str, str], Sequence[tuple[int, str, float]]]
 
 
 def digits(prompt: str, prefix: str, key: DrawKey) -> str:
@@ -69,8 +69,8 @@ def digits(prompt: str, prefix: str, key: DrawKey) -> str:
 
 def mean_digit(prompt: str, response: str) -> float:
     """A reward: the mean of a response's digits."""
-    found = [int(c) for c in response if c.isdigit()]
-    return sum(found) / len(found) if found else 0.0
+    values = [int(c) for c in response if c.isdigit()]
+    return sum(values) / len(values) if values else 0.0
 
 
 def nines(prompt: str, response: str) -> list[tuple[int, str, float]]:
@@ -91,7 +91,7 @@ class Script:
 
     respond: Respond = digits
     reward: Reward = mean_digit
-    propose: Propositions = nines
+    propose: ProposeFunction = nines
     delay: float = 0.0
     log: str | None = None
 
@@ -160,13 +160,13 @@ class ScriptedEngine(BatchEngine):
             _misbehave(request.context.text)
         if rollouts and self._script.delay:
             time.sleep(self._script.delay)
-        return [_Unfinished(r) if self._goes_on(r) else self._reply(r) for r in requests]
+        return [_Unfinished(r) if self._is_unfinished(r) else self._reply(r) for r in requests]
 
-    def _goes_on(self, request: Any) -> bool:
+    def _is_unfinished(self, request: Any) -> bool:
         if not isinstance(request, Rollout):
             return False
-        if wanted := _AFTER.search(request.context.text):
-            return self._script.lines() < int(wanted[1])
+        if after := _AFTER.search(request.context.text):
+            return self._script.lines() < int(after[1])
         if "!slow" not in request.context.text:
             return False
         # A request stays the same object while it goes back to the queue.
@@ -192,12 +192,12 @@ class ScriptedEngine(BatchEngine):
                 return Reply(Judged(reward), Cost(rm_forward=1, paper_calls=request.paper_calls))
             case Sweep(context=context, response=response):
                 text = _text(response.tokens)
-                found = self._script.propose(context.text, text)
+                changes = self._script.propose(context.text, text)
                 judged = Judged(self._script.reward(context.text, text))
                 cost = Cost(lm_forward=1, lm_backward=1, rm_forward=1, rm_backward=1, paper_calls=4)
-                return Reply(Swept(judged, (text, found)), cost)
-            case Propose(gradients=(text, found)):
-                return Reply(_next(request, text, found))
+                return Reply(Swept(judged, (text, changes)), cost)
+            case Propose(gradients=(text, changes)):
+                return Reply(_next(request, text, changes))
         raise TypeError(f"not a request: {request!r}")
 
     def _rollout(self, request: Rollout) -> Reply[Response]:
@@ -221,8 +221,8 @@ class _Unfinished(Exception):
         self.request = request
 
 
-def _next(request: Propose, text: str, found: Sequence[tuple[int, str, float]]) -> list[Proposal]:
-    open_ = (
+def _next(request: Propose, text: str, changes: Sequence[tuple[int, str, float]]) -> list[Proposal]:
+    untried = (
         Proposal(
             position=position,
             from_token=ord(text[position]),
@@ -231,17 +231,17 @@ def _next(request: Propose, text: str, found: Sequence[tuple[int, str, float]]) 
             grad_norm=1.0,
             advantage=advantage,
         )
-        for position, character, advantage in found
+        for position, character, advantage in changes
         if position >= request.boundary and (position, ord(character)) not in request.tried
     )
-    return [proposal for proposal, _ in zip(open_, range(request.count), strict=False)]
+    return [proposal for proposal, _ in zip(untried, range(request.count), strict=False)]
 
 
 def _lm_reply(request: Decode | Likeliest) -> Reply[Any]:
     if isinstance(request, Decode):
         return Reply([_text(tokens) for tokens in request.sequences])
-    found = [_choices(token, request.count) for token in request.response.tokens]
-    return Reply(found, Cost(lm_forward=1, paper_calls=1))
+    choices = [_choices(token, request.count) for token in request.response.tokens]
+    return Reply(choices, Cost(lm_forward=1, paper_calls=1))
 
 
 def _choices(token: int, count: int) -> Choices:

@@ -205,9 +205,9 @@ def freeze(model: Any, optimise: Optimise, path: str) -> None:
     if optimise.frozen_layers:
         layers = getattr(model.base_model, "layers", None)
         if layers is None or len(layers) < optimise.frozen_layers:
-            found = "none" if layers is None else len(layers)
+            count = "no layers" if layers is None else len(layers)
             raise ModelError(
-                f"optimise.frozen_layers is {optimise.frozen_layers}; {path} has {found}"
+                f"optimise.frozen_layers is {optimise.frozen_layers}; {path} has {count}"
             )
         for layer in layers[: optimise.frozen_layers]:
             layer.requires_grad_(False)

@@ -78,14 +78,14 @@ class HeadGuide:
         ]
         with torch.no_grad():
             lm_reads = read_lm(self.lm, lm_tasks, gradient=False)
-            advantages = self._advantages(tasks)
+            head_reads = self._read_head(tasks)
         reads = []
-        for task, lm_task, lm, (found, cache) in zip(
-            tasks, lm_tasks, lm_reads, advantages, strict=True
+        for task, lm_task, lm, (state, cache) in zip(
+            tasks, lm_tasks, lm_reads, head_reads, strict=True
         ):
             task.cost += lm_task.cost
             task.add_cost(paper_calls=2)  # forward passes of LM and head
-            reads.append(GuideRead(lm, found, cache, None))
+            reads.append(GuideRead(lm, state, cache, None))
         return reads
 
     def rows(
@@ -104,8 +104,9 @@ class HeadGuide:
     def row_flops(self, objective: Objective) -> float:
         return self.head.shape.head(1)
 
-    def _advantages(self, tasks: Sequence[Task]) -> list[tuple[HeadState, PrefixCache | None]]:
-        """One forward pass over each response without its last token: no position follows it."""
+    def _read_head(self, tasks: Sequence[Task]) -> list[tuple[HeadState, PrefixCache | None]]:
+        """The head's state of each response and its prefix cache, from one forward pass. The last
+        token of a response is not read: no position follows it."""
         readings = []
         for task in tasks:
             before = task.context.guide[0]
@@ -121,23 +122,23 @@ class HeadGuide:
                 )
             # The token before `start` must be fed: its hidden state predicts position `start`.
             readings.append(task.reading(tokens, len(before) - 1 + task.start))
-        done = read(
+        forward = read(
             self.head.body,
             self.head.table,
             readings,
             gradient=False,
             return_cache=self._return_cache,
         )
-        found = []
+        states = []
         for row, (task, reading) in enumerate(zip(tasks, readings, strict=True)):
             first = len(task.context.guide[0]) - 1 + task.start - reading.held
-            hidden = done.hidden[row, first : first + len(task.tokens) - task.start]
-            cache = done.prefix_cache(row, len(reading.tokens)) if self._return_cache else None
+            hidden = forward.hidden[row, first : first + len(task.tokens) - task.start]
+            cache = forward.prefix_cache(row, len(reading.tokens)) if self._return_cache else None
             known = self.vocabulary.ids[list(task.tokens[task.start :])].ge(0).tolist()
-            found.append((HeadState(task.start, hidden, known), cache))
+            states.append((HeadState(task.start, hidden, known), cache))
             task.add_cost(
                 rm_forward=1,
                 token_passes=reading.fed,
                 flops=self.head.shape.forward(reading.fed, reading.held),
             )
-        return found
+        return states

@@ -21,8 +21,8 @@ def last_answer(response: str) -> str | None:
 
 def last_number(text: str) -> str | None:
     """The last number of a text, without its thousands separators; None where there is none."""
-    found = _NUMBER.findall(text)
-    return found[-1].replace(",", "") if found else None
+    numbers = _NUMBER.findall(text)
+    return numbers[-1].replace(",", "") if numbers else None
 
 
 def _braced(text: str, start: int) -> str | None:

@@ -1,9 +1,9 @@
-"""Counterfactuals: what score a response would have, had another token stood at a position.
+"""Counterfactuals: the score that a response would have with another token at one position.
 
 The flow of one prompt: roll out a response, choose positions, put the LM's most probable tokens
 there, roll out a tail behind each, and score the results. The response's own token gets a new tail
-too, so that all scores of a position have the same law. Guides are trained on these
-(`nabla_core.guide_training`).
+too, so that all scores of a position have the same distribution of errors. Guides are trained on
+counterfactuals (`nabla_core.guide_training`).
 """
 
 from __future__ import annotations
@@ -200,8 +200,8 @@ class _Scorer:
     ) -> RequestGenerator[Sequence[float | None]]:
         """The scores of responses with new tails; None where the judge cannot read one."""
         if self.config.scorer == "judge":
-            asked = [Score(self.context, r.tokens, reuse=own.cache) for r in responses]
-            judged = yield from ask_readable(asked)
+            requests = [Score(self.context, r.tokens, reuse=own.cache) for r in responses]
+            judged = yield from ask_readable(requests)
             return [one.reward if one else None for one in judged]
         return (yield from self._verdicts(responses))
 
@@ -232,12 +232,12 @@ def _places(
     for position in sorted({position for position, *_ in tried}):
         choice = choices[position]
         kept = [n for n, token in enumerate(choice.tokens) if (position, token) not in unread]
-        # Number 0 is the response's own token: without it there is nothing to compare with.
+        # The response's own token comes first: without it there is nothing to compare with.
         if len(kept) > 1 and kept[0] == 0:
             tokens = tuple(choice.tokens[n] for n in kept)
-            known = tuple(choice.log_probabilities[n] for n in kept)
+            log_probabilities = tuple(choice.log_probabilities[n] for n in kept)
             means = tuple(scores[position, token] for token in tokens)
-            places.append(Place(position, choice.confidence, tokens, known, means))
+            places.append(Place(position, choice.confidence, tokens, log_probabilities, means))
     return tuple(places)
 
 
@@ -267,10 +267,10 @@ def _positions(
     """Weighted draws without replacement (Efraimidis and Spirakis, 2006): the positions with
     the largest u^(1/w), where u is uniform and w the weight."""
     # A position with a single token (the judge knows no other) has nothing to try.
-    open_ = [i for i, choice in enumerate(choices) if len(choice.tokens) > 1]
-    weight = {i: weights[i] + config.floor for i in open_}
-    open_.sort(key=lambda i: -(uniform(key, i) ** (1 / weight[i])))
-    return sorted(open_[: config.positions])
+    candidates = [i for i, choice in enumerate(choices) if len(choice.tokens) > 1]
+    weight = {i: weights[i] + config.floor for i in candidates}
+    candidates.sort(key=lambda i: -(uniform(key, i) ** (1 / weight[i])))
+    return sorted(candidates[: config.positions])
 
 
 def _verdict(prompt: Prompt, text: str, grade: Grade) -> float:

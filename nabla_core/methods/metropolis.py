@@ -24,8 +24,8 @@ from nabla_core.types import Prompt
 def mh(prompt: Prompt, config: MH, *, seed: int = 0, max_tokens: int = 1024) -> Flow:
     """The response after `config.steps` proposals, started from a draw of the reference.
 
-    The total variation distance between the law of the response and pi*_beta never grows with
-    the number of steps. The trace's revisions are all proposals; `accepted` marks those taken.
+    The total variation distance between the distribution of the response and pi*_beta never grows
+    with the number of steps. The trace's revisions are all proposals; `accepted` marks those taken.
     Random draws are keyed as in `nabla`.
     """
 
@@ -53,7 +53,7 @@ def mh(prompt: Prompt, config: MH, *, seed: int = 0, max_tokens: int = 1024) -> 
         cut = int(uniform(key("cut"), step) * len(tokens))
         candidate = yield from ask(rollout(step, tokens[:cut], response))
         verdict = judged
-        # A tail that comes out as it was needs no second score.
+        # An unchanged response has the reward that is known already.
         if candidate.tokens != tokens:
             verdict = yield from ask(
                 Score(

@@ -67,8 +67,8 @@ class _SearchState:
     def accept(self, proposal: Proposal) -> None:
         """The response is now another one, from the position of the proposal on."""
         self._commit(proposal)
-        # Pairs at later positions were tried behind the old prefix: they are open again. The
-        # token just replaced is not: putting it back would lead to the response left behind.
+        # Pairs at later positions were tried behind the old prefix, so they may be tried again. The
+        # token just replaced may not: putting it back would restore the response just replaced.
         self.tried = {(i, b) for i, b in self.tried if i <= proposal.position}
         self.tried.add((proposal.position, proposal.from_token))
 

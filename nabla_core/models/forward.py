@@ -87,7 +87,7 @@ def read(
     ids = torch.tensor([[*r.tokens[r.held :], *[0] * (width - r.fed)] for r in readings])
     # Detached from the table: gradients are with respect to inputs, never to weights.
     embeddings = table[ids.to(device)].detach().requires_grad_(gradient)
-    given: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     history = 0
     if any(r.cache for r in readings):
         # A row without a history gets an empty cache, so that all rows are stacked alike.
@@ -95,16 +95,18 @@ def read(
         kv, held = stack([r.cache or empty for r in readings])
         history = kv[0].size(2)
         right = torch.ones(len(readings), width, dtype=torch.int64, device=device)
-        given["attention_mask"] = torch.cat([left_mask(held, history), right], 1)
+        arguments["attention_mask"] = torch.cat([left_mask(held, history), right], 1)
         # Positions go on behind each row's own history, not behind the padded width.
-        given["position_ids"] = held[:, None] + torch.arange(width, device=device)
-        given["past_key_values"] = to_cache(kv)
+        arguments["position_ids"] = held[:, None] + torch.arange(width, device=device)
+        arguments["past_key_values"] = to_cache(kv)
     elif return_cache:
-        given["past_key_values"] = DynamicCache()
+        arguments["past_key_values"] = DynamicCache()
     layers = _checkpointed(body) if gradient and checkpoint else nullcontext()
     with layers:
-        output = body(inputs_embeds=embeddings, use_cache="past_key_values" in given, **given)
-    cache = given.get("past_key_values")
+        output = body(
+            inputs_embeds=embeddings, use_cache="past_key_values" in arguments, **arguments
+        )
+    cache = arguments.get("past_key_values")
     return Pass(readings, embeddings, output.last_hidden_state, cache, history)
 
 
@@ -139,7 +141,7 @@ class Likelihood:
     hidden_gradient: Tensor | None
 
     def part(self, positions: slice) -> Likelihood:
-        """Some of the positions, without the gradient."""
+        """The likelihood of some of the positions, without the gradient."""
         return Likelihood(
             self.log_probability[positions],
             self.confidence[positions],

@@ -95,7 +95,7 @@ def language_model(model: Any, tokenizer: Any, identity: Identity) -> LanguageMo
     with torch.no_grad():
         whole = model(input_ids=probe).logits
         parts = head(body(inputs_embeds=table[probe]).last_hidden_state)
-    _same(whole, parts, source, "logits are not head(body(table[ids]))")
+    _check_parts(whole, parts, source, "logits are not head(body(table[ids]))")
     return LanguageModel(
         body=body,
         head=head,
@@ -134,7 +134,7 @@ def reward_model(model: Any, tokenizer: Any, identity: Identity) -> RewardModel:
     with torch.no_grad():
         whole = model(input_ids=probe).logits
         parts = score(model.base_model(inputs_embeds=table[probe]).last_hidden_state[:, -1])
-    _same(whole, parts, source, "its reward is not score(body(table[ids])) at the end")
+    _check_parts(whole, parts, source, "its reward is not score(body(table[ids])) at the end")
     return RewardModel(
         body=model.base_model,
         score=score,
@@ -181,12 +181,12 @@ def _probe(model: Any, tokenizer: Any) -> Tensor:
     return torch.tensor([ids], device=model.device)
 
 
-def _same(whole: Tensor, parts: Tensor, name: str, complaint: str) -> None:
+def _check_parts(whole: Tensor, parts: Tensor, name: str, mismatch: str) -> None:
     # bf16 has 8 bits of mantissa, and the two ways round at different places.
     tolerance = 1e-4 if whole.dtype == torch.float32 else 2e-2
     if not torch.allclose(whole.float(), parts.float(), rtol=tolerance, atol=tolerance):
         worst = (whole.float() - parts.float()).abs().max().item()
-        raise HeadError(f"{name}: {complaint} (off by {worst:.3g}); gradients would be wrong")
+        raise HeadError(f"{name}: {mismatch} (off by {worst:.3g}); gradients would be wrong")
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -115,7 +115,7 @@ class Reader:
             for task, (before, after), body in zip(tasks, frames, bodies, strict=True)
         ]
         with torch.set_grad_enabled(gradient):
-            done = read(
+            forward = read(
                 self.rm.body,
                 self.rm.table,
                 readings,
@@ -123,21 +123,23 @@ class Reader:
                 return_cache=return_cache,
                 checkpoint=checkpoint,
             )
-            rewards = self._rewards(done)
+            rewards = self._rewards(forward)
             gradients = None
             if gradient:
                 # One backward pass for the batch: a reward depends on its own row alone.
-                (gradients,) = torch.autograd.grad(rewards.sum(), done.embeddings)
+                (gradients,) = torch.autograd.grad(rewards.sum(), forward.embeddings)
         check_finite("reward", rewards)
         replies = []
         for row, (task, body) in enumerate(zip(tasks, bodies, strict=True)):
             before = frames[row][0]
-            of_response = None
+            response_gradient = None
             if gradients is not None:
-                of_response = _response_gradient(gradients[row], task, before, body, readings[row])
-                check_finite("reward gradient", of_response)
-            cache = done.prefix_cache(row, len(before) + len(body)) if return_cache else None
-            replies.append(RMRead(task.start, rewards[row].item(), of_response, cache))
+                response_gradient = _response_gradient(
+                    gradients[row], task, before, body, readings[row]
+                )
+                check_finite("reward gradient", response_gradient)
+            cache = forward.prefix_cache(row, len(before) + len(body)) if return_cache else None
+            replies.append(RMRead(task.start, rewards[row].item(), response_gradient, cache))
             self._add_cost(task, readings[row], gradient, checkpoint)
         return replies
 
@@ -152,12 +154,12 @@ class Reader:
             )
         return task.reading(tokens, len(before) + task.start)
 
-    def _rewards(self, done: Pass) -> Tensor:
+    def _rewards(self, forward: Pass) -> Tensor:
         """fp32 `[B]`, from the hidden state of the last real token of each row."""
         # transformers, given embeddings, would take the last column, which is padding in all but
         # the longest row.
-        last = torch.tensor([r.fed - 1 for r in done.readings], device=self.rm.device)
-        ends = done.hidden[torch.arange(len(last), device=last.device), last]
+        last = torch.tensor([r.fed - 1 for r in forward.readings], device=self.rm.device)
+        ends = forward.hidden[torch.arange(len(last), device=last.device), last]
         return self.rm.score(ends).float().squeeze(-1)
 
     def _add_cost(self, task: Task, reading: Reading, gradient: bool, checkpoint: bool) -> None:
@@ -196,7 +198,7 @@ def read_lm(
         for task in tasks
     ]
     with torch.set_grad_enabled(gradient):
-        done = read(
+        forward = read(
             lm.body,
             lm.table,
             readings,
@@ -208,32 +210,39 @@ def read_lm(
     for task, reading in zip(tasks, readings, strict=True):
         first = len(task.context.lm) - 1 + task.start - reading.held
         spans.append(slice(first, first + len(task.tokens) - task.start))
-    hidden = torch.cat([done.hidden[row, span] for row, span in enumerate(spans)])
-    ahead = [t for task in tasks for t in task.tokens[task.start :]]
-    wanted = torch.tensor(ahead, dtype=torch.int64)
-    scored = likelihood(lm, hidden.detach(), wanted.to(lm.device), gradient=gradient)
+    hidden = torch.cat([forward.hidden[row, span] for row, span in enumerate(spans)])
+    response_tokens = [t for task in tasks for t in task.tokens[task.start :]]
+    targets = torch.tensor(response_tokens, dtype=torch.int64)
+    scored = likelihood(lm, hidden.detach(), targets.to(lm.device), gradient=gradient)
     check_finite("log-likelihood", scored.log_probability)
     gradients = None
     if gradient:
         # On through the body, from the gradient with respect to the hidden states.
         assert scored.hidden_gradient is not None
         (gradients,) = torch.autograd.grad(
-            hidden, done.embeddings, scored.hidden_gradient.to(hidden.dtype)
+            hidden, forward.embeddings, scored.hidden_gradient.to(hidden.dtype)
         )
     replies, offset = [], 0
     for row, (task, reading, span) in enumerate(zip(tasks, readings, spans, strict=True)):
         count = len(task.tokens) - task.start
-        here = slice(offset, offset + count)
+        part = slice(offset, offset + count)
         offset += count
-        of_response = None
+        response_gradient = None
         if gradients is not None:
-            of_response = torch.zeros(count, gradients.size(-1), device=gradients.device)
+            response_gradient = torch.zeros(count, gradients.size(-1), device=gradients.device)
             # Token j is fed one column after the one that predicts it. The last token is not fed:
             # its gradient stays 0.
             fed = gradients[row, span.start + 1 : reading.fed].float()
-            of_response[: fed.size(0)] = fed
-            check_finite("likelihood gradient", of_response)
-        replies.append(LMRead(task.start, hidden[here].detach(), scored.part(here), of_response))
+            response_gradient[: fed.size(0)] = fed
+            check_finite("likelihood gradient", response_gradient)
+        replies.append(
+            LMRead(
+                task.start,
+                hidden[part].detach(),
+                scored.part(part),
+                response_gradient,
+            )
+        )
         _add_lm_cost(lm, task, reading, count, gradient, checkpoint)
     return replies
 

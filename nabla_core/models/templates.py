@@ -13,7 +13,7 @@ from nabla_core.errors import ModelError
 from nabla_core.types import Message, Prompt
 
 # Takes the place of the response while a template is rendered, and is cut out again.
-_HERE = "⟦response⟧"
+_PLACEHOLDER = "⟦response⟧"
 
 
 def conversation(prompt: Prompt) -> list[Message]:
@@ -43,11 +43,11 @@ def render_for_reward(prompt: Prompt, tokenizer: Any) -> tuple[list[int], list[i
     turns = conversation(prompt)
     if not tokenizer.chat_template:
         return tokenizer.encode(_plain(turns)), []
-    answered = [*turns, {"role": "assistant", "content": _HERE}]
+    answered = [*turns, {"role": "assistant", "content": _PLACEHOLDER}]
     text = tokenizer.apply_chat_template(answered, tokenize=False)
     # The last one: a prompt may quote the placeholder.
-    before, found, after = text.rpartition(_HERE)
-    if not found:
+    before, placeholder, after = text.rpartition(_PLACEHOLDER)
+    if not placeholder:
         path = tokenizer.name_or_path
         raise ModelError(f"{path}: the reward model's chat template drops the assistant's turn")
     encode = tokenizer.encode

@@ -37,12 +37,13 @@ class VocabularyMap:
 
 
 def map_vocabulary(
-    lm: Any, rm: Any, *, size: int, names: tuple[str, str], least: float
+    lm: Any, rm: Any, *, size: int, names: tuple[str, str], min_coverage: float
 ) -> VocabularyMap:
     """Match two tokenizers' tokens by their strings.
 
     `size`: rows of the LM's head. `names`: LM and reward model, for the error. Raises
-    VocabularyError where the reward model knows less than the share `least` of the LM's tokens.
+    VocabularyError where the reward model knows a smaller share of the LM's tokens than
+    `min_coverage`.
     """
     lm_tokens, rm_tokens = lm.get_vocab(), rm.get_vocab()
     ids = torch.full((size,), -1, dtype=torch.int64)
@@ -53,15 +54,15 @@ def map_vocabulary(
     shared, total = int((ids >= 0).sum()), min(len(lm_tokens), size)
     coverage = shared / total
     # Byte-level and sentencepiece tokenizers write the same text differently, so they share little.
-    if coverage < least:
-        kind = (
+    if coverage < min_coverage:
+        advice = (
             "their tokenizers are of different kinds, so no gradient can pass between them"
             if coverage < 0.05
             else "lower reward.min_coverage to accept this; the others are then never proposed"
         )
         raise VocabularyError(
             f"{names[1]} knows {shared} of the {total} tokens of {names[0]} ({coverage:.1%}); "
-            f"at least {least:.1%} are needed: {kind}"
+            f"at least {min_coverage:.1%} are needed: {advice}"
         )
     return VocabularyMap(ids, coverage)
 

@@ -117,10 +117,10 @@ def optimise(rows: Rows, g: Tensor, config: DTO, *, anchored: bool) -> Tensor:
             rows.x = rows.x - g / config.beta
         rows.t = torch.full_like(rows.t, config.max_iters)
         return torch.ones_like(rows.t, dtype=torch.bool)
-    given = rows.hard
+    hard_of_g = rows.hard  # the tokens that g belongs to
     for _ in range(config.max_iters):
         # A row whose hard token moved waits: g is not its gradient any more.
-        active = (rows.hard == given) & (rows.t < config.max_iters)
+        active = (rows.hard == hard_of_g) & (rows.t < config.max_iters)
         if not active.any():
             break
         adam_step(rows, g, active, config)
@@ -166,14 +166,14 @@ def adam_step(rows: Rows, g: Tensor, active: Tensor, config: DTO) -> None:
     if config.weight_decay:
         step = step + config.weight_decay * learning_rate(config, rows.t)[:, None].float() * rows.x
     rows.x = torch.where(on, rows.x - step, rows.x)
-    rows.t = rows.t + active
+    rows.t = torch.where(active, rows.t + 1, rows.t)
 
 
 def _noise(rows: Rows, config: DTO) -> Tensor | float:
     """Gumbel noise `[n, V]` for each row's present step; it does not depend on the batch."""
     if not config.gumbel_noise:
         return 0.0
-    found = torch.empty(len(rows.t), rows.banned.numel())
-    for row, stream, t in zip(found, rows.stream.tolist(), rows.t.tolist(), strict=True):
+    noise = torch.empty(len(rows.t), rows.banned.numel())
+    for row, stream, t in zip(noise, rows.stream.tolist(), rows.t.tolist(), strict=True):
         row.exponential_(generator=torch.Generator().manual_seed(stream + t))
-    return -config.gumbel_noise * found.log().to(rows.x.device)
+    return -config.gumbel_noise * noise.log().to(rows.x.device)

@@ -44,7 +44,7 @@ class LeftToRight:
     def __init__(self, guide: Guide) -> None:
         self._guide = guide
         self._banned = banned_ids(guide)
-        self._most_rows = max(1, BLOCK // guide.lm.head.out_features)
+        self._max_rows = max(1, BLOCK // guide.lm.head.out_features)
 
     def propose(self, requests: Sequence[Propose]) -> list[Result]:
         """The next proposals of each request, in order of position."""
@@ -65,8 +65,8 @@ class LeftToRight:
         results: list[Result] = []
         for request, plan in zip(requests, plans, strict=True):
             later = [c for c in plan.candidates if c.changes and c.position >= request.boundary]
-            found = [c.proposal for c in later if c.proposal is not None]
-            results.append(Reply(found[: request.count], plan.cost))
+            proposals = [c.proposal for c in later if c.proposal is not None]
+            results.append(Reply(proposals[: request.count], plan.cost))
             plan.cost = Cost()  # the next reply carries what is added from here on
         return results
 
@@ -74,7 +74,7 @@ class LeftToRight:
         """What must be resolved before the request can be answered: the first open position,
         and with it every later one that needs no further sweep. Empty where the request can be
         answered."""
-        found = 0
+        resolved = 0
         known = request.gradients.guide_states
         for index, candidate in enumerate(plan.candidates):
             if candidate.position < request.boundary:
@@ -83,8 +83,8 @@ class LeftToRight:
                 later = plan.candidates[index + 1 :]
                 return [candidate, *(c for c in later if not c.done and c.needs in known)]
             if candidate.changes:
-                found += 1
-            if found == request.count:
+                resolved += 1
+            if resolved == request.count:
                 break
         return []
 
@@ -106,8 +106,8 @@ class LeftToRight:
 
     def _resolve(self, due: list[_Due], keys: dict[int, DrawKey]) -> None:
         for config, members in _by_config(due).items():
-            for start in range(0, len(members), self._most_rows):
-                self._resolve_block(members[start : start + self._most_rows], config, keys)
+            for start in range(0, len(members), self._max_rows):
+                self._resolve_block(members[start : start + self._max_rows], config, keys)
 
     def _resolve_block(
         self, block: list[_Due], config: NablaConfig, keys: dict[int, DrawKey]
@@ -142,10 +142,10 @@ class LeftToRight:
             moved = [k for k, d in zip(kept, done, strict=True) if not d]
             for k in ended:
                 runs[k] -= 1
-            again = [k for k in ended if runs[k]]
-            rows.restart(again)
+            repeated = [k for k in ended if runs[k]]
+            rows.restart(repeated)
             finished += [k for k in ended if not runs[k]]
-            kept = again + self._follow(block, moved, rows, current, logits)
+            kept = repeated + self._follow(block, moved, rows, current, logits)
         if finished:
             chosen = [block[k] for k in finished]
             self._finish(chosen, rows.take(finished), first[finished], config, keys)

@@ -17,8 +17,8 @@ def uncertain_positions(gradients: Gradients) -> list[int]:
     passes = (likelihood.confidence <= select.confidence_threshold) & (
         likelihood.entropy >= select.entropy_threshold
     )
-    found: list[int] = (passes.nonzero().squeeze(-1) + gradients.start).tolist()
-    return found
+    positions: list[int] = (passes.nonzero().squeeze(-1) + gradients.start).tolist()
+    return positions
 
 
 def hidden_at(gradients: Gradients, positions: list[int]) -> Tensor:

@@ -40,13 +40,13 @@ def ranked(guide: Guide, requests: Sequence[Propose]) -> list[Result]:
         if gradients.plan is None:
             gradients.plan = _rank(guide, gradients)
         ranking: _Ranking = gradients.plan
-        found = [
+        untried = [
             p
             for p in ranking.proposals
             if p.score > gradients.config.ranked.min_score
             and (p.position, p.to_token) not in request.tried
         ]
-        results.append(Reply(found[: request.count], ranking.cost))
+        results.append(Reply(untried[: request.count], ranking.cost))
         ranking.cost = Cost()
     return results
 
@@ -55,21 +55,21 @@ def _rank(guide: Guide, gradients: Gradients) -> _Ranking:
     """The ranking of one response, long enough for the whole search."""
     tokens = gradients.response.tokens
     # A rollout tries one pair, and an acceptance bars one more (the token just replaced).
-    most = 2 * gradients.config.max_rollouts
+    length = 2 * gradients.config.max_rollouts
     banned = banned_ids(guide)
     # Scores are formed for a block of positions at a time: [T, V] in fp32 would be 600 MB for
     # 1,000 tokens and a vocabulary of 150,000. Only the best pairs of a block are kept.
     block = max(1, BLOCK // guide.lm.head.out_features)
-    found: list[Proposal] = []
+    ranking: list[Proposal] = []
     positions = list(range(gradients.start, len(tokens)))
     for start in range(0, len(positions), block):
-        found += _rank_block(guide, gradients, positions[start : start + block], banned, most)
+        ranking += _rank_block(guide, gradients, positions[start : start + block], banned, length)
     # Ties are broken by position and id, so that the order never depends on the blocks.
-    found.sort(key=lambda p: (-p.score, p.position, p.to_token))
+    ranking.sort(key=lambda p: (-p.score, p.position, p.to_token))
     flops = guide.lm.shape.head(1)
     if gradients.config.uses_guide:
         flops += guide.row_flops(gradients.config.objective)
-    return _Ranking(found[:most], Cost(flops=flops * len(positions)))
+    return _Ranking(ranking[:length], Cost(flops=flops * len(positions)))
 
 
 @dataclass(eq=False)
@@ -83,20 +83,20 @@ class _Scores:
 
 
 def _rank_block(
-    guide: Guide, gradients: Gradients, positions: list[int], banned: Tensor, most: int
+    guide: Guide, gradients: Gradients, positions: list[int], banned: Tensor, count: int
 ) -> list[Proposal]:
-    """The `most` best pairs at these positions."""
+    """The `count` best pairs at these positions."""
     scores = _scores(guide, gradients, positions, banned)
-    best = scores.score.flatten().topk(min(most, scores.score.numel()))
+    best = scores.score.flatten().topk(min(count, scores.score.numel()))
     width = scores.score.size(-1)
     confidence = gradients.lm.likelihood.confidence
-    found = []
+    proposals = []
     for value, flat in zip(best.values.tolist(), best.indices.tolist(), strict=True):
         if value == float("-inf"):
             break
         row, b = divmod(flat, width)
         i = positions[row]
-        found.append(
+        proposals.append(
             Proposal(
                 position=i,
                 from_token=gradients.response.tokens[i],
@@ -107,7 +107,7 @@ def _rank_block(
                 score=value,
             )
         )
-    return found
+    return proposals
 
 
 def _scores(guide: Guide, gradients: Gradients, positions: list[int], banned: Tensor) -> _Scores:

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from nabla_core.embedded.recipe.models import stand_on
-from nabla_core.embedded.tokenizer import PAD, PAD_ID, STOP, STOP_ID, UNKNOWN, wrapped
+from nabla_core.embedded.tokenizer import PAD, PAD_ID, STOP, STOP_ID, UNKNOWN, with_special_tokens
 from tests.bench.stories import task
 
 LM_LAYERS = 4
@@ -49,7 +49,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     core = Tokenizer(WordLevel(IDS, unk_token=UNKNOWN))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     core.decoder = decoders.WordPiece(prefix="##", cleanup=False)
-    return wrapped(core)
+    return with_special_tokens(core)
 
 
 def _config(layers: int, **extra: Any) -> LlamaConfig:

@@ -13,7 +13,7 @@ LM = characters("abcdef")  # <pad> 0, <eos> 1, <unk> 2, a 3 .. f 8
 
 
 def mapped(rm: object, *, size: int = 9, least: float = 0.99) -> VocabularyMap:
-    return map_vocabulary(LM, rm, size=size, names=("the-lm", "the-rm"), least=least)
+    return map_vocabulary(LM, rm, size=size, names=("the-lm", "the-rm"), min_coverage=least)
 
 
 def test_identical_vocabularies_keep_their_ids():
