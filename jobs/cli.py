@@ -53,9 +53,9 @@ def verbs() -> list[str]:
 
 def command(verb: str) -> Command:
     """The command of a verb."""
-    found = import_module(f"jobs.{verb.replace('-', '_')}").COMMAND
-    assert isinstance(found, Command)
-    return found
+    loaded = import_module(f"jobs.{verb.replace('-', '_')}").COMMAND
+    assert isinstance(loaded, Command)
+    return loaded
 
 
 def help_text() -> str:

@@ -79,8 +79,8 @@ class Command:
 
 
 def config_options(parser: argparse.ArgumentParser, *, dry_run: str) -> None:
-    """`--config`, `--dry-run` and `key=value`, for every command with a config. `dry_run` says
-    what `--dry-run` does."""
+    """`--config`, `--dry-run` and `key=value`, for every command with a config. `dry_run` is
+    the help text of `--dry-run`."""
     parser.add_argument(
         "--config",
         action="append",

@@ -41,13 +41,13 @@ def _preview(config: GenerateConfig) -> int:
     from pipeline.generate.preview import preview
 
     print_config(config)
-    found = preview(config)
+    counts = preview(config)
     console.print_line(
-        f"\nThe first prompt ({found.first.id}), as the model reads it:\n{found.rendered}\n"
+        f"\nThe first prompt ({counts.first.id}), as the model reads it:\n{counts.rendered}\n"
     )
     console.print_line(
-        f"{found.prompts} prompts x {config.samples_per_prompt} samples = {found.rows} rows; "
-        f"{found.finished} finished and {found.dead} dead in {config.run_dir}"
+        f"{counts.prompts} prompts x {config.samples_per_prompt} samples = {counts.rows} rows; "
+        f"{counts.finished} finished and {counts.dead} dead in {config.run_dir}"
     )
     return 0
 

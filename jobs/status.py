@@ -23,17 +23,17 @@ def _run(options: argparse.Namespace) -> int:
     from pipeline.run.status import run_status
 
     run_dir = options.run_dir.removeprefix("run_dir=")
-    found = run_status(run_dir)
-    holder = f" by {found.holder}" if found.holder else ""
-    console.print_line(f"{run_dir}: {found.state}{holder}")
-    committed = found.finished + found.dead
-    share = committed / found.rows
-    console.print_line(f"committed  {committed} of {found.rows} rows ({share:.1%})")
-    if found.dead:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in found.dead_by_error.items())
-        console.print_line(f"dead       {found.dead} ({kinds})")
-    if found.damaged:
-        console.print_line(f"damaged    {found.damaged} files; a resume moves them aside")
+    status = run_status(run_dir)
+    holder = f" by {status.holder}" if status.holder else ""
+    console.print_line(f"{run_dir}: {status.state}{holder}")
+    committed = status.finished + status.dead
+    share = committed / status.rows
+    console.print_line(f"committed  {committed} of {status.rows} rows ({share:.1%})")
+    if status.dead:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in status.dead_by_error.items())
+        console.print_line(f"dead       {status.dead} ({kinds})")
+    if status.damaged:
+        console.print_line(f"damaged    {status.damaged} files; a resume moves them aside")
     return 0
 
 

@@ -37,11 +37,11 @@ def load(cls: type[C], files: Sequence[str | Path] = (), overrides: Sequence[str
         if not equals or not key:
             raise ConfigError(f"override {override!r} is not of the form key=value")
         try:
-            given = OmegaConf.from_dotlist([override])
+            settings = OmegaConf.from_dotlist([override])
         # ValueError: an integer of more digits than Python reads.
         except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
             raise ConfigError(f"override {override!r}: {error}") from error
-        merged = _merge(cls, merged, given, f"override {override!r}")
+        merged = _merge(cls, merged, settings, f"override {override!r}")
     try:
         config: Any = OmegaConf.to_object(merged)
     except (ValueError, OmegaConfBaseException) as error:
@@ -69,7 +69,7 @@ def overrides_yaml(overrides: Mapping[str, Any]) -> str:
 def _read(file: str | Path) -> Any:
     try:
         text = Path(file).read_text(encoding="utf-8")
-        given = OmegaConf.create(text)
+        settings = OmegaConf.create(text)
     except OSError as error:
         raise ConfigError(f"cannot read config {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -78,16 +78,16 @@ def _read(file: str | Path) -> Any:
         raise ConfigError(f"{file}: not YAML: {error}") from error
     except (OmegaConfBaseException, ValueError) as error:
         raise ConfigError(f"{file}: {_first_line(error)}") from error
-    if not OmegaConf.is_dict(given):
+    if not OmegaConf.is_dict(settings):
         raise ConfigError(f"{file}: expected a mapping of keys to values")
-    return given
+    return settings
 
 
-def _merge(cls: type, merged: Any, given: Any, source: str) -> Any:
+def _merge(cls: type, merged: Any, added: Any, source: str) -> Any:
     try:
-        found = OmegaConf.merge(merged, given)
+        found = OmegaConf.merge(merged, added)
     except OmegaConfBaseException as error:
-        settings: Any = OmegaConf.to_container(given)
+        settings: Any = OmegaConf.to_container(added)
         old = renamed(settings, cls)
         if old:
             lines = [f"{source}: {key} was renamed: write {new}" for key, new in old.items()]

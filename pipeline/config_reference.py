@@ -66,7 +66,7 @@ _ENTRY = re.compile(r"    (\w+)(?: \(([^)]+)\))?: (.*)")
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a docstring says of a key; `unit` is empty where the value has none."""
+    """The entry of a key in a docstring; `unit` is empty where the value has none."""
 
     unit: str
     text: str
@@ -79,7 +79,7 @@ def summary(config: type) -> str:
 
 def meanings(config: type) -> dict[str, Meaning]:
     """The meanings of a config class's keys, those of its base classes included."""
-    found: dict[str, Meaning] = {}
+    documented: dict[str, Meaning] = {}
     for base in reversed(config.__mro__):
         section = inspect.cleandoc(base.__doc__ or "").partition("\nAttributes:\n")[2]
         key = ""
@@ -87,12 +87,14 @@ def meanings(config: type) -> dict[str, Meaning]:
             entry = _ENTRY.fullmatch(line)
             if entry:
                 key = entry[1]
-                found[key] = Meaning(entry[2] or "", entry[3].strip())
+                documented[key] = Meaning(entry[2] or "", entry[3].strip())
             elif line.startswith("        ") and key:
-                found[key] = Meaning(found[key].unit, f"{found[key].text} {line.strip()}")
+                documented[key] = Meaning(
+                    documented[key].unit, f"{documented[key].text} {line.strip()}"
+                )
             elif line.strip():
                 break
-    return found
+    return documented
 
 
 def sections(config: type) -> Iterator[type]:
@@ -108,10 +110,10 @@ def sections(config: type) -> Iterator[type]:
 def reference() -> str:
     """The text of configs/README.md."""
     configs = {f"nabla {_verb(name)}": config for name, config in COMMANDS.items()}
-    found: dict[str, type] = {}
+    section_classes: dict[str, type] = {}
     for config in configs.values():
-        found |= {section.__name__: section for section in sections(config)}
-    by_name = [found[name] for name in sorted(found, key=str.lower)]
+        section_classes |= {section.__name__: section for section in sections(config)}
+    by_name = [section_classes[name] for name in sorted(section_classes, key=str.lower)]
     holders = {**configs, **{section.__name__: section for section in by_name}}
     parts = [HEAD, "## Commands\n"]
     parts += [_command(title, config) for title, config in configs.items()]

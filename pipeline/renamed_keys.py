@@ -52,12 +52,12 @@ RENAMED: dict[str, str] = {
 }
 
 
-def renamed(given: Mapping[str, Any], config: type) -> dict[str, str]:
-    """The keys of `given` that a config class does not have, but had under another name: old dotted
-    key -> what to write now."""
-    found = {}
+def renamed(settings: Mapping[str, Any], config: type) -> dict[str, str]:
+    """The keys of `settings` that a config class does not have, but had under another name: old
+    dotted key -> what to write now."""
+    new_names = {}
     known = _keys(config)
-    for key in _leaves(given):
+    for key in _leaves(settings):
         parts = key.split(".")
         unknown = _first_unknown(parts, known)
         if unknown is None:
@@ -66,8 +66,8 @@ def renamed(given: Mapping[str, Any], config: type) -> dict[str, str]:
         if entry is not None:
             start, end = entry
             before = "".join(f"{part}." for part in parts[:start])
-            found[".".join(parts[:end])] = before + RENAMED[".".join(parts[start:end])]
-    return found
+            new_names[".".join(parts[:end])] = before + RENAMED[".".join(parts[start:end])]
+    return new_names
 
 
 def _keys(config: type) -> dict[str, Any]:
@@ -80,17 +80,17 @@ def _keys(config: type) -> dict[str, Any]:
 
 
 def _leaves(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found: list[str] = []
+    keys: list[str] = []
     for key, value in settings.items():
         if isinstance(value, Mapping) and value:
-            found += _leaves(value, f"{prefix}{key}.")
+            keys += _leaves(value, f"{prefix}{key}.")
         else:
-            found.append(f"{prefix}{key}")
-    return found
+            keys.append(f"{prefix}{key}")
+    return keys
 
 
 def _first_unknown(parts: Sequence[str], known: Mapping[str, Any]) -> int | None:
-    """The index of the first part that is no key where it stands."""
+    """The index of the first part that is no key of the section before it."""
     node: Any = known
     for i, part in enumerate(parts):
         if not isinstance(node, Mapping):

@@ -84,7 +84,7 @@ class TraceMaker:
         return {**self._constant, **prompt_columns(prompt)}
 
     def numbers(self, row: Mapping[str, Any]) -> dict[str, float]:
-        found = {
+        numbers = {
             "proposed": len(row["revisions"]),
             "accepted": sum(revision["accepted"] for revision in row["revisions"]),
             "reward": row["reward"],
@@ -92,4 +92,4 @@ class TraceMaker:
             "correct": row["correct"],
             "base_correct": row["base_correct"],
         }
-        return {name: float(value) for name, value in found.items() if value is not None}
+        return {name: float(value) for name, value in numbers.items() if value is not None}

@@ -83,6 +83,6 @@ def _serve(pipe: Connection) -> None:
             return
         # An expected answer is often bare LaTeX, which math-verify finds between dollars only.
         expected = parse(answer, parsing_timeout=None) or parse(f"${answer}$", parsing_timeout=None)
-        found = parse(response, parsing_timeout=None)
-        correct = bool(verify(expected, found, timeout_seconds=None)) if expected else None
-        pipe.send(Verdict(str(found[-1]) if found else None, correct))
+        parsed = parse(response, parsing_timeout=None)
+        correct = bool(verify(expected, parsed, timeout_seconds=None)) if expected else None
+        pipe.send(Verdict(str(parsed[-1]) if parsed else None, correct))

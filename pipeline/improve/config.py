@@ -110,7 +110,7 @@ class ImproveConfig:
         )
         check(
             self.training.workers.address is None,
-            "training.workers.address: cluster.address says which Ray is joined",
+            "training.workers.address: cluster.address names the Ray to join",
         )
         check_searchable(self.training.kind, self.decoding.nabla, "decoding.nabla")
         check(

@@ -41,7 +41,8 @@ def explore(config: ImproveConfig, number: int, guide: str | None) -> Counterfac
         prompts=_prompts(config, number),
         lm=config.lm,
         reward=replace(config.reward, guide=guide),
-        # A trained guide knows where a change pays; the judge as its own guide does not.
+        # A trained guide predicts where a change would raise the reward; the judge as its own guide
+        # does not.
         explore=replace(config.explore, choose="guide") if guide else config.explore,
         runtime=config.runtime,
         verify=config.verify,

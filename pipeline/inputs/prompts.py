@@ -81,8 +81,8 @@ def read(settings: Prompts) -> Iterator[Item]:
         empty = False
         yield item
     if empty:
-        after = f" after the first {settings.skip}" if settings.skip else ""
-        raise InputError(f"{settings.path}: no prompts{after}")
+        position = f" after the first {settings.skip}" if settings.skip else ""
+        raise InputError(f"{settings.path}: no prompts{position}")
 
 
 def _items(settings: Prompts) -> Iterator[Item]:
@@ -104,16 +104,16 @@ def index(items: Iterable[Item], path: str) -> dict[str, str]:
 
     Raises InputError, naming three of them, if ids occur more than once.
     """
-    found: dict[str, str] = {}
-    twice: dict[str, None] = {}
+    fingerprints: dict[str, str] = {}
+    repeated: dict[str, None] = {}
     for item in items:
-        if item.prompt.id in found:
-            twice[item.prompt.id] = None
-        found[item.prompt.id] = item.fingerprint
-    if twice:
-        first = ", ".join(repr(i) for i in list(twice)[:3])
-        raise InputError(f"{path}: {len(twice)} ids occur more than once: {first}")
-    return found
+        if item.prompt.id in fingerprints:
+            repeated[item.prompt.id] = None
+        fingerprints[item.prompt.id] = item.fingerprint
+    if repeated:
+        first = ", ".join(repr(i) for i in list(repeated)[:3])
+        raise InputError(f"{path}: {len(repeated)} ids occur more than once: {first}")
+    return fingerprints
 
 
 def content_key(prompt: Prompt) -> str:

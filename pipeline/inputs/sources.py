@@ -51,10 +51,10 @@ def _files(path: str) -> list[str] | None:
         if info.is_file:
             known = ", ".join(LINES + TABLES)
             raise InputError(f"{path}: unknown kind of file (known: {known})")
-        found = filesystem.get_file_info(pafs.FileSelector(root))
+        entries = filesystem.get_file_info(pafs.FileSelector(root))
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
-    names = sorted(i.base_name for i in found)
+    names = sorted(entry.base_name for entry in entries)
     if "dataset_info.json" in names or "dataset_dict.json" in names:
         return None
     files = [below(path, n) for n in names if n.endswith(LINES + TABLES)]
@@ -131,8 +131,8 @@ def _dataset(path: str, name: str | None, split: str | None, revision: str | Non
         if split is None and len(loaded) == 1:
             split = next(iter(loaded))
         if split not in loaded:
-            asked = "set prompts.split" if split is None else f"no split {split!r}"
-            raise InputError(f"{path}: {asked}; the splits are {', '.join(loaded)}")
+            problem = "set prompts.split" if split is None else f"no split {split!r}"
+            raise InputError(f"{path}: {problem}; the splits are {', '.join(loaded)}")
         loaded, label = loaded[split], f"{path}[{split}]"
     for number, values in enumerate(loaded, start=1):
         yield Row(values, f"{label} row {number}")

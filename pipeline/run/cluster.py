@@ -72,14 +72,14 @@ def any_node_has(cpus: float, gpus: float) -> bool:
     """Whether one node of the cluster has that many CPUs and GPUs, free or in use."""
     needed = (("CPU", cpus), ("GPU", gpus))
     return any(
-        node["Alive"] and all(node["Resources"].get(kind, 0.0) >= least for kind, least in needed)
+        node["Alive"] and all(node["Resources"].get(kind, 0.0) >= amount for kind, amount in needed)
         for node in ray.nodes()
     )
 
 
 def node_alive(node: str) -> bool:
     """Whether a node of the cluster is alive, as far as the cluster's head knows."""
-    return any(found["NodeID"] == node and found["Alive"] for found in ray.nodes())
+    return any(entry["NodeID"] == node and entry["Alive"] for entry in ray.nodes())
 
 
 @contextmanager

@@ -27,7 +27,8 @@ from pipeline.store.run_folder import translate_os_errors
 from pipeline.store.run_store import MANIFEST, RunStore
 from pipeline.store.slots import DEAD, FINISHED, MISSING, Slots
 
-FRUITLESS_ROUNDS = 3
+# Rounds after which no slot has changed.
+MAX_IDLE_ROUNDS = 3
 # Fewer ended prompts are no evidence that too many of them fail.
 MIN_ENDED = 20
 FLUSH_SECONDS = 5.0
@@ -85,7 +86,7 @@ class Run:
                 except DamagedError as error:
                     # A part was damaged after its worker had committed it: its rows are missing
                     # again.
-                    self.notes.append(f"redone: {error}")
+                    self.notes.append(f"rows made again: {error}")
                     slots = store.scan(inputs, plan.samples)
                 else:
                     return self._outcome(slots)
@@ -111,23 +112,23 @@ class Run:
             {PromptState.DEAD: slots.count(DEAD), PromptState.DONE: slots.count(FINISHED)}
         )
         groups: list[list[Key]] = []
-        fruitless = 0
+        idle_rounds = 0
         while missing := slots.count(MISSING):
             suspects = {key for group in groups for key in group}
             others = {key for key in self._missing_keys(slots) if key not in suspects}
             self.watcher.phase("running" if others else "running suspects isolated")
-            go_on = self._follow_to_the_end(self._start(others, groups), counts)
+            completed = self._follow_to_the_end(self._start(others, groups), counts)
             # What the store holds counts, not what was reported: Ray may have lost the report of
             # a committed row, and a reported row may be on a node's disk that is gone.
             self.store.rescan(slots)
-            if not go_on:
+            if not completed:
                 return False
             before, groups = groups, pool.suspects(self._ledger, self._missing_keys(slots))
             stuck = slots.count(MISSING) == missing and groups == before
-            fruitless = fruitless + 1 if stuck else 0
-            if fruitless == FRUITLESS_ROUNDS:
+            idle_rounds = idle_rounds + 1 if stuck else 0
+            if idle_rounds == MAX_IDLE_ROUNDS:
                 raise RunError(
-                    f"{missing} prompts are not done and {fruitless} rounds changed nothing: "
+                    f"{missing} prompts are not done and {idle_rounds} rounds changed nothing: "
                     f"does every node see {self.plan.run_dir}? The workers' Ray logs say more"
                 )
         return True
@@ -150,7 +151,7 @@ class Run:
             complete = self._follow(statuses, counts)
         finally:
             if not complete:
-                # Also after KeyboardInterrupt: rows that are made but wait are not to be lost.
+                # Also after KeyboardInterrupt: rows that wait to be committed must not be lost.
                 pool.stop(self._ledger, FLUSH_SECONDS)
                 statuses.wait(FLUSH_SECONDS)
         return complete

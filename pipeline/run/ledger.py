@@ -55,7 +55,7 @@ class Process:
 
 
 class Ledger:
-    """`node_alive(node)` tells whether a node of the cluster is alive."""
+    """See the module. `node_alive(node)` returns whether a node of the cluster is alive."""
 
     def __init__(self, max_attempts: int, node_alive: Callable[[str], bool]) -> None:
         self._max_attempts = max_attempts

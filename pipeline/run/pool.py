@@ -38,17 +38,17 @@ def start_ledger(max_attempts: int) -> Any:
     restart it knows no running prompt and counts attempts from 0; no row depends on it."""
     # On another node it could be lost to that node's death, and Ray would retry a prompt that
     # kills its process for ever: the ledger's count of attempts is the only bound.
-    here = ray.get_runtime_context().get_node_id()
+    this_node = ray.get_runtime_context().get_node_id()
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Ledger)
     return actor.options(
-        scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False)
+        scheduling_strategy=NodeAffinitySchedulingStrategy(this_node, soft=False)
     ).remote(max_attempts, node_alive)
 
 
 def suspects(ledger: Any, missing: Iterable[Key]) -> list[list[Key]]:
     """The prompts that must run isolated, in groups; see `Ledger.suspects`."""
-    found: list[list[Key]] = ray.get(ledger.suspects.remote(list(missing)))
-    return found
+    groups: list[list[Key]] = ray.get(ledger.suspects.remote(list(missing)))
+    return groups
 
 
 def stop(ledger: Any, seconds: float) -> None:
@@ -96,8 +96,8 @@ def run_groups(groups: Sequence[Sequence[Item]], assignment: Assignment, ledger:
 def task_size(count: int, cluster: Cluster) -> int:
     """Prompts a task: a power of two that leaves each actor at least eight tasks, at any time and
     over the whole run. Larger tasks save the 20 ms that Ray Data needs for each."""
-    most = min(MAX_TASK_SIZE, cluster.in_flight // 8, count // (8 * cluster.actors.max))
-    return 1 << max(most, 1).bit_length() - 1
+    largest = min(MAX_TASK_SIZE, cluster.in_flight // 8, count // (8 * cluster.actors.max))
+    return 1 << max(largest, 1).bit_length() - 1
 
 
 def _statuses(
@@ -154,8 +154,8 @@ class Statuses:
 
 
 def _configure(context: DataContext) -> None:
-    for chatty in ("progress", "execution.streaming_executor"):
-        logging.getLogger(f"ray.data._internal.{chatty}").setLevel(logging.ERROR)
+    for logger in ("progress", "execution.streaming_executor"):
+        logging.getLogger(f"ray.data._internal.{logger}").setLevel(logging.ERROR)
     # Ray drops the prompts of a failed task without an error. That is safe here: the driver
     # looks in the store for what is missing and runs another round.
     context.max_errored_blocks = -1

@@ -106,7 +106,7 @@ class Pump:
         for future in list(self._pending):
             future.cancel()
 
-    def where(self) -> list[str]:
+    def engine_stack(self) -> list[str]:
         """The stack of the engine thread, as traceback lines."""
         frame = sys._current_frames().get(self._engine_thread.ident or 0)
         return traceback.format_stack(frame) if frame is not None else []

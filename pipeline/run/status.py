@@ -60,21 +60,21 @@ def run_status(run_dir: str) -> RunStatus:
 
 
 def _status(folder: Folder) -> RunStatus:
-    announced = json.loads(folder.read(INPUT))
-    rows = announced.pop("rows")
-    found = _Count()
+    expected = json.loads(folder.read(INPUT))
+    rows = expected.pop("rows")
+    count = _Count()
     for name in _files(folder):
-        found.add(folder, name, {k.encode(): v.encode() for k, v in announced.items()})
-    dead = Counter(error_type(error) for error in found.errors.values() if error is not None)
+        count.add(folder, name, {k.encode(): v.encode() for k, v in expected.items()})
+    dead = Counter(error_type(error) for error in count.errors.values() if error is not None)
     driver = holder(folder)
     return RunStatus(
         state=_state(folder, driver),
         holder=driver,
         rows=rows,
-        finished=len(found.errors) - dead.total(),
+        finished=len(count.errors) - dead.total(),
         dead=dead.total(),
         dead_by_error=dict(dead.most_common()),
-        damaged=found.damaged,
+        damaged=count.damaged,
     )
 
 
@@ -113,5 +113,5 @@ def _files(folder: Folder) -> Iterator[str]:
     """Parts before final files: the rows of a part that a compaction deletes meanwhile are then
     found in the final files."""
     for sub in (PARTS, DATA, DEAD_LETTER):
-        for found in folder.files(sub):
-            yield found.name
+        for file in folder.files(sub):
+            yield file.name

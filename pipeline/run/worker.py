@@ -136,8 +136,8 @@ class Worker:
             try:
                 maker = recipe.open()
             except Exception as error:
-                ever = ray.get(self._ledger.ever_loaded.remote())
-                if attempt == LOAD_TRIES - 1 or not ever:
+                loaded_before = ray.get(self._ledger.ever_loaded.remote())
+                if attempt == LOAD_TRIES - 1 or not loaded_before:
                     if isinstance(error, ModelError):
                         raise
                     raise ModelError(f"{type(error).__name__}: {error}") from error
@@ -164,7 +164,7 @@ class Worker:
         """End this process. Ray starts another one, and the ledger keeps the reason."""
         try:
             sys.stderr.write(f"worker {self._process.worker} ends itself: {reason}\n")
-            sys.stderr.writelines(self._pump.where())
+            sys.stderr.writelines(self._pump.engine_stack())
             ray.get(self._ledger.blame.remote(self._process.worker, reason), timeout=5)
         finally:
             # Ray restarts an actor that exits this way, but none that calls `exit_actor`.

@@ -49,13 +49,13 @@ class Compactor:
         ids = list(self.slots.inputs)
         with ThreadPoolExecutor(self.threads) as pool:
             sums = pool.map(lambda name, slots: self._retrying(name, slots, ids), files, ranges)
-            made = dict(zip(files, sums, strict=True))
+            checksums = dict(zip(files, sums, strict=True))
         # Files of a former compaction, which had fewer rows. Deleted last: nothing is lost if this
         # process dies before, since the parts stay until _SUCCESS is written.
-        for found in self.folder.files(name):
-            if found.name not in files:
-                self.folder.delete(found.name)
-        return made
+        for file in self.folder.files(name):
+            if file.name not in files:
+                self.folder.delete(file.name)
+        return checksums
 
     def _retrying(self, name: str, slots: Sequence[int], ids: list[str]) -> str:
         return self.folder.retrying(lambda: self._file(name, slots, ids))
@@ -115,8 +115,8 @@ class Compactor:
         order = sorted(range(len(places)), key=places.__getitem__)
         table = pa.concat_tables(tables).take(order).combine_chunks()
         # A file may have been replaced since the scan, by another row at that place.
-        found = zip(table["prompt_id"].to_pylist(), table["sample"].to_pylist(), strict=True)
-        for slot, key in zip(slots, found, strict=True):
+        keys = zip(table["prompt_id"].to_pylist(), table["sample"].to_pylist(), strict=True)
+        for slot, key in zip(slots, keys, strict=True):
             if self.slots.key(slot, ids) != key:
                 raise DamagedError(
                     f"row {key} in place of the one that the scan found",
@@ -131,7 +131,7 @@ class Compactor:
             sizes = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
             start = 0
             for group, end in enumerate(accumulate(sizes)):
-                here = [row - start for row, _ in rows if start <= row < end]
-                if here:
-                    yield read(self.folder, file, self.schema.names, group).take(here)
+                in_group = [row - start for row, _ in rows if start <= row < end]
+                if in_group:
+                    yield read(self.folder, file, self.schema.names, group).take(in_group)
                 start = end

@@ -1,6 +1,6 @@
 """A run folder belongs to one config: are the settings that shape its rows the same?
 
-Which settings those are is said at the fields of the config classes: see
+Which settings those are is marked at the fields of the config classes: see
 `nabla_core.config_metadata`.
 """
 
@@ -28,15 +28,15 @@ CONFIG = "config.yaml"
 def not_shaping(config: type, prefix: str = "") -> list[str]:
     """The dotted keys of a config class that are marked as not shaping; a section's key stands
     for all keys below it."""
-    found: list[str] = []
+    keys: list[str] = []
     hints = get_type_hints(config)
     for field in fields(config):
         mark, key = field.metadata.get(KEY, True), f"{prefix}{field.name}"
         if mark is False:
-            found.append(key)
+            keys.append(key)
         elif mark != "throughout" and is_dataclass(hints[field.name]):
-            found += not_shaping(hints[field.name], f"{key}.")
-    return found
+            keys += not_shaping(hints[field.name], f"{key}.")
+    return keys
 
 
 def digest(config: Any) -> str:
@@ -78,13 +78,13 @@ def levels_below_run(settings: Mapping[str, Any]) -> int:
     Paths of a config that point into the enclosing run folder, to an earlier step's guide for
     example, are compared relative to it. So the folder can be moved as a whole.
     """
-    given = str(settings.get("run_dir") or "")
-    if "://" in given:
+    run_dir = str(settings.get("run_dir") or "")
+    if "://" in run_dir:
         return 0
-    parents = Path(given).expanduser().absolute().parents
+    parents = Path(run_dir).expanduser().absolute().parents
     # os.path.exists: a parent that this user may not read holds no run of theirs.
-    found = (n for n, p in enumerate(parents, start=1) if os.path.exists(p / VERSION_FILE))
-    return next(found, 0)
+    levels = (n for n, p in enumerate(parents, start=1) if os.path.exists(p / VERSION_FILE))
+    return next(levels, 0)
 
 
 def _shape(settings: Mapping[str, Any], free: Iterable[str], levels: int) -> dict[str, Any]:

@@ -108,8 +108,8 @@ class Folder:
             infos = self.retrying(lambda: self.fs.get_file_info(selector))
         except FileNotFoundError:
             return []
-        found = (File(prefix + info.base_name, info.size) for info in infos if info.is_file)
-        return sorted(found, key=lambda f: f.name)
+        files = (File(prefix + info.base_name, info.size) for info in infos if info.is_file)
+        return sorted(files, key=lambda f: f.name)
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -191,8 +191,8 @@ class Folder:
     def clear(self, name: str) -> None:
         """Delete all files of a sub-folder; in an object store a thousand with one request."""
         if self.local:
-            for found in self._all(name):
-                self.delete(found.name)
+            for file in self._all(name):
+                self.delete(file.name)
         else:
             path = self.path(name)
             self.retrying(lambda: self.fs.delete_dir_contents(path, missing_dir_ok=True))

@@ -41,13 +41,13 @@ def describe(
 
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that can change a row, if installed."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def commit() -> str | None:

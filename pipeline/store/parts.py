@@ -82,9 +82,9 @@ def open_marked(folder: Folder, name: str, wanted: Mapping[bytes, bytes]) -> pq.
         if _checksum(data) != expected[1]:
             raise DamagedError("its checksum is not the one in its name")
         file = pq.ParquetFile(pa.BufferReader(data))
-    found = file.schema_arrow.metadata or {}
+    metadata = file.schema_arrow.metadata or {}
     for field, value in wanted.items():
-        if found.get(field) != value:
+        if metadata.get(field) != value:
             file.close(force=True)
             raise DamagedError(f"made by another run ({field.decode()} differs)")
     return file

@@ -28,22 +28,22 @@ def finished_rows(path: str, schema: pa.Schema) -> Iterator[tuple[dict[str, Any]
         check_version(folder)
         if not folder.exists(SUCCESS):
             raise InputError(f"{path} is no finished run folder of {kind}")
-        for found in folder.files(DATA):
-            with folder.fs.open_input_file(folder.path(found.name)) as source:
+        for part in folder.files(DATA):
+            with folder.fs.open_input_file(folder.path(part.name)) as source:
                 file = pq.ParquetFile(source, page_checksum_verification=True)
                 mark = (file.schema_arrow.metadata or {}).get(KIND, b"?").decode()
                 if mark.partition("/")[0] != kind:
-                    raise InputError(f"{path}/{found.name} holds {mark}, not {kind}")
+                    raise InputError(f"{path}/{part.name} holds {mark}, not {kind}")
                 if mark != expected:
                     raise InputError(
-                        f"{path}/{found.name} holds rows of {mark}, and this release reads "
+                        f"{path}/{part.name} holds rows of {mark}, and this release reads "
                         f"{expected}: make them again, or use the release that made them"
                     )
                 number = 0
                 for batch in file.iter_batches(batch_size=1024):
                     for row in batch.to_pylist():
                         number += 1
-                        yield row, f"{path}/{found.name} row {number}"
+                        yield row, f"{path}/{part.name} row {number}"
     except VersionError as error:
         raise InputError(str(error)) from error
     except (OSError, ValueError, ImportError, StoreError, pa.ArrowException) as error:

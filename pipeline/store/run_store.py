@@ -3,7 +3,7 @@
     config.yaml    the resolved config        parts/        rows as they are committed
     input.json     how many rows to expect    data/         finished rows, in input order
     manifest.json  counts and checksums       dead_letter/  rows that could not be made
-    lease/         the driver at work         superseded/   rows of edited or removed prompts
+    lease/         the present driver         superseded/   rows of edited or removed prompts
     _VERSION       version of this layout     quarantine/   damaged files, or of other runs
     _SUCCESS       data/ and dead_letter/ are complete
 
@@ -105,7 +105,7 @@ class RunStore:
 
     def inspect(self, inputs: Mapping[str, str], samples: int) -> Slots:
         """The slots as `scan` returns them, without a change to the folder and without the lease:
-        another driver may be at work. Raises VersionError.
+        another driver may run. Raises VersionError.
         """
         check_version(self.folder)
         slots = Slots(inputs, samples)

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 
 class SlotState(IntEnum):
-    """What the committed rows say of a slot; a number, since a slot keeps it in one byte."""
+    """The state of a slot by the committed rows; a number, since a slot keeps it in one byte."""
 
     MISSING = 0
     FINISHED = 1

@@ -10,7 +10,7 @@ import fsspec
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-# What pyarrow says of a URI whose protocol it does not know.
+# The error of pyarrow for a URI whose protocol it does not know.
 _UNKNOWN_PROTOCOL = "Unrecognized filesystem type"
 
 
@@ -25,7 +25,8 @@ def locate(uri: str) -> tuple[Any, str]:
     if len(scheme) < 2:
         return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
     if scheme == "s3":
-        # A small object takes one request so; otherwise Arrow makes a multipart upload, of three.
+        # With this option Arrow writes a small object with one request, and not with the three of a
+        # multipart upload.
         uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
     try:
         return pafs.FileSystem.from_uri(uri)
@@ -33,8 +34,8 @@ def locate(uri: str) -> tuple[Any, str]:
         if isinstance(error, pa.ArrowInvalid) and _UNKNOWN_PROTOCOL not in str(error):
             raise  # pyarrow knows the protocol, and the URI is wrong
         # No cache of listings: other processes write into the same folder.
-        found, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
-        return pafs.PyFileSystem(pafs.FSSpecHandler(found)), path
+        filesystem, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+        return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path
 
 
 def below(uri: str, name: str) -> str:

@@ -18,10 +18,10 @@ _SINCE_VERSION_1 = ("config.yaml", "input.json")
 
 def check_version(folder: Folder) -> None:
     """Raises VersionError if the folder holds a run of another version; a new folder passes."""
-    found = _version(folder)
-    if found is not None and found != str(VERSION):
+    version = _version(folder)
+    if version is not None and version != str(VERSION):
         raise VersionError(
-            f"{folder.uri} is a run folder of version {found}, and this release reads and writes "
+            f"{folder.uri} is a run folder of version {version}, and this release reads and writes "
             f"version {VERSION}: use another run_dir, or the release that made it"
         )
 

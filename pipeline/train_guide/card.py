@@ -50,10 +50,10 @@ def write_card(folder: Folder, card: Mapping[str, Any]) -> None:
 def read_card(folder: Folder) -> dict[str, Any]:
     """The card in a run folder of guide training. Raises StoreError where it has another schema."""
     card: dict[str, Any] = json.loads(folder.read(CARD))
-    found = card.get("schema", "guide/1")  # the first version had no mark
-    if found != SCHEMA:
+    schema = card.get("schema", "guide/1")  # the first version had no mark
+    if schema != SCHEMA:
         raise StoreError(
-            f"{folder.uri}/{CARD} has schema {found} and this version reads {SCHEMA}; train the "
+            f"{folder.uri}/{CARD} has schema {schema} and this version reads {SCHEMA}; train the "
             "guide again in another run_dir"
         )
     return card

@@ -33,7 +33,7 @@ def save_checkpoint(
         state.trainee.model.save_pretrained(path / MODEL)
     state.tokenizer.save_pretrained(path / MODEL)
     state.history.append(metrics)
-    # The trained parameters are saved apart from the model: in the model the adapters are merged
+    # The trained parameters are saved in a file of their own: in the model the adapters are merged
     # and the output layer is calibrated, from which training could not continue.
     saved = {
         "step": state.step,

@@ -76,14 +76,14 @@ def _add(
     """Add the records of a folder's first `limit` rows and the description of the folder."""
     before, rows = len(mixture.records), 0
     configs, judges, scorers = set(), set(), set()
-    for row, where in finished_rows(path, TABLES[kind]):
+    for row, location in finished_rows(path, TABLES[kind]):
         if rows == limit:
             break
         rows += 1
         for column, value in expected.items():
             if row[column] != value:
                 raise InputError(
-                    f"{where} (prompt {row['prompt_id']}): {column} is {row[column]}, that of "
+                    f"{location} (prompt {row['prompt_id']}): {column} is {row[column]}, that of "
                     f"the configured LM is {value}: made with another LM or tokenizer"
                 )
         configs.add(row["config_hash"])

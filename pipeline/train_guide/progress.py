@@ -26,7 +26,7 @@ def followed(folder: Folder, on_measurement: OnMeasurement) -> Iterator[None]:
     last_step = max((m["step"] for m in _measurements(folder)), default=0)
     done = threading.Event()
 
-    def pass_on() -> None:
+    def report_new() -> None:
         nonlocal last_step
         for measurement in _measurements(folder):
             if measurement["step"] > last_step:
@@ -38,7 +38,7 @@ def followed(folder: Folder, on_measurement: OnMeasurement) -> Iterator[None]:
             # No failure may end the thread: the next read, or the last one after the block, gets
             # the same measurements. The last one raises what does not pass.
             with suppress(Exception):
-                pass_on()
+                report_new()
 
     thread = threading.Thread(target=poll, daemon=True)
     thread.start()
@@ -47,7 +47,7 @@ def followed(folder: Folder, on_measurement: OnMeasurement) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-    pass_on()
+    report_new()
 
 
 def _measurements(folder: Folder) -> list[dict[str, Any]]:

@@ -185,7 +185,7 @@ def _label(
     teacher = Teacher.load(
         os.path.expanduser(settings.path), lm, coverage, revision=settings.revision
     )
-    # The engines serve the LM's likeliest tokens; their guide is not used, so the judge stands in.
+    # The engines serve the LM's likeliest tokens. Their guide is not used: any reader will do.
     engines = build_engines(lm, judge, judge, Runtime(max_batch=config.validation.max_batch))
     size = config.optimise.micro_batch
     labelled = list(teacher.label(records, engines, settings.alternatives, size=size))

@@ -14,8 +14,8 @@ class Grid:
     """The values to try. Ranked proposals vary `beta`, `min_score` and `reward_weight`; left-to-
     right proposals vary `learning_rate` (Adam) or `beta` (mirror step).
 
-    Settings without a gradient (`beta` null, `learning_rate` 0) are always tried too, so that a
-    guide that does not improve the results is found out.
+    Settings without a gradient (`beta` null, `learning_rate` 0) are always tried too: they show
+    whether the guide improves the results.
 
     Attributes:
         beta (units of the objective per nat): Values of `ranked.beta`, or of `dto.beta` for the
@@ -47,7 +47,10 @@ class TuneConfig(RowsConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.decoding.method != "nabla":
-            raise ValueError(f"jobs.tune tunes nabla, not decoding.method={self.decoding.method}")
+            raise ValueError(
+                "nabla tune varies the settings of method nabla, not "
+                f"decoding.method={self.decoding.method}"
+            )
         if self.decoding.nabla.proposals not in ("ranked", "left_to_right"):
             raise ValueError(
                 f"decoding.nabla.proposals={self.decoding.nabla.proposals} has nothing to tune"

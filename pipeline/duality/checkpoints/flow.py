@@ -73,9 +73,9 @@ class Likelihoods(BatchEngine):
     """Serves one kind of likelihood request with one LM."""
 
     def __init__(
-        self, lm: LanguageModel, kind: type[Request[Any]], capacity: int, most_tokens: int
+        self, lm: LanguageModel, kind: type[Request[Any]], capacity: int, max_batch_tokens: int
     ) -> None:
-        super().__init__(capacity, most_tokens)
+        super().__init__(capacity, max_batch_tokens)
         self.kinds = (kind,)
         self._lm = lm
 

@@ -10,8 +10,8 @@ from pipeline.duality import names
 from pipeline.duality.findings import PartResults, SeedMean
 from pipeline.duality.plotting import COLOURS
 
-REWARD_GAIN = names.above_reference(names.REWARD)
-ACCURACY_GAIN = names.above_reference(names.ACCURACY)
+REWARD_DIFFERENCE = names.above_reference(names.REWARD)
+ACCURACY_DIFFERENCE = names.above_reference(names.ACCURACY)
 
 
 def reward_against_kl(results: PartResults) -> Any:
@@ -22,10 +22,10 @@ def reward_against_kl(results: PartResults) -> Any:
     left.set_xscale("function", functions=(_root, _square))
     _frontier(left, results)
     arms = [a for a in dict.fromkeys(f.arm for f in results.findings) if not a.startswith("pi*")]
-    rewards = {arm: _number(results, arm, REWARD_GAIN) for arm in arms}
+    rewards = {arm: _number(results, arm, REWARD_DIFFERENCE) for arm in arms}
     drawn = {arm: reward for arm, reward in rewards.items() if reward is not None}
     for k, (arm, reward) in enumerate(drawn.items()):
-        accuracy = _number(results, arm, ACCURACY_GAIN)
+        accuracy = _number(results, arm, ACCURACY_DIFFERENCE)
         style = {
             "color": COLOURS[k % len(COLOURS)],
             "marker": "osD^vPX*"[k % 8],
@@ -87,7 +87,10 @@ def _frontier(panel: Any, results: PartResults) -> None:
     excluded = {f.arm for f in results.findings if f.verdict == "not estimable"}
     points = []
     for arm in dict.fromkeys(f.arm for f in results.findings if f.arm.startswith("pi*")):
-        divergence, reward = _number(results, arm, names.KL), _number(results, arm, REWARD_GAIN)
+        divergence, reward = (
+            _number(results, arm, names.KL),
+            _number(results, arm, REWARD_DIFFERENCE),
+        )
         if arm not in excluded and divergence and reward:
             points.append((divergence, reward))
     if points:

@@ -32,9 +32,9 @@ class _Numbers:
         ]
         if not values:
             raise _NotMeasured
-        found = SeedMean.of(values)
-        mean = f"{found.mean:.{digits}f}"
-        return mean if found.half_width == 0 else f"{mean} ± {found.half_width:.{digits}f}"
+        result = SeedMean.of(values)
+        mean = f"{result.mean:.{digits}f}"
+        return mean if result.half_width == 0 else f"{mean} ± {result.half_width:.{digits}f}"
 
     def range(self, part: str, check: str, arm: str, kind: Kind, *, digits: int = 2) -> str:
         """The smallest and the largest mean over seeds, of checks and arms whose names begin

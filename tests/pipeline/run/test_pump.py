@@ -190,5 +190,5 @@ def test_a_dead_or_stuck_engine_is_reported(tmp_path, text, reason):
     assert called.wait(30)
     assert reasons[0].startswith(reason)
     if text == "!hang":
-        assert any("time.sleep(3600)" in line for line in pump.where())
+        assert any("time.sleep(3600)" in line for line in pump.engine_stack())
     assert store.parts() == []
