@@ -62,7 +62,7 @@ def _was_interrupted(folder: Path) -> bool:
 
 
 def _print_trace(rows: list[dict[str, Any]]) -> None:
-    once = [r for r in rows if sum(x["accepted"] for x in r["revisions"]) == 1]
+    once = [r for r in rows if len([x for x in r["revisions"] if x["accepted"]]) == 1]
     repaired = [r for r in once if r["correct"] and not r["base_correct"]]
     if not once:
         console.print_line("no response was revised exactly once")

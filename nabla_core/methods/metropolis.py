@@ -15,9 +15,9 @@ from __future__ import annotations
 import math
 
 from nabla_core.config import MH
-from nabla_core.draws import DrawKey, uniform
-from nabla_core.methods.nabla import ProposalOutcome, trace_of
-from nabla_core.requests import Flow, Judged, Proposal, Render, Response, Rollout, Score, ask
+from nabla_core.draws import uniform
+from nabla_core.methods.nabla import ProposalOutcome, SearchRollouts, trace_of
+from nabla_core.requests import Flow, Judged, Proposal, Render, Score, ask
 from nabla_core.types import Prompt
 
 
@@ -28,30 +28,18 @@ def mh(prompt: Prompt, config: MH, *, seed: int = 0, max_tokens: int = 1024) -> 
     with the number of steps. The trace's revisions are all proposals; `accepted` marks those taken.
     Random draws are keyed as in `nabla`.
     """
-
-    def key(purpose: str) -> DrawKey:
-        return DrawKey(seed, prompt.id, prompt.sample, purpose)
-
-    def rollout(number: int, prefix: tuple[int, ...], like: Response | None) -> Rollout:
-        return Rollout(
-            context,
-            prefix,
-            max_tokens,
-            config.rollout,
-            key(f"rollout {number}"),
-            reuse=like.cache if like else None,
-            return_cache=True,
-        )
-
     context = yield from ask(Render(prompt))
-    base = response = yield from ask(rollout(0, (), None))
+    rollouts = SearchRollouts(
+        prompt=prompt, context=context, sampling=config.rollout, max_tokens=max_tokens, seed=seed
+    )
+    base = response = yield from ask(rollouts.request(0, ()))
     base_judged = judged = yield from ask(Score(context, response.tokens, return_cache=True))
     outcomes: list[ProposalOutcome] = []
     for step in range(1, config.steps + 1):
         tokens = response.tokens
         # Uniform over the positions; a cut at 0 draws a whole new response.
-        cut = int(uniform(key("cut"), step) * len(tokens))
-        candidate = yield from ask(rollout(step, tokens[:cut], response))
+        cut = int(uniform(rollouts.key("cut"), step) * len(tokens))
+        candidate = yield from ask(rollouts.request(step, tokens[:cut], response))
         verdict = judged
         # An unchanged response has the reward that is known already.
         if candidate.tokens != tokens:
@@ -66,7 +54,7 @@ def mh(prompt: Prompt, config: MH, *, seed: int = 0, max_tokens: int = 1024) -> 
             )
         chance = acceptance(judged, verdict, len(tokens), len(candidate.tokens), config.beta)
         # Another stream than the cut: the counter alone would repeat its uniforms.
-        accepted = uniform(key("accept"), step) < chance
+        accepted = uniform(rollouts.key("accept"), step) < chance
         outcomes.append(
             ProposalOutcome(
                 proposal=Proposal(

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from nabla_core.config import NablaConfig
+from nabla_core.config import NablaConfig, Sampling
 from nabla_core.draws import DrawKey
 from nabla_core.requests import (
     Context,
@@ -76,29 +76,46 @@ class _SearchState:
         self.boundary = 0 if self.ranked else proposal.position + 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchRollouts:
+    """The rollouts of one search. Each is numbered, and its draws are keyed by its number."""
+
+    prompt: Prompt
+    context: Context
+    sampling: Sampling
+    max_tokens: int
+    seed: int
+
+    def key(self, purpose: str) -> DrawKey:
+        return DrawKey(self.seed, self.prompt.id, self.prompt.sample, purpose)
+
+    def request(
+        self, number: int, prefix: tuple[int, ...], base: Response | None = None
+    ) -> Rollout:
+        """The rollout that continues `prefix`. It differs from a prefix of `base` in its last token
+        at most, so the cache of `base` is reused."""
+        return Rollout(
+            self.context,
+            prefix,
+            self.max_tokens,
+            self.sampling,
+            self.key(f"rollout {number}"),
+            reuse=base.cache if base else None,
+            return_cache=True,
+        )
+
+
 def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int = 1024) -> Flow:
     """Refine one prompt's response. Returns its trace; the scheduler fills in the cost.
 
     Random draws are keyed by (seed, prompt id, sample). A trace therefore does not depend on
     which other prompts run, on which machine, or in which order. Raises PromptError.
     """
-
-    def key(purpose: str) -> DrawKey:
-        return DrawKey(seed, prompt.id, prompt.sample, purpose)
-
-    def rollout(prefix: tuple[int, ...], number: int, like: Response | None) -> Rollout:
-        return Rollout(
-            context,
-            prefix,
-            max_tokens,
-            config.rollout,
-            key(f"rollout {number}"),
-            reuse=like.cache if like else None,
-            return_cache=True,
-        )
-
     context = yield from ask(Render(prompt))
-    base = response = yield from ask(rollout((), 0, None))
+    rollouts = SearchRollouts(
+        prompt=prompt, context=context, sampling=config.rollout, max_tokens=max_tokens, seed=seed
+    )
+    base = response = yield from ask(rollouts.request(0, ()))
     sweep = yield from ask(Sweep(context, response, 0, config))
     # Where guide and judge are one model, the sweep's forward pass already gave the reward.
     base_judged = judged = sweep.judged or (
@@ -111,7 +128,7 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
         count = min(config.speculate, config.max_rollouts - len(outcomes))
         tried = frozenset(state.tried)
         proposals = yield from ask(
-            Propose(sweep.gradients, state.boundary, count, key("resample"), tried)
+            Propose(sweep.gradients, state.boundary, count, rollouts.key("resample"), tried)
         )
         if not proposals:  # every revision that the gradients suggest was tried
             break
@@ -119,7 +136,9 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
         # numbered as they would be one at a time, so their draws are the same.
         candidates = yield from ask_all(
             [
-                rollout((*response.tokens[: p.position], p.to_token), len(outcomes) + k, response)
+                rollouts.request(
+                    len(outcomes) + k, (*response.tokens[: p.position], p.to_token), response
+                )
                 for k, p in enumerate(proposals, 1)
             ]
         )

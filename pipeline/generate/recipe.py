@@ -86,7 +86,7 @@ class TraceMaker:
     def numbers(self, row: Mapping[str, Any]) -> dict[str, float]:
         numbers = {
             "proposed": len(row["revisions"]),
-            "accepted": sum(revision["accepted"] for revision in row["revisions"]),
+            "accepted": len([r for r in row["revisions"] if r["accepted"]]),
             "reward": row["reward"],
             "base_reward": row["base_reward"],
             "correct": row["correct"],

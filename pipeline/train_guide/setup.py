@@ -198,4 +198,4 @@ def _validation_overlap(config: TrainGuideConfig, records: Iterable[Record]) -> 
     """How many validation prompts have the content of a prompt that is trained on."""
     trained_on = {content_key(record.prompt) for record in records}
     prompts = read_prompts(config.validation.prompts)
-    return sum(content_key(item.prompt) in trained_on for item in prompts)
+    return len([item for item in prompts if content_key(item.prompt) in trained_on])

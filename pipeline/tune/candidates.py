@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any, Literal
 
 from nabla_core.config import Decoding
 from pipeline.tune.config import Grid
@@ -27,30 +28,39 @@ class Candidate:
 
 def candidates(decoding: Decoding, grid: Grid) -> list[Candidate]:
     """All candidates, those without a gradient first."""
-    nabla = decoding.nabla
-    found = []
-    if nabla.proposals == "ranked":
-        # The largest beta first: from no guide to the one that is followed most closely.
-        betas = (None, *sorted(set(grid.beta), reverse=True))
-        for beta, score, weight in product(betas, grid.min_score, grid.reward_weight):
-            ranked = replace(nabla.ranked, beta=beta, min_score=score, reward_weight=weight)
-            given = {"beta": beta, "min_score": score, "reward_weight": weight}
-            keys = tuple((f"decoding.nabla.ranked.{name}", v) for name, v in given.items())
-            changed = replace(decoding, nabla=replace(nabla, ranked=ranked))
-            found.append(Candidate(keys, changed, beta is not None))
-        return found
-    if nabla.dto.optimizer == "mirror":  # one step in closed form: it has no learning rate
-        steps = [
-            ("beta", b, replace(nabla.dto, beta=b), b is not None)
-            for b in (None, *sorted(set(grid.beta), reverse=True))
+    # From no guide to the one that is followed most closely: a small beta weights advantages more.
+    betas = (None, *sorted(set(grid.beta), reverse=True))
+    if decoding.nabla.proposals == "ranked":
+        return [
+            _candidate(
+                decoding,
+                "ranked",
+                gradient=beta is not None,
+                beta=beta,
+                min_score=min_score,
+                reward_weight=reward_weight,
+            )
+            for beta, min_score, reward_weight in product(betas, grid.min_score, grid.reward_weight)
         ]
-    else:
-        rates = sorted({0.0, *grid.learning_rate})
-        steps = [("learning_rate", r, replace(nabla.dto, learning_rate=r), r != 0) for r in rates]
-    for name, value, dto, gradient in steps:
-        changed = replace(decoding, nabla=replace(nabla, dto=dto))
-        found.append(Candidate(((f"decoding.nabla.dto.{name}", value),), changed, gradient))
-    return found
+    if decoding.nabla.dto.optimizer == "mirror":  # one step in closed form: no learning rate
+        return [_candidate(decoding, "dto", gradient=beta is not None, beta=beta) for beta in betas]
+    rates = sorted({0.0, *grid.learning_rate})
+    return [_candidate(decoding, "dto", gradient=rate != 0, learning_rate=rate) for rate in rates]
+
+
+def _candidate(
+    decoding: Decoding,
+    section: Literal["ranked", "dto"],
+    *,
+    gradient: bool,
+    **values: float | None,
+) -> Candidate:
+    """The decoding with these values in a section of `decoding.nabla`."""
+    nabla = decoding.nabla
+    changed: Any = replace(getattr(nabla, section), **values)
+    search: Any = {section: changed}
+    overrides = tuple((f"decoding.nabla.{section}.{key}", value) for key, value in values.items())
+    return Candidate(overrides, replace(decoding, nabla=replace(nabla, **search)), gradient)
 
 
 def _shown(value: float | None) -> str:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from nabla_core.requests import Flow
 from nabla_core.types import Prompt
+from pipeline.duality.checkpoints.flow import measure_response
 from pipeline.grading.graders import grader
 from pipeline.run.recipe import Maker
 from pipeline.tables.traces import KEYS, TRACES, model_columns
@@ -76,51 +77,10 @@ class CheckpointsRecipe:
         return {"rows_by_arm": counts}
 
     def open(self) -> Maker:
-        # All of them load torch, which only the workers need.
-        from nabla_core.embedded.weights import model_location  # noqa: PLC0415
-        from nabla_core.engines.base import Engines  # noqa: PLC0415
-        from nabla_core.engines.loading import reader_for  # noqa: PLC0415
-        from nabla_core.engines.rollouts import RolloutEngine  # noqa: PLC0415
-        from nabla_core.engines.score import ScoreEngine  # noqa: PLC0415
-        from nabla_core.engines.text import TextEngine  # noqa: PLC0415
-        from nabla_core.models.loading import load_reward_model  # noqa: PLC0415
-        from pipeline.duality.checkpoints.flow import (  # noqa: PLC0415
-            Likelihoods,
-            PolicyLikelihood,
-            PolicyRollouts,
-            ReferenceLikelihood,
-            check_same_tokenizer,
-            load_lm,
-        )
+        # It loads torch, which only the workers need.
+        from pipeline.duality.checkpoints.engines import open_engines  # noqa: PLC0415
 
-        settings, runtime = self.settings, self.settings.runtime
-        reference = load_lm(settings.reference, runtime.device, runtime.dtype)
-        policy = load_lm(settings.policy, runtime.device, runtime.dtype)
-        # Before the judge is loaded: a wrong pair is refused early.
-        check_same_tokenizer(reference, policy)
-        judge = load_reward_model(
-            model_location(settings.reward.judge, "judge"),
-            revision=settings.reward.judge_revision,
-            device=reference.device,
-            dtype=reference.table.dtype,
-        )
-        reader = reader_for(judge, reference, settings.reward.min_coverage)
-        rows, tokens = runtime.max_batch, runtime.max_batch_tokens
-        # No cache is returned: nothing continues a response, so prefixes need not be kept.
-        engines = Engines(
-            TextEngine(reference, judge, judge),
-            ScoreEngine(reader, rows, tokens, return_cache=False),
-            Likelihoods(reference, ReferenceLikelihood, rows, tokens),
-            Likelihoods(policy, PolicyLikelihood, rows, tokens),
-            RolloutEngine(reference, rows, tokens, return_cache=False),
-            PolicyRollouts(policy, rows, tokens, return_cache=False),
-            identities={
-                "reference": reference.identity,
-                "policy": policy.identity,
-                "judge": judge.identity,
-            },
-        )
-        return CheckpointsMaker(self, engines)
+        return CheckpointsMaker(self, open_engines(self.settings))
 
 
 class CheckpointsMaker:
@@ -139,9 +99,6 @@ class CheckpointsMaker:
         }
 
     def flow(self, prompt: Prompt) -> Flow:
-        # It loads torch, as above.
-        from pipeline.duality.checkpoints.flow import measure_response  # noqa: PLC0415
-
         settings = self._recipe.settings
         return measure_response(
             prompt,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 
@@ -24,21 +24,29 @@ def chains(results: PartResults) -> Any:
     return figure
 
 
-# Beginning of the arm's name, marker, colour ("none": hollow), label.
-_FAMILIES: tuple[tuple[str, str, str, str], ...] = (
-    ("suffix resampling + M", "P", COLOURS[0], "chains with Metropolis"),
-    ("discrete Langevin + M", "P", COLOURS[0], "chains with Metropolis"),
-    ("exact-gradient RL", "o", COLOURS[2], "RL, exact gradient"),
-    ("sampled RLOO", "s", COLOURS[3], "RL, sampled RLOO"),
-    ("GRPO's fixed point", "d", COLOURS[4], "GRPO, its fixed point"),
-    ("GRPO (TRL)", "D", COLOURS[4], "GRPO (TRL), not converged"),
-    ("best of", "^", COLOURS[5], "best of 4, of 16"),
-    ("nabla decoding, null", "v", "none", "nabla decoding, null arm"),
-    ("nabla decoding, published", "v", COLOURS[1], "nabla decoding, published"),
-    ("nabla decoding", "v", COLOURS[6], "nabla decoding, other settings"),
-    ("DTO published", "X", COLOURS[1], "DTO, published"),
-    ("DTO", "X", COLOURS[6], "DTO, other settings"),
-    ("discrete Langevin, no", "x", "black", "Langevin without Metropolis"),
+class _Family(NamedTuple):
+    """How the arms are drawn whose names begin with `prefix`; colour "none" is hollow."""
+
+    prefix: str
+    marker: str
+    colour: str
+    label: str
+
+
+_FAMILIES = (
+    _Family("suffix resampling + M", "P", COLOURS[0], "chains with Metropolis"),
+    _Family("discrete Langevin + M", "P", COLOURS[0], "chains with Metropolis"),
+    _Family("exact-gradient RL", "o", COLOURS[2], "RL, exact gradient"),
+    _Family("sampled RLOO", "s", COLOURS[3], "RL, sampled RLOO"),
+    _Family("GRPO's fixed point", "d", COLOURS[4], "GRPO, its fixed point"),
+    _Family("GRPO (TRL)", "D", COLOURS[4], "GRPO (TRL), not converged"),
+    _Family("best of", "^", COLOURS[5], "best of 4, of 16"),
+    _Family("nabla decoding, null", "v", "none", "nabla decoding, null arm"),
+    _Family("nabla decoding, published", "v", COLOURS[1], "nabla decoding, published"),
+    _Family("nabla decoding", "v", COLOURS[6], "nabla decoding, other settings"),
+    _Family("DTO published", "X", COLOURS[1], "DTO, published"),
+    _Family("DTO", "X", COLOURS[6], "DTO, other settings"),
+    _Family("discrete Langevin, no", "x", "black", "Langevin without Metropolis"),
 )
 
 
@@ -54,21 +62,20 @@ def reward_against_kl(results: PartResults) -> Any:
     # Each family has one entry in the legend.
     shown = set()
     for arm in dict.fromkeys(f.arm for f in results.findings):
-        family = next((f for f in _FAMILIES if arm.startswith(f[0])), None)
+        family = next((f for f in _FAMILIES if arm.startswith(f.prefix)), None)
         if family is None or (arm, names.REWARD) not in values:
             continue
-        _, marker, colour, label = family
         panel.plot(
             values[arm, names.KL],
             values[arm, names.REWARD],
-            marker,
-            color=COLOURS[1] if colour == "none" else colour,
-            markerfacecolor=colour,
+            family.marker,
+            color=COLOURS[1] if family.colour == "none" else family.colour,
+            markerfacecolor=family.colour,
             markersize=7,
             alpha=0.85,
-            label=None if label in shown else label,
+            label=None if family.label in shown else family.label,
         )
-        shown.add(label)
+        shown.add(family.label)
     panel.set(xlabel="KL to the reference, nats", ylabel="E[r]", xlim=(-0.1, 6))
     panel.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
