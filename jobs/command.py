@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from jobs import console
 from jobs.exit_codes import ExitCode, exit_code_table
 from nabla_core.errors import ModelError
-from pipeline.errors import LoadError, PipelineError, RunError
+from pipeline.errors import ConfigError, LoadError, PipelineError, RunError
 
 C = TypeVar("C")
 
@@ -117,10 +117,21 @@ def one_file_per_option(arguments: Sequence[str]) -> list[str]:
 
 def load_config(cls: type[C], options: argparse.Namespace, *more: str) -> C:
     """The config that the options describe; `more` are overrides by other options. Raises
-    ConfigError."""
+    ConfigError; where a file fits other commands alone, it names them."""
     from pipeline.config import load
 
-    return load(cls, options.config, [*options.overrides, *more])
+    try:
+        return load(cls, options.config, [*options.overrides, *more])
+    except ConfigError as error:
+        from pipeline.config_reference import fitting_commands
+
+        others = {file: fitting_commands(file) for file in options.config}
+        hints = [
+            f"{file} has the sections of {' and '.join(f'`nabla {verb}`' for verb in verbs)}"
+            for file, verbs in others.items()
+            if verbs and cls not in verbs.values()
+        ]
+        raise ConfigError("\n".join([str(error), *hints])) from error
 
 
 def print_config(config: Any) -> None:

@@ -72,6 +72,22 @@ class Meaning:
     text: str
 
 
+def fitting_commands(file: str | Path) -> dict[str, type]:
+    """The commands, by verb, that know every section of a config file; none where the file is
+    unreadable."""
+    try:
+        given = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    if not isinstance(given, Mapping):
+        return {}
+    return {
+        name.replace("_", "-"): config
+        for name, config in COMMANDS.items()
+        if given.keys() <= {field.name for field in fields(config)}
+    }
+
+
 def summary(config: type) -> str:
     """The docstring of a config class without its section `Attributes`."""
     return inspect.cleandoc(config.__doc__ or "").partition("\nAttributes:\n")[0].strip()

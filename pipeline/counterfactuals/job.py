@@ -28,7 +28,7 @@ def plan(config: CounterfactualsConfig, *, retry_dead: bool = False) -> Plan:
         )
 
     samples = len(config.explore.temperatures)
-    return planned(config, recipe, samples=samples, retry_dead=retry_dead)
+    return planned("counterfactuals", config, recipe, samples=samples, retry_dead=retry_dead)
 
 
 def counterfactuals(

@@ -14,7 +14,10 @@ from pipeline.duality.findings import Finding, PartResults, failed_self_checks, 
 from pipeline.duality.pieces import Piece, PieceCache
 from pipeline.extras import require
 from pipeline.run.plan import Watcher
+from pipeline.store.owner import Owner, claim_owner
 from pipeline.store.run_folder import open_folder, translate_os_errors
+
+OWNER = Owner("duality")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ def run(config: DualityConfig, watcher: Watcher, log: Callable[[str], None]) -> 
     parts: list[PartResults] = []
     seconds: dict[str, float] = {}
     with translate_os_errors(config.run_dir):
+        claim_owner(folder, OWNER)
         for part in config.parts:
             log(f"part {part}")
             started = time.perf_counter()

@@ -22,7 +22,9 @@ def plan(config: GenerateConfig, *, retry_dead: bool = False) -> Plan:
             config_hash=config_hash,
         )
 
-    return planned(config, recipe, samples=config.samples_per_prompt, retry_dead=retry_dead)
+    return planned(
+        "generate", config, recipe, samples=config.samples_per_prompt, retry_dead=retry_dead
+    )
 
 
 def generate(config: GenerateConfig, watcher: Watcher, *, retry_dead: bool = False) -> RunOutcome:

@@ -11,7 +11,8 @@ from pipeline.generate.job import plan
 from pipeline.inputs.prompts import index, read
 from pipeline.run.models import render
 from pipeline.run.plan import open_store
-from pipeline.store.run_folder import translate_os_errors
+from pipeline.store.owner import check_owner
+from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.store.slots import DEAD, FINISHED
 
 
@@ -37,6 +38,7 @@ def preview(config: GenerateConfig) -> Preview:
     inputs = index(planned.read(), planned.source)
     (first,) = islice(read(config.prompts), 1)
     with translate_os_errors(config.run_dir):
+        check_owner(open_folder(config.run_dir), planned.owner)
         slots = open_store(planned).inspect(inputs, config.samples_per_prompt)
     return Preview(
         prompts=len(inputs),

@@ -31,6 +31,7 @@ from pipeline.run.cluster import connected
 from pipeline.run.plan import RunOutcome, Watcher, open_store
 from pipeline.store import config_check
 from pipeline.store.files import Folder
+from pipeline.store.owner import Owner
 from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.train_guide.job import check_ready, train_guide
 from pipeline.train_guide.progress import OnMeasurement
@@ -61,7 +62,7 @@ def improve(config: ImproveConfig, watch: Watch, on_measurement: OnMeasurement) 
     _check(config)  # before the folder is opened, so that a refused config leaves no trace
     folder = open_folder(config.run_dir)
     with translate_os_errors(config.run_dir):
-        config_check.check_config(folder, config)
+        config_check.check_config(folder, config, Owner("improve"))
         # One Ray for all steps. Where it is started here it must also have the CPUs for training.
         with connected(config.cluster, workers.count * workers.cpus):
             loop = _Loop(config, watch, on_measurement)

@@ -23,6 +23,7 @@ from pipeline.run.prompt_status import ENDED, Key, PromptState, PromptStatus
 from pipeline.run.worker import Assignment
 from pipeline.store import config_check, manifest
 from pipeline.store.lease import Lease
+from pipeline.store.owner import check_owner
 from pipeline.store.run_folder import translate_os_errors
 from pipeline.store.run_store import MANIFEST, RunStore
 from pipeline.store.slots import DEAD, FINISHED, MISSING, Slots
@@ -51,6 +52,7 @@ class Run:
         KeyboardInterrupt lets the workers commit what waits, and leaves a folder that the same
         command resumes.
         """
+        check_owner(self.store.folder, self.plan.owner)
         inputs = index(self.plan.read(), self.plan.source)
         lease = Lease(self.store.folder, self.plan.store.lease_seconds, self._on_lease_lost)
         try:
@@ -60,7 +62,7 @@ class Run:
 
     def _execute(self, inputs: dict[str, str], lease: Lease) -> RunOutcome:
         store, plan = self.store, self.plan
-        config_check.check_config(store.folder, plan.config)
+        config_check.check_config(store.folder, plan.config, plan.owner)
         store.delete_temporary()
         slots = store.scan(inputs, plan.samples)
         if not plan.allow_input_change:

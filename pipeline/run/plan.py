@@ -12,19 +12,22 @@ from pipeline.run.config import RowsConfig
 from pipeline.run.prompt_status import PromptStatus
 from pipeline.run.recipe import Recipe
 from pipeline.store import config_check
-from pipeline.store.parts import with_config
+from pipeline.store.owner import Owner
+from pipeline.store.parts import KIND, with_config
 from pipeline.store.run_store import RunStore
 from pipeline.store.settings import Store
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that a run needs. Each call of `read()` reads the input from its start.
+    """Everything that a run needs. Each call of `read()` reads the input from its start. `job` is
+    the verb of the command.
 
     `config` is the job's whole config, a dataclass. A resume must share those of its settings
     that shape rows (see `store.config_check`).
     """
 
+    job: str
     run_dir: str
     source: str
     read: Callable[[], Iterable[Item]]
@@ -43,8 +46,14 @@ class Plan:
         """Digest of the settings that shape rows."""
         return config_check.digest(self.config)
 
+    @property
+    def owner(self) -> Owner:
+        """The job, and the kind of rows that it makes."""
+        return Owner(self.job, self.recipe.schema.metadata[KIND].decode())
+
 
 def planned(
+    job: str,
     config: RowsConfig,
     recipe: Callable[[str], Recipe],
     *,
@@ -54,6 +63,7 @@ def planned(
     """The plan of a job. `recipe` gets the digest of the settings that shape rows. Reads
     nothing yet."""
     return Plan(
+        job=job,
         run_dir=config.run_dir,
         source=config.prompts.path,
         read=lambda: read(config.prompts),

@@ -19,8 +19,8 @@ import yaml
 from nabla_core.config_metadata import KEY
 from pipeline.errors import ResumeError
 from pipeline.store.files import Folder
+from pipeline.store.owner import Owner, check_owner, claim_owner
 from pipeline.store.version import FILE as VERSION_FILE
-from pipeline.store.version import claim_version
 
 CONFIG = "config.yaml"
 
@@ -46,13 +46,13 @@ def digest(config: Any) -> str:
     return blake2b(json.dumps(shape, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def check_config(folder: Folder, config: Any) -> None:
-    """Write the resolved config (a dataclass) into the folder, unless rows there were made with
-    other settings that shape rows.
+def check_config(folder: Folder, config: Any, owner: Owner) -> None:
+    """Write the resolved config (a dataclass) into the folder, unless it belongs to another job,
+    or rows there were made with other settings that shape rows.
 
-    Raises ResumeError naming each difference, and VersionError.
+    Raises ResumeError naming the job or each difference, and VersionError.
     """
-    claim_version(folder)
+    check_owner(folder, owner)
     settings = asdict(config)
     if folder.exists(CONFIG):
         free, levels = not_shaping(type(config)), levels_below_run(settings)
@@ -68,6 +68,7 @@ def check_config(folder: Folder, config: Any) -> None:
                 f"{folder.uri} holds rows made with another config; use another run_dir or\n"
                 + "\n".join(differences)
             )
+    claim_owner(folder, owner)
     folder.write(CONFIG, yaml.safe_dump(settings, sort_keys=False).encode())
 
 

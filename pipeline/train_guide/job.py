@@ -30,6 +30,7 @@ from pipeline.store import config_check
 from pipeline.store.failpoints import failpoint_environment
 from pipeline.store.files import Folder
 from pipeline.store.lease import hold_lease
+from pipeline.store.owner import Owner, check_owner
 from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.train_guide.card import make_card, read_card, write_card
 from pipeline.train_guide.config import TrainGuideConfig, Validation
@@ -37,6 +38,8 @@ from pipeline.train_guide.data import check_folders
 from pipeline.train_guide.failure import clear_failure, raise_failure
 from pipeline.train_guide.folder import CARD, HISTORY, MODEL
 from pipeline.train_guide.progress import OnMeasurement, followed
+
+OWNER = Owner("train-guide")
 
 
 @dataclass(frozen=True)
@@ -55,19 +58,27 @@ def train_guide(config: TrainGuideConfig, on_measurement: OnMeasurement) -> Trai
     resumed.
     """
     folder = open_folder(config.run_dir)
-    with translate_os_errors(config.run_dir), hold_lease(folder, config.workers.lease_seconds):
-        complete = folder.exists(CARD)
-        card = read_card(folder) if complete else {}
-        if not complete:
-            # Before the config is written, so that a mistyped path does not occupy the folder.
-            check_folders(config.data)
-            check_ready(config.optimise, config.validation)
-        config_check.check_config(folder, config)
-        if complete:
-            return TrainGuideResult(card, already_complete=True)
-        clear_failure(folder)
-        result = _fit(folder, config, on_measurement)
-        return TrainGuideResult(_deliver(folder, config, result), already_complete=False)
+    with translate_os_errors(config.run_dir):
+        check_owner(folder, OWNER)  # before the lease writes into the folder
+        with hold_lease(folder, config.workers.lease_seconds):
+            return _train(folder, config, on_measurement)
+
+
+def _train(
+    folder: Folder, config: TrainGuideConfig, on_measurement: OnMeasurement
+) -> TrainGuideResult:
+    complete = folder.exists(CARD)
+    card = read_card(folder) if complete else {}
+    if not complete:
+        # Before the config is written, so that a mistyped path does not occupy the folder.
+        check_folders(config.data)
+        check_ready(config.optimise, config.validation)
+    config_check.check_config(folder, config, OWNER)
+    if complete:
+        return TrainGuideResult(card, already_complete=True)
+    clear_failure(folder)
+    result = _fit(folder, config, on_measurement)
+    return TrainGuideResult(_deliver(folder, config, result), already_complete=False)
 
 
 def check_ready(optimise: Optimise, validation: Validation) -> None:

@@ -28,7 +28,7 @@ def plan(config: TuneConfig) -> Plan:
             decodings=tuple(candidate.decoding for candidate in tried),
         )
 
-    return planned(config, recipe, samples=len(tried))
+    return planned("tune", config, recipe, samples=len(tried))
 
 
 def tune(config: TuneConfig, watcher: Watcher) -> RunOutcome:

@@ -37,6 +37,7 @@ def plan(settings: CheckpointsConfig, run_dir: str, seed: int) -> Plan:
     config = RunConfig(seed, settings)
     config_hash = config_check.digest(config)
     return Plan(
+        job="duality",
         run_dir=below(run_dir, "checkpoints"),
         source=settings.prompts.path,
         read=lambda: read(settings.prompts),

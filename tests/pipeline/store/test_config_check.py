@@ -13,10 +13,12 @@ from pipeline.generate.config import GenerateConfig
 from pipeline.improve.config import ImproveConfig
 from pipeline.store.config_check import CONFIG, check_config, digest, not_shaping
 from pipeline.store.files import Folder
+from pipeline.store.owner import Owner
 from pipeline.store.version import claim_version
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.tune.config import TuneConfig
 
+OWNER = Owner("generate", "traces/2")
 RUNTIME = (
     "runtime.max_batch",
     "runtime.max_batch_tokens",
@@ -81,8 +83,8 @@ def test_marks_below_a_section_that_shapes_throughout_do_not_count():
 )
 def test_a_setting_that_shapes_nothing_may_change(tmp_path, free):
     folder = Folder(str(tmp_path))
-    check_config(folder, Settings())
-    check_config(folder, free)
+    check_config(folder, Settings(), OWNER)
+    check_config(folder, free, OWNER)
     assert digest(free) == digest(Settings())
     assert yaml.safe_load(folder.read(CONFIG))["place"] == {
         "rate": free.place.rate,
@@ -100,19 +102,19 @@ def test_a_setting_that_shapes_nothing_may_change(tmp_path, free):
 )
 def test_a_setting_that_shapes_results_is_named_with_both_values(tmp_path, other, difference):
     folder = Folder(str(tmp_path))
-    check_config(folder, Settings())
+    check_config(folder, Settings(), OWNER)
     with pytest.raises(ResumeError) as failure:
-        check_config(folder, other)
+        check_config(folder, other, OWNER)
     assert str(failure.value).splitlines()[1:] == [f"  {difference}"]
     assert digest(other) != digest(Settings())
 
 
 def test_a_setting_that_only_the_folder_has_is_a_difference(tmp_path):
     folder = Folder(str(tmp_path))
-    check_config(folder, Settings())
+    check_config(folder, Settings(), OWNER)
     folder.write(CONFIG, folder.read(CONFIG) + b"removed: 3\n")
     with pytest.raises(ResumeError, match="removed: 3 there, not set here"):
-        check_config(folder, Settings())
+        check_config(folder, Settings(), OWNER)
 
 
 def test_batch_size_is_free_and_precision_is_not():
@@ -132,19 +134,19 @@ def test_runs_inside_a_run_folder_move_with_it(tmp_path, monkeypatch, relative):
     before, after = ("a b/ü", "c") if relative else (f"{tmp_path}/a b/ü", f"{tmp_path}/c")
     claim_version(Folder(before))
     first = digest(step(before))
-    check_config(Folder(step(before).run_dir), step(before))
+    check_config(Folder(step(before).run_dir), step(before), OWNER)
     shutil.move(tmp_path / "a b" / "ü", tmp_path / "c")
     moved = Folder(step(after).run_dir)
-    check_config(moved, step(after))
+    check_config(moved, step(after), OWNER)
     assert digest(step(after)) == first
     assert yaml.safe_load(moved.read(CONFIG))["reward"]["guide"] == f"{after}/round-0/guide/guide"
     with pytest.raises(ResumeError, match=r"reward\.guide: {run}/round-0/guide/guide there"):
-        check_config(moved, step(after, guide="round-1/guide/guide"))
+        check_config(moved, step(after, guide="round-1/guide/guide"), OWNER)
 
 
 def test_paths_of_a_run_of_its_own_are_compared_as_given(tmp_path):
     one, other = step(tmp_path / "a"), step(tmp_path / "b")
-    check_config(Folder(one.run_dir), one)
+    check_config(Folder(one.run_dir), one, OWNER)
     assert digest(one) != digest(other)
     with pytest.raises(ResumeError, match=r"reward\.guide: "):
-        check_config(Folder(one.run_dir), replace(one, reward=other.reward))
+        check_config(Folder(one.run_dir), replace(one, reward=other.reward), OWNER)

@@ -1,0 +1,86 @@
+"""A run folder of one job is refused by every other one, before anything is written in it."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.cli import command
+from jobs.exit_codes import ExitCode
+from pipeline.counterfactuals.config import CounterfactualsConfig
+from pipeline.counterfactuals.job import plan as counterfactuals_plan
+from pipeline.generate.config import GenerateConfig
+from pipeline.generate.job import plan
+from pipeline.store.config_check import check_config
+from pipeline.store.files import Folder
+from pipeline.store.owner import Owner, claim_owner
+from pipeline.tune.config import TuneConfig
+from pipeline.tune.job import plan as tune_plan
+from tests.pipeline.rows import item, row, store_in
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+# The config of each job; that of generate fits tune too.
+JOBS = {
+    "generate": "embedded.yaml",
+    "counterfactuals": "counterfactuals_embedded.yaml",
+    "tune": "tune_embedded.yaml",
+    "train-guide": "train_head_embedded.yaml",
+    "improve": "improve_embedded.yaml",
+    "duality": "duality.yaml",
+}
+OWNERS = {
+    "generate": plan(GenerateConfig()).owner,
+    "counterfactuals": counterfactuals_plan(CounterfactualsConfig()).owner,
+    "tune": tune_plan(TuneConfig()).owner,
+    **{job: Owner(job) for job in ("train-guide", "improve", "duality")},
+}
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("owner", JOBS)
+@pytest.mark.parametrize("job", JOBS)
+def test_a_folder_of_another_job_is_refused_by_both_names(tmp_path, capsys, job, owner):
+    if job == owner:
+        return
+    claim_owner(Folder(str(tmp_path)), OWNERS[owner])
+    before = content(tmp_path)
+    given = ["--config", str(CONFIGS / JOBS[job]), f"run_dir={tmp_path}"]
+    assert command(job).main(given) == ExitCode.INVALID
+    error = capsys.readouterr().err
+    assert f"{tmp_path} is the run folder of `nabla {owner}`, and this is `nabla {job}`" in error
+    assert content(tmp_path) == before
+
+
+def test_tune_with_the_config_of_generate_moves_no_committed_row(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "embedded"
+    config = GenerateConfig(run_dir=str(run))
+    check_config(Folder(str(run)), config, plan(config).owner)
+    store_in(run).commit([row(item("a"))])
+    before = content(run)
+    given = ["--config", str(CONFIGS / "embedded.yaml")]
+    assert command("tune").main(given) == ExitCode.INVALID
+    assert "runs/embedded is the run folder of `nabla generate`" in capsys.readouterr().err
+    assert content(run) == before
+    # A dry run of generate reads the folder, and that of another job is no better for it.
+    inside = ["--config", str(CONFIGS / "embedded.yaml"), "--dry-run", f"run_dir={run}/parts"]
+    assert command("generate").main(inside) == ExitCode.INVALID
+    assert f"lies in {run}, which is the run folder of `nabla generate`" in capsys.readouterr().err
+
+
+def test_a_config_that_fits_other_commands_alone_is_named_with_them(capsys):
+    for job, file, verbs in (
+        ("generate", "tune_embedded.yaml", "`nabla tune`"),
+        ("generate", "duality.yaml", "`nabla duality`"),
+        ("train-guide", "counterfactuals_embedded.yaml", "`nabla counterfactuals`"),
+        ("counterfactuals", "embedded.yaml", "`nabla generate` and `nabla tune`"),
+    ):
+        path = CONFIGS / file
+        assert command(job).main(["--config", str(path)]) == ExitCode.INVALID
+        assert f"{path} has the sections of {verbs}" in capsys.readouterr().err
+    # A mistake in a config of the command's own has no such hint.
+    own = ["--config", str(CONFIGS / "embedded.yaml"), "sed=1"]
+    assert command("generate").main(own) == ExitCode.INVALID
+    assert "has the sections of" not in capsys.readouterr().err
