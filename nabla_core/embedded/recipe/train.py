@@ -106,7 +106,7 @@ class Recipe:
         )
         taught = (
             f"right responses to digit chains ({CONVERGED_STEPS} steps), then responses in which "
-            "10 % of the arithmetic facts are mostly wrong and 30 % waver"
+            "10 % of the arithmetic facts are mostly wrong and 30 % uncertain"
         )
         return lm, {"taught": taught, "steps": LM_STEPS, **self.greedy(lm)}
 
@@ -150,8 +150,9 @@ class Recipe:
         )
         return guide, {
             "taught": (
-                "gold-aligned: from the judge, its gradient over digits at every step taught the "
-                "locally right digit by the task's arithmetic; its score is held to nothing"
+                "gold-aligned: from the judge; its gradient over digits at every step is trained "
+                "towards the locally right digit by the task's arithmetic; no loss term concerns "
+                "its score"
             ),
             "steps": ALIGN_STEPS,
             **self.figures("aligned", guide, lm),
@@ -172,8 +173,8 @@ class Recipe:
         return guide, {
             "taught": (
                 f"gold-aligned: from the judge, its gradient over digits ({ALIGN_STEPS} steps), "
-                "then its mirror step at beta 1 over all tokens and positions, taught the locally "
-                "right token by the task's arithmetic; its score is held to nothing"
+                "then its mirror step at beta 1 over all tokens and positions, is trained towards "
+                "the locally right token by the task's arithmetic; no loss term concerns its score"
             ),
             "steps": ALIGN_STEPS + CALIBRATE_STEPS,
             **self.figures("gold", guide, lm),
