@@ -105,12 +105,14 @@ class BatchEngine(ABC):
         started = time.perf_counter()
         try:
             results = self.answer(requests)
+            # The batch ran as one pass: its seconds are divided equally.
             share = Cost(seconds=(time.perf_counter() - started) / len(requests))
             return [Reply(r.value, r.cost + share) if isinstance(r, Reply) else r for r in results]
         except Exception as error:  # noqa: BLE001 - becomes the one request's result
             if len(requests) == 1:
                 return [error]
             half = len(requests) // 2
+        # Not inside the handler: there the traceback would keep the failed batch in memory.
         return self._isolating(requests[:half]) + self._isolating(requests[half:])
 
 

@@ -66,6 +66,7 @@ def load_engines(
     if kind_of(path, reward.guide_revision) == "gradient":
         guide = reader(reward.guide, "guide", reward.guide_revision)
         return build_engines(language, judge, guide, runtime)
+    # On disk a head is a causal LM, so it is loaded as one.
     head = load_language_model(path, revision=reward.guide_revision, device=device, dtype=dtype)
     return build_engines(
         language, judge, head_guide_for(head, language, reward.min_coverage, runtime), runtime
@@ -114,6 +115,7 @@ def build_engines(
             "lm": lm.identity,
             "judge": judge.rm.identity,
             "guide": model.identity,
+            # By content: equal tokenizers of different models give equal ids.
             "tokenizer": Identity(lm.identity.name, fingerprint(lm.tokenizer)),
         },
         check=built.check,
@@ -165,6 +167,7 @@ def device_of(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        # torch.device accepts every known name; only an allocation fails where there is no device.
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"runtime.device: {name} cannot be used here: {error}") from error

@@ -31,6 +31,7 @@ class ProposeEngine(BatchEngine):
 
     @torch.no_grad()
     def answer(self, requests: Sequence[Propose]) -> Sequence[Result]:
+        # Left to right enables gradients itself, for the sweeps of moved argmaxes.
         return answer_by_group(
             requests, lambda request: request.gradients.config.proposals, self._propose
         )

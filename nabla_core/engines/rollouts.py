@@ -247,5 +247,6 @@ class RolloutEngine:
         )
 
     def _reply(self, row: Row, cache: PrefixCache | None) -> Reply[Response]:
+        # There is a last token: `_admit` refuses a row without room for one.
         finish: FinishReason = "stop" if row.tokens[-1] in self._lm.stop else "length"
         return Reply(Response(tuple(row.tokens), finish, cache), row.cost)

@@ -234,6 +234,7 @@ def _next(request: Propose, text: str, changes: Sequence[tuple[int, str, float]]
         for position, character, advantage in changes
         if position >= request.boundary and (position, ord(character)) not in request.tried
     )
+    # The range ends the generator after `count` proposals.
     return [proposal for proposal, _ in zip(untried, range(request.count), strict=False)]
 
 

@@ -49,6 +49,7 @@ class SweepEngine(BatchEngine):
                 response=request.response,
                 config=config,
                 lm=read.lm,
+                # The response is the first hard sequence; others follow where an argmax moves.
                 guide_states={request.response.tokens: read.guide_state},
                 guide_cache=read.cache,
             )
@@ -71,4 +72,5 @@ class SweepEngine(BatchEngine):
 
 def _guide_cache(request: Sweep) -> PrefixCache | None:
     previous: Gradients | None = request.previous
+    # Both responses have the same tokens before `boundary`, so their keys and values too.
     return previous.guide_cache if previous else None

@@ -27,6 +27,7 @@ def plan(config: CounterfactualsConfig, *, retry_dead: bool = False) -> Plan:
             config_hash=config_hash,
         )
 
+    # One row for each temperature: `explore` takes it from the number of the sample.
     samples = len(config.explore.temperatures)
     return planned("counterfactuals", config, recipe, samples=samples, retry_dead=retry_dead)
 

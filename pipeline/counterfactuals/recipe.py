@@ -55,11 +55,13 @@ class CounterfactualMaker:
         self.engines = engines
         self._recipe = recipe
         self._grade = grader(recipe.verify)
+        # The columns that are equal in all rows of a run.
         self._constant = {
             "seed": recipe.seed,
             "config_hash": recipe.config_hash,
             "scorer": recipe.explore.scorer,
             **model_columns(engines.identities, generation="lm", judge="judge"),
+            # Token ids have a meaning with this tokenizer only; guide training compares it.
             "tokenizer_fingerprint": engines.identities["tokenizer"].revision,
         }
 

@@ -20,6 +20,7 @@ class GenerateConfig(RowsConfig):
 
     run_dir: str = field(default="runs/generate", metadata=NOT_SHAPING)
     max_dead_fraction: float = field(default=0.5, metadata=NOT_SHAPING)
+    # A further sample is a new row, and the rows of the others stay as they are.
     samples_per_prompt: int = field(default=1, metadata=NOT_SHAPING)
     decoding: Decoding = field(default_factory=Decoding)
 

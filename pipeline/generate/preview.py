@@ -36,9 +36,11 @@ def preview(config: GenerateConfig) -> Preview:
     """Read all prompts and the run folder, and change nothing. Raises PipelineError."""
     planned = plan(config)
     inputs = index(planned.read(), planned.source)
+    # `index` has consumed its iterator, so the prompts are read again up to the first.
     (first,) = islice(read(config.prompts), 1)
     with translate_os_errors(config.run_dir):
         check_owner(open_folder(config.run_dir), planned.owner)
+        # `inspect` takes no lease and moves no file: another driver may hold the folder.
         slots = open_store(planned).inspect(inputs, config.samples_per_prompt)
     return Preview(
         prompts=len(inputs),

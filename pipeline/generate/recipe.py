@@ -47,6 +47,7 @@ class TraceRecipe:
     def open(self) -> Maker:
         engines = open_engines(self.lm, self.reward, self.runtime)
         if self.decoding.method == "nabla":
+            # An error of `open` ends the run; later it would fail prompt by prompt.
             engines.check(self.decoding.nabla)
         return TraceMaker(self, engines)
 
@@ -58,6 +59,7 @@ class TraceMaker:
         self.engines = engines
         self._recipe = recipe
         self._grade: Grader = grader(recipe.verify)
+        # The columns that are equal in all rows of a run.
         self._constant = {
             "method": recipe.decoding.method,
             "seed": recipe.seed,
@@ -70,6 +72,7 @@ class TraceMaker:
 
     def row(self, prompt: Prompt, result: Trace) -> dict[str, Any]:
         after = self._grade(prompt, result.text)
+        # Graded once if nothing was changed: a grade can take seconds (`Verify.seconds`).
         before = after if result.base_text == result.text else self._grade(prompt, result.base_text)
         return {
             **self._constant,
@@ -92,4 +95,5 @@ class TraceMaker:
             "correct": row["correct"],
             "base_correct": row["base_correct"],
         }
+        # None: the prompt has no answer, or the method no reward.
         return {name: float(value) for name, value in numbers.items() if value is not None}

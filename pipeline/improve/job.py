@@ -67,8 +67,10 @@ def improve(config: ImproveConfig, watch: Watch, on_measurement: OnMeasurement) 
         with connected(config.cluster, workers.count * workers.cpus):
             loop = _Loop(config, watch, on_measurement)
             rounds = loop.rounds
+            # Round 0 is one of `rounds`, but no round of training.
             while len(rounds) <= config.rounds and not rounds[-1].reward_hacked:
                 loop.run_round()
+                # After each round: an interrupted run leaves the choice among the rounds it has.
                 _store(folder, rounds)
     stop_reason: StopReason = "reward_hacked" if rounds[-1].reward_hacked else "completed"
     return ImproveResult(rounds, choose(rounds), stop_reason)
@@ -84,6 +86,7 @@ def _store(folder: Folder, rounds: Sequence[Round]) -> None:
 def _check(config: ImproveConfig) -> None:
     """Raises before the first round what would otherwise fail in its last step, hours later."""
     try:
+        # The settings of later steps check their values when they are built.
         steps.explore(config, 1, None)
         steps.train(config, 1, None)
     except ValueError as error:
@@ -141,6 +144,7 @@ class _Loop:
     def run_round(self) -> None:
         """Search with the last guide, explore, train the next guide, evaluate it."""
         number, guide = len(self.rounds), self.rounds[-1].guide
+        # These traces are data too: `training.revisions` trains on their revisions.
         self._generate(steps.search(self._config, number, guide))
         exploration = steps.explore(self._config, number, guide)
         with self._watch(exploration.run_dir) as watcher:

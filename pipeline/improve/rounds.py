@@ -86,5 +86,6 @@ def reward_hacked(reward_gain: Interval, accuracy_gain: Interval | None) -> bool
 def choose(rounds: Sequence[Round]) -> Round:
     """The round with the highest accuracy (without answers: the highest reward) among those
     without reward hacking; of equal ones that with fewer calls."""
+    # Never a hacked round: its reward is high because the judge is wrong.
     sound = [round_ for round_ in rounds if not round_.reward_hacked]
     return max(sound, key=lambda r: (r.reward if r.accuracy is None else r.accuracy, -r.calls))

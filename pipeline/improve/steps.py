@@ -82,6 +82,7 @@ def _folder(config: ImproveConfig, number: int, step: str) -> str:
 
 def _prompts(config: ImproveConfig, number: int) -> Prompts:
     """The prompts of a round: each round takes the next ones."""
+    # New prompts in each round: on old ones the guide has seen the outcome of changes.
     size = config.prompts.limit or 0
     return replace(config.prompts, skip=config.prompts.skip + (number - 1) * size)
 

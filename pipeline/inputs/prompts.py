@@ -93,6 +93,7 @@ def _items(settings: Prompts) -> Iterator[Item]:
             continue
         prompt = to_prompt(row, settings.columns, settings.system)
         if not prompt.id:
+            # The first row of a content has the bare key, so a later duplicate changes no id.
             key = content_key(prompt)
             prompt = replace(prompt, id=f"{key}-{seen[key]}" if seen[key] else key)
             seen[key] += 1
@@ -130,6 +131,7 @@ def _source(settings: Prompts) -> Iterable[Row | Prompt]:
     if settings.path != "embedded":
         return rows(settings.path, settings.name, settings.split, settings.revision)
     try:
+        # Also those that `skip` leaves out: `read` drops them, as it does for files.
         return task.prompts(
             settings.skip + (settings.limit or EMBEDDED_PROMPTS),
             seed=settings.seed,
@@ -140,5 +142,6 @@ def _source(settings: Prompts) -> Iterable[Row | Prompt]:
 
 
 def _digest(*content: Any) -> str:
+    # Sorted keys and fixed separators: equal content has one digest.
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return blake2b(text.encode(), digest_size=8).hexdigest()

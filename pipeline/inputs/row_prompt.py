@@ -44,6 +44,7 @@ def to_prompt(row: Row, columns: Columns, default_system: str | None) -> Prompt:
         messages = ({"role": "user", "content": content},)
     else:
         messages = _messages(row, content)
+        # A system message is the system prompt, unless a column gives another one.
         if messages[0]["role"] == "system":
             system = messages[0]["content"] if system is None else system
             messages = messages[1:]
@@ -85,6 +86,7 @@ def _content(row: Row, column: str | None) -> Any:
     for name in PROMPT_COLUMNS:
         if row.values.get(name) is not None:
             return row.values[name]
+    # A line of an OpenAI batch file is a request; its body holds the conversation.
     body = row.values.get("body")
     if isinstance(body, dict) and "messages" in body:
         return body["messages"]
@@ -115,6 +117,7 @@ def _text(row: Row, column: str | None, usual: tuple[str, ...]) -> str | None:
     for name in (column,) if column is not None else usual:
         value = row.values.get(name)
         if value is not None:
+            # Ids and answers may be numbers in the input.
             return str(value)
     return None
 

@@ -89,8 +89,10 @@ def _raw_lines(path: str) -> Iterator[bytes]:
     try:
         filesystem, root = locate(path)
         rest = b""
+        # Arrow decompresses a file whose name ends in .gz.
         with filesystem.open_input_stream(root) as stream:
             while block := stream.read(1 << 20):
+                # The last piece may be the beginning of a line that the next block continues.
                 *lines, rest = (rest + block).split(b"\n")
                 yield from lines
         if rest:

@@ -51,6 +51,7 @@ def save_checkpoint(
         "skipped": state.skipped,
         **baseline,
     }
+    # Besides the checkpoint: the driver shows the measurements while training goes on.
     Folder(state.config.run_dir).write(HISTORY, json.dumps(history, indent=2).encode())
     return metrics
 

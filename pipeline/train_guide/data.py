@@ -62,6 +62,7 @@ def check_folders(data: Data) -> None:
     only, so that the error comes before any model is loaded."""
     for kind, paths in (("counterfactuals", data.counterfactuals), ("traces", data.traces)):
         for path in paths:
+            # The reader checks version, schema and completeness before it yields a row.
             next(finished_rows(path, TABLES[kind]), None)
 
 

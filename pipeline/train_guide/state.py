@@ -71,5 +71,6 @@ class TrainingState:
 def _digest(records: Sequence[Record]) -> str:
     digest = blake2b(digest_size=8)
     for record in records:
+        # repr writes a float with all its digits, so only equal records have equal digests.
         digest.update(repr((record.name, record.tokens, record.score, record.places)).encode())
     return digest.hexdigest()

@@ -36,10 +36,12 @@ def train_step(state: TrainingState, rank: int = 0, world: int = 1) -> float:
     optimise = state.config.optimise
     examples = step_examples(state)
     counts = {"responses": len(examples), "positions": sum(len(e.positions) for e in examples)}
+    # A function of the step alone, so that a resumed training continues the schedule.
     state.optimizer.param_groups[0]["lr"] = optimise.rate(state.step)
     state.optimizer.zero_grad()
     trained = state.optimizer.param_groups[0]["params"]
     total = torch.zeros(1, device=state.trainee.model.device)
+    # Every `world`-th example: the shares of the workers differ by one response at most.
     for part in _micro_batches(examples[rank::world], optimise.micro_batch):
         total += _backward(state, part, counts)
     _sum_over_workers(trained, total, world)

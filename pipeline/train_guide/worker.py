@@ -34,6 +34,7 @@ def work(config: TrainGuideConfig) -> None:
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     folder = Folder(config.run_dir)
+    # A stored error means that Ray Train has started this worker again: it would only repeat.
     state = None if has_failed(folder) else _setup(config, folder)
     if not _all_workers(state is not None, world) or state is None:
         return

@@ -103,6 +103,7 @@ def choose(store: RunStore, tried: Sequence[Candidate]) -> Choice:
         for row in table.to_pylist()
         if row["error"] is None
     ]
+    # One measure for all candidates: accuracy only if every row has a grade.
     graded = all(row["correct"] is not None for row in rows)
     for row in rows:
         results[row["sample"]].add(row, float(row["correct"] if graded else row["reward"]))
@@ -110,6 +111,7 @@ def choose(store: RunStore, tried: Sequence[Candidate]) -> Choice:
     without = [result for result in complete if not result.candidate.gradient]
     best = max(complete, key=_rank, default=None)
     null = max(without, key=_rank, default=None)
+    # A prompt is compared only where both candidates have finished it.
     shared = best.scores.keys() & null.scores.keys() if best and null else set()
     if not (best and null and shared):
         raise RunError(
@@ -130,4 +132,5 @@ def choose(store: RunStore, tried: Sequence[Candidate]) -> Choice:
 
 
 def _rank(result: CandidateResult) -> tuple[float, float]:
+    # Accuracies of candidates are often equal: then the cheaper one wins.
     return result.mean, -result.calls
