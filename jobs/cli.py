@@ -31,8 +31,8 @@ The demo, from the folder of the project:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; returns the exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    first = given[0] if given else "--help"
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    first = words[0] if words else "--help"
     if first in ("-h", "--help"):
         console.print_line(help_text())
         return ExitCode.DONE
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb not in verbs():
         console.print_error(_unknown(first))
         return ExitCode.INVALID
-    return command(verb).main(given[1:], prog=f"nabla {verb}")
+    return command(verb).main(words[1:], prog=f"nabla {verb}")
 
 
 def verbs() -> list[str]:

@@ -63,8 +63,8 @@ class Command:
 
         Errors that the pipeline raises on purpose are printed on standard error.
         """
-        given = sys.argv[1:] if arguments is None else arguments
-        options = self.parser(prog).parse_intermixed_args(one_file_per_option(given))
+        words = sys.argv[1:] if arguments is None else arguments
+        options = self.parser(prog).parse_intermixed_args(one_file_per_option(words))
         try:
             with sigterm_interrupts():
                 return self.run(options)

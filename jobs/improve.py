@@ -61,7 +61,7 @@ def _improve(config: ImproveConfig) -> int:
     guide = chosen.guide or "the judge"
     console.print_line(f"chosen: {guide} (round {chosen.number}), in {config.run_dir}/chosen.yaml")
     line = {
-        "rounds": [asdict(one) for one in improved.rounds],
+        "rounds": [asdict(round_) for round_ in improved.rounds],
         "chosen": chosen.number,
         "stop_reason": improved.stop_reason,
     }
@@ -71,16 +71,16 @@ def _improve(config: ImproveConfig) -> int:
 
 def _table(improved: ImproveResult) -> Table:
     table = Table("round", "accuracy", "gained", "reward", "gained", "calls", "top-1", "trained on")
-    for one in improved.rounds:
+    for round_ in improved.rounds:
         table.add_row(
-            f"{one.number}" if one.number else "0 (judge as guide)",
-            "" if one.accuracy is None else f"{one.accuracy:.4f}",
-            _gain(one.accuracy_gain),
-            f"{one.reward:.4f}",
-            _gain(one.reward_gain),
-            f"{one.calls:.1f}",
-            "" if one.top1 is None else f"{one.top1:.3f}",
-            f"{one.counterfactuals:,}",
+            f"{round_.number}" if round_.number else "0 (judge as guide)",
+            "" if round_.accuracy is None else f"{round_.accuracy:.4f}",
+            _gain(round_.accuracy_gain),
+            f"{round_.reward:.4f}",
+            _gain(round_.reward_gain),
+            f"{round_.calls:.1f}",
+            "" if round_.top1 is None else f"{round_.top1:.3f}",
+            f"{round_.counterfactuals:,}",
         )
     return table
 

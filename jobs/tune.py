@@ -80,7 +80,8 @@ def _print_choice(config: TuneConfig) -> None:
             round(choice.difference + sign * choice.half_width, 4) for sign in (0, -1, 1)
         ],
         "tried": {
-            one.candidate.name: [round(one.mean, 4), round(one.calls, 2)] for one in choice.tried
+            result.candidate.name: [round(result.mean, 4), round(result.calls, 2)]
+            for result in choice.tried
         },
     }
     console.print_line(json.dumps(line))
@@ -88,17 +89,17 @@ def _print_choice(config: TuneConfig) -> None:
 
 def _table(choice: Choice) -> Table:
     table = Table("candidate", choice.measure, "calls", "MFLOP")
-    for one in choice.tried:
+    for result in choice.tried:
         mark = ""
-        if one is choice.best:
+        if result is choice.best:
             mark = " <- best"
-        elif one is choice.null:
+        elif result is choice.null:
             mark = " <- best without a guide"
         table.add_row(
-            one.candidate.name + mark,
-            f"{one.mean:.4f}",
-            f"{one.calls:.1f}",
-            f"{one.flops / 1e6:.1f}",
+            result.candidate.name + mark,
+            f"{result.mean:.4f}",
+            f"{result.calls:.1f}",
+            f"{result.flops / 1e6:.1f}",
         )
     return table
 

@@ -85,7 +85,7 @@ def _read(file: str | Path) -> Any:
 
 def _merge(cls: type, merged: Any, added: Any, source: str) -> Any:
     try:
-        found = OmegaConf.merge(merged, added)
+        result = OmegaConf.merge(merged, added)
     except OmegaConfBaseException as error:
         settings: Any = OmegaConf.to_container(added)
         old = renamed(settings, cls)
@@ -96,8 +96,8 @@ def _merge(cls: type, merged: Any, added: Any, source: str) -> Any:
         reason = _first_line(error)
         named = f"{source}: {reason}" if key is None else f"{source}: {key}: {reason}"
         raise ConfigError(named) from error
-    _check_numbers(OmegaConf.to_container(found), source)
-    return found
+    _check_numbers(OmegaConf.to_container(result), source)
+    return result
 
 
 def _check_numbers(settings: Any, source: str) -> None:

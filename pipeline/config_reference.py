@@ -76,15 +76,15 @@ def fitting_commands(file: str | Path) -> dict[str, type]:
     """The commands, by verb, that know every section of a config file; none where the file is
     unreadable."""
     try:
-        given = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        settings = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-    if not isinstance(given, Mapping):
+    if not isinstance(settings, Mapping):
         return {}
     return {
         name.replace("_", "-"): config
         for name, config in COMMANDS.items()
-        if given.keys() <= {field.name for field in fields(config)}
+        if settings.keys() <= {field.name for field in fields(config)}
     }
 
 
@@ -154,8 +154,8 @@ def _section(section: type, holders: Mapping[str, type]) -> str:
         if keys:
             anchor = title.lower().replace(" ", "-")
             places.setdefault(", ".join(keys), []).append(f"[{title}](#{anchor})")
-    where = "; ".join(f"{keys} of {', '.join(titles)}" for keys, titles in places.items())
-    lines = [f"### {section.__name__}\n", f"{summary(section)}\n", f"Keys: {where}.\n"]
+    holding_keys = "; ".join(f"{keys} of {', '.join(titles)}" for keys, titles in places.items())
+    lines = [f"### {section.__name__}\n", f"{summary(section)}\n", f"Keys: {holding_keys}.\n"]
     return "\n".join([*lines, *table(section), ""])
 
 

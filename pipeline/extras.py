@@ -8,21 +8,21 @@ from nabla_core.guide_training.settings import Lora
 from pipeline.errors import ConfigError
 
 
-def require(package: str, extra: str, what: str, instead: str | None = None) -> None:
+def require(package: str, extra: str, setting: str, instead: str | None = None) -> None:
     """Raises ConfigError where an optional package is not installed.
 
-    `extra` is the extra of this project that installs it, `what` the setting that needs it, and
+    `extra` is the extra of this project that installs it, `setting` what needs it, and
     `instead` a setting that does without it.
     """
     if find_spec(package) is None:
         raise ConfigError(
-            f"{what} needs {package}, which is not installed here: install this package with its "
-            f"extra, as in pip install '.[{extra}]'" + (f", or {instead}" if instead else "")
+            f"{setting} needs {package}, which is not installed here: install this package with "
+            f"its extra, as in pip install '.[{extra}]'" + (f", or {instead}" if instead else "")
         )
 
 
 def require_for_lora(lora: Lora) -> None:
     """Raises ConfigError where the settings ask for adapters and peft is not installed."""
     if lora.rank:
-        what = f"optimise.lora.rank={lora.rank}"
-        require("peft", "train", what, "optimise.lora.rank=0 for full weights")
+        setting = f"optimise.lora.rank={lora.rank}"
+        require("peft", "train", setting, "optimise.lora.rank=0 for full weights")

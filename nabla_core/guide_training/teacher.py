@@ -100,7 +100,13 @@ class Teacher:
         pairs = [(token, log_p) for token, log_p, is_known in candidates if is_known]
         tokens, log_probabilities = zip(*pairs, strict=True) if pairs and known[0] else ((), ())
         scores = (0.0,) * len(tokens)
-        return Place(position, choice.confidence, tokens, log_probabilities, scores)
+        return Place(
+            position=position,
+            confidence=choice.confidence,
+            tokens=tokens,
+            log_probabilities=log_probabilities,
+            scores=scores,
+        )
 
 
 @dataclass

@@ -237,7 +237,15 @@ def _places(
             tokens = tuple(choice.tokens[n] for n in kept)
             log_probabilities = tuple(choice.log_probabilities[n] for n in kept)
             means = tuple(scores[position, token] for token in tokens)
-            places.append(Place(position, choice.confidence, tokens, log_probabilities, means))
+            places.append(
+                Place(
+                    position=position,
+                    confidence=choice.confidence,
+                    tokens=tokens,
+                    log_probabilities=log_probabilities,
+                    scores=means,
+                )
+            )
     return tuple(places)
 
 

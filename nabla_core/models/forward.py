@@ -164,17 +164,17 @@ def likelihood(lm: Any, hidden: Tensor, tokens: Tensor, *, gradient: bool) -> Li
     """
     rows = max(1, BLOCK // lm.head.out_features)
     parts: list[tuple[Tensor, ...]] = []
-    for states, wanted in zip(hidden.split(rows), tokens.split(rows), strict=True):
+    for states, targets in zip(hidden.split(rows), tokens.split(rows), strict=True):
         logits = lm.logits(states)
         log_p = logits.log_softmax(-1)
         p = log_p.exp()
         confidence, top = p.max(-1)
-        chosen = log_p.gather(-1, wanted[:, None]).squeeze(-1)
+        chosen = log_p.gather(-1, targets[:, None]).squeeze(-1)
         block = [chosen, confidence, torch.special.entr(p).sum(-1), top]
         if gradient:
             weight = lm.head.weight
             # In the weight's dtype: no fp32 copy of the head is made.
-            block.append((weight[wanted] - p.to(weight.dtype) @ weight).float())
+            block.append((weight[targets] - p.to(weight.dtype) @ weight).float())
         parts.append(tuple(block))
     joined = [torch.cat(part) for part in zip(*parts, strict=True)]
     return Likelihood(joined[0], joined[1], joined[2], joined[3], joined[4] if gradient else None)

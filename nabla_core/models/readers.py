@@ -267,7 +267,7 @@ def _body_flops(shape: Shape, reading: Reading, gradient: bool, checkpoint: bool
     return forward * (2 if checkpoint else 1) + shape.backward(reading.fed, reading.held)
 
 
-def check_finite(what: str, values: Tensor) -> None:
+def check_finite(name: str, values: Tensor) -> None:
     """Raises NonFiniteError where a value is NaN or infinite."""
     if not values.isfinite().all():
-        raise NonFiniteError(f"a {what} is not finite")
+        raise NonFiniteError(f"a {name} is not finite")

@@ -49,9 +49,9 @@ def to_prompt(row: Row, columns: Columns, default_system: str | None) -> Prompt:
             system = messages[0]["content"] if system is None else system
             messages = messages[1:]
     if not messages or messages[-1]["role"] != "user":
-        raise InputError(f"{row.where}: the last message must be the user's")
+        raise InputError(f"{row.location}: the last message must be the user's")
     if not messages[-1]["content"].strip():
-        raise InputError(f"{row.where}: empty prompt")
+        raise InputError(f"{row.location}: empty prompt")
     prompt = Prompt(
         id=_text(row, columns.id, ID_COLUMNS) or "",
         messages=messages,
@@ -74,7 +74,7 @@ def _check_encodable(row: Row, prompt: Prompt) -> None:
             text.encode()
         except UnicodeEncodeError as error:
             raise InputError(
-                f"{row.where}: {name} holds {text[error.start]!a} at character {error.start}, "
+                f"{row.location}: {name} holds {text[error.start]!a} at character {error.start}, "
                 "half of a surrogate pair (an emoji cut in two?)"
             ) from error
 
@@ -92,22 +92,22 @@ def _content(row: Row, column: str | None) -> Any:
         return body["messages"]
     present = [name for name in PROMPT_COLUMNS if name in row.values]
     if present:
-        raise InputError(f"{row.where}: empty prompt (column {present[0]} is null)")
+        raise InputError(f"{row.location}: empty prompt (column {present[0]} is null)")
     raise InputError(
-        f"{row.where}: no prompt column ({', '.join(PROMPT_COLUMNS)}); the columns are "
+        f"{row.location}: no prompt column ({', '.join(PROMPT_COLUMNS)}); the columns are "
         f"{', '.join(sorted(row.values))}; set prompts.columns.prompt"
     )
 
 
 def _messages(row: Row, content: Any) -> tuple[Message, ...]:
     if not isinstance(content, list) or not content:
-        raise InputError(f"{row.where}: empty prompt or not a text or list of messages")
+        raise InputError(f"{row.location}: empty prompt or not a text or list of messages")
     for turn in content:
         if not isinstance(turn, dict) or not isinstance(turn.get("content"), str):
-            raise InputError(f"{row.where}: a message must have a role and a text as content")
+            raise InputError(f"{row.location}: a message must have a role and a text as content")
         if turn.get("role") not in ROLES:
             known = ", ".join(ROLES)
-            raise InputError(f"{row.where}: role {turn.get('role')!r} is none of {known}")
+            raise InputError(f"{row.location}: role {turn.get('role')!r} is none of {known}")
     return tuple({"role": turn["role"], "content": turn["content"]} for turn in content)
 
 
@@ -125,4 +125,4 @@ def _text(row: Row, column: str | None, usual: tuple[str, ...]) -> str | None:
 def _require(row: Row, column: str) -> None:
     if column not in row.values:
         columns = ", ".join(sorted(row.values))
-        raise InputError(f"{row.where}: no column {column!r}; the columns are {columns}")
+        raise InputError(f"{row.location}: no column {column!r}; the columns are {columns}")

@@ -20,10 +20,10 @@ TABLES = (".parquet",)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of an input; `where` is its place as error messages name it."""
+    """One row of an input; `location` is its place as error messages name it."""
 
     values: dict[str, Any]
-    where: str
+    location: str
 
 
 def rows(path: str, name: str | None, split: str | None, revision: str | None) -> Iterator[Row]:
@@ -65,23 +65,25 @@ def _files(path: str) -> list[str] | None:
 
 def _lines(path: str) -> Iterator[Row]:
     for number, line in enumerate(_raw_lines(path), start=1):
-        where = f"{path}:{number}"
+        location = f"{path}:{number}"
         try:
             # Some editors begin a file with a byte order mark.
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise InputError(f"{where}: invalid UTF-8 at byte {error.start} of the line") from error
+            raise InputError(
+                f"{location}: invalid UTF-8 at byte {error.start} of the line"
+            ) from error
         if not text.strip():
             continue
         try:
             values = json.loads(text)
         except json.JSONDecodeError as error:
             raise InputError(
-                f"{where}: malformed JSON, column {error.colno}: {error.msg}"
+                f"{location}: malformed JSON, column {error.colno}: {error.msg}"
             ) from error
         if not isinstance(values, dict):
-            raise InputError(f"{where}: expected a JSON object, found {type(values).__name__}")
-        yield Row(values, where)
+            raise InputError(f"{location}: expected a JSON object, found {type(values).__name__}")
+        yield Row(values, location)
 
 
 def _raw_lines(path: str) -> Iterator[bytes]:

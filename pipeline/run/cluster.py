@@ -1,4 +1,4 @@
-"""Joining or starting Ray, and asking what its nodes have."""
+"""Joining or starting Ray, and the resources of its nodes."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def connected(settings: Cluster, cpus: float = 0.0) -> Iterator[None]:
         ray.shutdown()
 
 
-def require_resources(what: str, cpus: float, gpus: float) -> None:
-    """Raises ConfigError where Ray has too few CPUs or GPUs for `what`.
+def require_resources(purpose: str, cpus: float, gpus: float) -> None:
+    """Raises ConfigError where Ray has too few CPUs or GPUs for `purpose`.
 
     For a Ray that was started for this run: no node will join it, and Ray would wait for one
     for ever. Call it inside `connected`.
@@ -63,8 +63,8 @@ def require_resources(what: str, cpus: float, gpus: float) -> None:
     for kind, needed in (("CPU", cpus), ("GPU", gpus)):
         if needed > available.get(kind, 0.0):
             raise ConfigError(
-                f"{what} needs {needed:g} {kind}, and Ray has {available.get(kind, 0.0):g} here; "
-                "an address joins a cluster"
+                f"{purpose} needs {needed:g} {kind}, and Ray has {available.get(kind, 0.0):g} "
+                "here; an address joins a cluster"
             )
 
 

@@ -98,13 +98,13 @@ class Compactor:
 
     def _gather(self, slots: Sequence[int], ids: list[str]) -> pa.Table:
         """The rows of these slots, in this order, from the files that hold them."""
-        wanted: dict[str, list[tuple[int, int]]] = {}
+        rows_by_file: dict[str, list[tuple[int, int]]] = {}
         for place, slot in enumerate(slots):
             file, row = self.slots.location(slot)
-            wanted.setdefault(file, []).append((row, place))
+            rows_by_file.setdefault(file, []).append((row, place))
         tables: list[pa.Table] = []
         places: list[int] = []
-        for file, rows in wanted.items():
+        for file, rows in rows_by_file.items():
             rows.sort()  # each row group is read once
             try:
                 tables.extend(self._take(open_part(self.folder, file, self.schema), rows))

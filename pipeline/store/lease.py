@@ -177,7 +177,7 @@ def _claim(folder: Folder, number: int, content: bytes) -> str:
     # Both may; then the user tries again.
     name = f"{LEASE}/{number:08d}-{uuid.uuid4().hex}.json"
     folder.write(name, content)
-    if [n for n, found in _claims(folder) if found >= number] != [name]:
+    if [n for n, other in _claims(folder) if other >= number] != [name]:
         folder.delete(name)
         raise LeaseError(f"{folder.uri} is being taken by another driver; try again")
     return name
@@ -201,7 +201,7 @@ def _newest(folder: Folder) -> _Claim | None:
 
 
 def _claims(folder: Folder) -> list[tuple[str, int]]:
-    names = (found.name for found in folder.files(LEASE))
+    names = (file.name for file in folder.files(LEASE))
     return [(n, int(Path(n).name[:8])) for n in names if n.endswith(".json")]
 
 
@@ -232,19 +232,19 @@ def _started(pid: int) -> str | None:
         return None
 
 
-def _same_machine(held: dict[str, Any]) -> bool:
-    return bool(held["machine"] == _machine())
+def _same_machine(content: dict[str, Any]) -> bool:
+    return bool(content["machine"] == _machine())
 
 
-def _alive(held: dict[str, Any]) -> bool:
+def _alive(content: dict[str, Any]) -> bool:
     try:
-        os.kill(held["pid"], 0)
+        os.kill(content["pid"], 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # alive, and another user's
         return True
-    return bool(_started(held["pid"]) == held["started"])
+    return bool(_started(content["pid"]) == content["started"])
 
 
-def _describe(held: dict[str, Any]) -> str:
-    return f"process {held['pid']} on {held['host']}"
+def _describe(content: dict[str, Any]) -> str:
+    return f"process {content['pid']} on {content['host']}"

@@ -34,17 +34,17 @@ def check_owner(folder: Folder, owner: Owner) -> None:
     """Raises ResumeError unless the folder is free or belongs to `owner`, and VersionError.
     Changes nothing."""
     check_version(folder)
-    found = _read(folder)
-    if found is None:
+    current = _read(folder)
+    if current is None:
         _check_enclosing(folder, owner)
-    elif found.job != owner.job:
+    elif current.job != owner.job:
         raise ResumeError(
-            f"{folder.uri} is the run folder of `nabla {found.job}`, and this is "
+            f"{folder.uri} is the run folder of `nabla {current.job}`, and this is "
             f"`nabla {owner.job}`: give another run_dir"
         )
-    elif found.rows != owner.rows:
+    elif current.rows != owner.rows:
         raise ResumeError(
-            f"{folder.uri} holds rows of {found.rows}, and this release makes rows of "
+            f"{folder.uri} holds rows of {current.rows}, and this release makes rows of "
             f"{owner.rows}: give another run_dir, or use the release that made it"
         )
 
@@ -70,8 +70,8 @@ def _read(folder: Folder) -> Owner | None:
 
 def _parse(data: bytes) -> Owner | None:
     try:
-        found = json.loads(data)
-        job, rows = found["job"], found["rows"]
+        marker = json.loads(data)
+        job, rows = marker["job"], marker["rows"]
     except (ValueError, KeyError, TypeError):
         return None
     return Owner(job, rows) if isinstance(job, str) and isinstance(rows, str | None) else None
@@ -84,10 +84,10 @@ def _check_enclosing(folder: Folder, owner: Owner) -> None:
     for parent in Path(folder.root).parents:
         # os.path.exists: a parent that this user may not read holds no run of theirs.
         if os.path.exists(parent / FILE):
-            found = _parse((parent / FILE).read_bytes())
-            if found is not None and found.job not in COMPOSING:
+            enclosing = _parse((parent / FILE).read_bytes())
+            if enclosing is not None and enclosing.job not in COMPOSING:
                 raise ResumeError(
                     f"{folder.uri} lies in {parent}, which is the run folder of "
-                    f"`nabla {found.job}`: give `nabla {owner.job}` another run_dir"
+                    f"`nabla {enclosing.job}`: give `nabla {owner.job}` another run_dir"
                 )
             return

@@ -69,8 +69,8 @@ def marks(schema: pa.Schema) -> dict[bytes, bytes]:
     return {field: schema.metadata[field] for field in (KIND, CONFIG)}
 
 
-def open_marked(folder: Folder, name: str, wanted: Mapping[bytes, bytes]) -> pq.ParquetFile:
-    """Open a file after checking that it is whole and that its metadata holds `wanted`.
+def open_marked(folder: Folder, name: str, expected_marks: Mapping[bytes, bytes]) -> pq.ParquetFile:
+    """Open a file after checking that it is whole and that its metadata holds `expected_marks`.
 
     Raises DamagedError, and OSError if the file cannot be fetched.
     """
@@ -83,7 +83,7 @@ def open_marked(folder: Folder, name: str, wanted: Mapping[bytes, bytes]) -> pq.
             raise DamagedError("its checksum is not the one in its name")
         file = pq.ParquetFile(pa.BufferReader(data))
     metadata = file.schema_arrow.metadata or {}
-    for field, value in wanted.items():
+    for field, value in expected_marks.items():
         if metadata.get(field) != value:
             file.close(force=True)
             raise DamagedError(f"made by another run ({field.decode()} differs)")

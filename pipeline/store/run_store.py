@@ -80,8 +80,8 @@ class RunStore:
         then fails, the row is not committed, and this run makes it again.
         """
         for name in (PARTS, DATA, DEAD_LETTER, SUPERSEDED, ""):
-            for found in self.folder.unfinished(name):
-                self.folder.delete(found.name)
+            for file in self.folder.unfinished(name):
+                self.folder.delete(file.name)
 
     def scan(self, inputs: Mapping[str, str], samples: int) -> Slots:
         """The slots of the input, filled with the committed rows.
@@ -121,8 +121,8 @@ class RunStore:
     def refuse_changes(self, slots: Slots) -> None:
         """Raises ResumeError if there are committed rows of edited or removed prompts."""
         reasons = [
-            f"{len(names)} committed rows {what}: {', '.join(names[:3])}"
-            for names, what in (
+            f"{len(names)} committed rows {problem}: {', '.join(names[:3])}"
+            for names, problem in (
                 (slots.changed, "belong to prompts that were edited since"),
                 (slots.removed, "belong to prompts that are not in the input any more"),
             )
@@ -140,8 +140,8 @@ class RunStore:
         self.folder.delete(SUCCESS)
         failpoint("reopen begins")
         for name in (DATA, DEAD_LETTER):
-            for found in self.folder.files(name):
-                self._to_parts(found.name)
+            for file in self.folder.files(name):
+                self._to_parts(file.name)
                 failpoint("reopening")
 
     def delete_parts(self) -> None:
@@ -192,7 +192,7 @@ class RunStore:
 
     def parts(self) -> list[str]:
         """The names of all parts."""
-        return [found.name for found in self.folder.files(PARTS)]
+        return [file.name for file in self.folder.files(PARTS)]
 
     def rows(self, columns: Sequence[str], *, final: bool = True) -> Iterator[pa.Table]:
         """Some columns of all rows, a row group at a time: of the final files, or of the parts.
@@ -200,13 +200,13 @@ class RunStore:
         Raises DamagedError naming the file.
         """
         for name in (DATA, DEAD_LETTER) if final else (PARTS,):
-            for found in self.folder.files(name):
+            for entry in self.folder.files(name):
                 try:
-                    with open_part(self.folder, found.name, self.schema) as file:
+                    with open_part(self.folder, entry.name, self.schema) as file:
                         for group in range(file.metadata.num_row_groups):
                             yield read(self.folder, file, columns, group)
                 except DamagedError as error:
-                    raise DamagedError(f"{found.name}: {error}", found.name) from error
+                    raise DamagedError(f"{entry.name}: {error}", entry.name) from error
 
     def _verified(self) -> bool:
         """Compare the final files with the checksums in the manifest; altered ones go to
@@ -222,8 +222,8 @@ class RunStore:
         present = [f.name for sub in (DATA, DEAD_LETTER) for f in self.folder.files(sub)]
         known = [name for name in present if name in sums]
         with ThreadPoolExecutor(self.settings.threads) as pool:
-            for name, found in zip(known, pool.map(self.folder.checksum, known), strict=True):
-                if found != sums[name]:
+            for name, checksum in zip(known, pool.map(self.folder.checksum, known), strict=True):
+                if checksum != sums[name]:
                     self._quarantine(name, f"its checksum is not the one in {MANIFEST}")
         return True
 

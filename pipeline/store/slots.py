@@ -107,14 +107,14 @@ class Slots:
 
     def in_state(self, state: SlotState) -> Iterator[int]:
         """The slots in a state, in input order."""
-        return (slot for slot, found in enumerate(self._state) if found == state)
+        return (slot for slot, current in enumerate(self._state) if current == state)
 
     def key(self, slot: int, ids: list[str]) -> tuple[str, int]:
         """Prompt id and sample of a slot; `ids` are the keys of `inputs` as a list."""
         return ids[slot // self.samples], slot % self.samples
 
     def _replaces(self, slot: int, state: SlotState, created: float) -> bool:
-        held = self._state[slot]
-        if held == state:
+        current = self._state[slot]
+        if current == state:
             return created > self._created[slot]
-        return held == MISSING or state == FINISHED
+        return current == MISSING or state == FINISHED

@@ -150,11 +150,11 @@ def _places(comparisons: Sequence[_Comparison]) -> tuple[Place, ...]:
         by_position.setdefault(comparison.position, []).append(comparison)
     return tuple(
         Place(
-            position,
-            group[0].confidence,
-            (group[0].token, *(c.alternative for c in group)),
-            (0.0,) * (len(group) + 1),
-            (group[0].score, *(c.alternative_score for c in group)),
+            position=position,
+            confidence=group[0].confidence,
+            tokens=(group[0].token, *(c.alternative for c in group)),
+            log_probabilities=(0.0,) * (len(group) + 1),
+            scores=(group[0].score, *(c.alternative_score for c in group)),
         )
         for position, group in sorted(by_position.items())
     )
