@@ -131,7 +131,7 @@ class HeadGuide:
         )
         states = []
         for row, (task, reading) in enumerate(zip(tasks, readings, strict=True)):
-            first = len(task.context.guide[0]) - 1 + task.start - reading.held
+            first = len(task.context.guide[0]) - 1 + task.start - reading.cached
             hidden = forward.hidden[row, first : first + len(task.tokens) - task.start]
             cache = forward.prefix_cache(row, len(reading.tokens)) if self._return_cache else None
             known = self.vocabulary.ids[list(task.tokens[task.start :])].ge(0).tolist()
@@ -139,6 +139,6 @@ class HeadGuide:
             task.add_cost(
                 rm_forward=1,
                 token_passes=reading.fed,
-                flops=self.head.shape.forward(reading.fed, reading.held),
+                flops=self.head.shape.forward(reading.fed, reading.cached),
             )
         return states

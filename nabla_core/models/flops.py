@@ -39,15 +39,16 @@ class Shape:
         width = text.num_attention_heads * size
         return cls(linear, text.num_hidden_layers, width, text.hidden_size, outputs)
 
-    def forward(self, fed: int, held: int = 0) -> float:
-        """The body on `fed` tokens behind `held` cached ones."""
-        # (query, key) pairs under a causal mask: each token sees those held, those before, itself.
-        pairs = fed * held + fed * (fed + 1) / 2
+    def forward(self, fed: int, cached: int = 0) -> float:
+        """The body on `fed` tokens behind `cached` ones that are in a prefix cache."""
+        # (query, key) pairs under a causal mask: a token sees the cached ones, those before it, and
+        # itself.
+        pairs = fed * cached + fed * (fed + 1) / 2
         return 2.0 * self.linear * fed + 4.0 * self.layers * self.attention_width * pairs
 
-    def backward(self, fed: int, held: int = 0) -> float:
+    def backward(self, fed: int, cached: int = 0) -> float:
         """The gradient with respect to `fed` input embeddings, through the body."""
-        pairs = fed * held + fed * (fed + 1) / 2
+        pairs = fed * cached + fed * (fed + 1) / 2
         return 2.0 * self.linear * fed + 10.0 * self.layers * self.attention_width * pairs
 
     def head(self, rows: int) -> float:

@@ -35,12 +35,12 @@ class Reading:
             self.cache = shared if shared.length else None
 
     @property
-    def held(self) -> int:
+    def cached(self) -> int:
         return self.cache.length if self.cache else 0
 
     @property
     def fed(self) -> int:
-        return len(self.tokens) - self.held
+        return len(self.tokens) - self.cached
 
 
 @dataclass(eq=False)
@@ -62,7 +62,7 @@ class Pass:
         """Keys and values of the first `tokens` tokens of one reading, copied."""
         assert self.cache is not None, "this pass was run without return_cache"
         reading = self.readings[row]
-        end = self.history + tokens - reading.held
+        end = self.history + tokens - reading.cached
         return cut(from_cache(self.cache), row, end, reading.tokens[:tokens])
 
 
@@ -84,7 +84,7 @@ def read(
     """
     device = table.device
     width = max(r.fed for r in readings)
-    ids = torch.tensor([[*r.tokens[r.held :], *[0] * (width - r.fed)] for r in readings])
+    ids = torch.tensor([[*r.tokens[r.cached :], *[0] * (width - r.fed)] for r in readings])
     # Detached from the table: gradients are with respect to inputs, never to weights.
     embeddings = table[ids.to(device)].detach().requires_grad_(gradient)
     arguments: dict[str, Any] = {}
@@ -92,12 +92,12 @@ def read(
     if any(r.cache for r in readings):
         # A row without a history gets an empty cache, so that all rows are stacked alike.
         empty = next(r.cache for r in readings if r.cache).shared(())
-        kv, held = stack([r.cache or empty for r in readings])
+        kv, cached = stack([r.cache or empty for r in readings])
         history = kv[0].size(2)
         right = torch.ones(len(readings), width, dtype=torch.int64, device=device)
-        arguments["attention_mask"] = torch.cat([left_mask(held, history), right], 1)
+        arguments["attention_mask"] = torch.cat([left_mask(cached, history), right], 1)
         # Positions go on behind each row's own history, not behind the padded width.
-        arguments["position_ids"] = held[:, None] + torch.arange(width, device=device)
+        arguments["position_ids"] = cached[:, None] + torch.arange(width, device=device)
         arguments["past_key_values"] = to_cache(kv)
     elif return_cache:
         arguments["past_key_values"] = DynamicCache()

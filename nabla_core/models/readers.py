@@ -64,9 +64,9 @@ class Task:
     cache: PrefixCache | None = None
     cost: Cost = field(default_factory=Cost)
 
-    def reading(self, tokens: tuple[int, ...], held: int) -> Reading:
-        """`tokens` to be read, of which at most the first `held` may come from the cache."""
-        return Reading(tokens, self.cache.shared(tokens[:held]) if self.cache else None)
+    def reading(self, tokens: tuple[int, ...], cached: int) -> Reading:
+        """`tokens` to be read, of which at most the first `cached` may come from the cache."""
+        return Reading(tokens, self.cache.shared(tokens[:cached]) if self.cache else None)
 
     def add_cost(self, **cost: float) -> None:
         self.cost += Cost(**cost)  # type: ignore[arg-type]
@@ -178,8 +178,8 @@ def _response_gradient(
     """The part `[T-start, D_rm]` of a row's gradient `[S, D_rm]` that belongs to the response."""
     # A stop token that is not read keeps gradient 0.
     part = torch.zeros(len(task.tokens) - task.start, gradient.size(-1), device=gradient.device)
-    first = len(before) + task.start - reading.held
-    end = len(before) + len(body) - reading.held
+    first = len(before) + task.start - reading.cached
+    end = len(before) + len(body) - reading.cached
     part[: len(body) - task.start] = gradient[first:end].float()
     return part
 
@@ -208,7 +208,7 @@ def read_lm(
         )
     spans = []
     for task, reading in zip(tasks, readings, strict=True):
-        first = len(task.context.lm) - 1 + task.start - reading.held
+        first = len(task.context.lm) - 1 + task.start - reading.cached
         spans.append(slice(first, first + len(task.tokens) - task.start))
     hidden = torch.cat([forward.hidden[row, span] for row, span in enumerate(spans)])
     response_tokens = [t for task in tasks for t in task.tokens[task.start :]]
@@ -261,10 +261,10 @@ def _add_lm_cost(
 
 def _body_flops(shape: Shape, reading: Reading, gradient: bool, checkpoint: bool) -> float:
     """With gradient checkpointing the body runs forward once more, in the backward pass."""
-    forward = shape.forward(reading.fed, reading.held)
+    forward = shape.forward(reading.fed, reading.cached)
     if not gradient:
         return forward
-    return forward * (2 if checkpoint else 1) + shape.backward(reading.fed, reading.held)
+    return forward * (2 if checkpoint else 1) + shape.backward(reading.fed, reading.cached)
 
 
 def check_finite(name: str, values: Tensor) -> None:

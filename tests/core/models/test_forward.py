@@ -20,8 +20,8 @@ def lm(plain: Family) -> LanguageModel:
 
 def test_a_reading_feeds_at_least_its_last_token():
     cache = PrefixCache([torch.zeros(1, 1, 3, 1)], (5, 6, 7))
-    assert (Reading((5, 6, 7), cache).held, Reading((5, 6, 7), cache).fed) == (2, 1)
-    assert (Reading((5, 6, 7, 8), cache).held, Reading((5, 9), cache).held) == (3, 1)
+    assert (Reading((5, 6, 7), cache).cached, Reading((5, 6, 7), cache).fed) == (2, 1)
+    assert (Reading((5, 6, 7, 8), cache).cached, Reading((5, 9), cache).cached) == (3, 1)
     assert Reading((9, 6), cache).cache is None
 
 
