@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,61 +12,19 @@ from transformers import MistralConfig, MistralForCausalLM
 from nabla_core.config import Sampling
 from nabla_core.draws import DrawKey, uniform
 from nabla_core.engines.rollouts import RolloutEngine
-from nabla_core.errors import ContextError
-from nabla_core.models.loading import LanguageModel, load_language_model
-from nabla_core.requests import Context, Reply, Response, Rollout
+from nabla_core.models.loading import LanguageModel
+from nabla_core.requests import Reply
+from tests.core.engines.rollout_requests import (
+    GREEDY,
+    PROMPTS,
+    answers,
+    generated,
+    language_model,
+    responses,
+    rollout,
+)
 from tests.core.tiny import Family, characters, save
 from tests.oracle.literal import sample_token
-
-GREEDY = Sampling(0)
-PROMPTS = ["1+1", "7", "9*9-3*3-2*2+1", "0-0-0-0", "5", "3*7+2", "8+8+8", "2*3*4*5*6*7"]
-CPU: dict[str, Any] = {"revision": None, "device": torch.device("cpu"), "dtype": torch.float32}
-
-
-def language_model(family: Family) -> LanguageModel:
-    return load_language_model(str(family.lm), **CPU)
-
-
-def context(ids: Sequence[int]) -> Context:
-    return Context("", tuple(ids), ((), ()), ((), ()))
-
-
-def rollout(
-    ids: Sequence[int], prefix: Sequence[int] = (), limit: int = 12, **more: Any
-) -> Rollout:
-    key = DrawKey(0, str(tuple(ids)), 0, "rollout 0")
-    settings: dict[str, Any] = {"sampling": GREEDY, "key": key, **more}
-    return Rollout(context(ids), tuple(prefix), limit, **settings)
-
-
-def answers(engine: RolloutEngine, requests: Sequence[Rollout]) -> list[Any]:
-    """Results in the order of the requests; what failed is an exception."""
-    for ticket, request in enumerate(requests):
-        engine.submit(ticket, request)
-    found: dict[int, Any] = {}
-    for _ in range(1000):
-        for ticket, result in engine.step():
-            assert ticket not in found
-            found[ticket] = result
-        if not engine.waiting:
-            break
-    assert sorted(found) == list(range(len(requests)))
-    return [found[n] for n in range(len(requests))]
-
-
-def responses(engine: RolloutEngine, requests: Sequence[Rollout]) -> list[Response]:
-    return [reply.value for reply in answers(engine, requests)]
-
-
-def generated(model: Any, ids: list[int], limit: int) -> tuple[int, ...]:
-    """What transformers generates greedily, one prompt at a time."""
-    output = model.generate(
-        torch.tensor([ids]),
-        attention_mask=torch.ones(1, len(ids), dtype=torch.int64),
-        do_sample=False,
-        max_new_tokens=limit,
-    )
-    return tuple(output[0, len(ids) :].tolist())
 
 
 @pytest.mark.parametrize("capacity", [1, 3, 32])
@@ -273,52 +230,6 @@ def test_costs_count_generated_tokens_and_passes(plain: Family):
     assert cost.token_passes == len(ids) + 1 + new
     assert cost.flops > 0
     assert cost.seconds > 0
-
-
-def test_a_row_that_fails_fails_alone(plain: Family):
-    lm, model = language_model(plain), plain.raw("lm")
-    ids: list[list[int]] = [lm.tokenizer.encode(text) for text in PROMPTS]
-    ids[3] = [5, 999, 5]  # no such token
-    found = answers(RolloutEngine(lm, 4, 1 << 20), [rollout(i) for i in ids])
-    assert isinstance(found[3], IndexError)
-    for n, i in enumerate(ids):
-        if n != 3:
-            assert found[n].value.tokens == generated(model, i, 12)
-
-
-def test_a_failure_at_entry_loses_no_answer_given_at_once(plain: Family):
-    lm = language_model(plain)
-    found = answers(RolloutEngine(lm, 4, 1 << 20), [rollout((4, 5), (5, 1)), rollout((5, 999, 5))])
-    assert found[0].value.tokens == (5, 1)
-    assert isinstance(found[1], IndexError)
-
-
-def test_a_row_that_fails_on_the_way_fails_alone(plain: Family, monkeypatch: pytest.MonkeyPatch):
-    """A pass that breaks while many rows are under way is run again row by row."""
-    lm, model = language_model(plain), plain.raw("lm")
-    ids = [lm.tokenizer.encode(text) for text in PROMPTS]
-    engine = RolloutEngine(lm, 8, 1 << 20)
-    draw = engine._draw
-
-    def fragile(logits: Any) -> list[int]:
-        if any(row.prompt == tuple(ids[2]) and len(row.tokens) == 3 for row in engine._rows):
-            raise RuntimeError("broken")
-        return draw(logits)
-
-    monkeypatch.setattr(engine, "_draw", fragile)
-    found = answers(engine, [rollout(i) for i in ids])
-    assert str(found[2]) == "broken"
-    for n, i in enumerate(ids):
-        if n != 2:
-            assert found[n].value.tokens == generated(model, i, 12)
-            # What a failed attempt had generated is not counted twice.
-            assert found[n].cost.generated_tokens == len(found[n].value.tokens)
-
-
-def test_a_response_without_room_is_an_error_not_a_silence(plain: Family):
-    lm = language_model(plain)
-    (found,) = answers(RolloutEngine(lm, 4, 1 << 20), [rollout((4, 5), limit=0)])
-    assert isinstance(found, ContextError)
 
 
 def test_forgetting_drops_rows_and_queue(plain: Family):

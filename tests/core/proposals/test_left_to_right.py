@@ -10,84 +10,15 @@ import torch
 from torch import Tensor
 from transformers import PhiConfig, PhiForCausalLM
 
-from nabla_core.config import DTO, NablaConfig, Objective, Sampling, Select
+from nabla_core.config import DTO, Objective, Sampling, Select
 from nabla_core.draws import uniform
-from nabla_core.engines.base import Engines
 from nabla_core.model_config import Runtime
 from nabla_core.proposals import left_to_right
-from nabla_core.requests import Context, Proposal, Propose, Sweep
+from nabla_core.requests import Proposal, Propose, Sweep
+from tests.core.proposals.one_position import literal_changes
 from tests.core.reference import KEY, Literal, changes, guide_of, proposed, rolled_out, serve
 from tests.core.tiny import Family, characters, greedy_search, one_hots, qwen2, reward_folder, save
-from tests.oracle.literal import rate, sample_token
-
-
-class OnePosition:
-    """Selection, optimisation and resampling of one position, a fresh gradient at every step."""
-
-    def __init__(self, literal: Literal, config: NablaConfig, banned: Tensor) -> None:
-        self.literal, self.config, self.banned = literal, config, banned
-
-    def states(self, context: Context, y: tuple[int, ...]) -> Tensor:
-        """The last hidden states `[T, D]` that predicted each token."""
-        ids = torch.tensor([[*context.lm, *y]])
-        with torch.no_grad():
-            hidden = self.literal.lm.base_model(input_ids=ids).last_hidden_state[0]
-        return hidden[len(context.lm) - 1 : -1]
-
-    def gradient(self, context: Context, y: tuple[int, ...], i: int, token: int) -> Tensor:
-        ahead = y[i + 1 :]
-        if self.config.anchor == "argmax":
-            head = self.literal.lm.get_output_embeddings()
-            logits = head(self.states(context, y)).masked_fill(self.banned, float("-inf"))
-            ahead = tuple(logits[i + 1 :].argmax(-1).tolist())
-        hard = (*y[:i], token, *ahead)
-        return self.literal.gradient(context, hard, self.config.objective)[i]
-
-    def propose(self, context: Context, y: tuple[int, ...], i: int) -> int | None:
-        """The token drawn for position i, None where it is not selected."""
-        select, dto = self.config.select, self.config.dto
-        head = self.literal.lm.get_output_embeddings()
-        state = self.states(context, y)[i]
-        latents = dto.variable == "latents"
-        x = (state if latents else head(state)).clone().requires_grad_()
-
-        def logits() -> Tensor:
-            return (head(x) if latents else x).masked_fill(self.banned, float("-inf"))
-
-        if logits().softmax(-1).max() > select.confidence_threshold:
-            return None
-        top = int(logits().argmax())
-        anchored = self.config.anchor == "rollout"
-        start = y[i] if anchored else top
-        g = self.gradient(context, y, i, start)[~self.banned]
-        g = g - g.mean() if select.norm == "centred" else g
-        if g.norm() < select.grad_threshold:
-            return None
-        adam = torch.optim.Adam([x], lr=dto.learning_rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda t: rate(dto, t))
-        for _ in range(dto.max_iters):
-            token = int(logits().argmax())
-            token = y[i] if anchored and token == top else token
-            g = self.gradient(context, y, i, token).masked_fill(self.banned, 0.0)
-            soft = logits().softmax(-1)
-            (x.grad,) = torch.autograd.grad((soft * g).sum(), x)
-            adam.step()
-            schedule.step()
-        return sample_token(logits().detach(), self.config.resample, uniform(KEY, i))
-
-
-def literal_changes(
-    family: Family, engines: Engines, contexts: Any, responses: Any, config: NablaConfig
-) -> list[list[tuple[int, int, int]]]:
-    literal = Literal(family, engines)
-    banned = torch.arange(len(literal.ids)) >= literal.vocabulary
-    one = OnePosition(literal, config, banned)
-    found = []
-    for context, response in zip(contexts, responses, strict=True):
-        y = response.tokens
-        drawn = [(i, y[i], one.propose(context, y, i)) for i in range(len(y))]
-        found.append([(i, a, b) for i, a, b in drawn if b not in (None, a)])
-    return found
+from tests.oracle.literal import sample_token
 
 
 def dto(rate: float, **more: Any) -> DTO:
@@ -231,8 +162,8 @@ def test_the_numbers_of_a_proposal(plain: Family):
             assert q.from_token == response.tokens[q.position]
             assert q.confidence == pytest.approx(float(p[q.position].max()), rel=1e-4)
             assert q.grad_norm == pytest.approx(float(row.norm()), rel=1e-3)
-            gain = float(row[q.from_token] - row[q.to_token])
-            assert q.advantage == pytest.approx(gain, rel=1e-3, abs=1e-3)
+            advantage = float(row[q.from_token] - row[q.to_token])
+            assert q.advantage == pytest.approx(advantage, rel=1e-3, abs=1e-3)
 
 
 @pytest.mark.parametrize("anchor", ["rollout", "argmax"])

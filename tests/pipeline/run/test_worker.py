@@ -38,7 +38,7 @@ class Pump:
 
 
 def worker(decision, pump=None, *, isolated=False):
-    """A worker whose ledger always answers with one decision, and what the ledger was told."""
+    """A worker whose ledger always gives one decision, and the calls of that ledger."""
     calls = []
 
     async def begin(key, process, group):

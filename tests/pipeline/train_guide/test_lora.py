@@ -78,25 +78,25 @@ def test_the_plain_folder_says_what_the_trainee_says_times_the_calibration(
     trainee, batch = opened(family, kind)
     start, _ = trainee.predict(batch, differentiable=False)
     learn(trainee, batch)
-    taught, _ = trainee.predict(batch, differentiable=False)
-    assert not torch.allclose(start, taught, rtol=0.1, atol=0.1)
+    trained, _ = trainee.predict(batch, differentiable=False)
+    assert not torch.allclose(start, trained, rtol=0.1, atol=0.1)
     before = snapshot(trainee.model)
     with merged(trainee), scaled(trainee, 1.7):
         assert not adapted(trainee.model)
-        told, _ = trainee.predict(batch, differentiable=False)
+        calibrated, _ = trainee.predict(batch, differentiable=False)
         trainee.model.save_pretrained(tmp_path)
     after = snapshot(trainee.model)
     assert list(before) == list(after)
     assert all(torch.equal(before[name], after[name]) for name in before)
     again, _ = trainee.predict(batch, differentiable=False)
-    assert torch.equal(again, taught)
+    assert torch.equal(again, trained)
 
-    torch.testing.assert_close(told, 1.7 * taught, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(calibrated, 1.7 * trained, rtol=1e-4, atol=1e-4)
     assert not any("lora" in n or "base_layer" in n for n in load_file(tmp_path / FILE))
     assert sorted(p.suffix for p in tmp_path.iterdir() if "adapter" in p.name) == []
     plain, _ = opened(family, kind, Optimise(), tmp_path)
     delivered, _ = plain.predict(batch, differentiable=False)
-    torch.testing.assert_close(delivered, told, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(delivered, calibrated, rtol=1e-5, atol=1e-5)
 
 
 def test_targets_and_frozen_layers_are_kept_to(plain: Family):

@@ -9,8 +9,8 @@ from tests.pipeline.train_guide.exploration import training_state
 
 def test_validation_prompts_that_are_trained_on_are_counted(plain, explored):
     learning = training_state(plain, explored)
-    taught = {example.prompt_id for example in learning.train}
-    assert 0 < learning.validation_overlap == sum(f"q{n}" in taught for n in range(4))
+    trained_on = {example.prompt_id for example in learning.train}
+    assert 0 < learning.validation_overlap == sum(f"q{n}" in trained_on for n in range(4))
     other = training_state(plain, explored, "validation.prompts.path=embedded", "data.held_out=0.5")
     assert other.validation_overlap == 0
 
