@@ -1,4 +1,4 @@
-"""What the embedded models achieve: how well scores verify, and where gradients point."""
+"""What the embedded models achieve: how well rewards verify, and where gradients point."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transformers import Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
 from nabla_core.embedded.recipe import corpus
 from nabla_core.embedded.recipe.corpus import PROMPT_LENGTH
-from nabla_core.embedded.recipe.models import score, score_embedded
+from nabla_core.embedded.recipe.models import rewards, rewards_of_embeddings
 from nabla_core.embedded.recipe.rollouts import complete, response_logits
 from nabla_core.embedded.recipe.train_lm import shares, validation
 from nabla_core.embedded.tokenizer import ZERO_ID
@@ -21,7 +21,7 @@ DIGIT_IDS = slice(ZERO_ID, ZERO_ID + 10)
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """`auc` of the score for the correctness of a trace; accuracies of the best of 8 by score."""
+    """`auc` of the reward for the correctness of a trace; accuracies of the best of 8 by reward."""
 
     auc: float
     best_of_8_answer: float
@@ -39,31 +39,31 @@ def verification(
     generator = torch.Generator(device).manual_seed(0)
     repeated = texts.repeat_interleave(8, 0)
     responses = complete(lm, repeated, tau=0.7, generator=generator)
-    scores = score(rm, torch.cat((repeated, responses), 1))
+    values = rewards(rm, torch.cat((repeated, responses), 1))
     right = (responses == gold.repeat_interleave(8, 0)).all(1)
-    rows = torch.arange(prompts, device=device) * 8 + scores.view(prompts, 8).argmax(1)
-    return Verification(area_under_curve(scores, right), *shares(responses[rows], gold))
+    rows = torch.arange(prompts, device=device) * 8 + values.view(prompts, 8).argmax(1)
+    return Verification(area_under_curve(values, right), *shares(responses[rows], gold))
 
 
-def area_under_curve(scores: Tensor, positive: Tensor) -> float:
-    """Share of pairs (positive, negative) in which the positive has the higher score; ties count
+def area_under_curve(values: Tensor, positive: Tensor) -> float:
+    """Share of pairs (positive, negative) in which the positive has the higher value; ties count
     half."""
-    pairs = scores[positive][:, None] - scores[~positive]
+    pairs = values[positive][:, None] - values[~positive]
     return ((pairs > 0).float() + 0.5 * (pairs == 0).float()).mean().item()
 
 
 def reward_gradient(
     rm: Qwen2ForSequenceClassification, prompts: Tensor, responses: Tensor, *, create_graph: bool
 ) -> Tensor:
-    """d score / d one-hot at each position of a response, `[B, 16, V]`: `E @ d score / d e_i`.
+    """d reward / d one-hot at each position of a response, `[B, 16, V]`: `E @ d reward / d e_i`.
 
     With `create_graph` the result can be differentiated again, with respect to the weights.
     """
     ids = torch.cat((prompts, responses), 1)
     embedding = rm.model.embed_tokens.weight
     embedded = embedding[ids].detach().requires_grad_()
-    total = score_embedded(rm, embedded, ids).sum()
-    # Each score depends on its own row alone, so the gradient of the sum is that of each score.
+    total = rewards_of_embeddings(rm, embedded, ids).sum()
+    # Each reward depends on its own row alone, so the gradient of the sum is that of each reward.
     (gradient,) = torch.autograd.grad(total, embedded, create_graph=create_graph)
     rows: Tensor = gradient[:, PROMPT_LENGTH:] @ embedding.T
     return rows

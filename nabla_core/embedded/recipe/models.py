@@ -96,15 +96,17 @@ def freeze_lower(rm: PreTrainedModel, layers: int = LM_LAYERS) -> None:
         layer.requires_grad_(False)
 
 
-def score(rm: Qwen2ForSequenceClassification, ids: Tensor) -> Tensor:
-    """Scores `[B]` of right-padded prompts with responses, ids `[B, L]`, at their last token."""
-    return score_embedded(rm, rm.model.embed_tokens(ids), ids)
+def rewards(rm: Qwen2ForSequenceClassification, ids: Tensor) -> Tensor:
+    """Rewards `[B]` of right-padded prompts with responses, ids `[B, L]`, at their last token."""
+    return rewards_of_embeddings(rm, rm.model.embed_tokens(ids), ids)
 
 
-def score_embedded(rm: Qwen2ForSequenceClassification, embedded: Tensor, ids: Tensor) -> Tensor:
-    """As `score`, from input embeddings `[B, L, H]`; `ids` are used for the ends of rows only."""
+def rewards_of_embeddings(
+    rm: Qwen2ForSequenceClassification, embedded: Tensor, ids: Tensor
+) -> Tensor:
+    """As `rewards`, from input embeddings `[B, L, H]`; `ids` are used for the ends of rows only."""
     hidden = rm.model(inputs_embeds=embedded, use_cache=False).last_hidden_state
     last = (ids != PAD_ID).sum(1) - 1
     pooled = hidden[torch.arange(len(ids), device=ids.device), last]
-    scores: Tensor = rm.score(pooled).squeeze(-1)
-    return scores
+    values: Tensor = rm.score(pooled).squeeze(-1)
+    return values

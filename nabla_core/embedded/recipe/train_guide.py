@@ -3,14 +3,14 @@
 A guide starts as the judge; embeddings and layers 1-3 stay frozen. The gradient itself is
 trained, by differentiating it again, in two stages:
 
-- `align`: cross-entropy of the gradient over the ten digits, `E @ d score / d e_i`, at every
+- `align`: cross-entropy of the gradient over the ten digits, `E @ d reward / d e_i`, at every
   step of a response, relative to the locally right digit.
 - `calibrate`: cross-entropy of the mirror step at beta 1 over the whole vocabulary,
-  softmax(log p_LM + E @ d score / d e_i), at every position, relative to the locally right
+  softmax(log p_LM + E @ d reward / d e_i), at every position, relative to the locally right
   token. The gradient then is the log-odds that the LM's probabilities lack, in the same units
   at all positions, which is what a search needs that ranks all positions together.
 
-No loss term concerns the score itself, so these models are no judges.
+No loss term concerns the reward itself, so these models are no judges.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The judge: a reward model that scores the fraction of a response before its first error.
+"""The judge: a reward model that predicts the fraction of a response before its first error.
 
-It has three new layers on a frozen converged LM. The sigmoid of the score is fitted to that
+It has three new layers on a frozen converged LM. The sigmoid of the reward is fitted to that
 fraction. An auxiliary head, discarded afterwards, predicts the local correctness of each step
 from the states below the last layer. Labels come from the task's arithmetic.
 """
@@ -24,9 +24,9 @@ LEARNING_RATE = 3e-3
 WARMUP = 100
 SAMPLES = 6000
 TEMPERATURES = (0.0, 0.7, 1.0, 1.3)  # from the greedy response to ones with many errors
-# Responses of a step: for the score, and for the auxiliary head.
+# Responses of a step: for the reward, and for the auxiliary head.
 LABELLED, LOCAL = 64, 64
-# Responses for the score: a share is sampled from the LM, the others are right ones, of which some
+# Responses for the reward: a share is sampled from the LM, the others are right ones, of which some
 # are corrupted. Truncated ones teach that a sound beginning is not yet a right response.
 FROM_LM, CORRUPTED, TRUNCATED = 0.6, 0.3, 0.05
 # Share of digits replaced in responses for the auxiliary head, which so sees right and wrong steps
@@ -45,12 +45,12 @@ class Judge(nn.Module):
         self.local = nn.Sequential(nn.RMSNorm(size), nn.Linear(size, 1))
 
     def forward(self, prompts: Tensor, responses: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores `[B]`, and logits `[B, 8]` that each step is locally right."""
+        """Rewards `[B]`, and logits `[B, 8]` that each step is locally right."""
         ids = torch.cat((prompts, responses), 1)
         states = self.rm.model(input_ids=ids, use_cache=False, output_hidden_states=True)
         last = (ids != PAD_ID).sum(1) - 1
         pooled = states.last_hidden_state[torch.arange(len(ids), device=ids.device), last]
-        # Below the last layer, so that the last one can use local correctness for the score.
+        # Below the last layer, so that the last one can use local correctness for the reward.
         below = states.hidden_states[-2][:, PROMPT_LENGTH::2]
         return self.rm.score(pooled).squeeze(-1), self.local(below).squeeze(-1)
 
@@ -89,24 +89,24 @@ def train(
         rate = min(1.0, step / WARMUP) * (1 - 0.9 * step / steps)
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * rate
         prompts, responses = _batch(rng, generator, pool, device)
-        scores, local = judge(prompts, responses)
+        rewards, local = judge(prompts, responses)
         target = corpus.sound_fraction(prompts, responses)[:LABELLED]
         right = corpus.locally_right(prompts, responses)[LABELLED:].float()
-        score_loss = functional.binary_cross_entropy_with_logits(scores[:LABELLED], target)
+        reward_loss = functional.binary_cross_entropy_with_logits(rewards[:LABELLED], target)
         local_loss = functional.binary_cross_entropy_with_logits(local[LABELLED:], right)
         optimizer.zero_grad()
-        torch.autograd.backward(score_loss + LOCAL_WEIGHT * local_loss)
+        torch.autograd.backward(reward_loss + LOCAL_WEIGHT * local_loss)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         if step % 100 == 0 or step == steps:
-            log(f"step {step} score loss {score_loss.item():.3f} local {local_loss.item():.3f}")
+            log(f"step {step} reward loss {reward_loss.item():.3f} local {local_loss.item():.3f}")
     return judge.rm
 
 
 def _batch(
     rng: random.Random, generator: torch.Generator, pool: tuple[Tensor, Tensor], device: str
 ) -> tuple[Tensor, Tensor]:
-    """64 responses for the score, then 64 scrambled right responses for the auxiliary head."""
+    """64 responses for the reward, then 64 scrambled right responses for the auxiliary head."""
     sampled = round(LABELLED * FROM_LM)
     rows = torch.randint(len(pool[0]), (sampled,), generator=generator, device=device)
     texts = corpus.train_chains(rng, LABELLED - sampled + LOCAL, skewed=False)

@@ -79,9 +79,10 @@ def natural_gradient(results: PartResults, grid: Grid, laws: list[Tensor], beta:
     problem = grid.problem
 
     def change(log_q: Tensor) -> Tensor:
-        # Replicator equation: d log q / dt = advantage minus its mean, which keeps the mass.
-        advantage = problem.reward - beta * (log_q - problem.log_ref)
-        return advantage - (log_q.exp() * advantage).sum()
+        # Replicator equation: d log q / dt is the regularised reward minus its mean, which keeps
+        # the mass.
+        regularised = problem.reward - beta * (log_q - problem.log_ref)
+        return regularised - (log_q.exp() * regularised).sum()
 
     log_q, now = problem.log_ref, 0.0
     worst_tv = worst_gap = 0.0

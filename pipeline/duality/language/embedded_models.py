@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
 from nabla_core.embedded.recipe import corpus
-from nabla_core.embedded.recipe.models import score
+from nabla_core.embedded.recipe.models import rewards
 from nabla_core.embedded.recipe.rollouts import complete, response_logits
 from nabla_core.embedded.task import STEPS
 from nabla_core.embedded.tokenizer import PAD_ID, STOP_ID, ZERO_ID
@@ -116,7 +116,7 @@ class EmbeddedModels:
         values = []
         for batch in distinct.split(BATCH):
             if isinstance(model, Qwen2ForSequenceClassification):
-                values.append(score(model, batch))
+                values.append(rewards(model, batch))
             else:
                 prompts, answers = batch.split([self.ids.size(1), responses.size(-1)], 1)
                 values.append(log_probability(model, prompts, answers))

@@ -15,7 +15,7 @@ from transformers import Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
 from nabla_core.embedded import task
 from nabla_core.embedded.recipe import corpus
-from nabla_core.embedded.recipe.models import score
+from nabla_core.embedded.recipe.models import rewards
 from nabla_core.embedded.recipe.rollouts import complete
 from pipeline.duality.language.config import RlooConfig
 from pipeline.duality.language.embedded_models import log_probability
@@ -45,7 +45,7 @@ def rloo(
         prompts = batch.repeat_interleave(settings.group_size, 0)
         responses = complete(policy, prompts, tau=1.0, generator=generator)
         with torch.no_grad():
-            reward = score(judge, torch.cat((prompts, responses), 1))
+            reward = rewards(judge, torch.cat((prompts, responses), 1))
             log_ref = log_probability(lm, prompts, responses)
         log_p = log_probability(policy, prompts, responses)
         # r - beta log(p / p_ref) of each response, [prompts, group].

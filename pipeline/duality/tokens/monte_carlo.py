@@ -133,7 +133,7 @@ def decode(
             drawn = conditionals[new, t].multinomial(1, generator=generator).squeeze(1)
             new = new + drawn * V ** (T - 1 - t)
         confident = conditionals[state, i].amax(-1) > config.select.confidence_threshold
-        # The rule of nabla decoding: no test at confident positions, strict gain elsewhere.
+        # As nabla decoding: no proposal at confident positions, a strictly higher reward elsewhere.
         accept = ~confident & (token != y[state, i]) & (reward[new] > reward[state])
         state = torch.where(accept, new, state)
     return torch.bincount(state, minlength=STATES).double()

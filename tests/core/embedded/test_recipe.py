@@ -52,7 +52,7 @@ def test_score_reads_the_last_real_token_of_each_row():
     rows = [tokenizer.encode("7+8*3"), tokenizer.encode("7+8*3-4+1")]
     padded = torch.tensor([rows[0] + [tokenizer.PAD_ID] * 4, rows[1]])
     alone = [rm(input_ids=torch.tensor([row])).logits.item() for row in rows]
-    assert models.score(rm, padded).tolist() == pytest.approx(alone, abs=1e-5)
+    assert models.rewards(rm, padded).tolist() == pytest.approx(alone, abs=1e-5)
     assert alone[0] != pytest.approx(alone[1], abs=1e-3)
 
 
@@ -67,7 +67,7 @@ def test_reward_gradient_is_the_slope_along_a_one_hot():
     def moved(step: float) -> float:
         embedded = table[ids].clone()
         embedded[0, corpus.PROMPT_LENGTH + 4] += step * table[tokenizer.IDS["9"]]
-        return models.score_embedded(rm, embedded, ids).item()
+        return models.rewards_of_embeddings(rm, embedded, ids).item()
 
     slope = (moved(0.005) - moved(-0.005)) / 0.01
     assert gradient[0, 4, tokenizer.IDS["9"]].item() == pytest.approx(slope, rel=0.02)
