@@ -59,7 +59,8 @@ def check_config(folder: Folder, config: Any, owner: Owner) -> None:
         old = _shape(yaml.safe_load(folder.read(CONFIG)), free, levels)
         new = _shape(settings, free, levels)
         differences = [
-            f"  {name}: {old.get(name, 'not set')!s} there, {new.get(name, 'not set')!s} here"
+            f"  {name}: {old.get(name, 'not set')!s} in the folder, "
+            f"{new.get(name, 'not set')!s} now"
             for name in sorted(old.keys() | new.keys())
             if old.get(name) != new.get(name)
         ]

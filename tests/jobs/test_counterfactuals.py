@@ -40,7 +40,7 @@ def test_counterfactuals_are_made_exactly_once(cluster, prompts, tmp_path, capsy
     assert explore(path, run, lm, "max_dead_fraction=0.5") == 3
     assert log.read_text() == before
     assert explore(path, run, lm, "explore.positions=3") == 2
-    assert "explore.positions: 2 there, 3 here" in capsys.readouterr().err
+    assert "explore.positions: 2 in the folder, 3 now" in capsys.readouterr().err
 
 
 def test_settings_that_contradict_each_other_are_named(capsys):

@@ -209,8 +209,8 @@ def test_the_folder_of_another_config_is_refused_with_the_difference(job, copied
     made = rows(run)
     assert job(path, "seed=1", "decoding.nabla.max_rollouts=3", "cluster.in_flight=7") == 2
     errors = capsys.readouterr().err
-    assert "decoding.nabla.max_rollouts: 8 there, 3 here" in errors
-    assert "seed: 0 there, 1 here" in errors
+    assert "decoding.nabla.max_rollouts: 8 in the folder, 3 now" in errors
+    assert "seed: 0 in the folder, 1 now" in errors
     assert "in_flight" not in errors
     assert rows(run) == made
 

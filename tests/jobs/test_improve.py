@@ -93,7 +93,7 @@ def test_a_round_learns_from_new_prompts_and_resumes(cluster, plain, tmp_path, c
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == line
     assert {p: p.stat().st_mtime_ns for p in run.glob("round-*/*/data/*")} == before
     assert improve.main([*given, "decoding.max_tokens=9"]) == 2
-    assert "decoding.max_tokens: 8 there, 9 here" in capsys.readouterr().err
+    assert "decoding.max_tokens: 8 in the folder, 9 now" in capsys.readouterr().err
 
 
 def test_settings_that_make_no_sense_are_refused(capsys):

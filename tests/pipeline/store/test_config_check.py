@@ -95,9 +95,9 @@ def test_a_setting_that_shapes_nothing_may_change(tmp_path, free):
 @pytest.mark.parametrize(
     ("other", "difference"),
     [
-        (Settings(names=("a", "b")), "names: ['a'] there, ['a', 'b'] here"),
-        (Settings(part=Section(rate=1.0)), "part.rate: 0.5 there, 1.0 here"),
-        (Settings(whole=CHANGED), "whole.threads: 1 there, 2 here"),
+        (Settings(names=("a", "b")), "names: ['a'] in the folder, ['a', 'b'] now"),
+        (Settings(part=Section(rate=1.0)), "part.rate: 0.5 in the folder, 1.0 now"),
+        (Settings(whole=CHANGED), "whole.threads: 1 in the folder, 2 now"),
     ],
 )
 def test_a_setting_that_shapes_results_is_named_with_both_values(tmp_path, other, difference):
@@ -113,7 +113,7 @@ def test_a_setting_that_only_the_folder_has_is_a_difference(tmp_path):
     folder = Folder(str(tmp_path))
     check_config(folder, Settings(), OWNER)
     folder.write(CONFIG, folder.read(CONFIG) + b"removed: 3\n")
-    with pytest.raises(ResumeError, match="removed: 3 there, not set here"):
+    with pytest.raises(ResumeError, match="removed: 3 in the folder, not set now"):
         check_config(folder, Settings(), OWNER)
 
 
@@ -140,7 +140,9 @@ def test_runs_inside_a_run_folder_move_with_it(tmp_path, monkeypatch, relative):
     check_config(moved, step(after), OWNER)
     assert digest(step(after)) == first
     assert yaml.safe_load(moved.read(CONFIG))["reward"]["guide"] == f"{after}/round-0/guide/guide"
-    with pytest.raises(ResumeError, match=r"reward\.guide: {run}/round-0/guide/guide there"):
+    with pytest.raises(
+        ResumeError, match=r"reward\.guide: {run}/round-0/guide/guide in the folder"
+    ):
         check_config(moved, step(after, guide="round-1/guide/guide"), OWNER)
 
 

@@ -42,7 +42,7 @@ def test_two_checkpoints_from_rows_to_a_report(cluster, tmp_path, capsys):
     assert run(out, policy) == 0
     assert (out / "checkpoints" / "manifest.json").read_text() == before
     assert run(out, policy, "checkpoints.max_tokens=12") == 2
-    assert "max_tokens: 16 there, 12 here" in capsys.readouterr().err
+    assert "max_tokens: 16 in the folder, 12 now" in capsys.readouterr().err
 
 
 def test_another_tokenizer_exits_2(cluster, tmp_path, grouped, capsys):
