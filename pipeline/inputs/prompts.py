@@ -7,7 +7,6 @@ rows are found again by it.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -18,8 +17,10 @@ from nabla_core.config import check
 from nabla_core.embedded import task
 from nabla_core.types import Prompt
 from pipeline.errors import InputError
+from pipeline.inputs.repeats import Repeats
 from pipeline.inputs.row_prompt import Columns, to_prompt
 from pipeline.inputs.sources import Row, rows
+from pipeline.store.input_index import InputIndex
 
 # The embedded task has no end; this many prompts where no limit is set.
 EMBEDDED_PROMPTS = 64
@@ -68,25 +69,28 @@ class Item:
     fingerprint: str
 
 
-def read(settings: Prompts) -> Iterator[Item]:
+def read(settings: Prompts, repeats: Repeats | None = None) -> Iterator[Item]:
     """The prompts in the order of their source, each with sample 0. Reads as it is consumed.
 
     The id of a row without one is a digest of its content; the second row of the same content gets
     "-1" at the end, and so on. So repeated prompts are kept, and an inserted row changes no other
-    row's id. Raises InputError naming file and row.
+    row's id. A caller that reads an input several times gives the same `repeats` each time.
+    Raises InputError naming file and row.
     """
+    repeats = repeats or Repeats()
     end = None if settings.limit is None else settings.skip + settings.limit
     empty = True
-    for item in islice(_items(settings), settings.skip, end):
+    for item in islice(_items(settings, repeats), settings.skip, end):
         empty = False
         yield item
+    repeats.complete()
     if empty:
         position = f" after the first {settings.skip}" if settings.skip else ""
         raise InputError(f"{settings.path}: no prompts{position}")
 
 
-def _items(settings: Prompts) -> Iterator[Item]:
-    seen: Counter[str] = Counter()
+def _items(settings: Prompts, repeats: Repeats) -> Iterator[Item]:
+    earlier = repeats.reading()
     for row in _source(settings):
         if isinstance(row, Prompt):
             yield Item(row, fingerprint(row))
@@ -95,26 +99,25 @@ def _items(settings: Prompts) -> Iterator[Item]:
         if not prompt.id:
             # The first row of a content has the bare key, so a later duplicate changes no id.
             key = content_key(prompt)
-            prompt = replace(prompt, id=f"{key}-{seen[key]}" if seen[key] else key)
-            seen[key] += 1
+            number = earlier(key)
+            prompt = replace(prompt, id=f"{key}-{number}" if number else key)
         yield Item(prompt, fingerprint(prompt))
 
 
-def index(items: Iterable[Item], path: str) -> dict[str, str]:
-    """The fingerprint of each prompt id, in input order.
+def index(items: Iterable[Item], path: str) -> InputIndex:
+    """The ids and fingerprints of all prompts, in input order.
 
     Raises InputError, naming three of them, if ids occur more than once.
     """
-    fingerprints: dict[str, str] = {}
+    found = InputIndex()
     repeated: dict[str, None] = {}
     for item in items:
-        if item.prompt.id in fingerprints:
+        if not found.add(item.prompt.id, item.fingerprint):
             repeated[item.prompt.id] = None
-        fingerprints[item.prompt.id] = item.fingerprint
     if repeated:
         first = ", ".join(repr(i) for i in list(repeated)[:3])
         raise InputError(f"{path}: {len(repeated)} ids occur more than once: {first}")
-    return fingerprints
+    return found
 
 
 def content_key(prompt: Prompt) -> str:

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import DamagedError, LeaseError, LoadError, RunError
-from pipeline.inputs.prompts import Item, index
+from pipeline.inputs.prompts import index
 from pipeline.run import pool
 from pipeline.run.cluster import any_node_has, connected, require_resources
+from pipeline.run.missing import read_slots
 from pipeline.run.plan import Plan, RunOutcome, Watcher, open_store
 from pipeline.run.prompt_status import ENDED, Key, PromptState, PromptStatus
 from pipeline.run.worker import Assignment
 from pipeline.store import config_check, manifest
+from pipeline.store.input_index import InputIndex
 from pipeline.store.lease import Lease
 from pipeline.store.owner import check_owner
 from pipeline.store.run_folder import translate_os_errors
@@ -60,7 +62,7 @@ class Run:
         finally:
             lease.release()
 
-    def _execute(self, inputs: dict[str, str], lease: Lease) -> RunOutcome:
+    def _execute(self, inputs: InputIndex, lease: Lease) -> RunOutcome:
         store, plan = self.store, self.plan
         config_check.check_config(store.folder, plan.config, plan.owner)
         store.delete_temporary()
@@ -116,16 +118,13 @@ class Run:
         groups: list[list[Key]] = []
         idle_rounds = 0
         while missing := slots.count(MISSING):
-            suspects = {key for group in groups for key in group}
-            others = {key for key in self._missing_keys(slots) if key not in suspects}
-            self.watcher.phase("running" if others else "running suspects isolated")
-            completed = self._follow_to_the_end(self._start(others, groups), counts)
+            completed = self._follow_to_the_end(self._start(slots, groups), counts)
             # What the store holds counts, not what was reported: Ray may have lost the report of
             # a committed row, and a reported row may be on a node's disk that is gone.
             self.store.rescan(slots)
             if not completed:
                 return False
-            before, groups = groups, pool.suspects(self._ledger, self._missing_keys(slots))
+            before, groups = groups, pool.suspects(self._ledger, slots.is_missing_key)
             stuck = slots.count(MISSING) == missing and groups == before
             idle_rounds = idle_rounds + 1 if stuck else 0
             if idle_rounds == MAX_IDLE_ROUNDS:
@@ -135,16 +134,23 @@ class Run:
                 )
         return True
 
-    def _start(self, others: Set[Key], groups: list[list[Key]]) -> pool.Statuses:
-        """Start a round: with all prompts that are no suspects, or if none is left, with the
-        groups of suspects."""
-        isolated = not others
-        assignment = Assignment(self.plan.recipe, self.store, self.plan.cluster, isolated)
+    def _start(self, slots: Slots, groups: list[list[Key]]) -> pool.Statuses:
+        """Start a round: with all missing prompts that are no suspects, or if none is left, with
+        the groups of suspects."""
+        suspects = {slots.find(*key): key for group in groups for key in group}
+        others = slots.count(MISSING) - len(suspects)
+        assignment = Assignment(
+            self.plan.recipe, self.store, self.plan.cluster, isolated=not others
+        )
+        self.watcher.phase("running" if others else "running suspects isolated")
         if others:
-            return pool.run_pool(self._items(others), len(others), assignment, self._ledger)
-        members = {key for group in groups for key in group}
-        items = {(i.prompt.id, i.prompt.sample): i for i in self._items(members)}
-        batches = [[items[key] for key in group] for group in groups]
+            items = read_slots(
+                self.plan, slots, lambda slot: slots.is_missing(slot) and slot not in suspects
+            )
+            return pool.run_pool(items, others, assignment, self._ledger)
+        found = read_slots(self.plan, slots, suspects.__contains__)
+        items_by_key = {(item.prompt.id, item.prompt.sample): item for item in found}
+        batches = [[items_by_key[key] for key in group] for group in groups]
         return pool.run_groups(batches, assignment, self._ledger)
 
     def _follow_to_the_end(self, statuses: pool.Statuses, counts: Counter[PromptState]) -> bool:
@@ -177,16 +183,6 @@ class Run:
             raise LoadError(status.detail)
         if status.state is PromptState.COMMIT_FAILED:
             raise RunError(f"cannot commit rows to {self.plan.run_dir}: {status.detail}")
-
-    def _items(self, keys: Set[Key]) -> Iterator[Item]:
-        for item in self.plan.read():
-            for sample in range(self.plan.samples):
-                if (item.prompt.id, sample) in keys:
-                    yield Item(replace(item.prompt, sample=sample), item.fingerprint)
-
-    def _missing_keys(self, slots: Slots) -> Iterator[Key]:
-        ids = list(slots.inputs)
-        return (slots.key(slot, ids) for slot in slots.in_state(MISSING))
 
     def _finish(self, slots: Slots, lease: Lease) -> None:
         """Write the final files, the manifest and the marker of success. Raises LeaseError,

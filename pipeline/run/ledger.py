@@ -5,6 +5,9 @@ become suspects: they are deferred, and a later round runs them in groups of an 
 at a time in a process of its own. A group whose process crashes is divided again. A crash of a
 prompt that runs alone is its own, and only such crashes count as attempts. The death of a whole
 node counts against no prompt.
+
+The ledger knows the prompts of tasks that the driver has no report of yet, and the suspects. So its
+size does not grow with that of the run.
 """
 
 from __future__ import annotations
@@ -100,18 +103,30 @@ class Ledger:
         self._ended[key] = error
         self._running.pop(key, None)
         self._suspects.pop(key, None)
+        self._attempts.pop(key, None)
+
+    def reported(self, keys: Iterable[Key]) -> None:
+        """The driver has the report of a task with these prompts: Ray runs it no more."""
+        for key in keys:
+            self._ended.pop(key, None)
+
+    def open_keys(self) -> list[Key]:
+        """The suspects, and the prompts that were running when their process died."""
+        return list(self._suspects | self._running)
 
     def suspects(self, missing: Iterable[Key]) -> list[list[Key]]:
-        """The suspects among the prompts whose rows are missing after a round, in the groups that
-        they must run in: what crashed together is divided."""
+        """The suspects after a round, in the groups that they must run in: what crashed together
+        is divided. `missing` are those of `open_keys` whose rows are missing."""
+        # The rows of the others were committed, and the report of that was lost. What was reported
+        # as committed and is missing all the same runs again: its file is damaged or gone.
+        self._ended.clear()
         missing = set(missing)
-        for key in missing:
-            # Reported as committed, but its file is damaged or gone: it runs again.
-            self._ended.pop(key, None)
+        for known in (self._running, self._suspects, self._attempts):
+            for key in known.keys() - missing:
+                del known[key]
         crashed: dict[str, list[Key]] = {}
         for key, worker in self._suspects.items():
-            if key in missing:
-                crashed.setdefault(worker, []).append(key)
+            crashed.setdefault(worker, []).append(key)
         return [piece for keys in crashed.values() for piece in _divided(keys)]
 
     def blame(self, worker: str, reason: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.inputs.prompts import Item, read
+from pipeline.inputs.repeats import Repeats
 from pipeline.run.cluster_config import Cluster
 from pipeline.run.config import RowsConfig
 from pipeline.run.prompt_status import PromptStatus
@@ -62,11 +63,12 @@ def planned(
 ) -> Plan:
     """The plan of a job. `recipe` gets the digest of the settings that shape rows. Reads
     nothing yet."""
+    repeats = Repeats()
     return Plan(
         job=job,
         run_dir=config.run_dir,
         source=config.prompts.path,
-        read=lambda: read(config.prompts),
+        read=lambda: read(config.prompts, repeats),
         samples=samples,
         recipe=recipe(config_check.digest(config)),
         config=config,

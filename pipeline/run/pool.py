@@ -2,7 +2,8 @@
 
 A task is a few prompts and one call of an async actor method. An actor is given more tasks than
 it can work on, so a slow prompt keeps no other one waiting. The actors commit rows as they
-finish; only statuses come back with the task.
+finish; only statuses come back with the task. Tasks are made while the pool takes them, so that a
+big input is never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import pickle
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +22,9 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipeline.errors import PipelineError
 from pipeline.inputs.prompts import Item
+from pipeline.run.block_stream import stream
 from pipeline.run.cluster import node_alive
 from pipeline.run.cluster_config import Cluster
 from pipeline.run.ledger import Ledger
@@ -45,9 +48,11 @@ def start_ledger(max_attempts: int) -> Any:
     ).remote(max_attempts, node_alive)
 
 
-def suspects(ledger: Any, missing: Iterable[Key]) -> list[list[Key]]:
-    """The prompts that must run isolated, in groups; see `Ledger.suspects`."""
-    groups: list[list[Key]] = ray.get(ledger.suspects.remote(list(missing)))
+def suspects(ledger: Any, is_missing: Callable[[Key], bool]) -> list[list[Key]]:
+    """The prompts that must run isolated, in groups; see `Ledger.suspects`. Call it between
+    rounds."""
+    missing = [key for key in ray.get(ledger.open_keys.remote()) if is_missing(key)]
+    groups: list[list[Key]] = ray.get(ledger.suspects.remote(missing))
     return groups
 
 
@@ -61,8 +66,9 @@ def stop(ledger: Any, seconds: float) -> None:
 
 
 def run_pool(items: Iterable[Item], count: int, assignment: Assignment, ledger: Any) -> Statuses:
-    """Work on `count` items; a status comes with the end of each task. The prompts of a task that
-    Ray gives up have no status; the caller finds them missing in the store.
+    """Work on `count` items, which are read as the pool takes them; a status comes with the end of
+    each task. The prompts of a task that Ray gives up have no status; the caller finds them
+    missing in the store.
     """
     cluster = assignment.cluster
     size = task_size(count, cluster)
@@ -80,7 +86,7 @@ def run_pool(items: Iterable[Item], count: int, assignment: Assignment, ledger: 
         # the pool could not grow either: it grows while tasks are queued.
         max_tasks_in_flight_per_actor=min(calls + math.ceil(calls / 4), share),
     )
-    return _statuses(_chunks(items, size), strategy, assignment, ledger)
+    return _statuses(_chunks(items, size), math.ceil(count / size), strategy, assignment, ledger)
 
 
 def run_groups(groups: Sequence[Sequence[Item]], assignment: Assignment, ledger: Any) -> Statuses:
@@ -90,7 +96,7 @@ def run_groups(groups: Sequence[Sequence[Item]], assignment: Assignment, ledger:
         max_concurrent_calls_per_actor=1,
         max_tasks_in_flight_per_actor=1,
     )
-    return _statuses(groups, strategy, assignment, ledger)
+    return _statuses(iter(groups), len(groups), strategy, assignment, ledger)
 
 
 def task_size(count: int, cluster: Cluster) -> int:
@@ -101,16 +107,21 @@ def task_size(count: int, cluster: Cluster) -> int:
 
 
 def _statuses(
-    tasks: Iterable[Sequence[Item]],
+    tasks: Iterator[Sequence[Item]],
+    count: int,
     strategy: ActorPoolStrategy,
     assignment: Assignment,
     ledger: Any,
 ) -> Statuses:
     _configure(DataContext.get_current())
+    # As many tasks wait as the whole pool can take, so that each step of Ray's loop fills it.
+    # The pool grows only while tasks wait.
+    waiting = strategy.max_size * strategy.max_tasks_in_flight_per_actor
     # The driver cuts the input into tasks itself. A stage of Ray Data before the actors would
     # need a CPU of its own, and the run would hang where the actors have reserved all CPUs; if
     # Ray fused it with the actors' stage, a single actor would get all tasks.
-    dataset = ray.data.from_blocks([_block(task) for task in tasks]).map_batches(
+    blocks = Blocks(tasks)
+    dataset = stream(iter(blocks), count, waiting).map_batches(
         Worker,
         fn_constructor_kwargs={"assignment": assignment, "ledger": ledger},
         batch_size=None,
@@ -120,14 +131,36 @@ def _statuses(
         num_cpus=assignment.cluster.cpus_per_actor,
         num_gpus=assignment.cluster.gpus_per_actor,
     )
-    return Statuses(dataset)
+    return Statuses(dataset, blocks, ledger.reported.remote)
+
+
+class Blocks:
+    """Tasks as blocks of Ray Data, made as they are taken. An error of the input ends them and is
+    kept, so that what the actors have begun is committed before the run ends with it."""
+
+    def __init__(self, tasks: Iterable[Sequence[Item]]) -> None:
+        self._tasks = tasks
+        self.error: PipelineError | None = None
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        try:
+            for task in self._tasks:
+                items = pa.array([pickle.dumps(item) for item in task], pa.binary())
+                yield pa.table({"item": items})
+        except PipelineError as error:
+            self.error = error
 
 
 class Statuses:
     """The statuses of a dataset, read by a thread of its own: a KeyboardInterrupt inside Ray Data
-    would end the actors at once, before they commit the rows that wait."""
+    would end the actors at once, before they commit the rows that wait.
 
-    def __init__(self, dataset: Any) -> None:
+    `reported` is called with the keys of each task whose statuses are read. After the last status
+    comes the error of `blocks`, if there is one.
+    """
+
+    def __init__(self, dataset: Any, blocks: Blocks, reported: Callable[[list[Key]], Any]) -> None:
+        self._blocks, self._reported = blocks, reported
         self._queue: queue.SimpleQueue[PromptStatus | BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._follow, args=(dataset,), daemon=True)
         self._thread.start()
@@ -145,12 +178,14 @@ class Statuses:
     def _follow(self, dataset: Any) -> None:
         try:
             for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-                for status in from_table(batch):
+                statuses = list(from_table(batch))
+                self._reported([status.key for status in statuses])
+                for status in statuses:
                     self._queue.put(status)
         except BaseException as error:  # noqa: BLE001 - raised where statuses are read
             self._queue.put(error)
         else:
-            self._queue.put(None)
+            self._queue.put(self._blocks.error)
 
 
 def _configure(context: DataContext) -> None:
@@ -166,10 +201,6 @@ def _configure(context: DataContext) -> None:
     # The pool grows once its actors are full. The default waits for a queue of nearly twice as
     # many tasks, all of them at the first actor.
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
-
-
-def _block(items: Sequence[Item]) -> pa.Table:
-    return pa.table({"item": pa.array([pickle.dumps(item) for item in items], pa.binary())})
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

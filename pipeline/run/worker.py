@@ -124,7 +124,8 @@ class Worker:
             return _status(item, PromptState.STOPPED)
         except Exception as error:  # noqa: BLE001 - the driver ends the run with it
             return _status(item, PromptState.COMMIT_FAILED, f"{type(error).__name__}: {error}")
-        self._ledger.end.remote((item.prompt.id, item.prompt.sample), row["error"])
+        # Awaited: the ledger forgets the prompt once the driver has the report of this task.
+        await self._ledger.end.remote((item.prompt.id, item.prompt.sample), row["error"])
         if row["error"] is not None:
             return _status(item, PromptState.DEAD, row["error"])
         return _status(item, PromptState.DONE, json.dumps(self._maker.numbers(row)))

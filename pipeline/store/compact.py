@@ -46,9 +46,8 @@ class Compactor:
         size = self.rows_per_file
         ranges = [chosen[start : start + size] for start in range(0, len(chosen), size)]
         files = [f"{name}/train-{n:05d}-of-{len(ranges):05d}{SUFFIX}" for n in range(len(ranges))]
-        ids = list(self.slots.inputs)
         with ThreadPoolExecutor(self.threads) as pool:
-            sums = pool.map(lambda name, slots: self._retrying(name, slots, ids), files, ranges)
+            sums = pool.map(self._retrying, files, ranges)
             checksums = dict(zip(files, sums, strict=True))
         # Files of a former compaction, which had fewer rows. Deleted last: nothing is lost if this
         # process dies before, since the parts stay until _SUCCESS is written.
@@ -57,14 +56,13 @@ class Compactor:
                 self.folder.delete(file.name)
         return checksums
 
-    def _retrying(self, name: str, slots: Sequence[int], ids: list[str]) -> str:
-        return self.folder.retrying(lambda: self._file(name, slots, ids))
+    def _retrying(self, name: str, slots: Sequence[int]) -> str:
+        return self.folder.retrying(lambda: self._file(name, slots))
 
-    def _file(self, name: str, slots: Sequence[int], ids: list[str]) -> str:
+    def _file(self, name: str, slots: Sequence[int]) -> str:
         digest = blake2b(digest_size=16)
         for slot in slots:
-            prompt_id, sample = self.slots.key(slot, ids)
-            digest.update(f"{prompt_id}\x1f{sample}\x1f{self.slots.inputs[prompt_id]}\x1e".encode())
+            digest.update(self.slots.digest(slot).encode())
         rows = digest.hexdigest().encode()
         if self._is_complete(name, rows):
             return self.folder.checksum(name)
@@ -75,7 +73,7 @@ class Compactor:
             pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer,
         ):
             for start in range(0, len(slots), ROW_GROUP):
-                table = self._gather(slots[start : start + ROW_GROUP], ids)
+                table = self._gather(slots[start : start + ROW_GROUP])
                 writer.write_table(table.replace_schema_metadata(schema.metadata))
             writer.close()  # writes the footer, which the checksum includes
             return sink.checksum()
@@ -96,7 +94,7 @@ class Compactor:
             metadata: dict[bytes, bytes] = file.schema_arrow.metadata
             return metadata.get(ROWS) == rows
 
-    def _gather(self, slots: Sequence[int], ids: list[str]) -> pa.Table:
+    def _gather(self, slots: Sequence[int]) -> pa.Table:
         """The rows of these slots, in this order, from the files that hold them."""
         rows_by_file: dict[str, list[tuple[int, int]]] = {}
         for place, slot in enumerate(slots):
@@ -117,7 +115,7 @@ class Compactor:
         # A file may have been replaced since the scan, by another row at that place.
         keys = zip(table["prompt_id"].to_pylist(), table["sample"].to_pylist(), strict=True)
         for slot, key in zip(slots, keys, strict=True):
-            if self.slots.key(slot, ids) != key:
+            if not self.slots.has_key(slot, *key):
                 raise DamagedError(
                     f"row {key} in place of the one that the scan found",
                     self.slots.location(slot)[0],

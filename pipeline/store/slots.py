@@ -1,18 +1,20 @@
 """Which rows of the input are missing, finished or dead, and in which file each row is.
 
 A slot is one `(prompt_id, sample)`. Slots are numbered in the order of the input. A slot takes
-17 bytes beside the ids and fingerprints of the input, so that the driver can hold the slots of
-millions of prompts: rows themselves stay in the files.
+17 bytes beside the index of the input, so that the driver can hold the slots of millions of
+prompts: rows themselves stay in the files.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 import pyarrow as pa
+
+from pipeline.store.input_index import InputIndex
 
 
 class SlotState(IntEnum):
@@ -24,25 +26,42 @@ class SlotState(IntEnum):
 
 
 MISSING, FINISHED, DEAD = SlotState
+# A message names so many rows.
+NAMED = 3
+
+
+@dataclass
+class Strays:
+    """Rows that fill no slot: their number, and the first three as `id#sample`."""
+
+    count: int = 0
+    names: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    def add(self, prompt_id: str, sample: int) -> None:
+        """Count one more row."""
+        self.count += 1
+        if len(self.names) < NAMED:
+            self.names.append(f"{prompt_id}#{sample}")
 
 
 @dataclass
 class Slots:
     """The slots of an input and the committed rows that fill them.
 
-    `inputs` maps each prompt id to its fingerprint, in input order. `changed` names the committed
-    rows whose prompt has another fingerprint now, `removed` those whose prompt or sample is not in
-    the input any more. Neither fills a slot.
+    `changed` are the committed rows whose prompt has another fingerprint now, `removed` those whose
+    prompt or sample is not in the input any more. Neither fills a slot.
     """
 
-    inputs: Mapping[str, str]
+    inputs: InputIndex
     samples: int
     files: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
+    changed: Strays = field(default_factory=Strays)
+    removed: Strays = field(default_factory=Strays)
 
     def __post_init__(self) -> None:
-        self._position = {prompt_id: n for n, prompt_id in enumerate(self.inputs)}
         size = len(self.inputs) * self.samples
         self._state = bytearray(size)
         # The row of a slot: the index of its file in `files`, its number there, and when it was
@@ -56,7 +75,33 @@ class Slots:
 
     def accepts(self, prompt_id: str, sample: int, fingerprint: str) -> bool:
         """Whether a row with these keys fills a slot."""
-        return self.inputs.get(prompt_id) == fingerprint and sample < self.samples
+        slot = self.find(prompt_id, sample)
+        return slot is not None and self.inputs.is_fingerprint(slot // self.samples, fingerprint)
+
+    def find(self, prompt_id: str, sample: int) -> int | None:
+        """The slot of a prompt and sample; None if the input has none."""
+        position = self.inputs.position(prompt_id)
+        if position is None or sample >= self.samples:
+            return None
+        return position * self.samples + sample
+
+    def is_missing(self, slot: int) -> bool:
+        """Whether no committed row fills a slot."""
+        return self._state[slot] == MISSING
+
+    def is_missing_key(self, key: tuple[str, int]) -> bool:
+        """Whether no committed row fills the slot of a prompt id and sample."""
+        slot = self.find(*key)
+        return slot is not None and self.is_missing(slot)
+
+    def digest(self, slot: int) -> str:
+        """A text that stands for the prompt, its content and the sample of a slot."""
+        return f"{self.inputs.digest(slot // self.samples)} {slot % self.samples}\n"
+
+    def has_key(self, slot: int, prompt_id: str, sample: int) -> bool:
+        """Whether a slot is that of this prompt and sample."""
+        position, expected = divmod(slot, self.samples)
+        return sample == expected and self.inputs.is_id(position, prompt_id)
 
     def location(self, slot: int) -> tuple[str, int]:
         """File and row number of a filled slot."""
@@ -77,14 +122,13 @@ class Slots:
         for row, (prompt_id, sample, fingerprint, created_at, error) in enumerate(
             zip(*columns, strict=True)
         ):
-            position = self._position.get(prompt_id)
-            if position is None or sample >= self.samples:
-                self.removed.append(f"{prompt_id}#{sample}")
+            slot = self.find(prompt_id, sample)
+            if slot is None:
+                self.removed.add(prompt_id, sample)
                 continue
-            if self.inputs[prompt_id] != fingerprint:
-                self.changed.append(f"{prompt_id}#{sample}")
+            if not self.inputs.is_fingerprint(slot // self.samples, fingerprint):
+                self.changed.add(prompt_id, sample)
                 continue
-            slot = position * self.samples + sample
             state = FINISHED if error is None else DEAD
             created = created_at.timestamp()
             if self._state[slot] == MISSING:
@@ -102,16 +146,12 @@ class Slots:
 
     def forget(self, state: SlotState) -> None:
         """Make the slots in a state missing. Their rows stay in the files."""
-        for slot in list(self.in_state(state)):
+        for slot in self.in_state(state):
             self._state[slot] = MISSING
 
     def in_state(self, state: SlotState) -> Iterator[int]:
         """The slots in a state, in input order."""
         return (slot for slot, current in enumerate(self._state) if current == state)
-
-    def key(self, slot: int, ids: list[str]) -> tuple[str, int]:
-        """Prompt id and sample of a slot; `ids` are the keys of `inputs` as a list."""
-        return ids[slot // self.samples], slot % self.samples
 
     def _replaces(self, slot: int, state: SlotState, created: float) -> bool:
         current = self._state[slot]

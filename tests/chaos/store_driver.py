@@ -23,7 +23,8 @@ def drive(folder: str, rows: int) -> None:
     """What a run does with the store, from the scan to the marker. Prompt p4 becomes a dead
     letter."""
     store = RunStore(folder, SCHEMA, Store(rows_per_file=2, threads=1))
-    wanted = inputs([f"p{n}" for n in range(rows)])
+    names = [f"p{n}" for n in range(rows)]
+    wanted = inputs(names)
     store.delete_temporary()
     slots = store.scan(wanted, 1)
     claim_version(store.folder)
@@ -34,9 +35,8 @@ def drive(folder: str, rows: int) -> None:
     if store.is_complete():
         store.delete_parts()
         return
-    ids = list(slots.inputs)
-    for slot in list(slots.in_state(MISSING)):
-        name, _ = slots.key(slot, ids)
+    for slot in slots.in_state(MISSING):
+        name = names[slot]
         store.commit([row(item(name), error="E: dead" if name == "p4" else None)])
     store.rescan(slots)
     store.compact(slots)

@@ -75,8 +75,7 @@ def test_a_finished_folder_in_s3_can_be_added_to(server):
             if store.is_complete():
                 store.reopen()
             slots = store.scan(inputs(some), 1)
-            ids = list(slots.inputs)
-            missing = [slots.key(slot, ids)[0] for slot in slots.in_state(MISSING)]
+            missing = [some[slot] for slot in slots.in_state(MISSING)]
             store.commit([row(item(name)) for name in missing])
             store.rescan(slots)
             store.compact(slots)

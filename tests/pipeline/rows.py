@@ -7,6 +7,7 @@ import pyarrow.dataset
 
 from nabla_core.types import Cost, Prompt, Revision, Trace
 from pipeline.inputs.prompts import Item, fingerprint
+from pipeline.store.input_index import InputIndex
 from pipeline.store.parts import with_config
 from pipeline.store.run_store import RunStore
 from pipeline.store.settings import Store
@@ -22,8 +23,8 @@ def item(name: str, *, text: str | None = None, sample: int = 0) -> Item:
     return Item(prompt, fingerprint(prompt))
 
 
-def inputs(names: Sequence[str]) -> dict[str, str]:
-    return {name: item(name).fingerprint for name in names}
+def inputs(names: Sequence[str]) -> InputIndex:
+    return InputIndex((name, item(name).fingerprint) for name in names)
 
 
 def row(of: Item, *, error: str | None = None, attempt: int = 1) -> dict:

@@ -56,10 +56,10 @@ def test_a_killer_is_found_among_many_and_no_neighbour_loses_an_attempt(count):
     for key in keys:
         assert ledger.begin(key, place(), 0).action == "run"
     deaths += 1
-    given_up = None
+    given_up, ended = None, set()
     for key in keys:
         assert ledger.begin(key, place(), 0).action == "defer"
-    while groups := ledger.suspects([k for k in keys if k not in ledger._ended]):
+    while groups := ledger.suspects([key for key in keys if key not in ended]):
         for group in groups:
             left = group
             while left:
@@ -69,15 +69,17 @@ def test_a_killer_is_found_among_many_and_no_neighbour_loses_an_attempt(count):
                 if poison in decisions and decisions[poison].action == "give_up":
                     given_up = decisions[poison]
                     ledger.end(poison, given_up.reason)
+                    ended.add(poison)
                 elif poison in left:
                     deaths += 1
                     continue
                 for key in left:
                     ledger.end(key)
+                    ended.add(key)
                 left = []
     assert given_up is not None
     assert given_up.attempt == 3
-    assert set(ledger._ended) == set(keys)
+    assert ended == set(keys)
     levels = {1: 0, 7: 0, 8: 0, 9: 1, 96: 2, 500: 2}[count]
     assert deaths == 1 + levels + 3
 
@@ -128,3 +130,37 @@ def test_a_stopped_run_begins_nothing():
     ledger.stop()
     assert ledger.stopped()
     assert ledger.begin(A, ONE, 0).action == "stop"
+
+
+def test_a_finished_prompt_is_forgotten_once_the_driver_has_its_report():
+    ledger = new_ledger()
+    for number in range(1000):
+        keys = [(f"p{number}", sample) for sample in range(2)]
+        for key in keys:
+            ledger.begin(key, ONE, 0)
+        ledger.end(keys[0])
+        ledger.end(keys[1], "E: dead")
+        assert ledger.begin(keys[0], TWO, 0).action == "skip"
+        ledger.reported(keys)
+    assert sizes(ledger) == [0, 0, 0, 0]
+    assert ledger.open_keys() == []
+
+
+def test_between_rounds_the_ledger_keeps_the_missing_suspects_alone():
+    ledger = new_ledger()
+    lost, committed = [(f"p{n}", 0) for n in range(9)], [(f"c{n}", 0) for n in range(9)]
+    for key in [*lost, *committed]:
+        ledger.begin(key, ONE, 0)
+    for key in [*lost[:5], *committed[:5]]:
+        ledger.begin(key, TWO, 0)
+    ledger.end(B)
+    assert set(ledger.open_keys()) == {*lost, *committed}
+    assert ledger.suspects(lost) == [[key] for key in lost[:5]]
+    assert sizes(ledger) == [4, 0, 5, 0]
+    assert set(ledger.open_keys()) == set(lost)
+
+
+def sizes(ledger):
+    """How many prompts the ledger knows as running, with attempts, as suspects and as ended."""
+    known = (ledger._running, ledger._attempts, ledger._suspects, ledger._ended)
+    return [len(keys) for keys in known]

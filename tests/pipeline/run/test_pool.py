@@ -2,11 +2,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from pipeline.errors import InputError
 from pipeline.run.cluster_config import Actors, Cluster
-from pipeline.run.pool import Statuses, task_size
+from pipeline.run.pool import Blocks, Statuses, task_size
 from pipeline.run.prompt_status import PromptState, PromptStatus, to_table
 from pipeline.run.worker import Assignment
-from tests.pipeline.rows import store_in
+from tests.pipeline.rows import item, store_in
 
 
 @pytest.mark.parametrize(
@@ -49,13 +50,29 @@ def dataset(*batches):
 STATUSES = [PromptStatus((f"p{n}", 0), PromptState.DONE, "{}") for n in range(3)]
 
 
-def test_statuses_come_in_the_order_of_the_batches():
-    statuses = Statuses(dataset(to_table(STATUSES[:2]), to_table(STATUSES[2:])))
-    assert list(statuses) == STATUSES
+def test_statuses_come_in_the_order_of_the_batches_and_the_ledger_may_forget_their_prompts():
+    reported = []
+    batches = dataset(to_table(STATUSES[:2]), to_table(STATUSES[2:]))
+    assert list(Statuses(batches, Blocks([]), reported.append)) == STATUSES
+    assert reported == [[status.key for status in task] for task in (STATUSES[:2], STATUSES[2:])]
+
+
+def test_an_error_of_the_input_comes_after_the_statuses_of_what_was_read():
+    def tasks():
+        yield [item("a"), item("b")]
+        raise InputError("prompts.jsonl was changed")
+
+    blocks = Blocks(tasks())
+    assert [block.num_rows for block in blocks] == [2]
+    statuses = iter(Statuses(dataset(to_table(STATUSES)), blocks, lambda keys: None))
+    assert [next(statuses) for _ in STATUSES] == STATUSES
+    with pytest.raises(InputError, match="was changed"):
+        next(statuses)
 
 
 def test_an_error_of_ray_is_raised_where_statuses_are_read():
-    statuses = iter(Statuses(dataset(to_table(STATUSES[:1]), OSError("a node is gone"))))
+    batches = dataset(to_table(STATUSES[:1]), OSError("a node is gone"))
+    statuses = iter(Statuses(batches, Blocks([]), lambda keys: None))
     assert next(statuses) == STATUSES[0]
     with pytest.raises(OSError, match="a node is gone"):
         next(statuses)

@@ -45,6 +45,9 @@ def worker(decision, pump=None, *, isolated=False):
         calls.append((key, group))
         return decision
 
+    async def end(key, error):
+        calls.append((key, error))
+
     made = Worker.__new__(Worker)
     made._load_error = None
     made._isolated = isolated
@@ -54,7 +57,7 @@ def worker(decision, pump=None, *, isolated=False):
     made._maker = SimpleNamespace(numbers=lambda row: {"reward": row["reward"]})
     made._ledger = SimpleNamespace(
         begin=SimpleNamespace(remote=begin),
-        end=SimpleNamespace(remote=lambda key, error: calls.append((key, error))),
+        end=SimpleNamespace(remote=end),
     )
     return made, calls
 

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import ResumeError
+from pipeline.store.input_index import InputIndex
 from pipeline.store.parts import with_config
 from pipeline.store.run_store import RunStore
 from pipeline.store.settings import Store
@@ -111,7 +112,8 @@ def test_edited_and_removed_prompts_are_named_and_kept_apart(tmp_path):
     store = store_in(tmp_path)
     for name in NAMES[:3]:
         store.commit([row(item(name))])
-    now = {"p0": item("p0").fingerprint, "p1": item("p1", text="edited").fingerprint}
+    edited = item("p1", text="edited").fingerprint
+    now = InputIndex([("p0", item("p0").fingerprint), ("p1", edited)])
     slots = store.scan(now, 1)
     with pytest.raises(ResumeError, match=r"edited since: p1#0; .* not in the input any more: p2#"):
         store.refuse_changes(slots)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
+from pipeline.store.input_index import InputIndex
 from pipeline.store.parts import KEY_COLUMNS
 from pipeline.store.slots import DEAD, FINISHED, MISSING, Slots
 from tests.pipeline.rows import inputs, item, row, store_in
@@ -21,13 +22,12 @@ def test_samples_are_slots_of_their_own(tmp_path):
     store = store_in(tmp_path)
     store.commit([row(item("p0", sample=1)), row(item("p1", sample=0))])
     slots = store.scan(inputs(["p0", "p1"]), 2)
-    ids = list(slots.inputs)
-    missing = [slots.key(slot, ids) for slot in slots.in_state(MISSING)]
-    assert missing == [("p0", 0), ("p1", 1)]
+    missing = list(slots.in_state(MISSING))
+    assert missing == [slots.find("p0", 0), slots.find("p1", 1)]
 
 
 def test_a_finished_row_beats_a_dead_one_and_a_later_row_an_earlier_one():
-    slots = Slots({"a": "f", "b": "f"}, 1)
+    slots = Slots(InputIndex([("a", "f"), ("b", "f")]), 1)
     assert slots.add("one", table(("a", 0, 5, "E: x"), ("b", 0, 5, None))) == 2
     assert slots.add("two", table(("a", 0, 1, None), ("b", 0, 9, "E: x"))) == 0
     assert slots.add("three", table(("a", 0, 3, None), ("b", 0, 4, None))) == 0
@@ -36,10 +36,11 @@ def test_a_finished_row_beats_a_dead_one_and_a_later_row_an_earlier_one():
 
 
 def test_rows_of_edited_and_removed_prompts_fill_no_slot():
-    slots = Slots({"a": "f"}, 1)
+    slots = Slots(InputIndex([("a", "f")]), 1)
     assert slots.add("one", table(("a", 0, 0, None), fingerprint="edited")) == 0
     assert slots.add("two", table(("gone", 0, 0, None), ("a", 1, 0, None))) == 0
-    assert (slots.changed, slots.removed) == (["a#0"], ["gone#0", "a#1"])
+    assert (slots.changed.count, slots.removed.count) == (1, 2)
+    assert (slots.changed.names, slots.removed.names) == (["a#0"], ["gone#0", "a#1"])
     assert list(slots.in_state(MISSING)) == [0]
     assert slots.accepts("a", 0, "f")
     assert not slots.accepts("a", 0, "edited")
@@ -48,9 +49,9 @@ def test_rows_of_edited_and_removed_prompts_fill_no_slot():
 
 
 def test_forgotten_slots_are_missing_and_others_stay():
-    slots = Slots({"a": "f", "b": "f"}, 2)
+    slots = Slots(InputIndex([("a", "f"), ("b", "f")]), 2)
     slots.add("one", table(("a", 1, 0, "E: x"), ("b", 0, 0, None)))
     slots.forget(DEAD)
-    assert [slots.key(slot, ["a", "b"]) for slot in slots.in_state(FINISHED)] == [("b", 0)]
+    assert list(slots.in_state(FINISHED)) == [slots.find("b", 0)]
     assert slots.count(MISSING) == 3
     assert len(slots) == 4

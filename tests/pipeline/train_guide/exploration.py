@@ -12,7 +12,7 @@ from nabla_core.scheduler import drive
 from pipeline.config import load
 from pipeline.counterfactuals.recipe import CounterfactualRecipe
 from pipeline.grading.graders import Verify
-from pipeline.inputs.prompts import Item, Prompts
+from pipeline.inputs.prompts import Item, Prompts, index
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.store.parts import with_config
 from pipeline.store.run_store import RunStore
@@ -58,7 +58,7 @@ def explored_folder(family: Family, root: Path) -> Path:
         rows.append({**row, **key_columns(item, "worker", 1, None)})
     store = RunStore(str(root / "run"), with_config(COUNTERFACTUALS, "c0ffee"), Store())
     store.commit(rows)
-    slots = Slots({item.prompt.id: item.fingerprint for item in items}, len(TEMPERATURES))
+    slots = Slots(index(items, "prompts"), len(TEMPERATURES))
     store.rescan(slots)
     store.compact(slots)
     store.mark_complete()

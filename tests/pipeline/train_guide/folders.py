@@ -44,7 +44,7 @@ BEARS = {
 def folder(path: Path, schema: Any, rows: list[dict[str, Any]]) -> str:
     store = RunStore(str(path), with_config(schema, "c0ffee"), Store())
     store.commit(rows)
-    slots = Slots(inputs([row["prompt_id"] for row in rows]), 1)
+    slots = Slots(inputs(list(dict.fromkeys(row["prompt_id"] for row in rows))), 1)
     store.rescan(slots)
     store.compact(slots)
     store.mark_complete()
