@@ -6,11 +6,11 @@ guide) are settings of `NablaConfig`: they share every line of the loop.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 from nabla_core.config import BestOfN, Majority, Sampling
 from nabla_core.draws import DrawKey
+from nabla_core.methods.answers import same_answer
 from nabla_core.requests import (
     Context,
     Decode,
@@ -53,22 +53,27 @@ def majority(
     config: Majority,
     answer: Callable[[str], str | None],
     *,
+    same: Callable[[str, str], bool] = same_answer,
     seed: int = 0,
     max_tokens: int = 1024,
 ) -> Flow:
     """The first sample that ends in the most frequent answer. No reward model is used.
 
-    `answer(response)` extracts an answer, or None; a response without one has no vote. Of equally
-    frequent answers the one that came first wins.
+    `answer(response)` extracts an answer, or None; a response without one has no vote. Two answers
+    vote for one if they are the `same`: each is compared with the first of every group of equal
+    answers. Of equally frequent answers the one that came first wins.
     """
     context, responses = yield from _rollouts(prompt, config.n, config.rollout, seed, max_tokens)
     texts = yield from ask(Decode(tuple(r.tokens for r in responses)))
+    votes: dict[int, int] = {}  # the first sample of each answer, in order, and its votes
     answers = [answer(text) for text in texts]
-    votes = Counter(a for a in answers if a is not None)
-    # most_common lists equal counts in order of first occurrence. Without any vote the winner is
-    # None, and the first sample has no answer either.
-    winner = votes.most_common(1)[0][0] if votes else None
-    return (yield from _trace(prompt, context, responses, None, answers.index(winner), seed))
+    for k, given in enumerate(answers):
+        if given is not None:
+            first = next((first for first in votes if same(answers[first] or "", given)), k)
+            votes[first] = votes.get(first, 0) + 1
+    # `max` keeps the first of equals. Without any vote the first sample is kept.
+    best = max(votes, key=votes.__getitem__, default=0)
+    return (yield from _trace(prompt, context, responses, None, best, seed))
 
 
 def _rollouts(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nabla_core.config import Decoding
-from nabla_core.methods.answers import last_answer
+from nabla_core.methods.answers import last_answer, same_answer
 from nabla_core.methods.baselines import best_of_n, greedy, majority, sample
 from nabla_core.methods.metropolis import mh
 from nabla_core.methods.nabla import nabla
@@ -11,8 +13,18 @@ from nabla_core.requests import Flow
 from nabla_core.types import Prompt
 
 
-def flow(prompt: Prompt, decoding: Decoding, *, seed: int = 0) -> Flow:
-    """The generator of the configured method for one prompt."""
+def flow(
+    prompt: Prompt,
+    decoding: Decoding,
+    *,
+    seed: int = 0,
+    answer: Callable[[str], str | None] = last_answer,
+    same: Callable[[str, str], bool] = same_answer,
+) -> Flow:
+    """The generator of the configured method for one prompt.
+
+    Method majority takes the `answer` of each response and groups those that are the `same`.
+    """
     limit = decoding.max_tokens
     match decoding.method:
         case "nabla":
@@ -24,6 +36,7 @@ def flow(prompt: Prompt, decoding: Decoding, *, seed: int = 0) -> Flow:
         case "best_of_n":
             return best_of_n(prompt, decoding.best_of_n, seed=seed, max_tokens=limit)
         case "majority":
-            return majority(prompt, decoding.majority, last_answer, seed=seed, max_tokens=limit)
+            vote = decoding.majority
+            return majority(prompt, vote, answer, same=same, seed=seed, max_tokens=limit)
         case "mh":
             return mh(prompt, decoding.mh, seed=seed, max_tokens=limit)

@@ -14,7 +14,9 @@ from nabla_core.methods.dispatch import flow
 from nabla_core.model_config import LM, Reward, Runtime
 from nabla_core.requests import Flow
 from nabla_core.types import Prompt, Trace
+from pipeline.grading.extraction import final_answer
 from pipeline.grading.graders import Grader, Verify, grader
+from pipeline.grading.math_verify import MathGrader
 from pipeline.run.models import open_engines
 from pipeline.run.recipe import Maker
 from pipeline.tables.trace_totals import COLUMNS, Summary
@@ -59,6 +61,12 @@ class TraceMaker:
         self.engines = engines
         self._recipe = recipe
         self._grade: Grader = grader(recipe.verify)
+        # Votes are counted by the equality that answers are graded by.
+        self._votes: dict[str, Any] = (
+            {"answer": final_answer, "same": self._grade.same}
+            if isinstance(self._grade, MathGrader)
+            else {}
+        )
         # The columns that are equal in all rows of a run.
         self._constant = {
             "method": recipe.decoding.method,
@@ -68,7 +76,7 @@ class TraceMaker:
         }
 
     def flow(self, prompt: Prompt) -> Flow:
-        return flow(prompt, self._recipe.decoding, seed=self._recipe.seed)
+        return flow(prompt, self._recipe.decoding, seed=self._recipe.seed, **self._votes)
 
     def row(self, prompt: Prompt, result: Trace) -> dict[str, Any]:
         after = self._grade(prompt, result.text)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from textwrap import shorten
 from typing import Literal
 
 from nabla_core.config_metadata import NOT_SHAPING
 from nabla_core.embedded import task
-from nabla_core.methods.answers import last_number
+from nabla_core.methods.answers import last_number, number
 from nabla_core.types import Prompt
 from pipeline.durations import check_seconds
+from pipeline.errors import InputError
+from pipeline.grading.comparison import unreadable
+from pipeline.grading.extraction import expected_answer
 from pipeline.grading.math_verify import MathGrader
 from pipeline.grading.verdict import Verdict
 
@@ -19,10 +23,15 @@ from pipeline.grading.verdict import Verdict
 class Verify:
     """How answers are graded against the expected answer of the input.
 
+    A prompt without an expected answer is not graded. An expected answer that is empty, or that
+    the method cannot read, is refused by the id of its prompt before models are loaded.
+
     Attributes:
         method: `none`: not graded. `embedded`: by the embedded task. `exact`: equal texts, spaces
-            around them left out. `last_number`: equal last numbers, as for GSM8K. `math`: by
-            math-verify, which reads LaTeX, in a child process.
+            around them left out. `last_number`: equal last numbers, as for GSM8K. `math`: equal as
+            mathematics, by math-verify in a child process. The expected answer is LaTeX, plain or a
+            whole solution; the response gives its own in its last complete box, else at its end.
+            All elements of several are asked for, and a rounded decimal is not the exact value.
         seconds (s): The time that `math` has for each answer.
     """
 
@@ -34,6 +43,25 @@ class Verify:
 
 
 Grader = Callable[[Prompt, str], Verdict]
+
+
+def check_expected(prompt: Prompt, settings: Verify) -> None:
+    """Raise InputError where the expected answer of a prompt cannot be graded against."""
+    if prompt.answer is None or settings.method in ("none", "embedded"):
+        return
+    reason = None
+    if not prompt.answer.strip():
+        reason = "is empty; a prompt without an answer has null"
+    elif settings.method == "last_number" and last_number(prompt.answer) is None:
+        reason = "holds no number"
+    elif settings.method == "math":
+        reason = unreadable(expected_answer(prompt.answer))
+    if reason is not None:
+        shown = shorten(prompt.answer, 60)
+        raise InputError(
+            f"prompt {prompt.id!r}: verify.method={settings.method}: the expected answer "
+            f"{shown!r} {reason}"
+        )
 
 
 def grader(settings: Verify) -> Grader:
@@ -72,4 +100,4 @@ def _last_number(prompt: Prompt, response: str) -> Verdict:
     expected = last_number(prompt.answer)
     if expected is None:  # the input is at fault, not the response
         return Verdict(predicted, None)
-    return Verdict(predicted, predicted is not None and float(predicted) == float(expected))
+    return Verdict(predicted, predicted is not None and number(predicted) == number(expected))

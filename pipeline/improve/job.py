@@ -22,6 +22,7 @@ from pipeline.errors import ConfigError, RunError
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import generate
 from pipeline.generate.job import plan as generate_plan
+from pipeline.grading.graders import check_expected
 from pipeline.improve import steps
 from pipeline.improve.config import ImproveConfig
 from pipeline.improve.rounds import Evaluation, PromptResult, Round, choose, reward_hacked
@@ -97,9 +98,13 @@ def _check(config: ImproveConfig) -> None:
 
 def _check_prompts(config: ImproveConfig) -> None:
     """Raises ConfigError where there are too few prompts for all rounds, or where a prompt has
-    more than one use: figures on prompts that were trained on would be too good."""
+    more than one use: figures on prompts that were trained on would be too good. Raises InputError
+    where an expected answer cannot be graded against."""
     needed = config.rounds * (config.prompts.limit or 0)
     taken = list(read_prompts(replace(config.prompts, limit=needed)))
+    # Each round would notice it at its start, after hours.
+    for item in (*taken, *read_prompts(config.eval_prompts)):
+        check_expected(item.prompt, config.verify)
     if len(taken) < needed:
         raise ConfigError(
             f"prompts: {config.rounds} rounds of {config.prompts.limit} need {needed}, and "

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pipeline.grading.graders import Verify, check_expected
 from pipeline.inputs.prompts import Item, read
 from pipeline.inputs.repeats import Repeats
 from pipeline.run.cluster_config import Cluster
@@ -68,7 +69,7 @@ def planned(
         job=job,
         run_dir=config.run_dir,
         source=config.prompts.path,
-        read=lambda: read(config.prompts, repeats),
+        read=lambda: gradable(read(config.prompts, repeats), config.verify),
         samples=samples,
         recipe=recipe(config_check.digest(config)),
         config=config,
@@ -79,6 +80,13 @@ def planned(
         allow_input_change=config.allow_input_change,
         retry_dead=retry_dead,
     )
+
+
+def gradable(items: Iterable[Item], verify: Verify) -> Iterator[Item]:
+    """The prompts. Raises InputError at one whose expected answer cannot be graded against."""
+    for item in items:
+        check_expected(item.prompt, verify)
+        yield item
 
 
 def open_store(plan: Plan) -> RunStore:

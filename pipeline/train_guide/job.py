@@ -22,6 +22,7 @@ from ray.train.torch import TorchTrainer
 from nabla_core.guide_training.settings import Optimise
 from pipeline.errors import RunError
 from pipeline.extras import require_for_lora
+from pipeline.grading.graders import check_expected
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.run.cluster import connected, require_resources
 from pipeline.run.cluster_config import Actors, Cluster
@@ -85,7 +86,8 @@ def check_ready(optimise: Optimise, validation: Validation) -> None:
     """Raises ConfigError where a package is missing and InputError where the validation prompts
     cannot be read. Workers would notice only after they have loaded models."""
     require_for_lora(optimise.lora)
-    next(iter(read_prompts(validation.prompts)))
+    for item in read_prompts(validation.prompts):
+        check_expected(item.prompt, validation.verify)
 
 
 def _fit(folder: Folder, config: TrainGuideConfig, on_measurement: OnMeasurement) -> Any:

@@ -14,7 +14,7 @@ from pipeline.duality.findings import PartResults
 from pipeline.errors import InputError
 from pipeline.inputs.prompts import read
 from pipeline.run.driver import execute
-from pipeline.run.plan import Plan, Watcher
+from pipeline.run.plan import Plan, Watcher, gradable
 from pipeline.store import config_check
 from pipeline.store.parts import with_config
 from pipeline.store.run_store import RunStore
@@ -40,7 +40,7 @@ def plan(settings: CheckpointsConfig, run_dir: str, seed: int) -> Plan:
         job="duality",
         run_dir=below(run_dir, "checkpoints"),
         source=settings.prompts.path,
-        read=lambda: read(settings.prompts),
+        read=lambda: gradable(read(settings.prompts), settings.verify),
         samples=settings.samples + settings.reference_samples,
         recipe=CheckpointsRecipe(settings, seed, config_hash),
         config=config,

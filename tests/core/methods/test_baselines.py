@@ -25,6 +25,7 @@ from nabla_core import (
 )
 from nabla_core.draws import DrawKey
 from nabla_core.engines.base import BatchEngine, Engines
+from nabla_core.methods.answers import last_answer
 from nabla_core.requests import (
     Context,
     Decode,
@@ -108,6 +109,15 @@ def test_majority_keeps_the_first_sample_with_the_most_frequent_answer(texts: li
     assert trace.base_text == texts[0]
     assert trace.reward is trace.base_reward is None
     assert not any(isinstance(r, Score) for r in engine.asked)
+
+
+def test_majority_counts_equal_answers_as_one():
+    # 5 and 5.0 outvote the two 6; the first of them is kept.
+    texts = ["6", "the 5", "is 5.0", "6", "10/2"]
+    assert run(majority(PROMPT, Majority(5), last_answer), Sampler(texts)).text == "the 5"
+    # By another equality all five are one.
+    flow = majority(PROMPT, Majority(5), last_answer, same=lambda a, b: True)
+    assert run(flow, Sampler(texts)).text == "6"
 
 
 def test_sample_and_greedy_are_one_scored_rollout():

@@ -1,9 +1,11 @@
 import pickle
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
 
 from nabla_core.config import Decoding
+from nabla_core.methods.answers import last_answer, same_answer
 from nabla_core.model_config import LM, Reward, Runtime
 from nabla_core.scheduler import drive
 from nabla_core.types import Prompt
@@ -63,3 +65,21 @@ def test_progress_sums_revisions_rewards_and_grades(row):
     assert numbers["base_correct"] == 0.0
     ungraded = columns | {"correct": None, "base_correct": None}
     assert maker.numbers(ungraded).keys() == {"proposed", "accepted", "reward", "base_reward"}
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "are_same"),
+    [("last_number", "3", False), ("math", r"x = 3\sqrt{13}", True)],
+)
+def test_votes_are_counted_by_the_equality_that_answers_are_graded_by(
+    monkeypatch, method, answer, are_same
+):
+    passed = {}
+    monkeypatch.setattr("pipeline.generate.recipe.flow", lambda *_, **kwargs: passed.update(kwargs))
+    maker = replace(RECIPE, verify=Verify(method=method, seconds=60)).open()
+    maker.flow(PROMPT)
+    find = passed.get("answer", last_answer)
+    assert find(r"so $x = 3\sqrt{13}$") == ("13" if method == "last_number" else answer)
+    assert passed.get("same", same_answer)(r"\sqrt{117}", answer) is are_same
+    if method == "math":
+        maker._grade.close()

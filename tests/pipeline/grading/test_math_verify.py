@@ -1,6 +1,9 @@
 """math-verify in a child process that may be killed."""
 
+import threading
 import time
+
+import pytest
 
 from pipeline.grading.graders import Verify, grader
 from pipeline.grading.math_verify import MathGrader
@@ -33,6 +36,74 @@ def test_a_grader_that_died_between_two_answers_is_replaced():
     assert grade(asked("2"), "\\boxed{2}").correct is True
     process, _ = grade._child
     process.kill()
-    process.join()
+    process.wait()
     assert grade(asked("3"), "\\boxed{3}").correct is True
     grade.close()
+
+
+HOSTILE = {
+    "a factorial of factorials": r"\boxed{((9!)!)!}",
+    "a huge exponent": r"\boxed{1e999999999}",
+    "a huge power": r"\boxed{10^{999999999}}",
+    "digits": "7" * 100_000,
+    "digits in a box": "\\boxed{" + "7" * 100_000 + "}",
+    "nested parentheses": "\\boxed{" + "(" * 5000 + "1" + ")" * 5000 + "}",
+    "nested braces": "\\boxed{" + "{" * 50_000 + "1" + "}" * 50_000 + "}",
+    "nested fractions": "\\boxed{" + "\\frac{1}{" * 300 + "2" + "}" * 300 + "}",
+    "fractions": "\\frac12" * 15_000,
+    "boxes that are cut off": "\\boxed{" * 15_000,
+    "dollar signs": "$" * 100_000,
+    "formulas": "$a$ " * 25_000,
+    "brackets": "\\[" * 50_000,
+    "announcements": "answer is " * 10_000,
+    "spaces": "1" + " " * 100_000 + "2",
+    "signs": "\\boxed{" + r"\pm 1" * 200 + "}",
+    "minus signs": "\\boxed{" + "-" * 1900 + "1}",
+}
+
+
+def test_hostile_answers_are_wrong_in_time_and_in_200_megabytes():
+    grade = MathGrader(60)
+    assert grade(asked(r"\sqrt{2}"), r"\boxed{\sqrt{2}}").correct is True
+    grade._seconds = 1
+    peaks = {}
+    for name, response in HOSTILE.items():
+        assert not grade(asked(r"3\sqrt{13}"), response).correct, name
+        # A child process that was killed had its limit of memory; see the next test.
+        if grade._child is not None:
+            peaks[name] = peak_megabytes(grade._child[0].pid)
+    assert max(peaks.values()) < 200
+    grade.close()
+
+
+def test_an_answer_may_not_allocate_more_than_its_limit(math_grader):
+    assert math_grader.same("x", "y") is False
+    with open(f"/proc/{math_grader._child[0].pid}/limits", encoding="ascii") as limits:
+        (limit,) = (int(line.split()[3]) for line in limits if line.startswith("Max address space"))
+    # All of the address space, which holds more than what is in memory.
+    assert limit < 200_000_000
+
+
+def test_threads_may_share_a_grader(math_grader):
+    found = {}
+
+    def ask(n):
+        found[n] = math_grader(asked(f"{n}"), rf"\boxed{{{n}}}")
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {n: Verdict(str(n), True) for n in range(8)}
+
+
+@pytest.mark.parametrize("answer", ["", "  "])
+def test_an_empty_expected_answer_is_not_graded(math_grader, answer):
+    assert math_grader(asked(answer), r"\boxed{4}") == Verdict("4", None)
+
+
+def peak_megabytes(process: int) -> float:
+    with open(f"/proc/{process}/status", encoding="ascii") as status:
+        (line,) = (line for line in status if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1000

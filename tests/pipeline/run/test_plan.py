@@ -1,8 +1,13 @@
+import json
 from dataclasses import replace
 
+import pytest
+
 from nabla_core.model_config import Runtime
+from pipeline.errors import InputError
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import plan
+from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
 from pipeline.run.plan import open_store
 
@@ -28,3 +33,18 @@ def test_the_store_marks_its_files_with_the_hash(tmp_path):
     described = plan(replace(CONFIG, run_dir=str(tmp_path)))
     marks = open_store(described).schema.metadata
     assert described.config_hash.encode() in marks.values()
+
+
+def test_an_expected_answer_that_cannot_be_graded_against_is_refused_when_prompts_are_read(
+    tmp_path,
+):
+    path = tmp_path / "prompts.jsonl"
+    lines = ({"id": "a", "prompt": "1?", "answer": None}, {"id": "b", "prompt": "2?", "answer": ""})
+    path.write_text("\n".join(map(json.dumps, lines)))
+    described = plan(
+        GenerateConfig(prompts=Prompts(path=str(path)), verify=Verify(method="last_number"))
+    )
+    read = iter(described.read())
+    assert next(read).prompt.id == "a"
+    with pytest.raises(InputError, match=r"prompt 'b': .*the expected answer '' is empty"):
+        next(read)
