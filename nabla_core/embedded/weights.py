@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from transformers import PreTrainedModel
-
-from nabla_core.embedded import tokenizer
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Role = Literal["lm", "judge", "guide", "head"]
 ROOT = Path(__file__).parent / "weights"
@@ -31,6 +30,9 @@ def model_location(path: str, role: Role) -> str:
 
 def save(model: PreTrainedModel, path: Path, card: dict[str, Any]) -> None:
     """Write a model, the tokenizer, and then `card.json`: a folder with a card is complete."""
+    # It imports transformers, which takes seconds; drivers only locate the models.
+    from nabla_core.embedded import tokenizer  # noqa: PLC0415
+
     model.save_pretrained(path)
     tokenizer.build().save_pretrained(path)
     (path / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")

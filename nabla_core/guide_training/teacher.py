@@ -18,7 +18,7 @@ from nabla_core.guide_training.examples import Batch, Example, GuideEncoder, Rec
 from nabla_core.guide_training.settings import Optimise
 from nabla_core.guide_training.trainees import Trainee, guide_encoder, open_trainee
 from nabla_core.methods.counterfactuals import Place
-from nabla_core.models.identity import identify
+from nabla_core.models.identity import identify, unchanged
 from nabla_core.models.loading import LanguageModel
 from nabla_core.models.pretrained import load_tokenizer
 from nabla_core.requests import Choices, Likeliest, Render, RequestGenerator, Response, ask
@@ -44,8 +44,9 @@ class Teacher:
         VocabularyError."""
         if kind_of(path, revision) != "head":
             raise ModelError(f"{path} cannot teach: it is no head; train one with kind: head")
-        tokenizer = load_tokenizer(path, revision)
-        head = open_trainee("head", path, tokenizer, Optimise(), revision=revision, seed=0)
+        with unchanged(path):
+            tokenizer = load_tokenizer(path, revision)
+            head = open_trainee("head", path, tokenizer, Optimise(), revision=revision, seed=0)
         head.model.to(lm.device)
         identity = identify(path, revision)
         return cls(head, guide_encoder("head", head, tokenizer, lm, coverage), identity)

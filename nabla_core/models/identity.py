@@ -1,4 +1,4 @@
-"""The identity of a model: a name without a machine's path, and a revision that tells its weights.
+"""The identity of a model: a name without a machine's path, and a revision that tells its files.
 
 model            name                                              revision
 shipped          embedded:lm, embedded:judge, embedded:guide ...   sha256:<digest>
@@ -9,18 +9,21 @@ from the hub     its id                                            the commit
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import try_to_load_from_cache
-
 from nabla_core.errors import ModelError
+from nabla_core.models.digest import folder_digest
 from nabla_core.types import Identity
 
 # Named here and not imported: the code that trains the shipped models imports this package.
 _SHIPPED = Path(__file__).resolve().parents[1] / "embedded" / "weights"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_SECONDS = 10.0
 
 
 def identify(path: str, revision: str | None) -> Identity:
@@ -34,7 +37,7 @@ def identify(path: str, revision: str | None) -> Identity:
         # Of "." and ".." too; but the name of a symbolic link is the one that the user chose.
         name = os.path.basename(os.path.abspath(folder))
         shipped = folder.resolve().parent == _SHIPPED
-        return Identity(f"embedded:{name}" if shipped else name, _digest(folder))
+        return Identity(f"embedded:{name}" if shipped else name, _folder_revision(folder))
     commit = _commit(path, revision)
     if commit is None:
         raise ModelError(
@@ -42,6 +45,59 @@ def identify(path: str, revision: str | None) -> Identity:
             "a commit (40 hexadecimal digits), or give a local folder"
         )
     return Identity(path, commit)
+
+
+def identify_unloaded(path: str, revision: str | None) -> Identity | None:
+    """The identity of a model that loading it now would have; None where that is not known here:
+    the folder may be on other machines, or the hub out of reach.
+
+    Raises ModelError where a folder is here and cannot be read.
+    """
+    if Path(path).expanduser().is_dir():
+        return identify(path, revision)
+    if path.startswith((".", "~", "/")) or path.count("/") > 1:
+        return None
+    commit = _hub_commit(path, revision) or _commit(path, revision)
+    return Identity(path, commit) if commit else None
+
+
+@contextmanager
+def unchanged(path: str) -> Iterator[None]:
+    """Raises ModelError if the files of a model folder change in the block, which loads it: the
+    identity would be that of other weights than the loaded ones. A hub id passes."""
+    folder = Path(path).expanduser()
+    before = folder_digest(folder) if folder.is_dir() else None
+    yield
+    if before is not None and folder_digest(folder) != before:
+        raise ModelError(f"{path}: its files changed while it was loaded")
+
+
+def _folder_revision(folder: Path) -> str:
+    """The digest of a folder. Of an adapter, which is loaded onto another model, it covers that
+    model too."""
+    digest = folder_digest(folder)
+    try:
+        adapter = json.loads((folder / "adapter_config.json").read_bytes())
+        base, revision = adapter["base_model_name_or_path"], adapter.get("revision")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return digest
+    if not isinstance(base, str) or Path(base).expanduser().resolve() == folder.resolve():
+        return digest
+    both = f"{digest} {identify(base, revision).revision}"
+    return f"sha256:{hashlib.sha256(both.encode()).hexdigest()[:16]}"
+
+
+def _hub_commit(path: str, revision: str | None) -> str | None:
+    """The commit that the hub gives for a branch or tag now; None where it does not answer."""
+    if revision is not None and _COMMIT.fullmatch(revision):
+        return revision
+    from huggingface_hub import HfApi  # noqa: PLC0415 - as below
+
+    try:
+        return HfApi().model_info(path, revision=revision, timeout=_HUB_SECONDS).sha
+    # No network, offline mode, no such model, no access: loading the model will say which.
+    except Exception:  # noqa: BLE001
+        return None
 
 
 def _commit(path: str, revision: str | None) -> str | None:
@@ -52,18 +108,8 @@ def _commit(path: str, revision: str | None) -> str | None:
     """
     if revision is not None and _COMMIT.fullmatch(revision):
         return revision
+    # It takes a second to import, and drivers look at folders only.
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
+
     file = try_to_load_from_cache(path, "config.json", revision=revision)
     return Path(file).parent.name if isinstance(file, str) else None
-
-
-def _digest(folder: Path) -> str:
-    """Of the config and the weights: the size and the first and last MiB of each file. That is
-    enough to notice another checkpoint, and takes no longer for a model of any size."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.json")) + sorted(folder.glob("*.safetensors")):
-        digest.update(f"{file.name} {file.stat().st_size}".encode())
-        with file.open("rb") as stream:
-            digest.update(stream.read(1 << 20))
-            stream.seek(max(0, file.stat().st_size - (1 << 20)))
-            digest.update(stream.read())
-    return f"sha256:{digest.hexdigest()[:16]}"

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from nabla_core.errors import HeadError, ModelError
 from nabla_core.models.flops import Shape
-from nabla_core.models.identity import identify
+from nabla_core.models.identity import identify, unchanged
 from nabla_core.models.pretrained import load_pretrained, load_tokenizer
 from nabla_core.types import Identity
 
@@ -79,8 +79,9 @@ def load_language_model(
     path: str, *, revision: str | None, device: torch.device, dtype: torch.dtype
 ) -> LanguageModel:
     """Load a causal LM for rollouts and sweeps. Raises ModelError naming the path."""
-    tokenizer = load_tokenizer(path, revision)
-    model = _load(AutoModelForCausalLM, path, revision, device, dtype)
+    with unchanged(path):
+        tokenizer = load_tokenizer(path, revision)
+        model = _load(AutoModelForCausalLM, path, revision, device, dtype)
     return language_model(model, tokenizer, identify(path, revision))
 
 
@@ -114,8 +115,9 @@ def load_reward_model(
     path: str, *, revision: str | None, device: torch.device, dtype: torch.dtype
 ) -> RewardModel:
     """Load a sequence classifier with one label. Raises HeadError on any other number."""
-    tokenizer = load_tokenizer(path, revision)
-    model = _load(AutoModelForSequenceClassification, path, revision, device, dtype)
+    with unchanged(path):
+        tokenizer = load_tokenizer(path, revision)
+        model = _load(AutoModelForSequenceClassification, path, revision, device, dtype)
     return reward_model(model, tokenizer, identify(path, revision))
 
 

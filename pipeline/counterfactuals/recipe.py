@@ -12,9 +12,9 @@ from nabla_core.engines.base import Engines
 from nabla_core.methods.counterfactuals import Explore, Explored, explore
 from nabla_core.model_config import LM, Reward, Runtime
 from nabla_core.requests import RequestGenerator
-from nabla_core.types import Prompt
+from nabla_core.types import Identity, Prompt
 from pipeline.grading.graders import Verify, grader
-from pipeline.run.models import open_engines
+from pipeline.run.models import identities, open_engines
 from pipeline.tables.counterfactual_totals import COLUMNS, summarise
 from pipeline.tables.counterfactuals import COUNTERFACTUALS, explored_columns
 from pipeline.tables.traces import model_columns, prompt_columns
@@ -43,6 +43,9 @@ class CounterfactualRecipe:
 
     def summarise(self, tables: Iterable[pa.Table]) -> dict[str, Any]:
         return summarise(tables)
+
+    def models(self) -> dict[str, Identity]:
+        return identities(self.lm, self.reward)
 
     def open(self) -> CounterfactualMaker:
         return CounterfactualMaker(self, open_engines(self.lm, self.reward, self.runtime))

@@ -13,11 +13,11 @@ from nabla_core.engines.base import Engines
 from nabla_core.methods.dispatch import flow
 from nabla_core.model_config import LM, Reward, Runtime
 from nabla_core.requests import Flow
-from nabla_core.types import Prompt, Trace
+from nabla_core.types import Identity, Prompt, Trace
 from pipeline.grading.extraction import final_answer
 from pipeline.grading.graders import Grader, Verify, grader
 from pipeline.grading.math_verify import MathGrader
-from pipeline.run.models import open_engines
+from pipeline.run.models import identities, open_engines
 from pipeline.run.recipe import Maker
 from pipeline.tables.trace_totals import COLUMNS, Summary
 from pipeline.tables.traces import TRACES, model_columns, prompt_columns, trace_columns
@@ -45,6 +45,9 @@ class TraceRecipe:
 
     def summarise(self, tables: Iterable[pa.Table]) -> dict[str, Any]:
         return Summary.of(tables).as_dict()
+
+    def models(self) -> dict[str, Identity]:
+        return identities(self.lm, self.reward)
 
     def open(self) -> Maker:
         engines = open_engines(self.lm, self.reward, self.runtime)

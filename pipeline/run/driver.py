@@ -22,7 +22,7 @@ from pipeline.run.missing import read_slots
 from pipeline.run.plan import Plan, RunOutcome, Watcher, open_store
 from pipeline.run.prompt_status import ENDED, Key, PromptState, PromptStatus
 from pipeline.run.worker import Assignment
-from pipeline.store import config_check, manifest
+from pipeline.store import config_check, manifest, models_check
 from pipeline.store.input_index import InputIndex
 from pipeline.store.lease import Lease
 from pipeline.store.owner import check_owner
@@ -49,7 +49,7 @@ class Run:
     _ledger: Any = None
 
     def execute(self) -> RunOutcome:
-        """Bring the folder to its end. Raises StoreError, InputError, RunError.
+        """Bring the folder to its end. Raises StoreError, InputError, RunError, ModelError.
 
         KeyboardInterrupt lets the workers commit what waits, and leaves a folder that the same
         command resumes.
@@ -67,6 +67,7 @@ class Run:
         config_check.check_config(store.folder, plan.config, plan.owner)
         store.delete_temporary()
         slots = store.scan(inputs, plan.samples)
+        models_check.check_models(store.folder, plan.recipe.models(), rows=bool(slots.files))
         if not plan.allow_input_change:
             store.refuse_changes(slots)
         if store.is_complete():

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from nabla_core.types import Identity
 from pipeline.run.prompt_status import Key
 
 # With eighths, a crash by chance costs eight small batches, and a culprit among 96 prompts is
@@ -71,6 +72,7 @@ class Ledger:
         self._loaded = False
         self._unflushed: set[str] = set()
         self._stopped = False
+        self._models: dict[str, Identity] = {}
 
     def begin(self, key: Key, process: Process, group: int) -> Decision:
         """Decide on a prompt before a worker starts it. `group`: the number of suspects in the
@@ -137,6 +139,11 @@ class Ledger:
         """Note that a worker has loaded its models."""
         self._loaded = True
         self._unflushed.add(worker)
+
+    def agree(self, models: Mapping[str, Identity]) -> dict[str, Identity]:
+        """The models of the run by role: those that the first worker with this role has loaded."""
+        self._models = {**models, **self._models}
+        return self._models
 
     def ever_loaded(self) -> bool:
         """Whether any worker could load its models."""

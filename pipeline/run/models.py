@@ -6,11 +6,15 @@ driver imports this module and runs no model.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from nabla_core.embedded.weights import model_location
 from nabla_core.engines.base import Engines
 from nabla_core.errors import ModelError
 from nabla_core.model_config import LM, Reward, Runtime
+from nabla_core.models.identity import identify_unloaded
 from nabla_core.models.templates import render_for_lm
-from nabla_core.types import Prompt
+from nabla_core.types import Identity, Prompt
 
 
 def open_engines(lm: LM, reward: Reward, runtime: Runtime) -> Engines:
@@ -30,11 +34,27 @@ def open_engines(lm: LM, reward: Reward, runtime: Runtime) -> Engines:
     return load_engines(lm, reward, runtime)
 
 
+def identities(lm: LM, reward: Reward) -> dict[str, Identity]:
+    """The models by role, without loading them; only those whose files this process can see.
+    Raises ModelError."""
+    if _scripted(lm):
+        return {}
+    judge = model_location(reward.judge, "judge"), reward.judge_revision
+    guide = (model_location(reward.guide, "guide"), reward.guide_revision) if reward.guide else judge
+    return visible({"lm": (model_location(lm.path, "lm"), lm.revision), "judge": judge, "guide": guide})
+
+
+def visible(models: Mapping[str, tuple[str, str | None]]) -> dict[str, Identity]:
+    """The identities of models, given by role as path and revision; only of those whose files
+    this process can see. Raises ModelError."""
+    found = {role: identify_unloaded(*model) for role, model in models.items()}
+    return {role: identity for role, identity in found.items() if identity is not None}
+
+
 def render(prompt: Prompt, lm: LM) -> str:
     """The prompt as the LM reads it. Loads the tokenizer alone. Raises ModelError."""
     if _scripted(lm):
         return prompt.text
-    from nabla_core.embedded.weights import model_location  # noqa: PLC0415 - see above
     from nabla_core.models.pretrained import load_tokenizer  # noqa: PLC0415 - see above
 
     tokenizer = load_tokenizer(model_location(lm.path, "lm"), lm.revision)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from nabla_core.engines.base import Engines
 from nabla_core.requests import RequestGenerator
-from nabla_core.types import Prompt
+from nabla_core.types import Identity, Prompt
 
 
 class Maker(Protocol):
@@ -43,6 +43,10 @@ class Recipe(Protocol):
     @property
     def summary_columns(self) -> tuple[str, ...]:
         """The columns that `summarise` reads."""
+
+    def models(self) -> Mapping[str, Identity]:
+        """The models by role, as `Engines.identities` will have them, without loading them; only
+        those whose files this process can see. Raises ModelError."""
 
     def open(self) -> Maker:
         """Load the models. Raises ModelError."""

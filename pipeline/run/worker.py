@@ -19,6 +19,8 @@ import pyarrow as pa
 import ray
 
 from nabla_core.errors import ModelError
+from nabla_core.types import Identity
+from pipeline.errors import StoreError
 from pipeline.inputs.prompts import Item
 from pipeline.run.cluster_config import Cluster
 from pipeline.run.ledger import Action, Decision, Process
@@ -26,6 +28,7 @@ from pipeline.run.prompt_status import PromptState, PromptStatus, to_table
 from pipeline.run.pump import Pump
 from pipeline.run.recipe import Maker, Recipe
 from pipeline.run.working_dir import enter_working_dir
+from pipeline.store.models_check import read_models, require_same, write_models
 from pipeline.store.run_store import RunStore
 
 LOAD_TRIES = 3
@@ -72,7 +75,8 @@ class Worker:
         faulthandler.dump_traceback_later(cluster.load_seconds, exit=True, file=sys.stderr)
         try:
             self._maker = self._open(assignment.recipe)
-        except ModelError as error:
+            self._check_models(assignment.store)
+        except (ModelError, StoreError) as error:
             # Ray restarts an actor whose constructor fails, and the reason would be lost. So the
             # actor comes up and reports the reason for each prompt.
             self._load_error = str(error)
@@ -147,6 +151,19 @@ class Worker:
                 ray.get(self._ledger.loaded.remote(self._process.worker))
                 return maker
         raise AssertionError("the loop returns or raises")
+
+    def _check_models(self, store: RunStore) -> None:
+        """Raises ModelError where this worker has loaded other models than those of the run, and
+        StoreError."""
+        here = self._maker.engines.identities
+        # The driver has written the models that it can see. The ledger decides on the others, and
+        # they are written before a row is made with them, for the next driver.
+        agreed: dict[str, Identity] = ray.get(self._ledger.agree.remote(here))
+        written = read_models(store.folder)
+        run = {**agreed, **written}
+        require_same(store.folder, run, here)
+        if run != written:
+            write_models(store.folder, run)
 
     def _flush_when_stopped(self) -> None:
         try:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from nabla_core.guide_training.trainees import scaled
-from pipeline.errors import RunError
+from pipeline.errors import ResumeError
 from pipeline.store.files import Folder
 from pipeline.train_guide.evaluation import calibration, measure
 from pipeline.train_guide.folder import HISTORY, MODEL, STATE
@@ -59,7 +59,7 @@ def save_checkpoint(
 def load_checkpoint(state: TrainingState, path: Path) -> dict[str, Any]:
     """Set a fresh state to that of a checkpoint; returns the checkpoint's `baseline`.
 
-    Raises RunError where a model or the data have changed since: adapters fit only the weights
+    Raises ResumeError where a model or the data have changed since: adapters fit only the weights
     that they were trained on, and the batch of a step only the data it was drawn from.
     """
     # `weights_only`: loading a checkpoint must not run code.
@@ -67,7 +67,7 @@ def load_checkpoint(state: TrainingState, path: Path) -> dict[str, Any]:
     now = state.provenance
     changed = [name for name, digest in saved["provenance"].items() if digest != now.get(name)]
     if changed:
-        raise RunError(
+        raise ResumeError(
             f"{' and '.join(changed)}: not what it was at step {saved['step']}, from which "
             "training would continue; another run_dir starts from the beginning"
         )

@@ -26,8 +26,9 @@ from pipeline.grading.graders import check_expected
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.run.cluster import connected, require_resources
 from pipeline.run.cluster_config import Actors, Cluster
+from pipeline.run.models import visible
 from pipeline.run.working_dir import enter_working_dir
-from pipeline.store import config_check
+from pipeline.store import config_check, models_check
 from pipeline.store.failpoints import failpoint_environment
 from pipeline.store.files import Folder
 from pipeline.store.lease import hold_lease
@@ -38,6 +39,7 @@ from pipeline.train_guide.config import TrainGuideConfig, Validation
 from pipeline.train_guide.data import check_folders
 from pipeline.train_guide.failure import clear_failure, raise_failure
 from pipeline.train_guide.folder import CARD, HISTORY, MODEL
+from pipeline.train_guide.models import sources
 from pipeline.train_guide.progress import OnMeasurement, followed
 
 OWNER = Owner("train-guide")
@@ -75,6 +77,8 @@ def _train(
         check_folders(config.data)
         check_ready(config.optimise, config.validation)
     config_check.check_config(folder, config, OWNER)
+    rows = complete or folder.exists(HISTORY)
+    models_check.check_models(folder, visible(sources(config)), rows=rows)
     if complete:
         return TrainGuideResult(card, already_complete=True)
     clear_failure(folder)

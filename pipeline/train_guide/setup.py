@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, TypeVar
 
 import torch
 
-from nabla_core.embedded.weights import model_location
 from nabla_core.engines.loading import build_engines, device_of, reader_for
 from nabla_core.errors import UNREADABLE, PromptError
 from nabla_core.guide_training.examples import Example, GuideEncoder, Record
 from nabla_core.guide_training.teacher import Teacher
 from nabla_core.guide_training.trainees import Trainee, guide_encoder, open_trainee
 from nabla_core.model_config import Runtime
-from nabla_core.models.identity import identify
+from nabla_core.models.identity import identify, unchanged
 from nabla_core.models.loading import LanguageModel, load_language_model, load_reward_model
 from nabla_core.models.pretrained import load_tokenizer
 from nabla_core.models.readers import Reader
@@ -31,6 +28,7 @@ from pipeline.inputs.prompts import read as read_prompts
 from pipeline.train_guide.config import Data, TrainGuideConfig
 from pipeline.train_guide.data import Mixture, mix
 from pipeline.train_guide.lora import adapt
+from pipeline.train_guide.models import judge_of, lm_of, start_of, teacher_of
 from pipeline.train_guide.state import TrainingState
 
 T = TypeVar("T")
@@ -39,18 +37,20 @@ T = TypeVar("T")
 def setup(config: TrainGuideConfig, device: str = "auto") -> TrainingState:
     """Load models and data. Raises ModelError, VocabularyError, InputError."""
     lm, judge = _lm_and_judge(config, device_of(device))
-    start = _start(config)
-    trainee = open_trainee(
-        config.kind,
-        start.path,
-        start.tokenizer,
-        config.optimise,
-        revision=start.revision,
-        seed=config.seed,
-        adapt=adapt(config.optimise, config.seed),
-    )
+    start, revision = start_of(config)
+    with unchanged(start):
+        tokenizer = load_tokenizer(start, revision)
+        trainee = open_trainee(
+            config.kind,
+            start,
+            tokenizer,
+            config.optimise,
+            revision=revision,
+            seed=config.seed,
+            adapt=adapt(config.optimise, config.seed),
+        )
     trainee.model.to(lm.device)
-    encoder = guide_encoder(config.kind, trainee, start.tokenizer, lm, config.reward.min_coverage)
+    encoder = guide_encoder(config.kind, trainee, tokenizer, lm, config.reward.min_coverage)
     mixture = _read(config.data, lm)
     train_records, held_out_records = _split(config, mixture.records)
     labelled, teacher = _label(config, train_records, lm, judge, mixture.left_out)
@@ -70,13 +70,13 @@ def setup(config: TrainGuideConfig, device: str = "auto") -> TrainingState:
         lm=lm,
         judge=judge,
         trainee=trainee,
-        tokenizer=start.tokenizer,
+        tokenizer=tokenizer,
         optimizer=_optimizer(config, trainee),
         train=train,
         held_out=held_out,
         held_out_records=held_out_records,
         mixture=mixture,
-        start=identify(start.path, start.revision),
+        start=identify(start, revision),
         teacher=teacher,
         counterfactuals=sum(len(p.tokens) - 1 for positions in scored for p in positions),
         validation_overlap=_validation_overlap(config, train_records),
@@ -113,31 +113,12 @@ def subsample(items: Sequence[T], size: int, seed: int) -> list[T]:
     return [items[n] for n in sorted(random.Random(seed).sample(range(len(items)), size))]
 
 
-@dataclass(frozen=True)
-class _Start:
-    path: str
-    revision: str | None
-    tokenizer: Any
-
-
-def _start(config: TrainGuideConfig) -> _Start:
-    """The model that the guide starts from."""
-    path, revision = {
-        "judge": (model_location(config.reward.judge, "judge"), config.reward.judge_revision),
-        "lm": (model_location(config.lm.path, "lm"), config.lm.revision),
-    }.get(config.start.path, (os.path.expanduser(config.start.path), config.start.revision))
-    return _Start(path, revision, load_tokenizer(path, revision))
-
-
 def _lm_and_judge(config: TrainGuideConfig, device: torch.device) -> tuple[LanguageModel, Reader]:
     options: dict[str, Any] = {"device": device, "dtype": torch.float32}
-    lm_path = model_location(config.lm.path, "lm")
-    lm = load_language_model(lm_path, revision=config.lm.revision, **options)
-    judge_path, revision = (
-        model_location(config.reward.judge, "judge"),
-        config.reward.judge_revision,
-    )
-    judge = load_reward_model(judge_path, revision=revision, **options)
+    path, revision = lm_of(config)
+    lm = load_language_model(path, revision=revision, **options)
+    path, revision = judge_of(config)
+    judge = load_reward_model(path, revision=revision, **options)
     return lm, reader_for(judge, lm, config.reward.min_coverage)
 
 
@@ -179,16 +160,15 @@ def _label(
 ) -> tuple[list[Record], Identity | None]:
     """The records with the teacher's predictions at all positions, and the teacher's identity.
     Without a teacher they are returned as they are."""
-    settings, coverage = config.teacher, config.reward.min_coverage
-    if settings.path is None:
+    source = teacher_of(config)
+    if source is None:
         return records, None
-    teacher = Teacher.load(
-        os.path.expanduser(settings.path), lm, coverage, revision=settings.revision
-    )
+    path, revision = source
+    teacher = Teacher.load(path, lm, config.reward.min_coverage, revision=revision)
     # The engines serve the LM's likeliest tokens. Their guide is not used: any reader will do.
     engines = build_engines(lm, judge, judge, Runtime(max_batch=config.validation.max_batch))
     size = config.optimise.micro_batch
-    labelled = list(teacher.label(records, engines, settings.alternatives, size=size))
+    labelled = list(teacher.label(records, engines, config.teacher.alternatives, size=size))
     if len(labelled) < len(records):
         left_out["responses that the teacher cannot label"] += len(records) - len(labelled)
     return labelled, teacher.identity

@@ -51,6 +51,16 @@ class TrainingState:
     skipped: list[str] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def models(self) -> dict[str, Identity]:
+        """The models that shape the guide, by role."""
+        found = {
+            "start": self.start,
+            "lm": self.lm.identity,
+            "judge": self.judge.rm.identity,
+        }
+        return found if self.teacher is None else {**found, "teacher": self.teacher}
+
     @cached_property
     def provenance(self) -> dict[str, str]:
         """Digests of all models and data that shape the guide, by the setting that names them.

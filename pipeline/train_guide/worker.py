@@ -16,6 +16,7 @@ from nabla_core.errors import NablaError
 from pipeline.errors import PipelineError
 from pipeline.store.failpoints import failpoint
 from pipeline.store.files import Folder
+from pipeline.store.models_check import read_models, require_same, write_models
 from pipeline.train_guide.checkpoints import load_checkpoint, save_checkpoint
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.train_guide.evaluation import judge_agreement
@@ -39,6 +40,7 @@ def work(config: TrainGuideConfig) -> None:
     if not _all_workers(state is not None, world) or state is None:
         return
     try:
+        _agree_on_models(state, folder, rank, world)
         _train(state, rank, world)
     except (NablaError, PipelineError) as error:
         write_failure(folder, error)
@@ -49,7 +51,9 @@ def work(config: TrainGuideConfig) -> None:
 def _setup(config: TrainGuideConfig, folder: Folder) -> TrainingState | None:
     """The state to start with; None where it cannot be set up."""
     try:
-        return setup(config, str(get_device()))
+        state = setup(config, str(get_device()))
+        require_same(folder, read_models(folder), state.models)
+        return state
     except (NablaError, PipelineError) as error:
         write_failure(folder, error)
         return None
@@ -63,6 +67,18 @@ def _all_workers(ready: bool, world: int) -> bool:
     flag = torch.tensor(float(ready), device=get_device())
     torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MIN)
     return bool(flag)
+
+
+def _agree_on_models(state: TrainingState, folder: Folder, rank: int, world: int) -> None:
+    """Write the models that the driver could not see. Raises ModelError where the workers have
+    loaded different ones."""
+    models = state.models
+    if world > 1:
+        loaded: list[Any] = [None] * world
+        torch.distributed.all_gather_object(loaded, models)
+        require_same(folder, loaded[0], models)
+    if rank == 0:
+        write_models(folder, {**models, **read_models(folder)})
 
 
 def _train(state: TrainingState, rank: int, world: int) -> None:

@@ -1,10 +1,101 @@
 """`jobs.generate` on real models, tiny and random."""
 
 import json
+import shutil
 
 import pyarrow.parquet as pq
+import pytest
 
 from jobs import generate
+from nabla_core.models.identity import identify
+from nabla_core.types import Identity
+from pipeline.run import models
+
+
+@pytest.fixture
+def copies(plain, tmp_path):
+    """The folders of the plain family's models, which a test may change."""
+    folders = {"lm": plain.lm, "judge": plain.judge, "guide": plain.guide}
+    return {role: shutil.copytree(path, tmp_path / role) for role, path in folders.items()}
+
+
+@pytest.fixture
+def command(cluster, copies, tmp_path):
+    """Runs `generate` on so many prompts with the copied models; returns the exit code."""
+
+    def run(count, *more):
+        path = tmp_path / "prompts.jsonl"
+        rows = [{"id": f"p{n}", "prompt": f"{n}+1"} for n in range(count)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        settings = [
+            *(f"run_dir={tmp_path / 'run'}", f"prompts.path={path}", "runtime.device=cpu"),
+            *(f"lm.path={copies['lm']}", f"reward.judge={copies['judge']}"),
+            *(f"reward.guide={copies['guide']}", "decoding.max_tokens=4"),
+            "decoding.nabla.proposals=ranked",
+        ]
+        return generate.main([*settings, *more])
+
+    return run
+
+
+def flip(file):
+    """Change one bit in the middle of a file."""
+    found = bytearray(file.read_bytes())
+    found[len(found) // 2] ^= 1
+    file.write_bytes(bytes(found))
+
+
+def test_new_weights_at_an_old_path_are_refused_before_a_row_is_made(
+    command, copies, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    assert command(4) == 0
+    capsys.readouterr()
+    before = sorted((file, file.read_bytes()) for file in (run / "data").iterdir())
+    for role, folder in copies.items():
+        old = identify(str(folder), None).revision
+        flip(folder / "model.safetensors")
+        new = identify(str(folder), None).revision
+        assert command(8) == 2
+        error = capsys.readouterr().err
+        assert f"{run} holds rows made with other models" in error
+        assert f"  {role}: {role} {old} there, {role} {new} here" in error
+        assert command(8, "--dry-run") == 0
+        capsys.readouterr()
+        flip(folder / "model.safetensors")
+    assert sorted((file, file.read_bytes()) for file in (run / "data").iterdir()) == before
+    assert command(8) == 0
+    rows = pq.read_table(run / "data").to_pylist()
+    assert [row["prompt_id"] for row in rows] == [f"p{n}" for n in range(8)]
+    for column, role in (("generation", "lm"), ("judge", "judge"), ("guide", "guide")):
+        expected = identify(str(copies[role]), None).revision
+        assert {row[f"{column}_revision"] for row in rows} == {expected}
+
+
+def test_a_worker_that_finds_other_files_than_the_driver_ends_the_run_by_name(
+    command, copies, tmp_path, capsys, monkeypatch
+):
+    found = identify(str(copies["judge"]), None)
+    others = {"judge": Identity("judge", "sha256:0123456789abcdef")}
+    monkeypatch.setattr(models, "visible", lambda sources: others)
+    assert command(4) == 2
+    error = capsys.readouterr().err
+    assert f"are not those of the run in {tmp_path / 'run'}; every node needs the same" in error
+    assert f"  judge: judge sha256:0123456789abcdef in the run, judge {found.revision} on" in error
+    assert not list((tmp_path / "run").rglob("*.parquet"))
+
+
+def test_models_that_the_driver_cannot_see_are_named_by_the_workers(
+    command, copies, tmp_path, capsys, monkeypatch
+):
+    with monkeypatch.context() as blind:
+        blind.setattr(models, "visible", lambda sources: {})
+        assert command(2) == 0
+    written = json.loads((tmp_path / "run" / "models.json").read_text())
+    assert sorted(written) == ["guide", "judge", "lm", "tokenizer"]
+    flip(copies["lm"] / "config.json")
+    assert command(4) == 2
+    assert f"  lm: lm {written['lm']['revision']} there, " in capsys.readouterr().err
 
 
 def test_models_in_folders_answer_judge_and_guide(cluster, plain, tmp_path):

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
+from nabla_core.embedded.weights import model_location
 from nabla_core.requests import Flow
-from nabla_core.types import Prompt
+from nabla_core.types import Identity, Prompt
 from pipeline.duality.checkpoints.flow import measure_response
 from pipeline.grading.graders import grader
+from pipeline.run.models import visible
 from pipeline.run.recipe import Maker
 from pipeline.tables.traces import KEYS, TRACES, model_columns
 
@@ -75,6 +77,20 @@ class CheckpointsRecipe:
             for row in table.to_pylist():
                 counts["dead" if row["error"] is not None else row["arm"]] += 1
         return {"rows_by_arm": counts}
+
+    def models(self) -> dict[str, Identity]:
+        reference, policy, reward = (
+            self.settings.reference,
+            self.settings.policy,
+            self.settings.reward,
+        )
+        return visible(
+            {
+                "reference": (model_location(reference.path, "lm"), reference.revision),
+                "policy": (model_location(policy.path, "lm"), policy.revision),
+                "judge": (model_location(reward.judge, "judge"), reward.judge_revision),
+            }
+        )
 
     def open(self) -> Maker:
         # It loads torch, which only the workers need.

@@ -1,5 +1,6 @@
 import pytest
 
+from nabla_core.types import Identity
 from pipeline.run.ledger import Ledger, Process
 
 A, B = ("a", 0), ("b", 0)
@@ -164,3 +165,10 @@ def sizes(ledger):
     """How many prompts the ledger knows as running, with attempts, as suspects and as ended."""
     known = (ledger._running, ledger._attempts, ledger._suspects, ledger._ended)
     return [len(keys) for keys in known]
+
+
+def test_the_first_worker_with_a_role_decides_on_its_model():
+    ledger = new_ledger()
+    lm, other, judge = (Identity(n, "sha256:1") for n in ("lm", "other", "judge"))
+    assert ledger.agree({"lm": lm}) == {"lm": lm}
+    assert ledger.agree({"lm": other, "judge": judge}) == {"lm": lm, "judge": judge}

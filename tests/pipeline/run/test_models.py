@@ -3,7 +3,7 @@ import pytest
 from nabla_core.errors import ModelError
 from nabla_core.model_config import LM, Reward, Runtime
 from nabla_core.types import Prompt
-from pipeline.run.models import open_engines, render
+from pipeline.run.models import identities, open_engines, render
 
 
 def test_a_scripted_lm_reads_the_prompt_as_it_is():
@@ -32,3 +32,23 @@ def test_scripted_engines_batch_as_the_runtime_says():
 def test_a_scripted_lm_can_fail_to_load():
     with pytest.raises(ModelError, match="no weights"):
         open_engines(LM("scripted?fail=no weights"), Reward(), Runtime())
+
+
+def test_models_are_identified_as_they_are_when_loaded(plain):
+    reward = Reward(judge=str(plain.judge), guide=str(plain.guide), min_coverage=0.9)
+    loaded = open_engines(LM(str(plain.lm)), reward, Runtime(device="cpu")).identities
+    del loaded["tokenizer"]
+    assert identities(LM(str(plain.lm)), reward) == loaded
+    found = identities(LM(), Reward(guide="embedded-head"))
+    assert [found[role].name for role in ("lm", "judge", "guide")] == [
+        "embedded:lm",
+        "embedded:judge",
+        "embedded:head",
+    ]
+
+
+def test_the_judge_as_its_own_guide_and_models_on_other_machines(plain):
+    found = identities(LM("/models/elsewhere"), Reward(judge=str(plain.judge)))
+    assert found.keys() == {"judge", "guide"}
+    assert found["judge"] == found["guide"]
+    assert identities(LM("scripted"), Reward()) == {}

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from nabla_core import Prompt, drive, load_engines, nabla
 from nabla_core.config import NablaConfig
 from nabla_core.model_config import LM, Reward, Runtime
-from pipeline.errors import RunError
+from pipeline.errors import ResumeError
 from pipeline.train_guide.checkpoints import load_checkpoint, save_checkpoint
 from pipeline.train_guide.folder import HISTORY, MODEL
 from pipeline.train_guide.training import train_step
@@ -73,5 +73,5 @@ def test_another_start_and_other_data_than_the_checkpoints_are_refused(plain, ex
         (f"start.path={plain.judge}", r"start\.path .*guide: not what it was at step 1, "),
         ("data.limit=20", r"data: not what it was at step 1, "),
     ):
-        with pytest.raises(RunError, match=message):
+        with pytest.raises(ResumeError, match=message):
             load_checkpoint(training_state(plain, explored, *asked, changed), tmp_path)
