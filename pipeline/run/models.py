@@ -40,8 +40,12 @@ def identities(lm: LM, reward: Reward) -> dict[str, Identity]:
     if _scripted(lm):
         return {}
     judge = model_location(reward.judge, "judge"), reward.judge_revision
-    guide = (model_location(reward.guide, "guide"), reward.guide_revision) if reward.guide else judge
-    return visible({"lm": (model_location(lm.path, "lm"), lm.revision), "judge": judge, "guide": guide})
+    guide = (
+        (model_location(reward.guide, "guide"), reward.guide_revision) if reward.guide else judge
+    )
+    return visible(
+        {"lm": (model_location(lm.path, "lm"), lm.revision), "judge": judge, "guide": guide}
+    )
 
 
 def visible(models: Mapping[str, tuple[str, str | None]]) -> dict[str, Identity]:
