@@ -47,7 +47,8 @@ def check_models(folder: Folder, here: Models, *, rows: bool) -> None:
     if lines := _differences(there, here):
         raise ResumeError(
             f"{folder.uri} holds rows made with other models; use another run_dir or these models "
-            "again\n" + "\n".join(f"  {role}: {old} there, {new} here" for role, old, new in lines)
+            "again\n"
+            + "\n".join(f"  {role}: {old} in the folder, {new} now" for role, old, new in lines)
         )
     write_models(folder, {**here, **there})
 

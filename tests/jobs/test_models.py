@@ -59,7 +59,7 @@ def test_new_weights_at_an_old_path_are_refused_before_a_row_is_made(
         assert command(8) == 2
         error = capsys.readouterr().err
         assert f"{run} holds rows made with other models" in error
-        assert f"  {role}: {role} {old} there, {role} {new} here" in error
+        assert f"  {role}: {role} {old} in the folder, {role} {new} now" in error
         assert command(8, "--dry-run") == 0
         capsys.readouterr()
         flip(folder / "model.safetensors")
@@ -95,7 +95,7 @@ def test_models_that_the_driver_cannot_see_are_named_by_the_workers(
     assert sorted(written) == ["guide", "judge", "lm", "tokenizer"]
     flip(copies["lm"] / "config.json")
     assert command(4) == 2
-    assert f"  lm: lm {written['lm']['revision']} there, " in capsys.readouterr().err
+    assert f"  lm: lm {written['lm']['revision']} in the folder, " in capsys.readouterr().err
 
 
 def test_models_in_folders_answer_judge_and_guide(cluster, plain, tmp_path):

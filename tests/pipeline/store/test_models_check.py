@@ -39,8 +39,8 @@ def test_every_model_that_differs_is_named_with_both_revisions(folder):
     assert str(raised.value).splitlines() == [
         f"{folder.uri} holds rows made with other models; use another run_dir or these models "
         "again",
-        "  judge: org/rm c0ffee there, org/rm decade here",
-        "  lm: lm sha256:aa there, lm sha256:bb here",
+        "  judge: org/rm c0ffee in the folder, org/rm decade now",
+        "  lm: lm sha256:aa in the folder, lm sha256:bb now",
     ]
     assert read_models(folder) == {"lm": LM, "judge": JUDGE}
 
@@ -60,7 +60,7 @@ def test_a_model_that_this_process_cannot_see_stays_as_it_was(folder):
 def test_a_renamed_folder_is_the_same_model_and_another_repository_is_not(folder):
     check_models(folder, {"lm": LM, "judge": JUDGE}, rows=False)
     check_models(folder, {"lm": Identity("renamed", LM.revision)}, rows=True)
-    with pytest.raises(ResumeError, match="judge: org/rm c0ffee there, fork/rm c0ffee here"):
+    with pytest.raises(ResumeError, match="judge: org/rm c0ffee in the folder, fork/rm c0ffee now"):
         check_models(folder, {"judge": Identity("fork/rm", JUDGE.revision)}, rows=True)
 
 
