@@ -16,6 +16,8 @@ MAX_ELEMENTS = 64
 MAX_DEPTH = 12
 
 _NUMERAL = re.compile(r"([0-9A-F]+)_\{?(\d+)\}?")
+_WORD = re.compile(r"[A-Za-z]{4,}|(?:\\[A-Za-z]+ ?\{?)?[A-Z]{2,}\}?")
+_CHOICE = re.compile(r"\(([A-E])\)(?![^()]*\([A-E]\)).*")
 _LETTER = re.compile(r"\(?([A-Za-z])\)?")
 _PLAIN_WORDS = re.compile(r"[A-Za-z][A-Za-z' -]*")
 
@@ -174,11 +176,14 @@ def _texts(expected: str, given: str, depth: int) -> bool | None:
     letters = _LETTER.fullmatch(first), _LETTER.fullmatch(second)
     if all(letters):
         return letters[0][1] == letters[1][1]  # type: ignore[index]
+    # The letter and the text of a choice: (B) 12.
+    if letters[0] and (choice := _CHOICE.fullmatch(second)):
+        return letters[0][1] == choice[1]
     if r"\text" not in expected + given and not (
         _PLAIN_WORDS.fullmatch(first) and _PLAIN_WORDS.fullmatch(second) and " " in first + second
     ):
-        # As mathematics, ab is a product; as words it is compared only with a word.
-        is_word = [re.fullmatch(r"[A-Za-z]{4,}", text) is not None for text in (first, second)]
+        # ab is a product and equal to ba. Longer words are none, nor are points: ABC is not ACB.
+        is_word = [_WORD.fullmatch(text) is not None for text in (first, second)]
         if not all(is_word):
             return None
     return _words(first) == _words(second) != ""

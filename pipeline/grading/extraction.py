@@ -12,7 +12,11 @@ import re
 from nabla_core.methods.answers import last_box, last_number
 
 _MARKED = re.compile(r"####([^\n#]+)")
-_ANNOUNCED = re.compile(r"\banswer\b(?: is| was|\**:|\s*=)(?: \w+(?: \w+)?:)?", re.IGNORECASE)
+_ANNOUNCED = re.compile(
+    r"\b(?:answers?|solutions?|result)\b(?: is| are| was|\**:|\s*=)"
+    r"(?: \w+(?: \w+)?:)?(?: (?:therefore|thus|then|simply|just)\b)?",
+    re.IGNORECASE,
+)
 _FORMULA = re.compile(
     r"\$\$(?P<display>[^$]+)\$\$|\\\[(?P<bracket>(?:[^\\]|\\(?!\]))+)\\\]"
     r"|\\\((?P<paren>(?:[^\\\n]|\\(?!\)))+)\\\)|(?<![\\$])\$(?P<inline>(?:[^$\n\\]|\\.)+)\$"
@@ -23,6 +27,8 @@ _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|operatorname|begin|end)\s*\{[^{}]*\}")
 # A number with one of these in its word is a part of a formula: \sqrt{13}, x^2, 5x, 2\pi.
 _OF_A_FORMULA = re.compile(r"[\\^_√π]|\d[A-Za-z]|[A-Za-z]\d")
+# A point, an interval or a list at the end of a sentence: the solution is (1, 2).
+_POINT_AT_END = re.compile(r"([(\[][^()\[\]\n]*[)\]])[^\d\n]{0,200}$")
 MAX_LENGTH = 2000
 
 
@@ -99,10 +105,15 @@ def _is_formula(found: re.Match[str]) -> bool:
 
 def _last(text: str) -> str | None:
     """The last number; the word it stands in, if that is a formula."""
-    word = next((w for w in reversed(text[-MAX_LENGTH:].split()) if re.search(r"\d", w)), None)
+    end = text[-MAX_LENGTH:]
+    point = _POINT_AT_END.search(end)
+    if point and re.search(r"\d", point[1]) and "," in point[1] and not _WORD.search(point[1]):
+        return point[1]
+    word = next((w for w in reversed(end.split()) if re.search(r"\d", w)), None)
     if word is not None and _OF_A_FORMULA.search(word) and last_number(word) == last_number(text):
         return _bare(word)
-    return last_number(text)
+    number = last_number(text)
+    return f"{number}%" if number and word and word.rstrip(".,").endswith(f"{number}%") else number
 
 
 def _bare(text: str) -> str:

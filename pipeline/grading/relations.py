@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pipeline.grading import latex, symbols
 
 _RELATION = r"\\(?:le|ge|ne|neq|in)(?![A-Za-z])|<|>|="
-# x, \theta, x_1, f(x), f'(x), \text{area}, area
+# x, \theta, x_1, f(x), f'(x), \text{area}, area, (x,y)
 _NAME = re.compile(
     r"(?:[A-Za-z]+|\\[A-Za-z]+)(?:_\{?\w+\}?|')?(?:\(\w(?:,\w)*\))?|\\text\{[^{}]*\}"
+    r"|\([a-z](?:, ?[a-z])+\)"
 )
 _VARIABLE = re.compile("[a-z]")
 _FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
@@ -62,8 +63,9 @@ def compare(expected: str, given: str, same: Same) -> bool | None:
 
 def _equations(expected: Chain, given: Chain, same: Same) -> bool:
     if not expected.relations:
-        # x = 5 gives 5, and 2 + 3 = 5 does; but 2x + y = 5 is an equation.
-        value = given.named or not re.search("[A-Za-z]", given.sides[0])
+        # x = 5 gives 5, and 2 + 3 = 5 and m + n = 5 do; but 2x = 5 and -x = 5 have to be solved.
+        asked = given.sides[0]
+        value = given.named or not re.search("[A-Za-z]", asked) or not re.match(r"-|.*\d", asked)
         return value and same(expected.text, given.sides[-1])
     if not given.relations:
         return expected.named and same(expected.sides[-1], given.text)
