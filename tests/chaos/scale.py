@@ -33,7 +33,7 @@ from tests.pipeline.rows import row, store_in
 
 T = TypeVar("T")
 PROMPTS = 100_000
-ROWS = 2000
+ROWS = 5000
 # 235 characters, the mean of GSM8K's questions.
 QUESTION = "How many of the {n} eggs are left after a week? " + "She eats three each day. " * 7
 
