@@ -10,6 +10,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from tests.tolerance import same_rewards
+
 Key = tuple[str, int]
 RowsByKey = Mapping[Key, Sequence[dict[str, Any]]]
 
@@ -47,6 +49,26 @@ def count_differences(expected: RowsByKey, found: RowsByKey) -> Counter[str]:
             counts["unexpected"] += len(rows)
             continue
         counts["duplicated"] += len(rows) - 1
-        if any(row != expected[key][0] for row in rows):
+        if not all(same(row, expected[key][0]) for row in rows):
             counts["altered"] += 1
     return counts
+
+
+def same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+    """Whether two rows are the same: all texts, tokens and decisions are equal, and rewards differ
+    by no more than the tolerance."""
+    alike = _without_rewards(found) == _without_rewards(expected)
+    return alike and same_rewards(_rewards(found), _rewards(expected))
+
+
+def _rewards(row: Mapping[str, Any]) -> list[float | None]:
+    revisions = row.get("revisions") or ()
+    return [row.get("reward"), row.get("base_reward")] + [
+        r[name] for r in revisions for name in ("reward_before", "reward_after")
+    ]
+
+
+def _without_rewards(row: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {k: v for k, v in row.items() if k not in ("reward", "base_reward", "revisions")}
+    decided = ("position", "from_token", "to_token", "from_text", "to_text", "accepted")
+    return kept | {"revisions": [[r[name] for name in decided] for r in row.get("revisions") or ()]}

@@ -9,6 +9,7 @@ import pytest
 
 from tests.chaos.comparison import count_differences, rows_by_key
 from tests.chaos.schedule import KINDS, plan
+from tests.tolerance import REWARD
 
 ROOT = Path(__file__).parents[2]
 # A kill costs at most the rollouts of everything in flight or unflushed in all actors.
@@ -33,6 +34,38 @@ def test_the_comparison_counts_every_kind_of_difference():
         row("c", cost={"seconds": 1.0, "rollouts": 3}),
     ):
         assert count_differences(expected, rows_by_key([*rows[:2], other]))["altered"] == 1
+
+
+def revised(**columns: object) -> dict:
+    """A row with one revision, in which a test changes something."""
+    tokens = {"position": 2, "from_token": 3, "to_token": 4, "from_text": "c", "to_text": "d"}
+    made = {**tokens, "accepted": True, "reward_before": 1.0, "reward_after": 2.0, **columns}
+    return row("a", reward=2.0, base_reward=1.0, response="d", revisions=[made])
+
+
+def test_rewards_within_the_tolerance_are_the_same_and_decisions_must_be_equal():
+    expected = rows_by_key([revised()])
+    near, far = 0.9 * REWARD, 1.1 * REWARD
+    for same in (
+        revised(reward_after=2.0 + near),
+        revised(reward_before=1.0 - near),
+        revised() | {"reward": 2.0 - near},
+        revised() | {"base_reward": 1.0 + near},
+    ):
+        assert count_differences(expected, rows_by_key([same]))["altered"] == 0
+    for altered in (
+        revised(reward_after=2.0 + far),
+        revised(reward_after=None),
+        revised() | {"reward": 2.0 - far},
+        revised() | {"reward": None},
+        revised() | {"base_reward": 1.0 + far},
+        revised(accepted=False),
+        revised(to_token=5),
+        revised(position=3),
+        revised() | {"response": "e"},
+        revised() | {"revisions": []},
+    ):
+        assert count_differences(expected, rows_by_key([altered]))["altered"] == 1
 
 
 @pytest.mark.timeout(900)
