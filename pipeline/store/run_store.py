@@ -2,6 +2,7 @@
 
     config.yaml    the resolved config        parts/        rows as they are committed
     input.json     how many rows to expect    data/         finished rows, in input order
+    models.json    the models of the rows
     manifest.json  counts and checksums       dead_letter/  rows that could not be made
     lease/         the present driver         superseded/   rows of edited or removed prompts
     _VERSION       version of this layout     quarantine/   damaged files, or of other runs
