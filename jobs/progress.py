@@ -61,7 +61,7 @@ class Progress:
         self._show()
 
     def note(self, text: str) -> None:
-        self._console.print(text)
+        self._console.print(text, markup=False)
 
     def on_status(self, status: PromptStatus) -> None:
         self._first = self._first or time.monotonic()

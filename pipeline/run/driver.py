@@ -8,7 +8,6 @@ isolated in a later round (see `ledger`).
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from pipeline.store.input_index import InputIndex
 from pipeline.store.lease import Lease
 from pipeline.store.owner import check_owner
 from pipeline.store.run_folder import translate_os_errors
-from pipeline.store.run_store import MANIFEST, RunStore
+from pipeline.store.run_store import RunStore
 from pipeline.store.slots import DEAD, FINISHED, MISSING, Slots
 
 # Rounds after which no slot has changed.
@@ -58,15 +57,17 @@ class Run:
         inputs = index(self.plan.read(), self.plan.source)
         lease = Lease(self.store.folder, self.plan.store.lease_seconds, self._on_lease_lost)
         try:
-            return self._execute(inputs, lease)
+            with lease.guarding():
+                return self._execute(inputs, lease)
         finally:
             lease.release()
 
     def _execute(self, inputs: InputIndex, lease: Lease) -> RunOutcome:
         store, plan = self.store, self.plan
+        store.hold(lease)
         config_check.check_config(store.folder, plan.config, plan.owner)
         store.delete_temporary()
-        slots = store.scan(inputs, plan.samples)
+        slots = self._scan(inputs)
         models_check.check_models(store.folder, plan.recipe.models(), rows=bool(slots.files))
         if not plan.allow_input_change:
             store.refuse_changes(slots)
@@ -76,7 +77,7 @@ class Run:
                 store.delete_parts()
                 return self._outcome(slots, already_complete=True)
             store.reopen()
-            slots = store.scan(inputs, plan.samples)
+            slots = self._scan(inputs)
         if plan.retry_dead:
             slots.forget(DEAD)
         store.write_expected(len(slots))
@@ -87,14 +88,25 @@ class Run:
                 if not self._work(slots):
                     return self._outcome(slots, aborted=True)
                 try:
-                    self._finish(slots, lease)
+                    self._finish(slots)
                 except DamagedError as error:
                     # A part was damaged after its worker had committed it: its rows are missing
                     # again.
                     self.notes.append(f"rows made again: {error}")
-                    slots = store.scan(inputs, plan.samples)
+                    slots = self._scan(inputs)
                 else:
                     return self._outcome(slots)
+
+    def _scan(self, inputs: InputIndex) -> Slots:
+        slots = self.store.scan(inputs, self.plan.samples)
+        self._report_quarantine()
+        return slots
+
+    def _report_quarantine(self) -> None:
+        """Tell the user which files were set aside since the last report."""
+        if report := self.store.quarantine.report():
+            self.notes.append(report)
+            self.watcher.note(report)
 
     def _check_resources(self) -> None:
         cluster = self.plan.cluster
@@ -123,6 +135,7 @@ class Run:
             # What the store holds counts, not what was reported: Ray may have lost the report of
             # a committed row, and a reported row may be on a node's disk that is gone.
             self.store.rescan(slots)
+            self._report_quarantine()
             if not completed:
                 return False
             before, groups = groups, pool.suspects(self._ledger, slots.is_missing_key)
@@ -185,17 +198,13 @@ class Run:
         if status.state is PromptState.COMMIT_FAILED:
             raise RunError(f"cannot commit rows to {self.plan.run_dir}: {status.detail}")
 
-    def _finish(self, slots: Slots, lease: Lease) -> None:
+    def _finish(self, slots: Slots) -> None:
         """Write the final files, the manifest and the marker of success. Raises LeaseError,
         DamagedError."""
         self.watcher.phase("compacting")
         store = self.store
         store.supersede(slots)
         checksums = store.compact(slots)
-        # Compaction takes long enough for another driver to take over a folder whose holder was
-        # silent. Two drivers write equal files, but only one may declare the run complete.
-        if not lease.is_held():
-            raise LeaseError(f"{self.plan.run_dir} was taken over by another driver")
         described = manifest.describe(
             self._totals(),
             config_hash=self.plan.config_hash,
@@ -204,8 +213,7 @@ class Run:
             checksums=checksums,
             notes=self.notes,
         )
-        store.folder.write(MANIFEST, json.dumps(described, indent=2).encode())
-        store.mark_complete()
+        store.mark_complete(described)
 
     def _totals(self, *, final: bool = True) -> dict[str, Any]:
         recipe = self.plan.recipe

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from pipeline.errors import DamagedError, StoreError
+from pipeline.store.expected import INPUT, read_expected
 from pipeline.store.files import Folder
+from pipeline.store.final import DATA, DEAD_LETTER, published
 from pipeline.store.lease import holder
 from pipeline.store.parts import PARTS, open_marked, read_keys
 from pipeline.store.run_folder import open_folder
-from pipeline.store.run_store import DATA, DEAD_LETTER, INPUT, SUCCESS
 from pipeline.store.version import check_version
 from pipeline.tables.trace_totals import error_type
 
@@ -60,17 +60,25 @@ def run_status(run_dir: str) -> RunStatus:
 
 
 def _status(folder: Folder) -> RunStatus:
-    expected = json.loads(folder.read(INPUT))
-    rows = expected.pop("rows")
+    expected = read_expected(folder)
+    if expected is None:
+        raise StoreError(
+            f"{folder.uri}/{INPUT} is damaged: the command that made the run writes it again"
+        )
+    checksums = published(folder)
     count = _Count()
     for name in _files(folder):
-        count.add(folder, name, {k.encode(): v.encode() for k, v in expected.items()})
+        final = not name.startswith(f"{PARTS}/")
+        if final and checksums is not None and name not in checksums:
+            count.damaged += 1
+        else:
+            count.add(folder, name, expected.marks)
     dead = Counter(error_type(error) for error in count.errors.values() if error is not None)
     driver = holder(folder)
     return RunStatus(
-        state=_state(folder, driver),
+        state=_state(driver, finished=checksums is not None),
         holder=driver,
-        rows=rows,
+        rows=expected.rows,
         finished=len(count.errors) - dead.total(),
         dead=dead.total(),
         dead_by_error=dict(dead.most_common()),
@@ -78,10 +86,10 @@ def _status(folder: Folder) -> RunStatus:
     )
 
 
-def _state(folder: Folder, driver: str | None) -> RunState:
+def _state(driver: str | None, *, finished: bool) -> RunState:
     if driver:
         return RunState.RUNNING
-    return RunState.DONE if folder.exists(SUCCESS) else RunState.STOPPED
+    return RunState.DONE if finished else RunState.STOPPED
 
 
 class _Count:

@@ -7,35 +7,41 @@ group in memory. The content of the files does not depend on the order in which 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import blake2b
 from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import DamagedError
+from pipeline.errors import DamagedError, LeaseError
 from pipeline.store.files import ChecksumWriter, Folder
-from pipeline.store.parts import SUFFIX, open_part, read
+from pipeline.store.parts import ROWS, SUFFIX, digest_of_rows, open_part, read
 from pipeline.store.slots import Slots
 
-# Metadata of a final file: a digest of the ids and fingerprints of its rows.
-ROWS = b"nabla_rows"
 ROW_GROUP = 1000
+
+
+def nothing_to_check() -> None:
+    """Stands for `Lease.check` where no lease is held."""
 
 
 @dataclass(frozen=True)
 class Compactor:
-    """Writes the final files of a run. `rows_per_file` rows each, `threads` at a time."""
+    """Writes the final files of a run. `rows_per_file` rows each, `threads` at a time.
+
+    `claim` and `check` are the number and the check of the lease under which it works.
+    """
 
     folder: Folder
     schema: pa.Schema
     slots: Slots
     rows_per_file: int
     threads: int
+    claim: int = 0
+    check: Callable[[], None] = nothing_to_check
 
     def run(self, name: str, chosen: Sequence[int]) -> dict[str, str]:
         """Write the rows of the chosen slots to the files `name`/train-*.parquet; returns their
@@ -45,25 +51,33 @@ class Compactor:
         """
         size = self.rows_per_file
         ranges = [chosen[start : start + size] for start in range(0, len(chosen), size)]
-        files = [f"{name}/train-{n:05d}-of-{len(ranges):05d}{SUFFIX}" for n in range(len(ranges))]
+        # In an object store a suspended driver may write or delete a file later, which nothing
+        # prevents. So the names of its files are not those of another driver.
+        end = SUFFIX if self.folder.local else f"-{self.claim:08d}{SUFFIX}"
+        files = [f"{name}/train-{n:05d}-of-{len(ranges):05d}{end}" for n in range(len(ranges))]
         with ThreadPoolExecutor(self.threads) as pool:
             sums = pool.map(self._retrying, files, ranges)
             checksums = dict(zip(files, sums, strict=True))
         # Files of a former compaction, which had fewer rows. Deleted last: nothing is lost if this
         # process dies before, since the parts stay until _SUCCESS is written.
-        for file in self.folder.files(name):
-            if file.name not in files:
-                self.folder.delete(file.name)
+        others = [found.name for found in self.folder.files(name) if found.name not in checksums]
+        # After the listing: what was listed before the check is of no later driver.
+        self.check()
+        for other in others:
+            self.folder.delete(other)
         return checksums
 
     def _retrying(self, name: str, slots: Sequence[int]) -> str:
-        return self.folder.retrying(lambda: self._file(name, slots))
+        checksum = self.folder.retrying(lambda: self._file(name, slots))
+        try:
+            self.check()
+        except LeaseError:
+            self.folder.delete(name)
+            raise
+        return checksum
 
     def _file(self, name: str, slots: Sequence[int]) -> str:
-        digest = blake2b(digest_size=16)
-        for slot in slots:
-            digest.update(self.slots.digest(slot).encode())
-        rows = digest.hexdigest().encode()
+        rows = digest_of_rows(map(self.slots.digest, slots))
         if self._is_complete(name, rows):
             return self.folder.checksum(name)
         schema = self.schema.with_metadata({**self.schema.metadata, ROWS: rows})
@@ -108,6 +122,8 @@ class Compactor:
                 tables.extend(self._take(open_part(self.folder, file, self.schema), rows))
             except DamagedError as error:
                 raise DamagedError(str(error), file) from error
+            except FileNotFoundError as error:
+                raise DamagedError("deleted since the scan", file) from error
             places.extend(place for _, place in rows)
         # Tables are in the order of the files now. Put the rows into that of the slots.
         order = sorted(range(len(places)), key=places.__getitem__)

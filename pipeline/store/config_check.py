@@ -18,8 +18,10 @@ import yaml
 
 from nabla_core.config_metadata import KEY
 from pipeline.errors import ResumeError
+from pipeline.store.expected import INPUT, read_expected
 from pipeline.store.files import Folder
 from pipeline.store.owner import Owner, check_owner, claim_owner
+from pipeline.store.parts import CONFIG as CONFIG_MARK
 from pipeline.store.version import FILE as VERSION_FILE
 
 CONFIG = "config.yaml"
@@ -50,13 +52,15 @@ def check_config(folder: Folder, config: Any, owner: Owner) -> None:
     """Write the resolved config (a dataclass) into the folder, unless it belongs to another job,
     or rows there were made with other settings that shape rows.
 
-    Raises ResumeError naming the job or each difference, and VersionError.
+    A damaged config.yaml is written again if input.json shows that the rows were made with the same
+    settings. Raises ResumeError naming the job or each difference, and VersionError.
     """
     check_owner(folder, owner)
     settings = asdict(config)
-    if folder.exists(CONFIG):
+    stored = _stored(folder, config)
+    if stored is not None:
         free, levels = not_shaping(type(config)), levels_below_run(settings)
-        old = _shape(yaml.safe_load(folder.read(CONFIG)), free, levels)
+        old = _shape(stored, free, levels)
         new = _shape(settings, free, levels)
         differences = [
             f"  {name}: {old.get(name, 'not set')!s} in the folder, "
@@ -71,6 +75,26 @@ def check_config(folder: Folder, config: Any, owner: Owner) -> None:
             )
     claim_owner(folder, owner)
     folder.write(CONFIG, yaml.safe_dump(settings, sort_keys=False).encode())
+
+
+def _stored(folder: Folder, config: Any) -> dict[str, Any] | None:
+    """The settings in config.yaml; None if there are none, or if they are damaged and `config` is
+    known to be the same. Raises ResumeError if they are damaged otherwise."""
+    if not folder.exists(CONFIG):
+        return None
+    try:
+        settings = yaml.safe_load(folder.read(CONFIG))
+    except (yaml.YAMLError, ValueError):
+        settings = None
+    if isinstance(settings, dict) and all(isinstance(key, str) for key in settings):
+        return settings
+    expected = read_expected(folder)
+    if expected is None or expected.marks.get(CONFIG_MARK) != digest(config).encode():
+        raise ResumeError(
+            f"{folder.uri}/{CONFIG} is damaged, and {INPUT} does not show that the rows were made "
+            f"with this config: restore {CONFIG}, or use another run_dir"
+        )
+    return None
 
 
 def levels_below_run(settings: Mapping[str, Any]) -> int:

@@ -1,9 +1,9 @@
-"""Failpoints: named places where a test can make a process die.
+"""Failpoints: named places where a test can make a process die or stand still.
 
 `NABLA_FAILPOINTS="after-write parts|/tmp/token"` kills the first process that reaches a
 failpoint whose name begins with "after-write parts", provided the token file exists. The
-process deletes the token file before it dies, so the failpoint fires once. Semicolons separate
-several `name|token` pairs.
+process deletes the token file before it dies, so the failpoint fires once. With a third field,
+`name|token|SIGSTOP`, the process gets that signal instead. Semicolons separate several entries.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ VARIABLE = "NABLA_FAILPOINTS"
 
 
 def failpoint(name: str) -> None:
-    """Kill this process with SIGKILL if `NABLA_FAILPOINTS` names this failpoint."""
-    for pair in filter(None, os.environ.get(VARIABLE, "").split(";")):
-        prefix, _, token = pair.partition("|")
+    """Send this process a signal, SIGKILL by default, if `NABLA_FAILPOINTS` names this
+    failpoint."""
+    for entry in filter(None, os.environ.get(VARIABLE, "").split(";")):
+        prefix, token, *number = entry.split("|")
         if name.startswith(prefix) and _delete(token):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.Signals[number[0] if number else "SIGKILL"])
 
 
 def failpoint_environment() -> dict[str, str]:

@@ -2,26 +2,35 @@
 
 A file is written as a whole or not at all. On a local disk: write a temporary file, fsync it,
 rename it, fsync the folder. In an object store: the object appears when its upload is closed.
+
+A driver changes its run folder through a *stage*, a sub-folder of its own (`Folder.through`). Every
+change is then one rename out of the stage or into it. A later driver takes the stage away before it
+does anything else. So a change that a suspended driver had begun fails when that driver goes on.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, BinaryIO, TypeVar
 
 from pyarrow import fs as pafs
 
+from pipeline.errors import LeaseError, StoreError
 from pipeline.store.failpoints import failpoint
 from pipeline.store.uris import locate
 
 TEMPORARY = ".tmp-"
+# The sub-folder of claims; see `store.lease`.
+LEASE = "lease"
 CHECKSUM = 16
 TRIES = 6
 
@@ -50,6 +59,11 @@ def retrying(work: Callable[[], T]) -> T:
     return work()
 
 
+def checksum_of(data: bytes) -> str:
+    """32 hex digits, which are those of `Folder.checksum` for a file with these bytes."""
+    return blake2b(data, digest_size=CHECKSUM).hexdigest()
+
+
 class ChecksumWriter(io.RawIOBase):
     """Passes bytes on to a sink and computes their checksum, which is that of `Folder.checksum`."""
 
@@ -76,13 +90,21 @@ class Folder:
     directory.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, stage: str = "") -> None:
         self.uri = uri
         self.fs, self.root = locate(uri)
         self.local = isinstance(self.fs, pafs.LocalFileSystem)
+        self.stage = stage if self.local else ""
 
-    def __reduce__(self) -> tuple[type[Folder], tuple[str]]:
-        return Folder, (self.root if self.local else self.uri,)
+    def __reduce__(self) -> tuple[type[Folder], tuple[str, str]]:
+        return Folder, (self.root if self.local else self.uri, self.stage)
+
+    def through(self, stage: str) -> Folder:
+        """The same folder, changed through a stage: a sub-folder that exists. Once it is gone,
+        every change raises LeaseError. An object store has no renames and ignores the stage."""
+        staged = copy(self)
+        staged.stage = stage if self.local else ""
+        return staged
 
     def path(self, name: str) -> str:
         """The path of a name in the filesystem `fs`."""
@@ -155,9 +177,9 @@ class Folder:
         target = self.path(name)
         parent, base = os.path.split(target)
         os.makedirs(parent, exist_ok=True)
-        temporary = os.path.join(parent, f"{TEMPORARY}{uuid.uuid4().hex[:12]}-{base}")
+        temporary = self._temporary(parent, base)
         try:
-            with open(temporary, "wb") as sink:
+            with self._through_stage(), open(temporary, "wb") as sink:
                 yield sink
                 sink.flush()
                 failpoint(f"after-write {name}")
@@ -165,37 +187,84 @@ class Folder:
                 # an empty file would have the final name.
                 os.fsync(sink.fileno())
             failpoint(f"before-rename {name}")
-            os.replace(temporary, target)
+            with self._through_stage():
+                os.replace(temporary, target)
             failpoint(f"after-rename {name}")
         except BaseException:
-            if os.path.exists(temporary):
+            with suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
         sync_folder(parent)
 
     def move(self, old: str, new: str) -> None:
-        """Rename a file. An object store copies it and then deletes the old one: after a crash
-        between the two there are both.
-        """
+        """Rename a file. After a crash there may be both names, but never neither."""
+        source, target = self.path(old), self.path(new)
         if self.local:
-            os.makedirs(os.path.dirname(self.path(new)), exist_ok=True)
-        self.retrying(lambda: self.fs.move(self.path(old), self.path(new)))
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+        if not self.stage:
+            self.retrying(lambda: self.fs.move(source, target))
+            return
+        # A link in the stage, published by a rename: a rename from `source` would succeed after
+        # the stage is gone, and take a file of the later driver.
+        link = self._temporary("", os.path.basename(old))
+        with self._through_stage():
+            os.link(source, link)
+            failpoint(f"before-move {old}")
+            os.replace(link, target)
+        sync_folder(os.path.dirname(target))
+        failpoint(f"after-move {old}")
+        self.delete(old)
 
     def delete(self, name: str) -> None:
         """Delete a file if it exists."""
-        try:
-            self.retrying(lambda: self.fs.delete_file(self.path(name)))
-        except FileNotFoundError:
-            return
+        with suppress(FileNotFoundError):
+            if self.stage:
+                failpoint(f"before-delete {name}")
+                self._into_stage(name, os.unlink)
+            else:
+                self.retrying(lambda: self.fs.delete_file(self.path(name)))
 
     def clear(self, name: str) -> None:
-        """Delete all files of a sub-folder; in an object store a thousand with one request."""
-        if self.local:
+        """Delete all files of a sub-folder: a staged local one with one rename, and in an object
+        store a thousand with one request."""
+        if self.stage:
+            failpoint(f"before-delete {name}")
+            with suppress(FileNotFoundError):
+                self._into_stage(name, shutil.rmtree)
+                os.makedirs(self.path(name), exist_ok=True)
+        elif self.local:
             for file in self._all(name):
                 self.delete(file.name)
         else:
             path = self.path(name)
             self.retrying(lambda: self.fs.delete_dir_contents(path, missing_dir_ok=True))
+
+    def _into_stage(self, name: str, remove: Callable[[str], None]) -> None:
+        taken = self._temporary("", os.path.basename(name))
+        with self._through_stage():
+            os.replace(self.path(name), taken)
+        with suppress(FileNotFoundError):
+            remove(taken)
+
+    def _temporary(self, parent: str, base: str) -> str:
+        """A path for a temporary file: in the stage, or without one in `parent`."""
+        parent = self.path(self.stage) if self.stage else parent
+        return os.path.join(parent, f"{TEMPORARY}{uuid.uuid4().hex[:12]}-{base}")
+
+    @contextmanager
+    def _through_stage(self) -> Iterator[None]:
+        """Raises LeaseError where the block fails because the stage is gone, and StoreError where
+        this machine does not see the driver's files."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            if not self.stage or os.path.isdir(self.path(self.stage)):
+                raise
+            if not os.path.isdir(self.path(LEASE)):
+                raise StoreError(
+                    f"{self.uri} holds no lease here: does every node see the driver's files?"
+                ) from error
+            raise LeaseError(f"{self.uri} was taken over by another driver") from error
 
     def create(self, name: str, data: bytes) -> bool:
         """Create a local file with its content, atomically; False if the name exists already."""

@@ -93,6 +93,12 @@ class InputIndex:
         self._table = table
 
 
+def digest_of_row(prompt_id: str, sample: int, fingerprint: str) -> str:
+    """A text that stands for a row's prompt, its content and its sample; see `Slots.digest`."""
+    low, high = _digest(prompt_id)
+    return f"{low:016x}{high:016x}{_short_digest(fingerprint):016x} {sample}\n"
+
+
 def _digest(prompt_id: str) -> tuple[int, int]:
     low, high = unpack("<QQ", blake2b(prompt_id.encode(), digest_size=16).digest())
     return low, high

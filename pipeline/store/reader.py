@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, StoreError, VersionError
-from pipeline.store.files import Folder
+from pipeline.store.files import File, Folder
+from pipeline.store.final import DATA, MANIFEST, SUCCESS, published
 from pipeline.store.parts import KIND
-from pipeline.store.run_store import DATA, SUCCESS
 from pipeline.store.version import check_version
 
 
@@ -28,7 +28,7 @@ def finished_rows(path: str, schema: pa.Schema) -> Iterator[tuple[dict[str, Any]
         check_version(folder)
         if not folder.exists(SUCCESS):
             raise InputError(f"{path} is no finished run folder of {kind}")
-        for part in folder.files(DATA):
+        for part in _final_files(folder):
             with folder.fs.open_input_file(folder.path(part.name)) as source:
                 file = pq.ParquetFile(source, page_checksum_verification=True)
                 mark = (file.schema_arrow.metadata or {}).get(KIND, b"?").decode()
@@ -48,3 +48,17 @@ def finished_rows(path: str, schema: pa.Schema) -> Iterator[tuple[dict[str, Any]
         raise InputError(str(error)) from error
     except (OSError, ValueError, ImportError, StoreError, pa.ArrowException) as error:
         raise InputError(f"cannot read {path}: {error}") from error
+
+
+def _final_files(folder: Folder) -> list[File]:
+    """The files in data/, which must be those of the manifest. Raises InputError."""
+    checksums = published(folder)
+    remedy = "give the command that made the run again"
+    if checksums is None:
+        raise InputError(f"{folder.uri}: {MANIFEST} or {SUCCESS} is damaged; {remedy}")
+    files = folder.files(DATA)
+    listed = {name for name in checksums if name.startswith(f"{DATA}/")}
+    for name in sorted(listed.symmetric_difference(file.name for file in files)):
+        what = "missing" if name in listed else f"not in {MANIFEST}"
+        raise InputError(f"{folder.uri}/{name} is {what}; {remedy}")
+    return files

@@ -5,8 +5,8 @@
     models.json    the models of the rows
     manifest.json  counts and checksums       dead_letter/  rows that could not be made
     lease/         the present driver         superseded/   rows of edited or removed prompts
-    _VERSION       version of this layout     quarantine/   damaged files, or of other runs
-    _SUCCESS       data/ and dead_letter/ are complete
+    staging/       its temporary files        quarantine/   damaged files, or of other runs
+    _VERSION       version of this layout     _SUCCESS      the checksum of manifest.json
 
 The commit protocol, each step durable before the next begins:
 
@@ -17,13 +17,18 @@ The commit protocol, each step durable before the next begins:
 
 A crash at any point loses no committed row: until 3 the parts hold all rows, from 3 on the final
 files do. A step that is repeated gives the same files.
+
+A driver may be suspended at any point, lose its lease, and go on. On a local disk its next change
+fails, since its stage is gone (see `store.lease`). An object store cannot prevent the change. There
+final files carry the number of the claim, and a driver deletes only what it listed while it held
+the lease. A manifest or marker that comes late does not fit: the folder counts as unfinished, and
+the same command mends it without losing a row.
 """
 
 from __future__ import annotations
 
-import json
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -31,25 +36,39 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import DamagedError, ResumeError
-from pipeline.store.compact import Compactor
+from pipeline.store.compact import Compactor, nothing_to_check
+from pipeline.store.expected import Expected, write_expected
 from pipeline.store.failpoints import failpoint
-from pipeline.store.input_index import InputIndex
+from pipeline.store.final import (
+    DATA,
+    DEAD_LETTER,
+    MANIFEST,
+    SUCCESS,
+    published,
+    write_manifest,
+    write_marker,
+)
+from pipeline.store.input_index import InputIndex, digest_of_row
+from pipeline.store.lease import Lease
 from pipeline.store.parts import (
     PARTS,
+    ROWS,
+    check_long_name,
     commit,
+    digest_of_rows,
     marks,
     new_name,
     open_part,
     read,
     read_keys,
 )
+from pipeline.store.quarantine import Quarantine
 from pipeline.store.run_folder import open_folder
 from pipeline.store.settings import Store
 from pipeline.store.slots import DEAD, FINISHED, Slots
 from pipeline.store.version import check_version
 
-DATA, DEAD_LETTER, QUARANTINE, SUPERSEDED = "data", "dead_letter", "quarantine", "superseded"
-SUCCESS, INPUT, MANIFEST = "_SUCCESS", "input.json", "manifest.json"
+SUPERSEDED = "superseded"
 
 
 class RunStore:
@@ -62,11 +81,23 @@ class RunStore:
         self.folder = open_folder(uri)
         self.schema = schema
         self.settings = settings
+        self.quarantine = Quarantine()
+        self._claim = 0
+        self._check: Callable[[], None] = nothing_to_check
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker has no lease. Its stage is that of the driver which started it.
+        return {**vars(self), "quarantine": Quarantine(), "_check": nothing_to_check}
+
+    def hold(self, lease: Lease) -> None:
+        """Make all changes under this lease: once another driver has taken over they raise
+        LeaseError, in workers too."""
+        self.folder = lease.folder
+        self._claim, self._check = lease.number, lease.check
 
     def write_expected(self, rows: int) -> None:
         """Write how many rows there will be and how to recognise them, for `nabla status`."""
-        expected = {"rows": rows} | {k.decode(): v.decode() for k, v in marks(self.schema).items()}
-        self.folder.write(INPUT, json.dumps(expected, indent=2).encode())
+        write_expected(self.folder, Expected(rows, marks(self.schema)))
 
     def commit(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Make rows durable as one part."""
@@ -93,33 +124,45 @@ class RunStore:
         lease.
         """
         slots = Slots(inputs, samples)
-        if self.is_complete() and self._verified():
-            # Parts too: a worker of a former driver may have committed after _SUCCESS.
-            self._add(slots, (DATA, DEAD_LETTER, PARTS))
-            return slots
+        if self.is_complete():
+            sums = published(self.folder)
+            if sums is not None:
+                self._quarantine_others(sums)
+                # Parts too: a worker of a former driver may have committed after _SUCCESS.
+                self._add(slots, self._names(DATA, DEAD_LETTER, PARTS))
+                return slots
+            # A damaged manifest or marker: both are written again, with the final files.
+            self.reopen()
         # Without _SUCCESS the final files are those of a compaction that did not end, or of a
         # reopening. In the first case the parts hold all their rows, and the next compaction keeps
         # or replaces them. In the second they may be the only copy, and become parts.
-        self._add(slots, (PARTS,))
-        for name, keys in self._whole((DATA, DEAD_LETTER)):
+        self._add(slots, self._names(PARTS))
+        for name, keys in self._whole(self._names(DATA, DEAD_LETTER), self._read_final_keys):
             if slots.add(name, keys):
                 slots.files[-1] = self._to_parts(name)
         return slots
 
     def inspect(self, inputs: InputIndex, samples: int) -> Slots:
         """The slots as `scan` returns them, without a change to the folder and without the lease:
-        another driver may run. Raises VersionError.
+        another driver may be at work. Raises VersionError.
         """
         check_version(self.folder)
         slots = Slots(inputs, samples)
-        for name, keys in self._keys((PARTS, DATA, DEAD_LETTER)):
+        sums = published(self.folder)
+        names = [
+            name
+            for name in self._names(PARTS, DATA, DEAD_LETTER)
+            if sums is None or name in sums or name.startswith(f"{PARTS}/")
+        ]
+        for name, keys in self._keys(names, self._read_keys):
             if not isinstance(keys, DamagedError):
                 slots.add(name, keys)
         return slots
 
     def rescan(self, slots: Slots) -> None:
         """Enter the parts that were committed since the scan."""
-        self._add(slots, (PARTS,), frozenset(slots.files))
+        known = frozenset(slots.files)
+        self._add(slots, [name for name in self._names(PARTS) if name not in known])
 
     def refuse_changes(self, slots: Slots) -> None:
         """Raises ResumeError if there are committed rows of edited or removed prompts."""
@@ -160,7 +203,13 @@ class RunStore:
         """
         settings = self.settings
         compactor = Compactor(
-            self.folder, self.schema, slots, settings.rows_per_file, settings.threads
+            self.folder,
+            self.schema,
+            slots,
+            settings.rows_per_file,
+            settings.threads,
+            claim=self._claim,
+            check=self._check,
         )
         try:
             # Arrays, since a list of numbers takes ten times the memory.
@@ -169,14 +218,14 @@ class RunStore:
             return data | compactor.run(DEAD_LETTER, array("I", slots.in_state(DEAD)))
         except DamagedError as error:
             if error.file:
-                self._quarantine(error.file, str(error))
+                self.quarantine.move(self.folder, error.file, str(error))
             raise
 
     def supersede(self, slots: Slots) -> None:
         """Copy rows of edited and removed prompts to superseded/: their parts will be deleted."""
         if not slots.changed and not slots.removed:
             return
-        for name, keys in self._whole((PARTS,)):
+        for name, keys in self._whole(self._names(PARTS), self._read_keys):
             columns = ("prompt_id", "sample", "input_fingerprint")
             rows = zip(*(keys[c].to_pylist() for c in columns), strict=True)
             chosen = [n for n, row in enumerate(rows) if not slots.accepts(*row)]
@@ -187,11 +236,16 @@ class RunStore:
                 with self.folder.writing(f"{SUPERSEDED}/{base}") as sink:
                     pq.write_table(table, sink, compression="zstd")
 
-    def mark_complete(self) -> None:
-        """Mark the final files as complete, then delete the parts."""
+    def mark_complete(self, described: Mapping[str, Any]) -> None:
+        """Write the manifest (see `manifest.describe`), mark the final files as complete, then
+        delete the parts. Raises LeaseError."""
+        self._check()
+        checksum = write_manifest(self.folder, described)
         failpoint("before-success")
-        self.folder.write(SUCCESS, b"")
+        self._check()
+        write_marker(self.folder, checksum)
         failpoint("after-success")
+        self._check()
         self.delete_parts()
 
     def parts(self) -> list[str]:
@@ -212,65 +266,70 @@ class RunStore:
                 except DamagedError as error:
                     raise DamagedError(f"{entry.name}: {error}", entry.name) from error
 
-    def _verified(self) -> bool:
-        """Compare the final files with the checksums in the manifest; altered ones go to
-        quarantine/. Without a readable manifest the folder is reopened, which writes files and
-        manifest again, and the result is False.
-        """
-        try:
-            sums: dict[str, str] = json.loads(self.folder.read(MANIFEST))["checksums"]
-        except (FileNotFoundError, ValueError, KeyError):
-            self.reopen()
-            return False
-        # A file without a checksum in the manifest is examined by `_whole`, as any other.
-        present = [f.name for sub in (DATA, DEAD_LETTER) for f in self.folder.files(sub)]
-        known = [name for name in present if name in sums]
-        with ThreadPoolExecutor(self.settings.threads) as pool:
-            for name, checksum in zip(known, pool.map(self.folder.checksum, known), strict=True):
-                if checksum != sums[name]:
-                    self._quarantine(name, f"its checksum is not the one in {MANIFEST}")
-        return True
+    def _names(self, *folders: str) -> list[str]:
+        return [found.name for sub in folders for found in self.folder.files(sub)]
 
-    def _add(self, slots: Slots, folders: Sequence[str], but: frozenset[str] = frozenset()) -> None:
-        for name, keys in self._whole(folders, but):
+    def _quarantine_others(self, sums: Mapping[str, str]) -> None:
+        """Move final files that the manifest does not list, or with another checksum, to
+        quarantine/."""
+        for name in self._names(DATA, DEAD_LETTER):
+            if name not in sums:
+                self.quarantine.move(self.folder, name, f"a final file that is not in {MANIFEST}")
+        known = self._names(DATA, DEAD_LETTER)
+        with ThreadPoolExecutor(self.settings.threads) as pool:
+            for name, found in zip(known, pool.map(self.folder.checksum, known), strict=True):
+                if found != sums[name]:
+                    reason = f"its checksum is not the one in {MANIFEST}"
+                    self.quarantine.move(self.folder, name, reason)
+
+    def _add(self, slots: Slots, names: Sequence[str]) -> None:
+        for name, keys in self._whole(names, self._read_keys):
             slots.add(name, keys)
 
     def _whole(
-        self, folders: Sequence[str], but: frozenset[str] = frozenset()
+        self, names: Sequence[str], read: Callable[[str], pa.Table | DamagedError]
     ) -> Iterator[tuple[str, pa.Table]]:
         """The files that are whole and of this run, with their key columns; moves the others to
         quarantine/."""
-        for name, keys in self._keys(folders, but):
+        for name, keys in self._keys(names, read):
             if isinstance(keys, DamagedError):
-                self._quarantine(name, str(keys))
+                self.quarantine.move(self.folder, name, str(keys))
             else:
                 yield name, keys
 
     def _to_parts(self, name: str) -> str:
-        new = f"{PARTS}/{new_name('final')}"
+        new = f"{PARTS}/{new_name(f'final-{self.folder.checksum(name)}')}"
         self.folder.move(name, new)
         return new
 
     def _keys(
-        self, folders: Sequence[str], but: frozenset[str] = frozenset()
+        self, names: Sequence[str], read: Callable[[str], pa.Table | DamagedError]
     ) -> Iterator[tuple[str, pa.Table | DamagedError]]:
         """Each file with its key columns, or with the reason why it cannot be used."""
-        names = [f.name for sub in folders for f in self.folder.files(sub) if f.name not in but]
         with ThreadPoolExecutor(self.settings.threads) as pool:
             # In chunks: `map` would read all files at once and hold their keys.
             for start in range(0, len(names), 256):
                 chunk = names[start : start + 256]
-                yield from zip(chunk, pool.map(self._read_keys, chunk), strict=True)
+                yield from zip(chunk, pool.map(read, chunk), strict=True)
 
     def _read_keys(self, name: str) -> pa.Table | DamagedError:
         try:
+            check_long_name(self.folder, name)
             return read_keys(self.folder, open_part(self.folder, name, self.schema))
         except DamagedError as error:
             return error
         except FileNotFoundError:  # `inspect` on a folder that another driver compacts
             return DamagedError("deleted since it was listed")
 
-    def _quarantine(self, name: str, reason: str) -> None:
-        base = name.replace("/", "-")
-        self.folder.move(name, f"{QUARANTINE}/{base}")
-        self.folder.write(f"{QUARANTINE}/{base}.reason.txt", f"{reason}\n".encode())
+    def _read_final_keys(self, name: str) -> pa.Table | DamagedError:
+        """As `_read_keys`, for a final file without a manifest: its footer must name its rows."""
+        keys = self._read_keys(name)
+        if isinstance(keys, DamagedError):
+            return keys
+        with open_part(self.folder, name, self.schema) as file:
+            named = file.schema_arrow.metadata.get(ROWS)
+        columns = ("prompt_id", "sample", "input_fingerprint")
+        rows = zip(*(keys[c].to_pylist() for c in columns), strict=True)
+        if named != digest_of_rows(digest_of_row(*row) for row in rows):
+            return DamagedError("its rows are not those that its footer names")
+        return keys

@@ -48,8 +48,14 @@ def write_card(folder: Folder, card: Mapping[str, Any]) -> None:
 
 
 def read_card(folder: Folder) -> dict[str, Any]:
-    """The card in a run folder of guide training. Raises StoreError where it has another schema."""
-    card: dict[str, Any] = json.loads(folder.read(CARD))
+    """The card in a run folder of guide training. Raises StoreError where it is damaged or has
+    another schema."""
+    try:
+        card: dict[str, Any] = dict(json.loads(folder.read(CARD)))
+    except (ValueError, TypeError) as error:
+        raise StoreError(
+            f"{folder.uri}/{CARD} is damaged: delete it, and the same command writes it again"
+        ) from error
     schema = card.get("schema", "guide/1")  # the first version had no mark
     if schema != SCHEMA:
         raise StoreError(

@@ -63,8 +63,8 @@ def train_guide(config: TrainGuideConfig, on_measurement: OnMeasurement) -> Trai
     folder = open_folder(config.run_dir)
     with translate_os_errors(config.run_dir):
         check_owner(folder, OWNER)  # before the lease writes into the folder
-        with hold_lease(folder, config.workers.lease_seconds):
-            return _train(folder, config, on_measurement)
+        with hold_lease(folder, config.workers.lease_seconds) as lease:
+            return _train(lease.folder, config, on_measurement)
 
 
 def _train(

@@ -50,7 +50,7 @@ def requests(rows: int, flush_rows: int, rows_a_file: int = ROWS_A_FILE) -> Requ
     return Requests(
         parts,
         files,
-        puts=parts + files + 2,  # _SUCCESS, and Arrow's mark of the emptied folder
+        puts=parts + files + 3,  # the manifest, _SUCCESS, and Arrow's mark of the emptied folder
         gets=2 * reads + files + 1,
         lists=2 * pages + files + 2,
         deletes=pages,

@@ -140,8 +140,8 @@ def steps(folder: str, count: int) -> None:
     inputs = timed("input", lambda: index(items(count), "generated"))
     slots = timed("scan", lambda: store.scan(inputs, 1))
     assert slots.count(FINISHED) == count
-    timed("compact", lambda: store.compact(slots))
-    timed("complete", store.mark_complete)
+    checksums = timed("compact", lambda: store.compact(slots))
+    timed("complete", lambda: store.mark_complete({"checksums": checksums}))
     print(json.dumps(report))
 
 

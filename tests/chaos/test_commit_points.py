@@ -3,10 +3,7 @@
 The final rows are compared with those of an undisturbed run, read from the files.
 """
 
-import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,19 +11,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.run.status import run_status
-
-ROOT = Path(__file__).parents[2]
+from tests.chaos.servers import serving
 
 POINTS = [
     *(f"{step} parts" for step in ("before-write", "after-write", "before-rename", "after-rename")),
     *(f"{step} data" for step in ("before-write", "after-write", "before-rename", "after-rename")),
     "between-data-and-dead",
     "before-rename dead_letter",
+    "before-rename manifest.json",
     "before-success",
     "before-rename _SUCCESS",
     "after-rename _SUCCESS",
     "after-success",
+    "before-delete parts",
     "reopen begins",
+    "before-move data",
+    "after-move data",
     "reopening",
 ]
 
@@ -34,23 +34,8 @@ POINTS = [
 @pytest.fixture(scope="module")
 def drive() -> Iterator[Callable[..., int]]:
     """Runs `store_driver.drive` in a process of its own; returns the return code."""
-    command = [sys.executable, "-m", "tests.chaos.store_driver"]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        commands, codes = server.stdin, server.stdout
-
-        def run(folder: Path, rows: int = 9, **environment: str) -> int:
-            command = {"folder": str(folder), "rows": rows, "environment": environment}
-            commands.write(json.dumps(command) + "\n")
-            commands.flush()
-            return int(codes.readline())
-
-        yield run
-        commands.close()
-        assert server.wait(timeout=30) == 0
+    with serving() as server:
+        yield server.run
 
 
 def final(folder: Path, name: str) -> list[dict]:
@@ -77,7 +62,7 @@ def made(folder: Path) -> dict[str, object]:
 @pytest.mark.parametrize("point", POINTS)
 def test_a_kill_loses_duplicates_and_alters_nothing(drive, tmp_path, undisturbed, point):
     token, run = tmp_path / "token", tmp_path / "run"
-    if point.startswith("reopen"):
+    if point.startswith("reopen") or "-move " in point:
         assert drive(run, rows=6) == 0
     token.touch()
     assert drive(run, NABLA_FAILPOINTS=f"{point}|{token}") == -signal.SIGKILL
@@ -92,6 +77,7 @@ def test_a_kill_loses_duplicates_and_alters_nothing(drive, tmp_path, undisturbed
     assert all(after[name] == when for name, when in before.items())
     assert (run / "_SUCCESS").exists()
     assert not list(run.rglob(".tmp-*"))
+    assert not (run / "staging").exists()
     assert not (run / "quarantine").exists()
 
 

@@ -58,9 +58,9 @@ def test_a_run_folder_in_s3(server, share):
         store.commit([row(item(name)) for name in NAMES[6:]])
         store.rescan(slots)
         assert slots.count(FINISHED) == 12
-        store.compact(slots)
+        checksums = store.compact(slots)
         assert lease.is_held()
-        store.mark_complete()
+        store.mark_complete({"checksums": checksums})
         assert final(store) == NAMES
         assert store.parts() == []
         lease.release()
@@ -78,8 +78,7 @@ def test_a_finished_folder_in_s3_can_be_added_to(server):
             missing = [some[slot] for slot in slots.in_state(MISSING)]
             store.commit([row(item(name)) for name in missing])
             store.rescan(slots)
-            store.compact(slots)
-            store.mark_complete()
+            store.mark_complete({"checksums": store.compact(slots)})
         assert missing == NAMES[8:]
         assert final(store) == NAMES
 

@@ -276,7 +276,10 @@ def test_a_bit_that_flips_in_a_final_file_is_noticed_and_its_rows_are_made_again
     first.write_bytes(data)
     capsys.readouterr()
     assert job(path, "store.rows_per_file=2") == 0
-    assert "was already done" not in capsys.readouterr().out
+    output = capsys.readouterr()
+    assert "was already done" not in output.out
+    reason = "its checksum is not the one in manifest.json"
+    assert f"1 file was moved to quarantine/: 1 {reason}" in " ".join(output.err.split())
     assert content(run) == made
     (reason,) = (run / "quarantine").glob("*.txt")
     assert "its checksum is not the one in manifest.json" in reason.read_text()

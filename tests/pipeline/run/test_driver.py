@@ -12,7 +12,8 @@ from pipeline.inputs.prompts import Prompts
 from pipeline.run.driver import Run
 from pipeline.run.plan import open_store
 from pipeline.run.prompt_status import PromptState, PromptStatus
-from pipeline.store.run_store import MANIFEST
+from pipeline.store.files import Folder
+from pipeline.store.final import MANIFEST
 from tests.pipeline.rows import inputs, item, row
 
 
@@ -25,10 +26,13 @@ class Silent:
 
 @dataclass
 class Lease:
+    folder: Folder
     mine: bool
+    number: int = 1
 
-    def is_held(self):
-        return self.mine
+    def check(self):
+        if not self.mine:
+            raise LeaseError("the folder was taken over by another driver")
 
 
 @pytest.fixture
@@ -38,15 +42,16 @@ def finish(tmp_path):
     store = open_store(described)
     store.commit([row(item("a")), row(item("b"), error="E: bad")])
 
-    def with_lease(lease):
-        Run(described, Silent(), store)._finish(store.scan(inputs("ab"), 1), lease)
+    def with_lease(*, mine):
+        store.hold(Lease(store.folder, mine))
+        Run(described, Silent(), store)._finish(store.scan(inputs("ab"), 1))
 
     return store, with_lease
 
 
 def test_a_run_ends_with_final_files_a_manifest_and_the_marker(finish):
     store, with_lease = finish
-    with_lease(Lease(mine=True))
+    with_lease(mine=True)
     assert store.is_complete()
     assert store.folder.exists(MANIFEST)
 
@@ -54,7 +59,7 @@ def test_a_run_ends_with_final_files_a_manifest_and_the_marker(finish):
 def test_a_driver_that_lost_its_lease_does_not_declare_the_run_complete(finish):
     store, with_lease = finish
     with pytest.raises(LeaseError, match="was taken over by another driver"):
-        with_lease(Lease(mine=False))
+        with_lease(mine=False)
     assert not store.is_complete()
     assert not store.folder.exists(MANIFEST)
     assert len(store.parts()) == 1

@@ -12,6 +12,7 @@ from pipeline.errors import ResumeError
 from pipeline.generate.config import GenerateConfig
 from pipeline.improve.config import ImproveConfig
 from pipeline.store.config_check import CONFIG, check_config, digest, not_shaping
+from pipeline.store.expected import Expected, write_expected
 from pipeline.store.files import Folder
 from pipeline.store.owner import Owner
 from pipeline.store.version import claim_version
@@ -152,3 +153,20 @@ def test_paths_of_a_run_of_its_own_are_compared_as_given(tmp_path):
     assert digest(one) != digest(other)
     with pytest.raises(ResumeError, match=r"reward\.guide: "):
         check_config(Folder(one.run_dir), replace(one, reward=other.reward), OWNER)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\x00", b"- 1\n- 2\n", b"a: [", b"null", b"1: 2"])
+def test_a_damaged_config_is_written_again_or_one_error(tmp_path, content):
+    config = GenerateConfig(run_dir=str(tmp_path))
+    folder = Folder(str(tmp_path))
+    check_config(folder, config, OWNER)
+    intact = folder.read(CONFIG)
+    folder.write(CONFIG, content)
+    with pytest.raises(ResumeError, match=r"config.yaml is damaged, and input.json does not show"):
+        check_config(folder, config, OWNER)
+    marks = {b"nabla_schema": b"traces/2", b"nabla_config": digest(config).encode()}
+    write_expected(folder, Expected(3, marks))
+    with pytest.raises(ResumeError, match=r"config.yaml is damaged, and input.json does not show"):
+        check_config(folder, replace(config, seed=1), OWNER)
+    check_config(folder, config, OWNER)
+    assert folder.read(CONFIG) == intact

@@ -31,3 +31,11 @@ def test_other_failpoints_and_an_unset_variable_do_nothing(tmp_path, monkeypatch
     monkeypatch.delenv(VARIABLE)
     failpoint("before-write parts/x")
     assert failpoint_environment() == {}
+
+
+def test_a_process_gets_the_signal_that_is_named(tmp_path, monkeypatch):
+    token = tmp_path / "token"
+    token.touch()
+    monkeypatch.setenv(VARIABLE, f"after-write|{token}|SIGTERM")
+    done = subprocess.run([sys.executable, "-c", SCRIPT], check=False)
+    assert done.returncode == -signal.SIGTERM

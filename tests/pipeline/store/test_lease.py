@@ -125,7 +125,7 @@ def test_a_lease_that_cannot_be_written_leaves_a_word_in_the_log(tmp_path, monke
         time.sleep(0.01)
     assert f"{tmp_path}: the lease was not renewed: [Errno 28] No space" in caplog.text
     lease.release()
-    assert f"{tmp_path}: the lease is deleted, not released: [Errno 28] No space" in caplog.text
+    assert f"{tmp_path}: the lease is renamed, not released: [Errno 28] No space" in caplog.text
     assert holder(folder) is None
 
 
@@ -188,3 +188,77 @@ def test_a_failure_of_any_kind_does_not_end_the_renewal(tmp_path, monkeypatch):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     lease.release()
+
+
+def test_a_number_that_was_used_in_the_meantime_is_not_used_again(tmp_path, monkeypatch):
+    """A third driver has read that claim 1 is released when two others hold the folder in turn."""
+    folder = Folder(str(tmp_path))
+    Lease(folder, 60, lambda: None).release()
+    create = Folder.create
+    holders: list[Lease] = []
+
+    def after_two_others(self, name, data):
+        if not holders:
+            holders.append(None)
+            Lease(folder, 60, lambda: None).release()
+            holders.append(Lease(folder, 60, lambda: None))
+        return create(self, name, data)
+
+    monkeypatch.setattr(Folder, "create", after_two_others)
+    with pytest.raises(LeaseError, match="is being taken by another driver"):
+        Lease(folder, 60, lambda: None)
+    last = holders[-1]
+    assert last.number == 3
+    assert last.is_held()
+    assert [file.name for file in folder.files("lease")] == ["lease/00000003.json"]
+    last.release()
+    assert not (tmp_path / "staging").exists()
+
+
+def test_a_release_on_a_full_disk_keeps_the_number(tmp_path, monkeypatch):
+    folder = Folder(str(tmp_path))
+    lease = Lease(folder, 60, lambda: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "write", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+        lease.release()
+    assert [file.name for file in folder.files("lease")] == ["lease/00000001.released"]
+    assert holder(folder) is None
+    following = Lease(folder, 60, lambda: None)
+    assert following.number == 2
+    following.release()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\x00", b"[1, 2]", b"{}", b'{"pid": 1}', b"null"])
+def test_a_damaged_claim_is_that_of_a_silent_holder(tmp_path, content):
+    folder = Folder(str(tmp_path))
+    Lease(folder, 60, lambda: None).release()
+    folder.write("lease/00000001.json", content)
+    assert holder(folder) is None
+    lease = Lease(folder, 0.2, lambda: None)
+    assert lease.number == 2
+    lease.release()
+
+
+def test_other_files_beside_the_claims_are_ignored(tmp_path):
+    folder = Folder(str(tmp_path))
+    for name in ("notes.json", "7.json", "x0000009.json", "00000009.txt"):
+        folder.write(f"lease/{name}", b"{}")
+    lease = Lease(folder, 0.2, lambda: None)
+    assert lease.number == 1
+    assert lease.is_held()
+    assert holder(folder).startswith(f"process {os.getpid()}")
+    lease.release()
+
+
+def test_an_error_of_a_driver_that_lost_its_lease_is_a_lease_error(tmp_path):
+    folder = Folder(str(tmp_path))
+    lease = Lease(folder, 60, lambda: None)
+    with pytest.raises(ValueError, match="own"), lease.guarding():
+        raise ValueError("own")
+    folder.write("lease/00000002.json", folder.read("lease/00000001.json"))
+    with pytest.raises(LeaseError, match="was taken over by another driver"), lease.guarding():
+        raise ValueError("a consequence")
+    with pytest.raises(LeaseError, match="was taken over by another driver"), lease.guarding():
+        pass
+    lease.release()
+    assert [file.name for file in folder.files("lease")] == ["lease/00000002.json"]

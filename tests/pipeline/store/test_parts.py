@@ -30,9 +30,12 @@ def test_the_reason_of_a_refusal_is_in_the_error(tmp_path):
     (tmp_path / name).write_bytes(b"torn")
     with pytest.raises(DamagedError, match="its checksum is not the one in its name"):
         open_part(folder, name, SCHEMA)
-    (tmp_path / "parts" / "foreign.parquet").write_bytes(b"torn")
+    folder.write("data/foreign.parquet", b"torn")
     with pytest.raises(DamagedError, match="no readable Parquet footer"):
-        open_part(folder, "parts/foreign.parquet", SCHEMA)
+        open_part(folder, "data/foreign.parquet", SCHEMA)
+    (tmp_path / name).rename(tmp_path / "parts" / "forged.parquet")
+    with pytest.raises(DamagedError, match="a part without a checksum in its name"):
+        open_part(folder, "parts/forged.parquet", SCHEMA)
 
 
 @given(SHARES)

@@ -100,8 +100,10 @@ def test_a_reopening_that_died_half_way_loses_nothing(tmp_path, moved):
         store.commit([row(item(name))])
     finish(store, NAMES[:5])
     (tmp_path / "_SUCCESS").unlink()
+    (tmp_path / "parts").mkdir(exist_ok=True)
     for file in sorted((tmp_path / "data").iterdir())[:moved]:
-        file.rename(tmp_path / "parts" / file.name)
+        checksum = store.folder.checksum(f"data/{file.name}")
+        file.rename(tmp_path / "parts" / f"{file.stem}-final-{checksum}.parquet")
     slots = store.scan(inputs(NAMES[:5]), 1)
     assert slots.count(FINISHED) == 5
     finish(store, NAMES[:5])

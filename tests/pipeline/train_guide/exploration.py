@@ -60,8 +60,7 @@ def explored_folder(family: Family, root: Path) -> Path:
     store.commit(rows)
     slots = Slots(index(items, "prompts"), len(TEMPERATURES))
     store.rescan(slots)
-    store.compact(slots)
-    store.mark_complete()
+    store.mark_complete({"checksums": store.compact(slots)})
     return root / "run"
 
 

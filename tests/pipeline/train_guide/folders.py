@@ -46,8 +46,7 @@ def folder(path: Path, schema: Any, rows: list[dict[str, Any]]) -> str:
     store.commit(rows)
     slots = Slots(inputs(list(dict.fromkeys(row["prompt_id"] for row in rows))), 1)
     store.rescan(slots)
-    store.compact(slots)
-    store.mark_complete()
+    store.mark_complete({"checksums": store.compact(slots)})
     return str(path)
 
 
