@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-
-# A longer wait raises OverflowError in the thread that waits, and would end it.
-LONGEST_WAIT = threading.TIMEOUT_MAX
+# 24 days. A longer wait raises OverflowError where it begins, and would end a thread: poll() takes
+# milliseconds in 31 bits. Locks could wait longer (`threading.TIMEOUT_MAX`).
+LONGEST_WAIT = (2**31 - 1) // 1000
 
 
 def check_seconds(name: str, value: float) -> None:
@@ -13,4 +12,4 @@ def check_seconds(name: str, value: float) -> None:
     if not value > 0:
         raise ValueError(f"{name} must be above 0, got {value:g}")
     if not value <= LONGEST_WAIT:
-        raise ValueError(f"{name} must be at most {LONGEST_WAIT:.0f}, got {value:g}")
+        raise ValueError(f"{name} must be at most {LONGEST_WAIT}, got {value:g}")

@@ -9,7 +9,8 @@ PipelineError
 │   ├── VersionError it was made by a release with another layout of files
 │   └── ResumeError  it belongs to another config or to other inputs
 └── RunError         the run cannot continue
-    └── LoadError    a worker cannot load its models
+    ├── LoadError    a worker cannot load its models
+    └── PlacementError  Ray does not place its actors
 """
 
 
@@ -58,3 +59,7 @@ class RunError(PipelineError):
 
 class LoadError(RunError):
     """A worker cannot load its models."""
+
+
+class PlacementError(RunError):
+    """Ray places no actor: what it needs is not free, or Ray is broken."""

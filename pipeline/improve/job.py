@@ -28,7 +28,7 @@ from pipeline.improve.config import ImproveConfig
 from pipeline.improve.rounds import Evaluation, PromptResult, Round, choose, reward_hacked
 from pipeline.inputs.prompts import content_key
 from pipeline.inputs.prompts import read as read_prompts
-from pipeline.run.cluster import connected
+from pipeline.run.cluster import shared
 from pipeline.run.plan import RunOutcome, Watcher, open_store
 from pipeline.store import config_check
 from pipeline.store.files import Folder
@@ -65,7 +65,7 @@ def improve(config: ImproveConfig, watch: Watch, on_measurement: OnMeasurement) 
     with translate_os_errors(config.run_dir):
         config_check.check_config(folder, config, Owner("improve"))
         # One Ray for all steps. Where it is started here it must also have the CPUs for training.
-        with connected(config.cluster, workers.count * workers.cpus):
+        with shared(config.cluster, workers.count * workers.cpus):
             loop = _Loop(config, watch, on_measurement)
             rounds = loop.rounds
             # Round 0 is one of `rounds`, but no round of training.

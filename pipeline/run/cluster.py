@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import signal
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import ray
 
 from pipeline.errors import ConfigError, RunError
 from pipeline.run.cluster_config import Cluster
+
+CONNECT_SECONDS = 10.0
+LOG = logging.getLogger(__name__)
+
+
+@dataclass
+class _Session:
+    """How this process uses Ray.
+
+    `shared` holds the arguments of the enclosing `shared` block. `local_cpus` is the number of
+    CPUs of the local Ray that this process started; None where it started none.
+    """
+
+    shared: tuple[Cluster, float] | None = None
+    local_cpus: int | None = None
+
+
+_SESSION = _Session()
 
 
 @contextmanager
@@ -20,37 +42,143 @@ def connected(settings: Cluster, cpus: float = 0.0) -> Iterator[None]:
     """A block in which Ray is available.
 
     Uses the Ray that this process already has, joins the one at `settings.ray_address`, or
-    starts a local one with at least `cpus` CPUs and enough for all actors. Raises RunError where
-    the address cannot be joined.
+    starts a local one with at least `cpus` CPUs and enough for all actors. Raises RunError in one
+    line where that fails twice.
     """
     if ray.is_initialized():
         yield
         return
-    # Threads of Ray Data can outlive the run. Without this they would start another Ray.
-    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
-    address = settings.ray_address
-    with _sigterm_restored():
-        if address:
-            try:
-                ray.init(address=address)
-            # The cluster has another version of Ray or Python, or the address is malformed.
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                raise RunError(f"cannot join the Ray cluster at {address}: {error}") from error
-        else:
-            actors = settings.actors.max * settings.cpus_per_actor
-            ray.init(
-                address="local",
-                num_cpus=max(os.cpu_count() or 1, math.ceil(actors), math.ceil(cpus)),
-                include_dashboard=False,
-                object_store_memory=256 << 20,
-                logging_level="error",
-                # Without a dashboard Ray's helpers log a failed connection every second.
-                log_to_driver=False,
-            )
+    _connect(*(_SESSION.shared or (settings, cpus)))
     try:
         yield
     finally:
-        ray.shutdown()
+        if _SESSION.shared is None:
+            _disconnect()
+
+
+@contextmanager
+def shared(settings: Cluster, cpus: float = 0.0) -> Iterator[None]:
+    """A block whose `connected` blocks use one Ray, with these settings: the first of them
+    connects, and the end of this block disconnects. Without any of them no Ray is started."""
+    if ray.is_initialized():
+        yield
+        return
+    _SESSION.shared = (settings, cpus)
+    try:
+        yield
+    finally:
+        _SESSION.shared = None
+        _disconnect()
+
+
+def restart_local() -> bool:
+    """Replace the local Ray that this process started by a new one. False where the Ray in use was
+    not started by this process: it may serve others.
+
+    No dataset may be in execution: threads of Ray Data would meet another Ray, or none.
+    """
+    cpus = _SESSION.local_cpus
+    if cpus is None:
+        return False
+    _disconnect()
+    _twice("cannot start a local Ray", lambda: _start_local(cpus))
+    return True
+
+
+def _connect(settings: Cluster, cpus: float) -> None:
+    # Threads of Ray Data can outlive the run. Without this they would start another Ray.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+    address = settings.ray_address
+    if address:
+        failure = f"cannot join the Ray cluster at {address}"
+        _twice(failure, lambda: _join(address))
+    else:
+        actors = settings.actors.max * settings.cpus_per_actor
+        count = max(os.cpu_count() or 1, math.ceil(actors), math.ceil(cpus))
+        _twice("cannot start a local Ray", lambda: _start_local(count))
+
+
+def _join(address: str) -> None:
+    # Where nothing answers, ray.init itself tries for a quarter of an hour.
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "://" not in address:
+        _reach(host, int(port))
+    ray.init(address=address)
+
+
+def _reach(host: str, port: int) -> None:
+    """Raises OSError where no host accepts a connection there."""
+    try:
+        socket.create_connection((host, port), CONNECT_SECONDS).close()
+    except OSError:
+        if host not in ("localhost", "127.0.0.1"):
+            raise
+        # Ray reads these names as the address of the node.
+        node = ray.util.get_node_ip_address()
+        socket.create_connection((node, port), CONNECT_SECONDS).close()
+
+
+def _start_local(cpus: int) -> None:
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        include_dashboard=False,
+        object_store_memory=256 << 20,
+        logging_level="error",
+        # Without a dashboard Ray's helpers log a failed connection every second.
+        log_to_driver=False,
+    )
+    _SESSION.local_cpus = cpus
+
+
+def _twice(failure: str, init: Callable[[], Any]) -> None:
+    """Call `init`, and after an error once more. Raises RunError of one line.
+
+    On a busy machine a part of Ray may be up too late for the others; then the second call
+    succeeds.
+    """
+    for last in (False, True):
+        try:
+            with _sigterm_restored():
+                init()
+        # Any: ray.init raises bare Exceptions too, where a part of it does not come up in time.
+        except Exception as error:
+            ray.shutdown()  # of the parts that are up
+            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+            # A malformed address, or two versions that do not fit, stay what they are.
+            if last or isinstance(error, ValueError):
+                raise RunError(f"{failure}: {reason}") from error
+            LOG.warning("%s: %s; trying again", failure, reason)
+        else:
+            return
+
+
+def _disconnect() -> None:
+    ray.shutdown()
+    _SESSION.local_cpus = None
+
+
+def can_place(cpus: float, gpus: float, seconds: float) -> bool:
+    """Whether Ray starts a task with these resources within `seconds`. The process of the task
+    then serves the first actor."""
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_nothing).remote()
+    ended, _ = ray.wait([task], timeout=seconds)
+    if not ended:
+        ray.cancel(task)
+    return bool(ended)
+
+
+def _nothing() -> None:
+    return
+
+
+def free_resources() -> dict[str, float]:
+    """CPUs and GPUs of Ray that nobody has reserved. Raises RunError where Ray does not answer."""
+    try:
+        found = ray.available_resources()
+    except Exception as error:
+        raise RunError(f"Ray does not answer: {error}") from error
+    return {kind: found.get(kind, 0.0) for kind in ("CPU", "GPU")}
 
 
 def require_resources(purpose: str, cpus: float, gpus: float) -> None:

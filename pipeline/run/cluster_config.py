@@ -40,6 +40,9 @@ class Cluster:
         in_flight (prompts): Prompts that an actor works on at a time. About three times
             `runtime.max_batch` keeps batches full.
         hang_seconds (s): An actor is restarted after this time without progress of its engines.
+        scheduling_timeout_s (s): A local Ray that can place no actor for this time is restarted,
+            once, before the run begins; after this time again the run ends. With an address the run
+            goes on waiting, since nodes may join.
         load_seconds (s): An actor is restarted where it has not loaded its models after this time.
     """
 
@@ -49,6 +52,7 @@ class Cluster:
     gpus_per_actor: float = 0.0
     in_flight: int = 96
     hang_seconds: float = 600.0
+    scheduling_timeout_s: float = 60.0
     load_seconds: float = 1800.0
 
     def __post_init__(self) -> None:
@@ -57,7 +61,7 @@ class Cluster:
         for name in ("cpus_per_actor", "gpus_per_actor"):
             if getattr(self, name) < 0:
                 raise ValueError(f"cluster.{name} must be at least 0, got {getattr(self, name)}")
-        for name in ("hang_seconds", "load_seconds"):
+        for name in ("hang_seconds", "scheduling_timeout_s", "load_seconds"):
             check_seconds(f"cluster.{name}", getattr(self, name))
 
     @property

@@ -13,11 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.errors import DamagedError, LeaseError, LoadError, RunError
+from pipeline.errors import DamagedError, LeaseError, LoadError, PlacementError, RunError
 from pipeline.inputs.prompts import index
 from pipeline.run import pool
 from pipeline.run.cluster import any_node_has, connected, require_resources
 from pipeline.run.missing import read_slots
+from pipeline.run.placement import Placement, require_placement
 from pipeline.run.plan import Plan, RunOutcome, Watcher, open_store
 from pipeline.run.prompt_status import ENDED, Key, PromptState, PromptStatus
 from pipeline.run.worker import Assignment
@@ -46,6 +47,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
     _lease_lost: bool = False
     _ledger: Any = None
+    _placement: Any = None
 
     def execute(self) -> RunOutcome:
         """Bring the folder to its end. Raises StoreError, InputError, RunError, ModelError.
@@ -82,20 +84,27 @@ class Run:
             slots.forget(DEAD)
         store.write_expected(len(slots))
         self.watcher.started(len(slots), slots.count(FINISHED), slots.count(DEAD))
-        with connected(plan.cluster):
+        while True:
+            if not self._make_missing(slots):
+                return self._outcome(slots, aborted=True)
+            try:
+                self._finish(slots)
+            except DamagedError as error:
+                # A part was damaged after its worker had committed it: its rows are missing
+                # again.
+                self.notes.append(f"rows made again: {error}")
+                slots = self._scan(inputs)
+            else:
+                return self._outcome(slots)
+
+    def _make_missing(self, slots: Slots) -> bool:
+        """Run what is missing on Ray; without a missing slot no Ray is started. False where too
+        many prompts are dead letters."""
+        if not slots.count(MISSING):
+            return True
+        with connected(self.plan.cluster):
             self._check_resources()
-            while True:
-                if not self._work(slots):
-                    return self._outcome(slots, aborted=True)
-                try:
-                    self._finish(slots)
-                except DamagedError as error:
-                    # A part was damaged after its worker had committed it: its rows are missing
-                    # again.
-                    self.notes.append(f"rows made again: {error}")
-                    slots = self._scan(inputs)
-                else:
-                    return self._outcome(slots)
+            return self._work(slots)
 
     def _scan(self, inputs: InputIndex) -> Slots:
         slots = self.store.scan(inputs, self.plan.samples)
@@ -113,6 +122,7 @@ class Run:
         cpus, gpus = cluster.cpus_per_actor, cluster.gpus_per_actor
         if not cluster.ray_address:
             require_resources("an actor (cluster)", cpus, gpus)
+            require_placement(cluster, self.watcher.note)
         elif not any_node_has(cpus, gpus):
             # A cluster may be one that adds nodes on demand, so this is no error.
             self.watcher.note(
@@ -122,9 +132,8 @@ class Run:
 
     def _work(self, slots: Slots) -> bool:
         """Run rounds until no slot is missing; False where too many prompts are dead letters."""
-        if not slots.count(MISSING):
-            return True
         self._ledger = pool.start_ledger(self.plan.max_attempts)
+        self._placement = Placement(self._ledger, self.plan.cluster)
         counts: Counter[PromptState] = Counter(
             {PromptState.DEAD: slots.count(DEAD), PromptState.DONE: slots.count(FINISHED)}
         )
@@ -138,6 +147,7 @@ class Run:
             self._report_quarantine()
             if not completed:
                 return False
+            self._placement.next_round()
             before, groups = groups, pool.suspects(self._ledger, slots.is_missing_key)
             stuck = slots.count(MISSING) == missing and groups == before
             idle_rounds = idle_rounds + 1 if stuck else 0
@@ -170,13 +180,23 @@ class Run:
     def _follow_to_the_end(self, statuses: pool.Statuses, counts: Counter[PromptState]) -> bool:
         complete = False
         try:
-            complete = self._follow(statuses, counts)
+            complete = self._follow(statuses.each(self._check_placement), counts)
         finally:
             if not complete:
                 # Also after KeyboardInterrupt: rows that wait to be committed must not be lost.
                 pool.stop(self._ledger, FLUSH_SECONDS)
                 statuses.wait(FLUSH_SECONDS)
         return complete
+
+    def _check_placement(self) -> None:
+        """Raises PlacementError where the Ray of this run places no actor; a cluster gets more
+        time, since nodes may join it."""
+        try:
+            self._placement.check()
+        except PlacementError as error:
+            if not self.plan.cluster.ray_address:
+                raise
+            self.watcher.note(f"{error}: waiting for a node that joins")
 
     def _follow(self, statuses: Iterable[PromptStatus], counts: Counter[PromptState]) -> bool:
         """Read a round's statuses; False as soon as too many prompts are dead letters."""

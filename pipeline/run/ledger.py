@@ -69,6 +69,7 @@ class Ledger:
         self._suspects: dict[Key, str] = {}
         self._ended: dict[Key, str | None] = {}
         self._reasons: dict[str, str] = {}
+        self._placed = 0
         self._loaded = False
         self._unflushed: set[str] = set()
         self._stopped = False
@@ -134,6 +135,14 @@ class Ledger:
     def blame(self, worker: str, reason: str) -> None:
         """Note why a worker is about to end its own process."""
         self._reasons[worker] = reason
+
+    def add_placed(self) -> None:
+        """Count a worker whose process has started."""
+        self._placed += 1
+
+    def placed(self) -> int:
+        """How many worker processes have started."""
+        return self._placed
 
     def loaded(self, worker: str) -> None:
         """Note that a worker has loaded its models."""

@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
+from ray.exceptions import GetTimeoutError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.errors import PipelineError
@@ -34,6 +35,7 @@ from pipeline.run.worker import Assignment, Worker
 MAX_TASK_SIZE = 16
 # A chance death while models load must not end the run; Ray Data's default of 0 would.
 MAX_INIT_DEATHS = 2
+POLL_SECONDS = 1.0
 
 
 def start_ledger(max_attempts: int) -> Any:
@@ -59,10 +61,25 @@ def suspects(ledger: Any, is_missing: Callable[[Key], bool]) -> list[list[Key]]:
 def stop(ledger: Any, seconds: float) -> None:
     """Let no further prompt start, and wait at most so many seconds until the workers have
     committed the rows that wait."""
-    ray.get(ledger.stop.remote())
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and not ray.get(ledger.all_flushed.remote()):
-        time.sleep(0.1)
+    try:
+        ray.get(ledger.stop.remote(), timeout=seconds)
+        while time.monotonic() < deadline:
+            if ray.get(ledger.all_flushed.remote(), timeout=seconds):
+                return
+            time.sleep(0.1)
+    except GetTimeoutError:
+        # Ray may be what is broken. Rows that wait are made again.
+        return
+
+
+def placed(ledger: Any) -> int:
+    """How many worker processes have started; 0 also where the ledger itself has not."""
+    try:
+        count: int = ray.get(ledger.placed.remote(), timeout=POLL_SECONDS)
+    except GetTimeoutError:
+        return 0
+    return count
 
 
 def run_pool(items: Iterable[Item], count: int, assignment: Assignment, ledger: Any) -> Statuses:
@@ -166,7 +183,18 @@ class Statuses:
         self._thread.start()
 
     def __iter__(self) -> Iterator[PromptStatus]:
-        while (status := self._queue.get()) is not None:
+        return self.each(lambda: None)
+
+    def each(self, while_waiting: Callable[[], None]) -> Iterator[PromptStatus]:
+        """The statuses as they come; `while_waiting` is called every second without one."""
+        while True:
+            try:
+                status = self._queue.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                while_waiting()
+                continue
+            if status is None:
+                return
             if isinstance(status, BaseException):
                 raise status
             yield status

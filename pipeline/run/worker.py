@@ -66,6 +66,7 @@ class Worker:
         node: str = ray.get_runtime_context().get_node_id()
         self._process = Process(f"{node[:8]}-{os.getpid()}-{uuid.uuid4().hex[:6]}", node)
         self._ledger = ledger
+        ledger.add_placed.remote()
         self._isolated = assignment.isolated
         self._load_error: str | None = None
         cluster = assignment.cluster

@@ -1,3 +1,6 @@
+import faulthandler
+import multiprocessing
+import queue
 import threading
 
 import pytest
@@ -9,8 +12,17 @@ def test_a_thread_can_wait_for_what_passes():
     check_seconds("key", 1e-9)
     check_seconds("key", LONGEST_WAIT)
     event = threading.Event()
-    event.set()
+    here, there = multiprocessing.Pipe()
+    arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for come in (event.set, lambda: there.send(1), lambda: arrived.put(1)):
+        threading.Timer(0.1, come).start()
     assert event.wait(LONGEST_WAIT)
+    assert here.poll(LONGEST_WAIT)
+    assert arrived.get(timeout=LONGEST_WAIT)
+    faulthandler.dump_traceback_later(LONGEST_WAIT)
+    faulthandler.cancel_dump_traceback_later()
+    with pytest.raises(OverflowError):
+        here.poll(LONGEST_WAIT + 1)
 
 
 @pytest.mark.parametrize(

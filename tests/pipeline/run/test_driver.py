@@ -9,6 +9,7 @@ from pipeline.errors import LeaseError, LoadError, RunError
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import plan
 from pipeline.inputs.prompts import Prompts
+from pipeline.run import driver
 from pipeline.run.driver import Run
 from pipeline.run.plan import open_store
 from pipeline.run.prompt_status import PromptState, PromptStatus
@@ -120,3 +121,17 @@ def test_a_driver_that_lost_its_lease_stops_following(run):
     run._on_lease_lost()
     with pytest.raises(LeaseError, match="was taken over by another driver"):
         run._follow(statuses((DONE, 1)), Counter())
+
+
+def test_a_folder_with_every_row_committed_is_finished_without_ray(tmp_path, monkeypatch):
+    config = GenerateConfig(run_dir=str(tmp_path), prompts=Prompts(limit=3))
+    described = plan(config)
+    store = open_store(described)
+    store.commit([row(item) for item in described.read()])
+    monkeypatch.setattr("ray.init", lambda **options: pytest.fail("Ray was started"))
+    monkeypatch.setattr(driver, "connected", lambda *given: pytest.fail("Ray was asked for"))
+    assert not store.is_complete()
+    outcome = driver.execute(described, Silent())
+    assert (outcome.finished, outcome.total, outcome.already_complete) == (3, 3, False)
+    assert store.is_complete()
+    assert driver.execute(described, Silent()).already_complete
