@@ -104,7 +104,7 @@ def test_settings_that_make_no_sense_are_refused(capsys):
         ("decoding.method=greedy", "uses no guide"),
         ("reward.guide=embedded", "the judge is round 0's guide"),
         ("decoding.nabla.proposals=left_to_right", "a head has no gradient"),
-        ("training.workers.address=here:1", "cluster.address says which Ray is joined"),
+        ("training.workers.address=here:1", "cluster.address names the Ray to join"),
         ("training.validation.prompts.path=none.jsonl", "none.jsonl"),
     ):
         assert improve.main([wrong]) == 2

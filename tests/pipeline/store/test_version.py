@@ -69,4 +69,4 @@ def test_jobs_refuse_it_with_exit_code_2(old, tmp_path_factory, capsys, job, arg
     assert job.main([argument.format(old=old, new=new) for argument in arguments]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith(f"error: {old} {SENTENCE}")
-    assert {path.name for path in old.iterdir()} - {"lease"} == before
+    assert {path.name for path in old.iterdir()} == before
