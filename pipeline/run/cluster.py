@@ -19,6 +19,8 @@ from pipeline.errors import ConfigError, RunError
 from pipeline.run.cluster_config import Cluster
 
 CONNECT_SECONDS = 10.0
+# For the process of a placed task to start, on a machine that is busy.
+START_SECONDS = 300.0
 LOG = logging.getLogger(__name__)
 
 
@@ -159,10 +161,14 @@ def _disconnect() -> None:
 
 
 def can_place(cpus: float, gpus: float, seconds: float) -> bool:
-    """Whether Ray starts a task with these resources within `seconds`. The process of the task
+    """Whether Ray places a task with these resources within `seconds`. The process of the task
     then serves the first actor."""
+    before = free_resources()
     task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_nothing).remote()
     ended, _ = ray.wait([task], timeout=seconds)
+    if not ended and any(free < before[kind] for kind, free in free_resources().items()):
+        # It is placed: its resources are reserved, and its process starts.
+        ended, _ = ray.wait([task], timeout=START_SECONDS)
     if not ended:
         ray.cancel(task)
     return bool(ended)

@@ -55,7 +55,7 @@ def occupied(prompts, tmp_path):
     def run(how):
         given = [
             *(f"run_dir={tmp_path / 'run'}", f"prompts.path={prompts('one', 'two')}"),
-            *("lm.path=scripted", "cluster.scheduling_timeout_s=3"),
+            *("lm.path=scripted", "cluster.scheduling_timeout_s=10"),
         ]
         done = subprocess.run(
             [sys.executable, "-c", SCRIPT, how, *given],
