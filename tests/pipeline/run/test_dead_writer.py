@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from nabla_core.engines.scripted import scripted
+from nabla_core.model_config import LM
 from pipeline.errors import RunError
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import plan
@@ -30,7 +31,9 @@ class Recipe(TraceRecipe):
 @pytest.mark.timeout(120)
 def test_the_run_ends_with_the_error_of_the_thread(cluster, prompts, tmp_path):
     config = GenerateConfig(
-        run_dir=str(tmp_path / "run"), prompts=Prompts(path=str(prompts("one", "!raise", "two")))
+        run_dir=str(tmp_path / "run"),
+        prompts=Prompts(path=str(prompts("one", "!raise", "two"))),
+        lm=LM("scripted"),
     )
     described = plan(config)
     described = replace(described, recipe=Recipe(**vars(described.recipe)))
