@@ -25,7 +25,7 @@ from pipeline.duality.checkpoints.config import CheckpointsConfig
 from pipeline.duality.config import DualityConfig
 from pipeline.generate.config import GenerateConfig
 from pipeline.improve.config import ImproveConfig
-from pipeline.store.config_check import not_shaping
+from pipeline.store.checks.config_check import not_shaping
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.tune.config import TuneConfig
 

@@ -14,7 +14,7 @@ from pipeline.duality.findings import Finding, PartResults, failed_self_checks, 
 from pipeline.duality.pieces import Piece, PieceCache
 from pipeline.extras import require
 from pipeline.run.plan import Watcher
-from pipeline.store.owner import Owner, claim_owner
+from pipeline.store.checks.owner import Owner, claim_owner
 from pipeline.store.run_folder import open_folder, translate_os_errors
 
 OWNER = Owner("duality")

@@ -11,7 +11,7 @@ from pipeline.generate.job import plan
 from pipeline.inputs.prompts import index, read
 from pipeline.run.models import render
 from pipeline.run.plan import open_store
-from pipeline.store.owner import check_owner
+from pipeline.store.checks.owner import check_owner
 from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.store.slots import DEAD, FINISHED
 

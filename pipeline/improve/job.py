@@ -30,9 +30,9 @@ from pipeline.inputs.prompts import content_key
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.run.cluster import shared
 from pipeline.run.plan import RunOutcome, Watcher, open_store
-from pipeline.store import config_check
+from pipeline.store.checks import config_check
+from pipeline.store.checks.owner import Owner
 from pipeline.store.files import Folder
-from pipeline.store.owner import Owner
 from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.train_guide.job import check_ready, train_guide
 from pipeline.train_guide.progress import OnMeasurement

@@ -22,10 +22,11 @@ from pipeline.run.placement import Placement, require_placement
 from pipeline.run.plan import Plan, RunOutcome, Watcher, open_store
 from pipeline.run.prompt_status import ENDED, Key, PromptState, PromptStatus
 from pipeline.run.worker import Assignment
-from pipeline.store import config_check, manifest, models_check
+from pipeline.store import manifest
+from pipeline.store.checks import config_check, models_check
+from pipeline.store.checks.owner import check_owner
 from pipeline.store.input_index import InputIndex
 from pipeline.store.lease import Lease
-from pipeline.store.owner import check_owner
 from pipeline.store.run_folder import translate_os_errors
 from pipeline.store.run_store import RunStore
 from pipeline.store.slots import DEAD, FINISHED, MISSING, Slots

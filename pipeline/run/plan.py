@@ -13,8 +13,8 @@ from pipeline.run.cluster_config import Cluster
 from pipeline.run.config import RowsConfig
 from pipeline.run.prompt_status import PromptStatus
 from pipeline.run.recipe import Recipe
-from pipeline.store import config_check
-from pipeline.store.owner import Owner
+from pipeline.store.checks import config_check
+from pipeline.store.checks.owner import Owner
 from pipeline.store.parts import KIND, with_config
 from pipeline.store.run_store import RunStore
 from pipeline.store.settings import Store
@@ -26,7 +26,7 @@ class Plan:
     the verb of the command.
 
     `config` is the job's whole config, a dataclass. A resume must share those of its settings
-    that shape rows (see `store.config_check`).
+    that shape rows (see `store.checks.config_check`).
     """
 
     job: str

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pipeline.errors import DamagedError, StoreError
+from pipeline.store.checks.version import check_version
+from pipeline.store.claims import holder
 from pipeline.store.expected import INPUT, read_expected
 from pipeline.store.files import Folder
 from pipeline.store.final import DATA, DEAD_LETTER, published
-from pipeline.store.lease import holder
 from pipeline.store.parts import PARTS, open_marked, read_keys
 from pipeline.store.run_folder import open_folder
-from pipeline.store.version import check_version
 from pipeline.tables.trace_totals import error_type
 
 

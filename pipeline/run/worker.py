@@ -28,7 +28,7 @@ from pipeline.run.prompt_status import PromptState, PromptStatus, to_table
 from pipeline.run.pump import Pump
 from pipeline.run.recipe import Maker, Recipe
 from pipeline.run.working_dir import enter_working_dir
-from pipeline.store.models_check import read_models, require_same, write_models
+from pipeline.store.checks.models_check import read_models, require_same, write_models
 from pipeline.store.run_store import RunStore
 
 LOAD_TRIES = 3

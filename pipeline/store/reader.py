@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, StoreError, VersionError
+from pipeline.store.checks.version import check_version
 from pipeline.store.files import File, Folder
 from pipeline.store.final import DATA, MANIFEST, SUCCESS, published
 from pipeline.store.parts import KIND
-from pipeline.store.version import check_version
 
 
 def finished_rows(path: str, schema: pa.Schema) -> Iterator[tuple[dict[str, Any], str]]:

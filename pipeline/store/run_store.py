@@ -36,6 +36,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import DamagedError, ResumeError
+from pipeline.store.checks.version import check_version
 from pipeline.store.compact import Compactor, nothing_to_check
 from pipeline.store.expected import Expected, write_expected
 from pipeline.store.failpoints import failpoint
@@ -66,7 +67,6 @@ from pipeline.store.quarantine import Quarantine
 from pipeline.store.run_folder import open_folder
 from pipeline.store.settings import Store
 from pipeline.store.slots import DEAD, FINISHED, Slots
-from pipeline.store.version import check_version
 
 SUPERSEDED = "superseded"
 

@@ -11,7 +11,8 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.errors import StoreError
-from pipeline.store import config_check, manifest
+from pipeline.store import manifest
+from pipeline.store.checks import config_check
 from pipeline.store.files import Folder
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.train_guide.folder import CARD

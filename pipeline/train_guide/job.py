@@ -28,11 +28,11 @@ from pipeline.run.cluster import connected, require_resources
 from pipeline.run.cluster_config import Actors, Cluster
 from pipeline.run.models import visible
 from pipeline.run.working_dir import enter_working_dir
-from pipeline.store import config_check, models_check
+from pipeline.store.checks import config_check, models_check
+from pipeline.store.checks.owner import Owner, check_owner
 from pipeline.store.failpoints import failpoint_environment
 from pipeline.store.files import Folder
 from pipeline.store.lease import hold_lease
-from pipeline.store.owner import Owner, check_owner
 from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.train_guide.card import make_card, read_card, write_card
 from pipeline.train_guide.config import TrainGuideConfig, Validation

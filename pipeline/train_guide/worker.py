@@ -14,9 +14,9 @@ from ray.train.torch import get_device
 
 from nabla_core.errors import NablaError
 from pipeline.errors import PipelineError
+from pipeline.store.checks.models_check import read_models, require_same, write_models
 from pipeline.store.failpoints import failpoint
 from pipeline.store.files import Folder
-from pipeline.store.models_check import read_models, require_same, write_models
 from pipeline.train_guide.checkpoints import load_checkpoint, save_checkpoint
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.train_guide.evaluation import judge_agreement

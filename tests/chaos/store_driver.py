@@ -15,13 +15,13 @@ import traceback
 from typing import Any
 
 from pipeline.errors import LeaseError
-from pipeline.store import lease as leases
+from pipeline.store import claims
+from pipeline.store.checks.version import claim_version
 from pipeline.store.files import Folder
 from pipeline.store.lease import Lease
 from pipeline.store.run_store import RunStore
 from pipeline.store.settings import Store
 from pipeline.store.slots import MISSING
-from pipeline.store.version import claim_version
 from tests.pipeline.rows import SCHEMA, inputs, item, row
 
 # Another machine takes over after so many seconds of silence.
@@ -82,6 +82,6 @@ def _in_child(command: dict[str, Any]) -> int:
 
 if __name__ == "__main__":
     if "--another-machine" in sys.argv:
-        leases._machine = lambda: "another"
+        claims.machine = lambda: "another"
     for line in sys.stdin:
         print(_in_child(json.loads(line)), flush=True)

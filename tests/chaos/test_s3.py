@@ -99,7 +99,7 @@ def test_two_drivers_in_s3(server, monkeypatch):
         lease = Lease(folder, 1, lambda: None)
         with pytest.raises(LeaseError, match=f"is held by process {os.getpid()}"):
             Lease(folder, 1, lambda: None)
-        monkeypatch.setattr("pipeline.store.lease._machine", lambda: "another")
+        monkeypatch.setattr("pipeline.store.claims.machine", lambda: "another")
         with pytest.raises(LeaseError, match="is held by process"):
             Lease(folder, 1, lambda: None)
         lease.release()

@@ -10,9 +10,9 @@ from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.counterfactuals.job import plan as counterfactuals_plan
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import plan
-from pipeline.store.config_check import check_config
+from pipeline.store.checks.config_check import check_config
+from pipeline.store.checks.owner import Owner, claim_owner
 from pipeline.store.files import Folder
-from pipeline.store.owner import Owner, claim_owner
 from pipeline.tune.config import TuneConfig
 from pipeline.tune.job import plan as tune_plan
 from tests.pipeline.rows import item, row, store_in

@@ -20,8 +20,8 @@ from nabla_core.errors import ModelError
 from nabla_core.model_config import LM, Reward, Runtime
 from pipeline.generate.recipe import TraceRecipe
 from pipeline.grading.graders import Verify
+from pipeline.store.claims import holder
 from pipeline.store.files import Folder
-from pipeline.store.lease import holder
 from pipeline.train_guide.evaluation import calibration
 from pipeline.train_guide.training import train_step
 from tests.jobs.test_generate import rows

@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.inputs.prompts import read
 from pipeline.run.driver import execute
 from pipeline.run.plan import Plan, Watcher, gradable
-from pipeline.store import config_check
+from pipeline.store.checks import config_check
 from pipeline.store.parts import with_config
 from pipeline.store.run_store import RunStore
 from pipeline.store.uris import below

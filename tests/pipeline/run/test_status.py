@@ -4,8 +4,8 @@ import pytest
 
 from pipeline.errors import StoreError
 from pipeline.run.status import RunState, run_status
+from pipeline.store.checks.version import claim_version
 from pipeline.store.lease import Lease
-from pipeline.store.version import claim_version
 from tests.pipeline.rows import finish, item, row, store_in
 
 

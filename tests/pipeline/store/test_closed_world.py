@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError, StoreError
 from pipeline.run.status import RunState, run_status
+from pipeline.store.checks.version import claim_version
 from pipeline.store.reader import finished_rows
 from pipeline.store.run_store import RunStore
 from pipeline.store.slots import FINISHED, MISSING
-from pipeline.store.version import claim_version
 from pipeline.tables.traces import TRACES
 from tests.pipeline.rows import finish, inputs, item, keys, row, store_in
 

@@ -10,8 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.errors import LeaseError, StoreError
-from pipeline.store import compact, run_store
-from pipeline.store import lease as leases
+from pipeline.store import claims, compact, run_store
 from pipeline.store.files import ChecksumWriter, Folder
 from pipeline.store.final import published
 from pipeline.store.lease import Lease
@@ -59,7 +58,7 @@ def late(monkeypatch):
             old._stop.set()
             old._thread.join()
             with monkeypatch.context() as patch:
-                patch.setattr(leases, "_machine", lambda: "another")
+                patch.setattr(claims, "machine", lambda: "another")
                 new = Lease(Folder(uri), 0.2, lambda: None)
             drive(new, NEW)
             new.release()
@@ -112,7 +111,7 @@ def test_workers_of_a_driver_that_was_replaced_commit_nothing(tmp_path, monkeypa
     worker.commit([row(item("p0"))])
     old._stop.set()
     old._thread.join()
-    monkeypatch.setattr(leases, "_machine", lambda: "another")
+    monkeypatch.setattr(claims, "machine", lambda: "another")
     new = Lease(Folder(str(tmp_path)), 0.2, lambda: None)
     with pytest.raises(LeaseError, match="was taken over by another driver"):
         worker.commit([row(item("p1"))])

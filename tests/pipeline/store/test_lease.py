@@ -10,13 +10,14 @@ import time
 import pytest
 
 from pipeline.errors import LeaseError
-from pipeline.store import lease as leases
-from pipeline.store.files import Folder
-from pipeline.store.lease import Lease, hold_lease, holder
+from pipeline.store import claims
+from pipeline.store.claims import holder
+from pipeline.store.files import LEASE, Folder
+from pipeline.store.lease import Lease, hold_lease
 
 HOLD = """
 import sys, time
-from pipeline.store.files import Folder
+from pipeline.store.files import LEASE, Folder
 from pipeline.store.lease import Lease
 lease = Lease(Folder(sys.argv[1]), float(sys.argv[2]), lambda: None)
 print("held", flush=True)
@@ -65,14 +66,14 @@ def test_a_released_folder_is_free(tmp_path):
 def test_a_holder_on_another_machine_is_believed_as_long_as_it_beats(
     tmp_path, elsewhere, monkeypatch
 ):
-    monkeypatch.setattr(leases, "_machine", lambda: "another")
+    monkeypatch.setattr(claims, "machine", lambda: "another")
     with pytest.raises(LeaseError, match="is held by process"):
         Lease(Folder(str(tmp_path)), 1, lambda: None)
 
 
 def test_a_silent_holder_on_another_machine_is_replaced(tmp_path, elsewhere, monkeypatch):
     elsewhere.send_signal(signal.SIGKILL)
-    monkeypatch.setattr(leases, "_machine", lambda: "another")
+    monkeypatch.setattr(claims, "machine", lambda: "another")
     started = time.monotonic()
     Lease(Folder(str(tmp_path)), 1, lambda: None).release()
     assert time.monotonic() - started >= 1
@@ -181,10 +182,10 @@ def test_a_failure_of_any_kind_does_not_end_the_renewal(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Folder, "write", once)
     assert failed.wait(30)
-    claims = folder.files(leases.LEASE)
-    before = folder.read(claims[-1].name)
+    files = folder.files(LEASE)
+    before = folder.read(files[-1].name)
     deadline = time.monotonic() + 30
-    while folder.read(claims[-1].name) == before:
+    while folder.read(files[-1].name) == before:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     lease.release()

@@ -18,11 +18,11 @@ import yaml
 
 from nabla_core.config_metadata import KEY
 from pipeline.errors import ResumeError
+from pipeline.store.checks.owner import Owner, check_owner, claim_owner
+from pipeline.store.checks.version import FILE as VERSION_FILE
 from pipeline.store.expected import INPUT, read_expected
 from pipeline.store.files import Folder
-from pipeline.store.owner import Owner, check_owner, claim_owner
 from pipeline.store.parts import CONFIG as CONFIG_MARK
-from pipeline.store.version import FILE as VERSION_FILE
 
 CONFIG = "config.yaml"
 

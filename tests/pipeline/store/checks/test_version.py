@@ -6,8 +6,8 @@ import pytest
 
 from jobs import generate, status, train_guide
 from pipeline.errors import VersionError
+from pipeline.store.checks.version import check_version, claim_version
 from pipeline.store.files import Folder
-from pipeline.store.version import check_version, claim_version
 from tests.pipeline.rows import inputs, store_in
 
 SENTENCE = "is a run folder of version 1, and this release reads and writes version 2: "

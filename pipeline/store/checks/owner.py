@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.errors import ResumeError
+from pipeline.store.checks.version import check_version, claim_version
 from pipeline.store.files import Folder
-from pipeline.store.version import check_version, claim_version
 
 FILE = "_JOB"
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from pipeline.errors import ResumeError, VersionError
+from pipeline.store.checks.owner import FILE, Owner, check_owner, claim_owner
+from pipeline.store.checks.version import FILE as VERSION
 from pipeline.store.files import Folder
-from pipeline.store.owner import FILE, Owner, check_owner, claim_owner
-from pipeline.store.version import FILE as VERSION
 
 GENERATE, TUNE = Owner("generate", "traces/2"), Owner("tune", "traces/2")
 IMPROVE, TRAIN = Owner("improve"), Owner("train-guide")

@@ -11,11 +11,11 @@ from pipeline.duality.checkpoints.checks import RunConfig
 from pipeline.errors import ResumeError
 from pipeline.generate.config import GenerateConfig
 from pipeline.improve.config import ImproveConfig
-from pipeline.store.config_check import CONFIG, check_config, digest, not_shaping
+from pipeline.store.checks.config_check import CONFIG, check_config, digest, not_shaping
+from pipeline.store.checks.owner import Owner
+from pipeline.store.checks.version import claim_version
 from pipeline.store.expected import Expected, write_expected
 from pipeline.store.files import Folder
-from pipeline.store.owner import Owner
-from pipeline.store.version import claim_version
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.tune.config import TuneConfig
 

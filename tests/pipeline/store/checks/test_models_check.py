@@ -7,14 +7,14 @@ import pytest
 from nabla_core.errors import ModelError
 from nabla_core.types import Identity
 from pipeline.errors import ResumeError, StoreError
-from pipeline.store.files import Folder
-from pipeline.store.models_check import (
+from pipeline.store.checks.models_check import (
     MODELS,
     check_models,
     read_models,
     require_same,
     write_models,
 )
+from pipeline.store.files import Folder
 
 LM, JUDGE = Identity("lm", "sha256:aa"), Identity("org/rm", "c0ffee")
 OTHER_LM, OTHER_JUDGE = Identity("lm", "sha256:bb"), Identity("org/rm", "decade")
