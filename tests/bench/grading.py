@@ -17,9 +17,8 @@ from collections.abc import Iterable
 from nabla_core.types import Prompt
 from pipeline.grading.graders import Grader, Verify, grader
 from pipeline.grading.math_verify import MathGrader
-from tests.pipeline.grading.pairs import RIGHT, WRONG
-from tests.pipeline.grading.test_math_verify import HOSTILE, peak_megabytes
-from tests.pipeline.grading.test_real_answers import PHRASINGS
+from tests.pipeline.grading.hostile import HOSTILE, peak_megabytes
+from tests.pipeline.grading.pairs import PHRASINGS, RIGHT, WRONG
 from tests.shared_data import rows
 
 # An expected answer, a response, and whether it is right.

@@ -253,3 +253,6 @@ WRONG = [
     (r"\text{east}", r"\boxed{\text{northeast}}"),
     ("3", ""),
 ]  # fmt: skip
+
+# How a response may state an answer.
+PHRASINGS = (r"So we get \boxed{%s}.", "The final answer is $%s$.", "Hence\n\\[ %s \\]", "%s")

@@ -8,6 +8,7 @@ import pytest
 from pipeline.grading.graders import Verify, grader
 from pipeline.grading.math_verify import MathGrader
 from pipeline.grading.verdict import Verdict
+from tests.pipeline.grading.hostile import HOSTILE, peak_megabytes
 from tests.pipeline.grading.prompts import asked
 
 
@@ -39,27 +40,6 @@ def test_a_grader_that_died_between_two_answers_is_replaced():
     process.wait()
     assert grade(asked("3"), "\\boxed{3}").correct is True
     grade.close()
-
-
-HOSTILE = {
-    "a factorial of factorials": r"\boxed{((9!)!)!}",
-    "a huge exponent": r"\boxed{1e999999999}",
-    "a huge power": r"\boxed{10^{999999999}}",
-    "digits": "7" * 100_000,
-    "digits in a box": "\\boxed{" + "7" * 100_000 + "}",
-    "nested parentheses": "\\boxed{" + "(" * 5000 + "1" + ")" * 5000 + "}",
-    "nested braces": "\\boxed{" + "{" * 50_000 + "1" + "}" * 50_000 + "}",
-    "nested fractions": "\\boxed{" + "\\frac{1}{" * 300 + "2" + "}" * 300 + "}",
-    "fractions": "\\frac12" * 15_000,
-    "boxes that are cut off": "\\boxed{" * 15_000,
-    "dollar signs": "$" * 100_000,
-    "formulas": "$a$ " * 25_000,
-    "brackets": "\\[" * 50_000,
-    "announcements": "answer is " * 10_000,
-    "spaces": "1" + " " * 100_000 + "2",
-    "signs": "\\boxed{" + r"\pm 1" * 200 + "}",
-    "minus signs": "\\boxed{" + "-" * 1900 + "1}",
-}
 
 
 def test_hostile_answers_are_wrong_in_time_and_in_200_megabytes():
@@ -101,9 +81,3 @@ def test_threads_may_share_a_grader(math_grader):
 @pytest.mark.parametrize("answer", ["", "  "])
 def test_an_empty_expected_answer_is_not_graded(math_grader, answer):
     assert math_grader(asked(answer), r"\boxed{4}") == Verdict("4", None)
-
-
-def peak_megabytes(process: int) -> float:
-    with open(f"/proc/{process}/status", encoding="ascii") as status:
-        (line,) = (line for line in status if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1000

@@ -5,10 +5,10 @@ import re
 import pytest
 
 from pipeline.grading.graders import Verify, grader
+from tests.pipeline.grading.pairs import PHRASINGS
 from tests.pipeline.grading.prompts import asked
 from tests.shared_data import rows
 
-PHRASINGS = (r"So we get \boxed{%s}.", "The final answer is $%s$.", "Hence\n\\[ %s \\]", "%s")
 FILES = ("math500", "amc23", "aime2024", "gsm8k_test")
 
 

@@ -58,7 +58,7 @@ def run_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: Steps) ->
     monkeypatch.setattr(job, "train_guide", steps.train)
     monkeypatch.setattr(job, "generate_plan", lambda config: config)
     monkeypatch.setattr(job, "open_store", lambda plan: steps)
-    monkeypatch.setattr(job, "connected", lambda *_: nullcontext())
+    monkeypatch.setattr(job, "shared", lambda *_: nullcontext())
     sizes = ("prompts.limit=5", "eval_prompts.limit=4", "training.validation.prompts.limit=4")
     overrides = (f"run_dir={tmp_path / 'run'}", "rounds=2", *sizes)
     config = load(ImproveConfig, (), overrides)

@@ -118,8 +118,22 @@ def failing_writer(folder, **settings):
     return Pump(maker, store, worker="w", in_flight=1, hang_seconds=60, fatal=pytest.fail)
 
 
+@pytest.fixture
+def thread_ends():
+    """Waits for a thread of the test's pump to end: pytest would report its exception in the next
+    test otherwise."""
+    before = set(threading.enumerate())
+
+    def wait(name):
+        for thread in set(threading.enumerate()) - before:
+            if thread.name == name:
+                thread.join(30)
+
+    return wait
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_writer_thread_that_fails_fails_every_future_of_then_and_later(tmp_path):
+def test_a_writer_thread_that_fails_fails_every_future_of_then_and_later(tmp_path, thread_ends):
     pump = failing_writer(tmp_path)
     futures = [pump.submit(item(f"p{n}"), 1) for n in range(5)]
     message = "^the writer thread failed: OverflowError: "
@@ -130,10 +144,11 @@ def test_a_writer_thread_that_fails_fails_every_future_of_then_and_later(tmp_pat
         with pytest.raises(RunError, match=message):
             later.result(30)
     pump.abandon()
+    thread_ends("writer")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_dead_letter_that_cannot_be_made_fails_its_future(tmp_path, monkeypatch):
+def test_a_dead_letter_that_cannot_be_made_fails_its_future(tmp_path, monkeypatch, thread_ends):
     pump, _ = start(tmp_path)
 
     def dead(prompt):
@@ -142,6 +157,7 @@ def test_a_dead_letter_that_cannot_be_made_fails_its_future(tmp_path, monkeypatc
     monkeypatch.setattr(pump._maker, "dead", dead)
     with pytest.raises(RunError, match="the writer thread failed: KeyError: 'question'"):
         pump.submit(item("a", text="!raise"), 1).result(30)
+    thread_ends("writer")
 
 
 def test_a_cancelled_flush_ends_no_thread(tmp_path):
@@ -154,7 +170,7 @@ def test_a_cancelled_flush_ends_no_thread(tmp_path):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize(("thread", "work"), [("engine", "_drive"), ("watchdog", "_watch")])
 def test_a_thread_that_the_process_needs_ends_it_with_its_error(
-    tmp_path, monkeypatch, thread, work
+    tmp_path, monkeypatch, thread_ends, thread, work
 ):
     reasons = queue.SimpleQueue()
 
@@ -166,6 +182,7 @@ def test_a_thread_that_the_process_needs_ends_it_with_its_error(
     assert reasons.get(timeout=30) == (
         f"the {thread} thread failed: OverflowError: timestamp too large"
     )
+    thread_ends(thread)
 
 
 @pytest.mark.parametrize(
