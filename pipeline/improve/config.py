@@ -13,7 +13,8 @@ from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
 from pipeline.run.cluster_config import Cluster
 from pipeline.store.settings import Store
-from pipeline.train_guide.config import Start, Validation, Workers, check_searchable, ranked_search
+from pipeline.train_guide.config import Start, Validation, check_searchable, ranked_search
+from pipeline.training.config import Workers
 
 
 @dataclass(frozen=True)

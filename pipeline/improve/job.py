@@ -35,7 +35,7 @@ from pipeline.store.checks.owner import Owner
 from pipeline.store.files import Folder
 from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.train_guide.job import check_ready, train_guide
-from pipeline.train_guide.progress import OnMeasurement
+from pipeline.training.progress import OnMeasurement
 
 ROUNDS, CHOSEN = "rounds.json", "chosen.yaml"
 

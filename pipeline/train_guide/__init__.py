@@ -8,7 +8,7 @@
     checkpoints  a state is saved and loaded
     worker       the loop of steps and checkpoints, as Ray Train runs it
     job          the driver: starts workers, shows progress, stores the guide
-    progress, failure, card, folder    what driver and workers write into the run folder
+    card, folder what driver and workers write into the run folder, besides `pipeline.training`
 
 Everything up to `checkpoints` runs without Ray.
 """

@@ -14,9 +14,10 @@ from nabla_core.guide_training.trainees import scaled
 from pipeline.errors import ResumeError
 from pipeline.store.files import Folder
 from pipeline.train_guide.evaluation import calibration, measure
-from pipeline.train_guide.folder import HISTORY, MODEL, STATE
+from pipeline.train_guide.folder import STATE
 from pipeline.train_guide.lora import adapted, merged
 from pipeline.train_guide.state import TrainingState
+from pipeline.training.folder import HISTORY, MODEL
 
 
 def save_checkpoint(

@@ -9,9 +9,9 @@ from nabla_core.config import NablaConfig, Ranked, Sampling, check
 from nabla_core.config_metadata import NOT_SHAPING, SHAPING_THROUGHOUT
 from nabla_core.guide_training.settings import Kind, Optimise, Target
 from nabla_core.model_config import LM, Reward
-from pipeline.durations import check_seconds
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
+from pipeline.training.config import Workers
 
 
 @dataclass(frozen=True)
@@ -137,40 +137,6 @@ class Validation:
             self.metric != "accuracy" or self.verify.method != "none",
             "validation.metric=accuracy needs a validation.verify.method",
         )
-
-
-@dataclass(frozen=True)
-class Workers:
-    """The processes that train.
-
-    Attributes:
-        count (processes): Workers; with several, each computes its share of a batch.
-        address: The Ray cluster to join, as in `cluster.address`.
-        cpus (CPUs): CPUs that a worker reserves.
-        gpu: Whether each worker uses one GPU.
-        max_failures (failures): After the death of a worker training continues from its last
-            checkpoint, this often at most; -1: without limit.
-        scheduling_timeout_s (s): The run ends where the cluster cannot place the workers within
-            this time.
-        lease_seconds (s): Another driver may take over the run folder after this time without a
-            sign of this one.
-    """
-
-    count: int = 1
-    address: str | None = None
-    cpus: float = 1.0
-    gpu: bool = False
-    max_failures: int = 2
-    scheduling_timeout_s: float = 1800.0
-    lease_seconds: float = 30.0
-
-    def __post_init__(self) -> None:
-        check(self.count >= 1, f"workers.count must be at least 1, got {self.count}")
-        failures = self.max_failures
-        check(failures >= -1, f"workers.max_failures must be at least -1, got {failures}")
-        check(self.cpus > 0, f"workers.cpus must be above 0, got {self.cpus}")
-        for name in ("scheduling_timeout_s", "lease_seconds"):
-            check_seconds(f"workers.{name}", getattr(self, name))
 
 
 @dataclass(frozen=True)

@@ -7,23 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
-import torch
-import torch.distributed
 from ray.train import Checkpoint
 from ray.train.torch import get_device
 
 from nabla_core.errors import NablaError
 from pipeline.errors import PipelineError
-from pipeline.store.checks.models_check import read_models, require_same, write_models
+from pipeline.store.checks.models_check import read_models, require_same
 from pipeline.store.failpoints import failpoint
 from pipeline.store.files import Folder
 from pipeline.train_guide.checkpoints import load_checkpoint, save_checkpoint
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.train_guide.evaluation import judge_agreement
-from pipeline.train_guide.failure import has_failed, write_failure
 from pipeline.train_guide.setup import setup
 from pipeline.train_guide.state import TrainingState
 from pipeline.train_guide.training import train_step
+from pipeline.training.failure import has_failed, write_failure
+from pipeline.training.group import agree_on_models, all_workers
 
 
 def work(config: TrainGuideConfig) -> None:
@@ -37,10 +36,10 @@ def work(config: TrainGuideConfig) -> None:
     folder = Folder(config.run_dir)
     # A stored error means that Ray Train has started this worker again: it would only repeat.
     state = None if has_failed(folder) else _setup(config, folder)
-    if not _all_workers(state is not None, world) or state is None:
+    if not all_workers(state is not None, world, get_device()) or state is None:
         return
     try:
-        _agree_on_models(state, folder, rank, world)
+        agree_on_models(state.models, folder, rank, world)
         _train(state, rank, world)
     except (NablaError, PipelineError) as error:
         write_failure(folder, error)
@@ -57,28 +56,6 @@ def _setup(config: TrainGuideConfig, folder: Folder) -> TrainingState | None:
     except (NablaError, PipelineError) as error:
         write_failure(folder, error)
         return None
-
-
-def _all_workers(ready: bool, world: int) -> bool:
-    """Whether all workers are ready. All of them learn it together, so that none waits in a
-    collective operation for one that has ended."""
-    if world == 1:
-        return ready
-    flag = torch.tensor(float(ready), device=get_device())
-    torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MIN)
-    return bool(flag)
-
-
-def _agree_on_models(state: TrainingState, folder: Folder, rank: int, world: int) -> None:
-    """Write the models that the driver could not see. Raises ModelError where the workers have
-    loaded different ones."""
-    models = state.models
-    if world > 1:
-        loaded: list[Any] = [None] * world
-        torch.distributed.all_gather_object(loaded, models)
-        require_same(folder, loaded[0], models)
-    if rank == 0:
-        write_models(folder, {**models, **read_models(folder)})
 
 
 def _train(state: TrainingState, rank: int, world: int) -> None:

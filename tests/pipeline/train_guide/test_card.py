@@ -15,7 +15,8 @@ from pipeline.store.files import Folder
 from pipeline.train_guide.card import SCHEMA, make_card, read_card, write_card
 from pipeline.train_guide.checkpoints import save_checkpoint
 from pipeline.train_guide.config import TrainGuideConfig
-from pipeline.train_guide.folder import CARD, HISTORY
+from pipeline.train_guide.folder import CARD
+from pipeline.training.folder import HISTORY
 from tests.core.tiny import Family
 from tests.pipeline.train_guide.exploration import settings, training_state
 

@@ -13,8 +13,8 @@ from nabla_core.config import NablaConfig
 from nabla_core.model_config import LM, Reward, Runtime
 from pipeline.errors import ResumeError
 from pipeline.train_guide.checkpoints import load_checkpoint, save_checkpoint
-from pipeline.train_guide.folder import HISTORY, MODEL
 from pipeline.train_guide.training import train_step
+from pipeline.training.folder import HISTORY, MODEL
 from tests.pipeline.train_guide.exploration import training_state
 
 

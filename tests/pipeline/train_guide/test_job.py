@@ -20,8 +20,9 @@ from pipeline.errors import InputError, StoreError
 from pipeline.store.files import Folder
 from pipeline.train_guide import job
 from pipeline.train_guide.config import TrainGuideConfig
-from pipeline.train_guide.folder import CARD, HISTORY
+from pipeline.train_guide.folder import CARD
 from pipeline.train_guide.job import train_guide
+from pipeline.training.folder import HISTORY
 from tests.core.tiny import Family
 from tests.pipeline.train_guide.exploration import settings
 

@@ -9,7 +9,7 @@ import pytest
 from nabla_core.errors import HeadError, ModelError, PromptError
 from pipeline.errors import InputError, ResumeError, RunError, StoreError
 from pipeline.store.files import Folder
-from pipeline.train_guide.failure import clear_failure, has_failed, raise_failure, write_failure
+from pipeline.training.failure import clear_failure, has_failed, raise_failure, write_failure
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.store.files import Folder
-from pipeline.train_guide import progress
-from pipeline.train_guide.folder import HISTORY
-from pipeline.train_guide.progress import followed
+from pipeline.training import progress
+from pipeline.training.folder import HISTORY
+from pipeline.training.progress import followed
 
 
 def write(folder: Folder, *steps: int) -> None:

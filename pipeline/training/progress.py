@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from pipeline.store.files import Folder
-from pipeline.train_guide.folder import HISTORY
+from pipeline.training.folder import HISTORY
 
 OnMeasurement = Callable[[Mapping[str, Any]], None]
 LOCAL_SECONDS, REMOTE_SECONDS = 1.0, 10.0

@@ -11,7 +11,7 @@ import json
 from nabla_core.errors import ModelError
 from pipeline.errors import ConfigError, InputError, RunError, StoreError
 from pipeline.store.files import Folder
-from pipeline.train_guide.folder import FAILED
+from pipeline.training.folder import FAILED
 
 KINDS: dict[str, type[Exception]] = {
     kind.__name__: kind for kind in (ModelError, ConfigError, InputError, StoreError, RunError)

@@ -1,0 +1,6 @@
+"""Training on Ray Train workers: what every job that trains a model needs.
+
+`config` are the settings of the workers, `fit` the driver's side, `group` the workers' side.
+`failure` carries an error from a worker to the driver, `progress` the measurements, and `delivery`
+copies the best checkpoint's model to where users find it.
+"""

@@ -1,0 +1,122 @@
+"""The driver's side of a training: Ray Train starts the workers, and the best model is copied.
+
+Imports ray but not torch: models are loaded by workers. The same run folder continues from the last
+checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import ray.train
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from pipeline.errors import RunError
+from pipeline.run.cluster import connected, require_resources
+from pipeline.run.cluster_config import Actors, Cluster
+from pipeline.store.failpoints import failpoint_environment
+from pipeline.store.files import Folder
+from pipeline.training.config import Workers
+from pipeline.training.failure import raise_failure
+from pipeline.training.folder import HISTORY, MODEL, SELECTION, TRAIN
+
+BLOCK = 1 << 24
+
+
+def fit(
+    folder: Folder,
+    work: Callable[[Mapping[str, Any]], None],
+    config: Any,
+    workers: Workers,
+    following: AbstractContextManager[None],
+) -> Any:
+    """Run `work` in all workers; returns Ray Train's result.
+
+    `work` gets `config` and the driver's `working_dir`. `following` is entered while the workers
+    run. Raises the error that a worker has stored in the folder, and RunError.
+    """
+    # Ray Train would start its workers in a folder of its own, where relative paths do not exist.
+    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
+    cluster = Cluster(
+        address=workers.address,
+        actors=Actors(workers.count, workers.count),
+        cpus_per_actor=workers.cpus,
+    )
+    with connected(cluster):
+        if not cluster.ray_address:
+            count = workers.count
+            gpus = float(count) if workers.gpu else 0.0
+            require_resources(f"workers.count={count}", count * workers.cpus, gpus)
+        trainer = _trainer(folder, work, config, workers)
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            with following:
+                result = trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            raise_failure(folder)
+            raise RunError(f"training failed: {error}") from error
+        except SystemExit as ended:  # Ray Train turns an interrupt into this
+            raise KeyboardInterrupt from ended
+        finally:
+            signal.signal(signal.SIGINT, on_interrupt)  # Ray Train has replaced the handler
+    # Workers that store an error may also return as if they had finished.
+    raise_failure(folder)
+    return result
+
+
+def deliver(folder: Folder, result: Any, target: str) -> tuple[dict[str, Any], int]:
+    """Copy the model of the best checkpoint to the sub-folder `target`.
+
+    Returns the history in the run folder and the step of the checkpoint.
+    """
+    history: dict[str, Any] = json.loads(folder.read(HISTORY))
+    best, metrics = max(result.best_checkpoints, key=lambda pair: pair[1][SELECTION])
+    with best.as_directory() as path:
+        model = Path(path, MODEL)
+        # Recursive: a tokenizer may have a folder of chat templates.
+        for file in sorted(entry for entry in model.rglob("*") if entry.is_file()):
+            name = f"{target}/{file.relative_to(model).as_posix()}"
+            # In blocks: a file of weights may be larger than the driver's memory.
+            with file.open("rb") as source, folder.writing(name) as sink:
+                while block := source.read(BLOCK):
+                    sink.write(block)
+    return history, metrics["step"]
+
+
+def _trainer(
+    folder: Folder, work: Callable[[Mapping[str, Any]], None], config: Any, workers: Workers
+) -> TorchTrainer:
+    return TorchTrainer(
+        work,
+        train_loop_config={"config": config, "working_dir": os.getcwd()},
+        scaling_config=ScalingConfig(
+            num_workers=workers.count,
+            use_gpu=workers.gpu,
+            resources_per_worker={"CPU": workers.cpus, **({"GPU": 1} if workers.gpu else {})},
+        ),
+        run_config=RunConfig(
+            name=TRAIN,
+            storage_path=folder.root,
+            storage_filesystem=None if folder.local else folder.fs,
+            worker_runtime_env={"env_vars": failpoint_environment()},
+            failure_config=FailureConfig(
+                max_failures=workers.max_failures,
+                # Ray Train waits a minute for the workers to be placed, then counts a failure.
+                controller_failure_limit=math.ceil(workers.scheduling_timeout_s / 60),
+            ),
+            checkpoint_config=CheckpointConfig(
+                # The best one and the last one, from which training continues.
+                num_to_keep=2,
+                checkpoint_score_attribute=SELECTION,
+                checkpoint_score_order="max",
+            ),
+        ),
+    )

@@ -1,0 +1,13 @@
+"""The files that every run folder of a training has. Nothing here imports torch or ray.
+
+    history.json   all measurements        train/    Ray Train's checkpoints
+    failed.json    an error that another attempt would only repeat
+
+A checkpoint holds `model/`, a plain model as it would be delivered (adapters merged), and what
+training needs to continue.
+"""
+
+HISTORY, FAILED, TRAIN = "history.json", "failed.json", "train"
+MODEL = "model"
+# The metric that checkpoints are compared by; the highest is delivered.
+SELECTION = "selection_score"
