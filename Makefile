@@ -15,7 +15,7 @@ $(RUN) ruff format --check .
 $(RUN) lint-imports
 endef
 
-.PHONY: help demo test test-all lint format docs chaos
+.PHONY: help demo test test-long test-all lint format docs chaos
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -26,14 +26,17 @@ demo: $(VENV)/.installed ## refine 64 prompts with the embedded models on a loca
 
 # Types are checked beside the first tests, on what those leave of the machine; the result
 # is printed last. Either of the two can fail the target.
-test: $(VENV)/.installed ## linters, types and all tests: what the continuous integration runs
+test: $(VENV)/.installed ## linters, types and tests: what the continuous integration runs
 	$(STYLE_CHECKS)
 	@$(RUN) sh -c 'types=$$(mktemp); mypy > $$types 2>&1 & mypy_process=$$!; \
-		echo "pytest (and mypy)"; $(PYTEST); tests=$$?; \
+		echo "pytest (and mypy)"; $(PYTEST) -m "not long"; tests=$$?; \
 		wait $$mypy_process; checked=$$?; cat $$types; rm $$types; \
 		[ $$tests -eq 0 ] && [ $$checked -eq 0 ]'
 
-test-all: test chaos ## test, then chaos
+test-long: $(VENV)/.installed ## the tests that take a minute each, which test leaves out
+	$(RUN) $(PYTEST) -m long
+
+test-all: test test-long chaos ## test, test-long, then chaos
 
 lint: $(VENV)/.installed ## check format, style, import contracts and types
 	$(STYLE_CHECKS)

@@ -78,6 +78,7 @@ def test_it_is_restarted_once_and_the_run_goes_on(occupied, tmp_path):
     assert keys(tmp_path / "run") == [("p0", 0), ("p1", 0)]
 
 
+@pytest.mark.long
 def test_the_run_ends_where_the_next_one_places_none_either(occupied, tmp_path):
     code, errors = occupied("always")
     assert errors.count("The local Ray was restarted") == 1
