@@ -157,6 +157,7 @@ def _map(
         lm.tokenizer,
         model.tokenizer,
         size=lm.head.out_features,
+        rm_size=model.table.size(0),
         names=(lm.source, model.source),
         min_coverage=min_coverage,
     )

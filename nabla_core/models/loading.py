@@ -18,6 +18,7 @@ from nabla_core.errors import HeadError, ModelError
 from nabla_core.models.flops import Shape
 from nabla_core.models.identity import identify, unchanged
 from nabla_core.models.pretrained import load_pretrained, load_tokenizer
+from nabla_core.models.vocab import ids_without_token
 from nabla_core.types import Identity
 
 
@@ -25,10 +26,10 @@ from nabla_core.types import Identity
 class LanguageModel:
     """A causal LM: `head(body(inputs_embeds=table[ids]).last_hidden_state)` are its logits.
 
-    table `[V, D]`, head weight `[V, D]`. `stop` are the ids that end a response,
-    `vocabulary` the number of ids that stand for a token (the table may be padded beyond),
-    `context` the longest sequence in tokens. `source` is the folder or hub id that it was loaded
-    from, as errors name it; `identity` is what rows and cards store.
+    table `[V, D]`, head weight `[V, D]`. `stop` are the ids that end a response; `no_token`,
+    bool `[V]`, is True for ids that stand for no token (the table may be padded, and the ids of a
+    tokenizer may have gaps); `context` is the longest sequence in tokens. `source` is the folder or
+    hub id that it was loaded from, as errors name it; `identity` is what rows and cards store.
     """
 
     body: nn.Module
@@ -36,7 +37,7 @@ class LanguageModel:
     table: Tensor
     tokenizer: Any
     stop: frozenset[int]
-    vocabulary: int
+    no_token: Tensor = field(repr=False)
     context: int
     identity: Identity
     source: str
@@ -46,12 +47,16 @@ class LanguageModel:
     def device(self) -> torch.device:
         return self.table.device
 
+    @property
+    def vocabulary(self) -> int:
+        """The number of ids that stand for a token."""
+        return int((~self.no_token).sum())
+
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden `[..., D]` -> fp32 logits `[..., V]`; ids that are no token are -inf."""
         logits = self.head(hidden).float()
-        # Tables are often padded beyond the tokenizer: those ids decode to nothing.
-        logits[..., self.vocabulary :] = float("-inf")
-        return logits
+        # Those ids decode to nothing.
+        return logits.masked_fill_(self.no_token, float("-inf"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +102,15 @@ def language_model(model: Any, tokenizer: Any, identity: Identity) -> LanguageMo
         whole = model(input_ids=probe).logits
         parts = head(body(inputs_embeds=table[probe]).last_hidden_state)
     _check_parts(whole, parts, source, "logits are not head(body(table[ids]))")
+    stop = _stop_ids(model, tokenizer)
+    no_token = ids_without_token(tokenizer, head.out_features, stop=stop)
     return LanguageModel(
         body=body,
         head=head,
         table=table,
         tokenizer=tokenizer,
-        stop=_stop_ids(model, tokenizer),
-        vocabulary=min(len(tokenizer), head.out_features),
+        stop=stop,
+        no_token=no_token.to(table.device),
         context=_context(model),
         identity=identity,
         source=source,

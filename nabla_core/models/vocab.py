@@ -1,7 +1,8 @@
-"""The map from the LM's token ids to those of a reward model."""
+"""Which ids stand for a token, and the map from the LM's token ids to those of a reward model."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -10,6 +11,17 @@ import torch
 from torch import Tensor
 
 from nabla_core.errors import EncodingError, VocabularyError
+
+
+def ids_without_token(tokenizer: Any, size: int, *, stop: Collection[int] = ()) -> Tensor:
+    """bool `[size]`, True for ids that stand for no token: the padding of a table, and the gaps
+    between the ids of a tokenizer. An id of `stop` ends a response, whatever the tokenizer calls
+    it."""
+    # Not by `len(tokenizer)`: where ids have gaps, the last tokens are beyond it.
+    without = torch.ones(size, dtype=torch.bool)
+    ids = [*tokenizer.get_vocab().values(), *stop]
+    without[[i for i in ids if i < size]] = False
+    return without
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,21 +49,21 @@ class VocabularyMap:
 
 
 def map_vocabulary(
-    lm: Any, rm: Any, *, size: int, names: tuple[str, str], min_coverage: float
+    lm: Any, rm: Any, *, size: int, rm_size: int, names: tuple[str, str], min_coverage: float
 ) -> VocabularyMap:
     """Match two tokenizers' tokens by their strings.
 
-    `size`: rows of the LM's head. `names`: LM and reward model, for the error. Raises
-    VocabularyError where the reward model knows a smaller share of the LM's tokens than
-    `min_coverage`.
+    `size`: rows of the LM's head, `rm_size`: rows of the reward model's embedding table. `names`:
+    LM and reward model, for the error. Raises VocabularyError where the reward model knows a
+    smaller share of the LM's tokens than `min_coverage`.
     """
     lm_tokens, rm_tokens = lm.get_vocab(), rm.get_vocab()
     ids = torch.full((size,), -1, dtype=torch.int64)
     for token, i in lm_tokens.items():
-        # A tokenizer may have added tokens beyond the head: the LM cannot produce them.
-        if i < size and token in rm_tokens:
+        # A tokenizer may have added tokens beyond the table: no model can write or read them.
+        if i < size and rm_tokens.get(token, rm_size) < rm_size:
             ids[i] = rm_tokens[token]
-    shared, total = int((ids >= 0).sum()), min(len(lm_tokens), size)
+    shared, total = int((ids >= 0).sum()), len([i for i in lm_tokens.values() if i < size])
     coverage = shared / total
     # Byte-level and sentencepiece tokenizers write the same text differently, so they share little.
     if coverage < min_coverage:

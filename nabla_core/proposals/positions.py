@@ -28,10 +28,7 @@ def hidden_at(gradients: Gradients, positions: list[int]) -> Tensor:
 
 def banned_ids(guide: Guide) -> Tensor:
     """bool `[V]`, True for ids that may not be proposed: no LM token, or unknown to the guide."""
-    ids = guide.vocabulary.ids
-    banned = ids < 0
-    banned[guide.lm.vocabulary :] = True
-    return banned.to(guide.lm.device)
+    return (guide.vocabulary.ids < 0).to(guide.lm.device) | guide.lm.no_token
 
 
 def rows_at(guide: Guide, chosen: list[tuple[Gradients, Any, int]], logits: Tensor) -> Tensor:

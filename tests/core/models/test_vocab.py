@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from nabla_core.errors import EncodingError, VocabularyError
-from nabla_core.models.vocab import VocabularyMap, map_vocabulary
+from nabla_core.models.vocab import VocabularyMap, ids_without_token, map_vocabulary
 from tests.core.tiny import characters
 
 LM = characters("abcdef")  # <pad> 0, <eos> 1, <unk> 2, a 3 .. f 8
 
 
-def mapped(rm: object, *, size: int = 9, least: float = 0.99) -> VocabularyMap:
-    return map_vocabulary(LM, rm, size=size, names=("the-lm", "the-rm"), min_coverage=least)
+def mapped(rm: object, *, size: int = 9, rm_size: int = 99, least: float = 0.99) -> VocabularyMap:
+    names = ("the-lm", "the-rm")
+    return map_vocabulary(LM, rm, size=size, rm_size=rm_size, names=names, min_coverage=least)
 
 
 def test_identical_vocabularies_keep_their_ids():
@@ -41,6 +42,28 @@ def test_tokens_beyond_the_head_are_no_tokens():
     vocabulary = mapped(characters("abcdef"), size=8)
     assert vocabulary.ids.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
     assert vocabulary.coverage == 1.0
+
+
+def test_tokens_beyond_the_reward_models_table_are_unknown_to_it():
+    vocabulary = mapped(characters("abcdef"), rm_size=7, least=0.5)
+    assert vocabulary.ids.tolist() == [0, 1, 2, 3, 4, 5, 6, -1, -1]
+    assert vocabulary.coverage == pytest.approx(7 / 9)
+
+
+def test_gaps_between_ids_map_to_nothing_and_do_not_count():
+    class Gaps:
+        def get_vocab(self) -> dict[str, int]:
+            return {"a": 1, "<eos>": 6}
+
+    vocabulary = map_vocabulary(
+        Gaps(), LM, size=8, rm_size=9, names=("the-lm", "the-rm"), min_coverage=1.0
+    )
+    assert vocabulary.ids.tolist() == [-1, 3, -1, -1, -1, -1, 1, -1]
+    assert vocabulary.coverage == 1.0
+    expected = [True, False, True, True, True, True, False, True]
+    assert ids_without_token(Gaps(), 8).tolist() == expected
+    # A stop id that the tokenizer does not name still ends a response.
+    assert ids_without_token(Gaps(), 8, stop={3, 9})[[2, 3, 4]].tolist() == [True, False, True]
 
 
 def test_a_partial_vocabulary_is_refused_with_the_numbers():
