@@ -1,4 +1,5 @@
-"""One run of `jobs.generate` during which processes are killed, until it is complete."""
+"""One run of `jobs.generate` during which processes are killed and suspended, until it is
+complete."""
 
 from __future__ import annotations
 
@@ -13,6 +14,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
+from pipeline.store.claims import newest_claim
+from pipeline.store.files import Folder
+from tests.chaos.freezes import Freezes
 from tests.chaos.nodes import Nodes
 
 ROOT = Path(__file__).parents[2]
@@ -21,11 +27,19 @@ WORKER_POINTS = tuple(f"{step} parts" for step in COMMIT_STEPS)
 DRIVER_POINTS = (
     *(f"{step} data" for step in COMMIT_STEPS),
     *("between-data-and-dead", "before-rename dead_letter", "before-success"),
+    *("before-rename manifest.json", "before-delete parts"),
     *("before-rename _SUCCESS", "after-rename _SUCCESS", "after-success"),
 )
 # A kill comes so many seconds after the last one even if the engines serve no rollouts.
 LONGEST_PAUSE = 60.0
 LONGEST_RUN = 1200.0
+# A process is suspended for so many seconds at least.
+SHORTEST_FREEZE = 5.0
+# Another machine takes the folder over after so many seconds of silence.
+LEASE_SECONDS = 4
+# A driver that goes on after another one took over ends by itself within so many seconds. Ray takes
+# a minute to notice that its head is gone.
+ENDING_SECONDS = 180.0
 
 
 def write_prompts(path: Path, count: int) -> None:
@@ -49,15 +63,23 @@ def _token(folder: Path, point: str) -> Path:
 class DisturbedRun:
     """The run, whose driver is started again whenever it ended before the run was complete.
 
-    `kills` counts the kills by kind, `gave_up` the drivers that ended although neither they
-    nor their head node were killed.
+    `kills` counts the kills and freezes by kind, `gave_up` the drivers that ended although neither
+    they nor their head node were killed. A freeze takes at most `longest_freeze` seconds.
+    `replaced` counts, by exit code, the drivers that were suspended while they held the folder and
+    went on after another one had taken it over; `hung` those that did not end then.
     """
 
     folder: Path
     nodes: Nodes
     rng: random.Random
     kills: Counter[str] = field(default_factory=Counter)
+    longest_freeze: float = 60.0
     gave_up: int = 0
+    replaced: Counter[int] = field(default_factory=Counter)
+    hung: int = 0
+    _machine: int = 0
+    _freezes: Freezes = field(default_factory=Freezes)
+    _frozen_drivers: list[tuple[subprocess.Popen[bytes], bool]] = field(default_factory=list)
     _armed: set[Path] = field(default_factory=set)
 
     @property
@@ -84,6 +106,7 @@ class DisturbedRun:
         try:
             while (code := driver.poll()) not in (0, 3):
                 self._count_fired()
+                self._freezes.thaw_due()
                 self.nodes.replace_dead_nodes()
                 if not self.nodes.head_is_alive():
                     print("the head node ended by itself", flush=True)
@@ -105,7 +128,21 @@ class DisturbedRun:
         finally:
             driver.kill()
             driver.wait()
+            self._freezes.thaw_all()
+            self._await_replaced()
         self._count_fired()
+
+    def _await_replaced(self) -> None:
+        for driver, held in self._frozen_drivers:
+            try:
+                code = driver.wait(ENDING_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.hung += 1
+                driver.kill()
+                driver.wait()
+            else:
+                # One that did not hold the folder may have found it complete.
+                self.replaced[code] += held
 
     def _start(self) -> subprocess.Popen[bytes]:
         """The same command, with other numbers of actors and other batch sizes every time."""
@@ -115,14 +152,15 @@ class DisturbedRun:
 
         actors = self.rng.randint(2, 4)
         command = [
-            *(sys.executable, "-m", "jobs.generate", f"run_dir={self.run_dir}"),
+            *(sys.executable, "-m", "tests.chaos.another_machine", f"machine-{self._machine}"),
+            f"run_dir={self.run_dir}",
             f"prompts.path={self.folder.parent / 'prompts.jsonl'}",
             f"lm.path=scripted?delay=0.05&log={self.folder / 'log'}",
             *("samples_per_prompt=2", "decoding.nabla.max_rollouts=4", "max_attempts=20"),
             *(f"cluster.address={self.nodes.address}", f"cluster.actors.min={actors}"),
             *(f"cluster.actors.max={actors}", one_of("cluster.in_flight", 4, 8, 16)),
             *(one_of("runtime.max_batch", 2, 8), one_of("store.flush_rows", 1, 4)),
-            "store.flush_seconds=1",
+            *("store.flush_seconds=1", f"store.lease_seconds={LEASE_SECONDS}"),
         ]
         environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
         with (self.folder / "output.txt").open("ab") as output:
@@ -131,7 +169,7 @@ class DisturbedRun:
             )
 
     def _kill(self, kind: str, driver: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
-        """Kill by SIGKILL; returns the driver that runs afterwards."""
+        """Kill by SIGKILL, or suspend; returns the driver that runs afterwards."""
         if kind in ("driver", "head"):
             if kind == "head":
                 self.nodes.kill_cluster()
@@ -139,7 +177,12 @@ class DisturbedRun:
             driver.wait()
             driver = self._start()
         elif kind == "raylet":
-            self.nodes.kill_node(self.rng)
+            self.nodes.kill_node(self.nodes.random_node(self.rng))
+        elif kind == "freeze_driver":
+            driver = self._replace(driver)
+        elif kind.startswith("freeze_"):
+            if not self._freeze(kind.removeprefix("freeze_")):
+                return driver
         elif kind == "point":
             # Counted once a worker has died there.
             self._arm(self.rng.choice(WORKER_POINTS))
@@ -152,6 +195,44 @@ class DisturbedRun:
             self.rng.choice(chosen).kill()
         self.kills[kind] += 1
         return driver
+
+    def _replace(self, driver: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+        """Suspend the driver until another one, on another machine, has taken the folder over."""
+        folder = Folder(str(self.run_dir))
+
+        def newest() -> int:
+            claim = newest_claim(folder)
+            return claim.number if claim else 0
+
+        process = psutil.Process(driver.pid)
+        process.suspend()
+        claim = newest_claim(folder)
+        held = claim.held if claim else None
+        holds = held is not None and held.pid == driver.pid and not held.released
+        number = claim.number if claim else 0
+        self._freezes.freeze(process, self._freeze_seconds(), lambda: newest() > number)
+        self._frozen_drivers.append((driver, holds))
+        self._machine += 1
+        return self._start()
+
+    def _freeze(self, kind: str) -> bool:
+        """Suspend a process of this kind; False if there is none. `lost_actor` is an actor whose
+        node is killed meanwhile, so that Ray has it declared dead when it goes on."""
+        if kind == "raylet":
+            raylet = self.nodes.raylet(self.nodes.random_node(self.rng))
+            self._freezes.freeze(raylet, self._freeze_seconds())
+            return True
+        node = self.nodes.random_node(self.rng) if kind == "lost_actor" else None
+        found = self.nodes.processes(node)[kind.removeprefix("lost_")]
+        if not found:
+            return False
+        self._freezes.freeze(self.rng.choice(found), self._freeze_seconds())
+        if node is not None:
+            self.nodes.kill_node(node)
+        return True
+
+    def _freeze_seconds(self) -> float:
+        return self.rng.uniform(SHORTEST_FREEZE, self.longest_freeze)
 
     def _arm(self, point: str) -> None:
         """Make the next process that reaches this failpoint die there."""

@@ -43,10 +43,11 @@ class Nodes:
         """The address that drivers join."""
         return str(self._cluster.address)
 
-    def processes(self) -> dict[str, list[psutil.Process]]:
-        """Ray's worker processes by role: actors of the pool, ledgers, and all others."""
+    def processes(self, only: Any = None) -> dict[str, list[psutil.Process]]:
+        """Ray's worker processes by role: actors of the pool, ledgers, and all others; those of
+        all nodes or of one."""
         found: dict[str, list[psutil.Process]] = {"actor": [], "ledger": [], "worker": []}
-        for node in [self._cluster.head_node, *self._cluster.worker_nodes]:
+        for node in [only] if only else [self._cluster.head_node, *self._cluster.worker_nodes]:
             for process in _children(node):
                 with suppress(psutil.Error, IndexError):
                     title = process.cmdline()[0]
@@ -54,11 +55,18 @@ class Nodes:
                         found[_kind(title)].append(process)
         return found
 
-    def kill_node(self, rng: random.Random) -> None:
-        """SIGKILL the raylet of a random node, and start another node. The workers of the dead
-        one end by themselves."""
-        nodes = sorted(self._cluster.worker_nodes, key=lambda node: node.unique_id)
-        self._cluster.remove_node(rng.choice(nodes), allow_graceful=False)
+    def random_node(self, rng: random.Random) -> Any:
+        """A node other than the head."""
+        return rng.choice(sorted(self._cluster.worker_nodes, key=lambda node: node.unique_id))
+
+    def raylet(self, node: Any) -> psutil.Process:
+        """Ray's own process on a node."""
+        return _raylet(node)
+
+    def kill_node(self, node: Any) -> None:
+        """SIGKILL the raylet of a node, and start another node. The workers of the dead one end by
+        themselves."""
+        self._cluster.remove_node(node, allow_graceful=False)
         self._join()
 
     def head_is_alive(self) -> bool:
@@ -114,10 +122,14 @@ class Nodes:
 
 def _children(node: Any) -> list[psutil.Process]:
     try:
-        (raylet,) = node.all_processes["raylet"]
-        return psutil.Process(raylet.process.pid).children()
+        return _raylet(node).children()
     except (KeyError, psutil.NoSuchProcess):
         return []
+
+
+def _raylet(node: Any) -> psutil.Process:
+    (raylet,) = node.all_processes["raylet"]
+    return psutil.Process(raylet.process.pid)
 
 
 def _kind(title: str) -> str:

@@ -1,4 +1,4 @@
-"""Kills of every kind of process during one run on a cluster of several nodes."""
+"""Kills and freezes of every kind of process during one run on a cluster of several nodes."""
 
 import json
 import subprocess
@@ -72,7 +72,7 @@ def test_rewards_within_the_tolerance_are_the_same_and_decisions_must_be_equal()
 def test_twelve_kills_of_all_kinds_lose_duplicate_and_alter_nothing():
     command = [sys.executable, "-m", "tests.chaos.schedule", "--seed", "32", "--kills", "12"]
     done = subprocess.run(
-        [*command, "--prompts", "40"],
+        [*command, "--prompts", "40", "--longest-freeze", "8"],
         cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     print(done.stdout)
@@ -85,6 +85,10 @@ def test_twelve_kills_of_all_kinds_lose_duplicate_and_alter_nothing():
     planned = set(plan("32-0", 12))
     assert planned == set(KINDS)
     assert min(report[f"kills_{kind}"] for kind in ("actor", "raylet", "driver", "head")) > 0
+    # The suspended driver goes on after another one took over, and ends by its lost lease.
+    assert report["kills_freeze_driver"] > 0
+    assert "0" not in report["replaced"]
+    assert report["hung"] == 0
     assert report["workers"] > 4
     assert report["nodes"] > 2
     assert report["passes_lost_a_kill"] <= MOST_LOST_A_KILL
