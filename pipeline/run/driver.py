@@ -93,7 +93,7 @@ class Run:
             except DamagedError as error:
                 # A part was damaged after its worker had committed it: its rows are missing
                 # again.
-                self.notes.append(f"rows made again: {error}")
+                self._tell(f"rows made again: {error}")
                 slots = self._scan(inputs)
             else:
                 return self._outcome(slots)
@@ -115,8 +115,12 @@ class Run:
     def _report_quarantine(self) -> None:
         """Tell the user which files were set aside since the last report."""
         if report := self.store.quarantine.report():
-            self.notes.append(report)
-            self.watcher.note(report)
+            self._tell(report)
+
+    def _tell(self, text: str) -> None:
+        """Say it now, and in the manifest."""
+        self.notes.append(text)
+        self.watcher.note(text)
 
     def _check_resources(self) -> None:
         cluster = self.plan.cluster
@@ -134,6 +138,12 @@ class Run:
     def _work(self, slots: Slots) -> bool:
         """Run rounds until no slot is missing; False where too many prompts are dead letters."""
         self._ledger = pool.start_ledger(self.plan.max_attempts)
+        try:
+            return self._run_rounds(slots)
+        finally:
+            pool.end_ledger(self._ledger)
+
+    def _run_rounds(self, slots: Slots) -> bool:
         self._placement = Placement(self._ledger, self.plan.cluster)
         counts: Counter[PromptState] = Counter(
             {PromptState.DEAD: slots.count(DEAD), PromptState.DONE: slots.count(FINISHED)}
@@ -224,7 +234,9 @@ class Run:
         DamagedError."""
         self.watcher.phase("compacting")
         store = self.store
-        store.supersede(slots)
+        if report := store.supersede(slots):
+            self._tell(report)
+        self._report_quarantine()  # the copying reads all parts once more
         checksums = store.compact(slots)
         described = manifest.describe(
             self._totals(),

@@ -50,6 +50,13 @@ def start_ledger(max_attempts: int) -> Any:
     ).remote(max_attempts, node_alive)
 
 
+def end_ledger(ledger: Any) -> None:
+    """End the ledger's process after what it was asked before. In a Ray that serves other runs too
+    it would stay until the driver ends."""
+    # Not `ray.kill`, which waits for the head of the cluster: that may be what was lost.
+    ledger.__ray_terminate__.remote()
+
+
 def suspects(ledger: Any, is_missing: Callable[[Key], bool]) -> list[list[Key]]:
     """The prompts that must run isolated, in groups; see `Ledger.suspects`. Call it between
     rounds."""

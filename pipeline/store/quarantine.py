@@ -1,12 +1,17 @@
-"""Files of a run folder that cannot be used, moved to `quarantine/` with the reason."""
+"""What is set aside in a run folder, and what the user is told of it.
+
+Files that cannot be used are moved to `quarantine/` with the reason; rows of edited or removed
+prompts are copied to `superseded/`.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 
 from pipeline.store.files import Folder
+from pipeline.store.slots import Slots
 
-QUARANTINE = "quarantine"
+QUARANTINE, SUPERSEDED = "quarantine", "superseded"
 
 
 class Quarantine:
@@ -30,10 +35,24 @@ class Quarantine:
         """How many files were moved since the last report, and why; None if none were."""
         if not self._reasons:
             return None
-        count = self._reasons.total()
         reasons = "; ".join(f"{n} {reason}" for reason, n in self._reasons.most_common(3))
         more = len(self._reasons) - 3
         others = f"; {more} other reasons" if more > 0 else ""
+        files = _counted(self._reasons.total(), "file")
         self._reasons.clear()
-        files = "1 file was" if count == 1 else f"{count} files were"
         return f"{files} moved to {QUARANTINE}/: {reasons}{others}"
+
+
+def superseded_report(slots: Slots, rows: int, files: int) -> str:
+    """How many rows were copied to superseded/, in how many files, and why."""
+    reasons = (
+        (slots.changed.count, "of edited prompts"),
+        (slots.removed.count, "of prompts or samples that are not in the input any more"),
+    )
+    why = "; ".join(f"{count} {reason}" for count, reason in reasons if count)
+    in_files = "1 file" if files == 1 else f"{files} files"
+    return f"{_counted(rows, 'row')} copied to {SUPERSEDED}/ in {in_files}: {why}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"1 {noun} was" if count == 1 else f"{count} {noun}s were"

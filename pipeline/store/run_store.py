@@ -63,12 +63,10 @@ from pipeline.store.parts import (
     read,
     read_keys,
 )
-from pipeline.store.quarantine import Quarantine
+from pipeline.store.quarantine import SUPERSEDED, Quarantine, superseded_report
 from pipeline.store.run_folder import open_folder
 from pipeline.store.settings import Store
 from pipeline.store.slots import DEAD, FINISHED, Slots
-
-SUPERSEDED = "superseded"
 
 
 class RunStore:
@@ -221,20 +219,26 @@ class RunStore:
                 self.quarantine.move(self.folder, error.file, str(error))
             raise
 
-    def supersede(self, slots: Slots) -> None:
-        """Copy rows of edited and removed prompts to superseded/: their parts will be deleted."""
+    def supersede(self, slots: Slots) -> str | None:
+        """Copy rows of edited and removed prompts to superseded/: their parts will be deleted.
+
+        Returns how many and why, for the user; None where there are none.
+        """
         if not slots.changed and not slots.removed:
-            return
+            return None
+        copied = files = 0
         for name, keys in self._whole(self._names(PARTS), self._read_keys):
             columns = ("prompt_id", "sample", "input_fingerprint")
             rows = zip(*(keys[c].to_pylist() for c in columns), strict=True)
             chosen = [n for n, row in enumerate(rows) if not slots.accepts(*row)]
             if chosen:
+                copied, files = copied + len(chosen), files + 1
                 with open_part(self.folder, name, self.schema) as file:
                     table = file.read().take(chosen)
                 base = name.rpartition("/")[2]
                 with self.folder.writing(f"{SUPERSEDED}/{base}") as sink:
                     pq.write_table(table, sink, compression="zstd")
+        return superseded_report(slots, copied, files)
 
     def mark_complete(self, described: Mapping[str, Any]) -> None:
         """Write the manifest (see `manifest.describe`), mark the final files as complete, then

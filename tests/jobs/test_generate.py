@@ -10,6 +10,7 @@ from pathlib import Path
 import datasets
 import pyarrow.parquet as pq
 import pytest
+from ray._private import state as ray_state
 
 from jobs import generate, status
 from jobs.progress import Progress
@@ -32,6 +33,18 @@ def content(run: Path) -> list[dict]:
             del row["cost"]["seconds"]
         kept.append(row)
     return kept
+
+
+def await_ledgers() -> None:
+    """Wait until no ledger is alive in this Ray, of whatever run."""
+    deadline = time.monotonic() + 60
+    while alive := [
+        actor
+        for actor in ray_state.actors().values()
+        if actor["ActorClassName"] == "Ledger" and actor["State"] != "DEAD"
+    ]:
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +198,11 @@ def test_a_run_with_too_many_dead_letters_is_aborted_and_says_why(job, prompts, 
     output = capsys.readouterr().out
     assert "ended early, too many dead letters" in output
     assert "ValueError" in output
+    await_ledgers()
+
+
+def test_the_ledger_of_a_finished_run_ends(finished):
+    await_ledgers()
 
 
 def test_edited_inputs_are_refused_or_redone_and_appended_ones_are_new(
@@ -197,6 +215,9 @@ def test_edited_inputs_are_refused_or_redone_and_appended_ones_are_new(
     assert "p1#0" in capsys.readouterr().err
     assert {row["prompt_id"]: row for row in rows(run)} == before
     assert job(path, "allow_input_change=true") == 0
+    told = "1 row was copied to superseded/ in 1 file: 1 of edited prompts"
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert json.loads((run / "manifest.json").read_text())["notes"] == [told]
     after = {row["prompt_id"]: row for row in rows(run)}
     assert list(after) == ["p0", "p1", "p2", "p3"]
     assert (after["p0"], after["p2"]) == (before["p0"], before["p2"])

@@ -121,7 +121,10 @@ def test_edited_and_removed_prompts_are_named_and_kept_apart(tmp_path):
         store.refuse_changes(slots)
     assert list(slots.in_state(MISSING)) == [1]
     store.commit([row(item("p1", text="edited"))])
-    store.supersede(slots)
+    assert store.supersede(slots) == (
+        "2 rows were copied to superseded/ in 2 files: 1 of edited prompts; "
+        "1 of prompts or samples that are not in the input any more"
+    )
     assert sorted(keys(tmp_path, "superseded")) == [("p1", 0), ("p2", 0)]
 
 
