@@ -31,13 +31,14 @@ class Context:
 
     `lm`: the LM's ids up to the first response token. `judge` and `guide`: the ids of these
     models before and after the response, in their own vocabularies (equal where one model has
-    both roles).
+    both roles). `prompt_id` names the prompt in errors.
     """
 
     text: str
     lm: tuple[int, ...]
     judge: tuple[tuple[int, ...], tuple[int, ...]]
     guide: tuple[tuple[int, ...], tuple[int, ...]]
+    prompt_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from nabla_core.config import Sampling
+from nabla_core.errors import NonFiniteError
 
 
 def draw(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> Tensor:
@@ -16,7 +17,10 @@ def draw(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> Tensor:
     The cumulative sum runs in id order, not in order of probability: two tokens whose logits
     differ by less than the noise of batching would swap places in a sorted order, and change
     every draw between them.
+
+    Raises NonFiniteError where a row is no distribution.
     """
+    check_distributions(logits)
     if sampling.temperature == 0:
         return logits.argmax(-1)
     probabilities = filtered_probabilities(logits, sampling)
@@ -27,6 +31,14 @@ def draw(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> Tensor:
     chosen = (cumulative <= target).sum(-1)
     last = probabilities.size(-1) - 1 - (probabilities.flip(-1) > 0).to(torch.int8).argmax(-1)
     return torch.minimum(chosen, last)
+
+
+def check_distributions(logits: Tensor) -> None:
+    """Raises NonFiniteError where a row of logits `[..., V]` is no distribution: a logit is NaN or
+    plus infinity, or all are minus infinity (that of an id that may not be drawn)."""
+    # The argmax of such a row would be an id all the same, 0 in most cases.
+    if not logits.amax(-1).isfinite().all():
+        raise NonFiniteError("logits that a token is drawn from are not finite")
 
 
 def filtered_probabilities(logits: Tensor, sampling: Sampling) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from nabla_core.config import NablaConfig, check
+from nabla_core.errors import PromptError
 from nabla_core.requests import Reply, Request, Result
 from nabla_core.types import Cost, Identity
 
@@ -110,10 +111,20 @@ class BatchEngine(ABC):
             return [Reply(r.value, r.cost + share) if isinstance(r, Reply) else r for r in results]
         except Exception as error:  # noqa: BLE001 - becomes the one request's result
             if len(requests) == 1:
-                return [error]
+                return [_naming_prompt(error, requests[0])]
             half = len(requests) // 2
         # Not inside the handler: there the traceback would keep the failed batch in memory.
         return self._isolating(requests[:half]) + self._isolating(requests[half:])
+
+
+def _naming_prompt(error: Exception, request: Any) -> Exception:
+    """The error of one request; that of a prompt names the prompt."""
+    # Models read tokens and do not know whose they are.
+    source = getattr(request, "gradients", request)  # a `Propose` has the context of its sweep
+    prompt = getattr(getattr(source, "context", None), "prompt_id", "")
+    if not isinstance(error, PromptError) or not prompt:
+        return error
+    return type(error)(f"prompt {prompt}: {error}").with_traceback(error.__traceback__)
 
 
 def answer_by_group(

@@ -15,7 +15,8 @@ from nabla_core.types import Cost
 
 @dataclass(eq=False)
 class Row:
-    """A response that is being generated: `tokens` so far, at most `limit` in all.
+    """A response that is being generated: `tokens` so far, at most `limit` in all. A row with an
+    `error` ends with it.
 
     `prefix_length`: tokens of the request's prefix. `prefilled`: tokens read before the first new
     one.
@@ -25,6 +26,7 @@ class Row:
     request: Rollout
     tokens: list[int]
     limit: int
+    error: Exception | None = None
     prefix_length: int = 0
     prefilled: int = 0
     flops: float = 0.0

@@ -17,7 +17,7 @@ from torch import Tensor
 from nabla_core.config import Sampling
 from nabla_core.draws import uniform
 from nabla_core.engines.rollout_rows import Row, read_histories
-from nabla_core.errors import ContextError
+from nabla_core.errors import ContextError, NonFiniteError
 from nabla_core.models.kv_cache import (
     KeyValues,
     PrefixCache,
@@ -187,13 +187,29 @@ class RolloutEngine:
             use_cache=True,
         ).last_hidden_state[:, -1]
         self._kv, self._lengths = from_cache(cache), self._lengths + 1
-        tokens = self._draw(lm.logits(hidden))
+        logits = lm.logits(hidden)
+        self._fail_where(~lm.finite(logits), logits)
+        tokens = self._draw(logits)
         seconds = (time.perf_counter() - started) / len(rows)
         for row, token in zip(rows, tokens, strict=True):
             row.flops += lm.shape.forward(1, row.history) + lm.shape.head(1)
             row.seconds += seconds
-            row.tokens.append(token)
+            if row.error is None:
+                row.tokens.append(token)
         return self._remove_ended()
+
+    def _fail_where(self, failed: Tensor, logits: Tensor) -> None:
+        """Give an error to the rows where `failed` (bool `[B]`), and to their logits any finite
+        value: the others are drawn in the same call."""
+        if not failed.any():
+            return
+        logits[failed] = 0.0
+        for row, fails in zip(self._rows, failed.tolist(), strict=True):
+            if fails:
+                row.error = NonFiniteError(
+                    f"prompt {row.request.key.prompt_id}: the LM's logits at position "
+                    f"{len(row.tokens)} of the response are not finite"
+                )
 
     def _draw(self, logits: Tensor) -> list[int]:
         groups: dict[Sampling, list[int]] = {}
@@ -226,6 +242,9 @@ class RolloutEngine:
         width = self._kv[0].size(2)
         for i in ended:
             row = self._rows[i]
+            if row.error is not None:
+                finished.append((row.ticket, row.error))
+                continue
             kept = row.request.return_cache and self._return_cache
             cache = cut(self._kv, i, width, row.read) if kept else None
             finished.append((row.ticket, self._reply(row, cache)))
@@ -242,9 +261,9 @@ class RolloutEngine:
         return finished
 
     def _ended(self, row: Row) -> bool:
-        return len(row.tokens) >= row.limit or (
-            bool(row.tokens) and row.tokens[-1] in self._lm.stop
-        )
+        if row.error is not None or len(row.tokens) >= row.limit:
+            return True
+        return bool(row.tokens) and row.tokens[-1] in self._lm.stop
 
     def _reply(self, row: Row, cache: PrefixCache | None) -> Reply[Response]:
         # There is a last token: `_admit` refuses a row without room for one.

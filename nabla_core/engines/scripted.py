@@ -182,7 +182,7 @@ class ScriptedEngine(BatchEngine):
                 if "!long" in prompt.text:
                     raise ContextError(f"prompt {prompt.id} does not fit the scripted context")
                 ids = tuple(map(ord, prompt.text))
-                return Reply(Context(prompt.text, ids, (ids, ()), (ids, ())))
+                return Reply(Context(prompt.text, ids, (ids, ()), (ids, ()), prompt.id))
             case Decode() | Likeliest():
                 return _lm_reply(request)
             case Rollout():

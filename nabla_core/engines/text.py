@@ -45,7 +45,7 @@ class TextEngine(BatchEngine):
         judge = _frame(prompt, self._judge)
         # One model in both roles reads the same ids.
         guide = judge if self._guide is self._judge else _frame(prompt, self._guide)
-        return Context(text, tuple(ids), judge, guide)
+        return Context(text, tuple(ids), judge, guide, prompt.id)
 
     def _texts(self, request: Decode) -> list[str]:
         decode = self._lm.tokenizer.decode

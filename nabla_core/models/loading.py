@@ -52,6 +52,10 @@ class LanguageModel:
         """The number of ids that stand for a token."""
         return int((~self.no_token).sum())
 
+    def finite(self, logits: Tensor) -> Tensor:
+        """logits `[B, V]` -> bool `[B]`: whether the logits of all tokens are finite."""
+        return (logits.isfinite() | self.no_token).all(-1)
+
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden `[..., D]` -> fp32 logits `[..., V]`; ids that are no token are -inf."""
         logits = self.head(hidden).float()
@@ -191,6 +195,8 @@ def _probe(model: Any, tokenizer: Any) -> Tensor:
 
 
 def _check_parts(whole: Tensor, parts: Tensor, name: str, mismatch: str) -> None:
+    if not whole.isfinite().all():
+        raise ModelError(f"{name}: its outputs are not finite; are its weights damaged?")
     # bf16 has 8 bits of mantissa, and the two ways round at different places.
     tolerance = 1e-4 if whole.dtype == torch.float32 else 2e-2
     if not torch.allclose(whole.float(), parts.float(), rtol=tolerance, atol=tolerance):

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from nabla_core.config import DTO
+from nabla_core.sampling import check_distributions
 
 
 @dataclass(eq=False, kw_only=True)
@@ -108,8 +109,16 @@ def optimise(rows: Rows, g: Tensor, config: DTO, *, anchored: bool) -> Tensor:
     """Step every row until it has taken `max_iters` steps or its hard token moves.
 
     g fp32 `[n, V]` are the gradient rows for `rows.hard`. Updates rows in place, `rows.hard`
-    included. Returns bool `[n]`: True where all `max_iters` steps are taken.
+    included. Returns bool `[n]`: True where all `max_iters` steps are taken. Raises NonFiniteError
+    where a step leaves the range of numbers.
     """
+    done = _optimise(rows, g, config, anchored=anchored)
+    check_distributions(rows.x)
+    return done
+
+
+def _optimise(rows: Rows, g: Tensor, config: DTO, *, anchored: bool) -> Tensor:
+    """See `optimise`."""
     g = g.masked_fill(rows.banned, 0.0)
     if config.optimizer == "mirror":
         # argmin_q <g, q> + beta KL(q || softmax(x)), in closed form.
