@@ -14,16 +14,33 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from difflib import get_close_matches
+from typing import Any, NoReturn, TypeVar
 
 from jobs import console
 from jobs.exit_codes import ExitCode, exit_code_table
 from nabla_core.errors import ModelError
-from pipeline.errors import ConfigError, LoadError, PipelineError, RunError
+from pipeline.errors import ConfigError, LoadError, PipelineError, RunError, UnknownKeyError
 
 C = TypeVar("C")
 
 _OVERRIDE = re.compile(r"[\w.]+=")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors name the nearest option, and how a setting is written."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.match(r"unrecognized arguments: (-\S+)", message)
+        if unknown:
+            name = unknown[1].partition("=")[0]
+            options = [o for action in self._actions for o in action.option_strings]
+            nearest = get_close_matches(name, options, n=1)
+            if nearest and "." not in name:
+                message += f"; did you mean {nearest[0]}?"
+            elif any(action.dest == "overrides" for action in self._actions):
+                message += f"; settings are written without dashes: {name.lstrip('-')}=VALUE"
+        super().error(message)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +65,7 @@ class Command:
 
     def parser(self, prog: str | None = None) -> argparse.ArgumentParser:
         """The parser of this verb, however it is started."""
-        parser = argparse.ArgumentParser(
+        parser = _Parser(
             prog=prog or f"python -m {self.module}",
             description=self.description,
             epilog=exit_code_table(),
@@ -116,22 +133,28 @@ def one_file_per_option(arguments: Sequence[str]) -> list[str]:
 
 
 def load_config(cls: type[C], options: argparse.Namespace, *more: str) -> C:
-    """The config that the options describe; `more` are overrides by other options. Raises
-    ConfigError; where a file fits other commands alone, it names them."""
-    from pipeline.config import load
+    """The config that the options describe; `more` are overrides by other options.
 
+    Raises ConfigError, which names what may be meant: a nearer key, a key or a file of another
+    command, or the models and prompts that a run needs.
+    """
+    from jobs import config_hints
+    from pipeline.config import given_keys, load
+
+    files, overrides = options.config, [*options.overrides, *more]
+    if not files and not overrides:
+        config_hints.check_something(cls)
+    config_hints.check_words(cls, files, overrides)
     try:
-        return load(cls, options.config, [*options.overrides, *more])
+        config = load(cls, files, overrides)
     except ConfigError as error:
-        from pipeline.config_reference import fitting_commands
-
-        others = {file: fitting_commands(file) for file in options.config}
-        hints = [
-            f"{file} has the sections of {' and '.join(f'`nabla {verb}`' for verb in verbs)}"
-            for file, verbs in others.items()
-            if verbs and cls not in verbs.values()
-        ]
+        if others := config_hints.of_another_command(cls, files):
+            raise ConfigError("\n".join(others)) from error
+        keys = error.keys if isinstance(error, UnknownKeyError) else ()
+        hints = config_hints.key_of_others(cls, keys)
         raise ConfigError("\n".join([str(error), *hints])) from error
+    config_hints.check_enough(config, given_keys(files, overrides))
+    return config
 
 
 def print_config(config: Any) -> None:

@@ -29,14 +29,15 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from jobs.progress import Progress
     from pipeline.duality.config import DualityConfig
-    from pipeline.duality.stage import run
 
     config = load_config(DualityConfig, options)
     if options.dry_run:
         print_config(config)
         return ExitCode.DONE
+    from jobs.progress import Progress
+    from pipeline.duality.stage import run
+
     with Progress() as progress:
         result = run(config, progress, console.print_line)
     _print_result(result, config.run_dir)

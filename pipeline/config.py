@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from pipeline.errors import ConfigError
+from pipeline.config_keys import leaves, misplaced, suggestion, unknown_keys
+from pipeline.errors import ConfigError, UnknownKeyError
 from pipeline.renamed_keys import renamed
 
 C = TypeVar("C")
@@ -33,17 +34,11 @@ def load(cls: type[C], files: Sequence[str | Path] = (), overrides: Sequence[str
     for file in files:
         merged = _merge(cls, merged, _read(file), str(file))
     for override in overrides:
-        key, equals, _ = override.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"override {override!r} is not of the form key=value")
-        try:
-            settings = OmegaConf.from_dotlist([override])
-        # ValueError: an integer of more digits than Python reads.
-        except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
-            raise ConfigError(f"override {override!r}: {error}") from error
-        merged = _merge(cls, merged, settings, f"override {override!r}")
+        merged = _merge(cls, merged, _parse(override), f"override {override!r}")
     try:
         config: Any = OmegaConf.to_object(merged)
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{_missing(merged)}: not given, and it has no default") from error
     except (ValueError, OmegaConfBaseException) as error:
         raise ConfigError(_first_line(error)) from error
     # Again: a value may be a reference, to an environment variable for example.
@@ -51,6 +46,14 @@ def load(cls: type[C], files: Sequence[str | Path] = (), overrides: Sequence[str
     if not isinstance(config, cls):
         raise TypeError(f"{cls.__name__} became a {type(config).__name__}")
     return config
+
+
+def given_keys(files: Sequence[str | Path], overrides: Sequence[str]) -> set[str]:
+    """The dotted keys that the files and overrides set. Raises ConfigError where one of them
+    cannot be read."""
+    settings = [*map(_read, files), *map(_parse, overrides)]
+    # Unresolved: what an interpolation refers to may be in another file.
+    return {key for one in settings for key in leaves(_plain(one))}
 
 
 def to_yaml(config: Any) -> str:
@@ -64,6 +67,10 @@ def overrides_yaml(overrides: Mapping[str, Any]) -> str:
     for key, value in overrides.items():
         OmegaConf.update(nested, key, value)
     return OmegaConf.to_yaml(nested)
+
+
+def _missing(merged: Any) -> str:
+    return ", ".join(sorted(OmegaConf.missing_keys(merged)))
 
 
 def _read(file: str | Path) -> Any:
@@ -83,21 +90,52 @@ def _read(file: str | Path) -> Any:
     return settings
 
 
+def _parse(override: str) -> Any:
+    key, equals, _ = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override {override!r} is not of the form key=value")
+    try:
+        return OmegaConf.from_dotlist([override])
+    # ValueError: an integer of more digits than Python reads.
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(f"override {override!r}: {error}") from error
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(settings)
+    return {str(key): value for key, value in plain.items()}
+
+
 def _merge(cls: type, merged: Any, added: Any, source: str) -> Any:
+    _check_keys(cls, added, source)
     try:
         result = OmegaConf.merge(merged, added)
     except OmegaConfBaseException as error:
-        settings: Any = OmegaConf.to_container(added)
-        old = renamed(settings, cls)
-        if old:
-            lines = [f"{source}: {key} was renamed: write {new}" for key, new in old.items()]
-            raise ConfigError("\n".join(lines)) from error
         key = getattr(error, "full_key", None)
         reason = _first_line(error)
         named = f"{source}: {reason}" if key is None else f"{source}: {key}: {reason}"
         raise ConfigError(named) from error
     _check_numbers(OmegaConf.to_container(result), source)
     return result
+
+
+def _check_keys(cls: type, added: Any, source: str) -> None:
+    """Raises UnknownKeyError naming every key that the config does not have, and what may be meant;
+    ConfigError where a section and a value take each other's place."""
+    settings = _plain(added)
+    unknown = unknown_keys(settings, cls)
+    if unknown:
+        old = renamed(settings, cls)
+        lines = [f"{source}: {key} was renamed: write {new}" for key, new in old.items()]
+        lines += [
+            f"{source}: {key}: no such key{suggestion(meant)}"
+            for key, meant in unknown.items()
+            if not any(key == name or key.startswith(f"{name}.") for name in old)
+        ]
+        raise UnknownKeyError("\n".join(lines), list(unknown))
+    wrong = misplaced(settings, cls)
+    if wrong:
+        raise ConfigError("\n".join(f"{source}: {key} {text}" for key, text in wrong.items()))
 
 
 def _check_numbers(settings: Any, source: str) -> None:

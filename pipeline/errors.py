@@ -2,6 +2,7 @@
 
 PipelineError
 ├── ConfigError      a setting is unknown, of the wrong type, or contradicts another
+│   └── UnknownKeyError a key that the command does not have
 ├── InputError       prompts cannot be read
 ├── StoreError       the run folder cannot be used
 │   ├── LeaseError   another driver holds it
@@ -13,6 +14,10 @@ PipelineError
     └── PlacementError  Ray does not place its actors
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class PipelineError(Exception):
     """Base of all errors that the pipeline raises on purpose."""
@@ -20,6 +25,14 @@ class PipelineError(Exception):
 
 class ConfigError(PipelineError):
     """A setting is unknown, of the wrong type, or contradicts another."""
+
+
+class UnknownKeyError(ConfigError):
+    """A key that the command's config does not have; `keys` are all such keys of one source."""
+
+    def __init__(self, message: str, keys: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.keys = tuple(keys)
 
 
 class InputError(PipelineError):

@@ -6,8 +6,9 @@ There are no aliases: `pipeline.config.load` refuses an old key and names the ne
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any
+
+from pipeline.config_keys import first_unknown, leaves, tree
 
 # Old dotted key, matched as a whole or as the trailing part of a key -> what to write now: the
 # new key, and where its value differs, how.
@@ -56,10 +57,10 @@ def renamed(settings: Mapping[str, Any], config: type) -> dict[str, str]:
     """The keys of `settings` that a config class does not have, but had under another name: old
     dotted key -> what to write now."""
     new_names = {}
-    known = _keys(config)
-    for key in _leaves(settings):
+    known = tree(config)
+    for key in leaves(settings):
         parts = key.split(".")
-        unknown = _first_unknown(parts, known)
+        unknown = first_unknown(parts, known)
         if unknown is None:
             continue
         entry = _entry(parts, unknown)
@@ -68,37 +69,6 @@ def renamed(settings: Mapping[str, Any], config: type) -> dict[str, str]:
             before = "".join(f"{part}." for part in parts[:start])
             new_names[".".join(parts[:end])] = before + RENAMED[".".join(parts[start:end])]
     return new_names
-
-
-def _keys(config: type) -> dict[str, Any]:
-    """The keys of a config class; a section's value is a dict of its keys."""
-    hints = get_type_hints(config)
-    return {
-        field.name: _keys(hints[field.name]) if is_dataclass(hints[field.name]) else None
-        for field in fields(config)
-    }
-
-
-def _leaves(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
-    keys: list[str] = []
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            keys += _leaves(value, f"{prefix}{key}.")
-        else:
-            keys.append(f"{prefix}{key}")
-    return keys
-
-
-def _first_unknown(parts: Sequence[str], known: Mapping[str, Any]) -> int | None:
-    """The index of the first part that is no key of the section before it."""
-    node: Any = known
-    for i, part in enumerate(parts):
-        if not isinstance(node, Mapping):
-            return None
-        if part not in node:
-            return i
-        node = node[part]
-    return None
 
 
 def _entry(parts: Sequence[str], unknown: int) -> tuple[int, int] | None:

@@ -68,19 +68,3 @@ def test_tune_with_the_config_of_generate_moves_no_committed_row(tmp_path, monke
     inside = ["--config", str(CONFIGS / "embedded.yaml"), "--dry-run", f"run_dir={run}/parts"]
     assert command("generate").main(inside) == ExitCode.INVALID
     assert f"lies in {run}, which is the run folder of `nabla generate`" in capsys.readouterr().err
-
-
-def test_a_config_that_fits_other_commands_alone_is_named_with_them(capsys):
-    for job, file, verbs in (
-        ("generate", "tune_embedded.yaml", "`nabla tune`"),
-        ("generate", "duality.yaml", "`nabla duality`"),
-        ("train-guide", "counterfactuals_embedded.yaml", "`nabla counterfactuals`"),
-        ("counterfactuals", "embedded.yaml", "`nabla generate` and `nabla tune`"),
-    ):
-        path = CONFIGS / file
-        assert command(job).main(["--config", str(path)]) == ExitCode.INVALID
-        assert f"{path} has the sections of {verbs}" in capsys.readouterr().err
-    # A mistake in a config of the command's own has no such hint.
-    own = ["--config", str(CONFIGS / "embedded.yaml"), "sed=1"]
-    assert command("generate").main(own) == ExitCode.INVALID
-    assert "has the sections of" not in capsys.readouterr().err

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_settings_that_contradict_each_other_are_named(capsys):
     assert train_guide.main(["run_dir=x"]) == 2
-    assert "data" in capsys.readouterr().err
+    assert "data: not given" in capsys.readouterr().err
     for wrong, message in (
         ("validation.metric=accuracy", "validation.verify.method"),
         ("workers.cpus=0", "workers.cpus must be above 0"),

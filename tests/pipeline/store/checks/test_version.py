@@ -59,7 +59,7 @@ def test_looking_at_an_old_folder_refuses_it(old):
         (status, ["{old}"]),
         (generate, ["run_dir={old}", "lm.path=scripted", "prompts.limit=1"]),
         (generate, ["--dry-run", "run_dir={old}", "lm.path=scripted", "prompts.limit=1"]),
-        (train_guide, ["run_dir={new}", "data.traces=[{old}]", "optimise.steps=1"]),
+        (train_guide, ["run_dir={new}", "data.traces=[{old}]", "lm.path=embedded"]),
     ],
     ids=["status", "resume", "dry run", "as data"],
 )
