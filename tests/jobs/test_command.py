@@ -59,12 +59,9 @@ def test_files_behind_config_get_an_option_each(given, separate):
 
 def test_later_files_override_earlier_ones_and_settings_override_files(tmp_path):
     for name, text in (
-        (
-            "a.yaml",
-            "seed: 1\nmax_attempts: 1\nsamples_per_prompt: 1\nrun_dir: runs/a\nlm: {path: embedded}",
-        ),
+        ("a.yaml", "seed: 1\nmax_attempts: 1\nsamples_per_prompt: 1\nrun_dir: runs/a"),
         ("b.yaml", "max_attempts: 2\nsamples_per_prompt: 2\nrun_dir: runs/b"),
-        ("c d.yaml", "samples_per_prompt: 3\nrun_dir: runs/c"),
+        ("c d.yaml", "samples_per_prompt: 3\nlm: {path: embedded}"),
     ):
         (tmp_path / name).write_text(text)
     a, b, c = (str(tmp_path / name) for name in ("a.yaml", "b.yaml", "c d.yaml"))

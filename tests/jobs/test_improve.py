@@ -107,5 +107,5 @@ def test_settings_that_make_no_sense_are_refused(capsys):
         ("training.workers.address=here:1", "cluster.address names the Ray to join"),
         ("training.validation.prompts.path=none.jsonl", "none.jsonl"),
     ):
-        assert improve.main([wrong]) == 2
+        assert improve.main(["lm.path=embedded", wrong]) == 2
         assert message in capsys.readouterr().err
