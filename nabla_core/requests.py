@@ -68,11 +68,13 @@ class Swept:
     guide is another model, or no gradient was taken.
 
     `gradients` is a handle to what the engine keeps of the sweep (`guides.base.Gradients`); pass
-    it to `Propose`.
+    it to `Propose`. `log_probabilities` (nats) are the LM's of the response tokens from the
+    sweep's boundary on, or None where the engine has none.
     """
 
     judged: Judged | None
     gradients: Any = field(compare=False, repr=False)
+    log_probabilities: tuple[float, ...] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,6 +101,10 @@ class Revision:
     gradient guide, the difference of the outputs of a head. Rewards are the judge's, of the
     whole response. `reward_after` is None where the judge cannot read the new response (it is
     too long, or has a token that the judge does not know); such a proposal is rejected.
+
+    `tail_token_ids` are the tokens of the new response from `position` on, `to_token` first. Those
+    before it are of the response that the proposal was made for, whose reward is `reward_before`:
+    the present one, or of a batch with `take: best` the one before its accepted revision.
     """
 
     position: int
@@ -114,6 +118,7 @@ class Revision:
     reward_before: float
     reward_after: float | None
     accepted: bool
+    tail_token_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +126,12 @@ class Trace:
     """A response and how it was found. `base_text` is the first response of the search.
 
     `tokens` are LM ids, the stop token included where `finish_reason` is "stop"; `text`
-    is their decoding without special tokens. Rewards are the judge's raw scores.
+    is their decoding without special tokens; `base_tokens` are those of the base response.
+    Rewards are the judge's raw scores.
+
+    `log_probabilities` (nats) are the LM's own of `tokens`, at temperature 1, where the search read
+    the response with the LM: None where the last response was not read. An entry is None at a
+    token that the search did not read: left to right, those that it put in.
     """
 
     prompt_id: str
@@ -131,8 +141,10 @@ class Trace:
     tokens: tuple[int, ...]
     finish_reason: FinishReason
     base_text: str
+    base_tokens: tuple[int, ...]
     base_reward: float | None
     reward: float | None
     revisions: tuple[Revision, ...]
     seed: int
+    log_probabilities: tuple[float | None, ...] | None = None
     cost: Cost = field(default_factory=Cost)

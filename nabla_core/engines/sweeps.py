@@ -10,7 +10,7 @@ from nabla_core.config import NablaConfig
 from nabla_core.engines.base import BatchEngine, answer_by_group
 from nabla_core.guides.base import Gradients, Guide
 from nabla_core.models.kv_cache import PrefixCache
-from nabla_core.models.readers import Task, read_lm
+from nabla_core.models.readers import LMRead, Task, read_lm
 from nabla_core.requests import (
     Reply,
     Request,
@@ -53,7 +53,8 @@ class SweepEngine(BatchEngine):
                 guide_states={request.response.tokens: read.guide_state},
                 guide_cache=read.cache,
             )
-            results.append(Reply(Swept(read.judged, gradients), task.cost))
+            swept = Swept(read.judged, gradients, _log_probabilities(read.lm))
+            results.append(Reply(swept, task.cost))
         return results
 
     def _likelihood_only(self, requests: Sequence[Sweep], config: NablaConfig) -> list[Result]:
@@ -66,8 +67,12 @@ class SweepEngine(BatchEngine):
             gradients = Gradients(
                 context=request.context, response=request.response, config=config, lm=lm
             )
-            results.append(Reply(Swept(None, gradients), task.cost))
+            results.append(Reply(Swept(None, gradients, _log_probabilities(lm)), task.cost))
         return results
+
+
+def _log_probabilities(lm: LMRead) -> tuple[float, ...]:
+    return tuple(lm.likelihood.log_probability.float().tolist())
 
 
 def _guide_cache(request: Sweep) -> PrefixCache | None:

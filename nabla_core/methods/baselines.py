@@ -103,6 +103,7 @@ def _trace(
         tokens=responses[best].tokens,
         finish_reason=responses[best].finish,
         base_text=base_text,
+        base_tokens=responses[0].tokens,
         base_reward=rewards[0] if rewards else None,
         reward=rewards[best] if rewards else None,
         revisions=(),

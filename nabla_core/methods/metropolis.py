@@ -60,6 +60,7 @@ def mh(prompt: Prompt, config: MH, *, seed: int = 0, max_tokens: int = 1024) -> 
                 proposal=Proposal(
                     position=cut, from_token=tokens[cut], to_token=candidate.tokens[cut]
                 ),
+                tail=candidate.tokens[cut:],
                 reward_before=judged.reward,
                 reward_after=verdict.reward,
                 accepted=accepted,

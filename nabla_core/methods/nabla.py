@@ -13,7 +13,7 @@ answer in batches over many prompts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nabla_core.config import NablaConfig, Sampling
 from nabla_core.draws import DrawKey
@@ -29,6 +29,7 @@ from nabla_core.requests import (
     Rollout,
     Score,
     Sweep,
+    Swept,
     ask,
     ask_all,
     ask_readable,
@@ -38,10 +39,11 @@ from nabla_core.types import Prompt, Revision, Trace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalOutcome:
-    """A proposal, the rewards before and after it (None: the judge could not read the new
-    response), and whether it was accepted."""
+    """A proposal, the new tokens from its position on, the rewards before and after it (None: the
+    judge could not read the new response), and whether it was accepted."""
 
     proposal: Proposal
+    tail: tuple[int, ...]
     reward_before: float
     reward_after: float | None
     accepted: bool
@@ -122,6 +124,7 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
         yield from ask(Score(context, response.tokens, return_cache=True))
     )
     state = _SearchState(ranked=config.proposals == "ranked")
+    likelihood = _joined((), 0, sweep)
     outcomes: list[ProposalOutcome] = []
 
     while len(outcomes) < config.max_rollouts:
@@ -158,6 +161,7 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
             outcomes.append(
                 ProposalOutcome(
                     proposal=proposals[k],
+                    tail=candidates[k].tokens[proposals[k].position :],
                     reward_before=judged.reward,
                     reward_after=verdict.reward if verdict else None,
                     accepted=k == winner,
@@ -166,14 +170,29 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
         if winner is not None and (best := verdicts[winner]):
             state.accept(proposals[winner])
             response, judged = candidates[winner], best
+            before, likelihood = likelihood, None
             # The last sweep would serve no proposal.
             if len(outcomes) < config.max_rollouts:
                 sweep = yield from ask(
                     Sweep(context, response, state.boundary, config, sweep.gradients)
                 )
+                kept = (before or ())[: proposals[winner].position]
+                likelihood = _joined(kept, state.boundary, sweep)
 
     rewards = (base_judged.reward, judged.reward)
-    return (yield from trace_of(prompt, context, (base, response), rewards, outcomes, seed))
+    trace = yield from trace_of(prompt, context, (base, response), rewards, outcomes, seed)
+    return replace(trace, log_probabilities=likelihood)
+
+
+def _joined(
+    known: tuple[float | None, ...], boundary: int, sweep: Swept
+) -> tuple[float | None, ...] | None:
+    """The log-probabilities of a response: those `known` of its first tokens, then those of a
+    sweep from `boundary` on. A token between the two has None."""
+    if sweep.log_probabilities is None:
+        return None
+    before = known[:boundary]
+    return (*before, *[None] * (boundary - len(before)), *sweep.log_probabilities)
 
 
 def _winner(
@@ -226,6 +245,7 @@ def trace_of(
         tokens=response.tokens,
         finish_reason=response.finish,
         base_text=base_text,
+        base_tokens=base.tokens,
         base_reward=rewards[0],
         reward=rewards[1],
         revisions=tuple(
@@ -250,4 +270,5 @@ def _revision(outcome: ProposalOutcome, from_text: str, to_text: str) -> Revisio
         reward_before=outcome.reward_before,
         reward_after=outcome.reward_after,
         accepted=outcome.accepted,
+        tail_token_ids=outcome.tail,
     )

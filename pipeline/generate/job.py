@@ -18,6 +18,7 @@ def plan(config: GenerateConfig, *, retry_dead: bool = False) -> Plan:
             decoding=config.decoding,
             runtime=config.runtime,
             verify=config.verify,
+            candidates=config.store.candidates,
             seed=config.seed,
             config_hash=config_hash,
         )

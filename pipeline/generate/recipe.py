@@ -19,6 +19,7 @@ from pipeline.grading.graders import Grader, Verify, grader
 from pipeline.grading.math_verify import MathGrader
 from pipeline.run.models import identities, open_engines
 from pipeline.run.recipe import Maker
+from pipeline.store.settings import Candidates
 from pipeline.tables.trace_totals import COLUMNS, Summary
 from pipeline.tables.traces import TRACES, model_columns, prompt_columns, trace_columns
 
@@ -32,6 +33,7 @@ class TraceRecipe:
     decoding: Decoding
     runtime: Runtime
     verify: Verify
+    candidates: Candidates = "all"
     seed: int
     config_hash: str
 
@@ -76,6 +78,8 @@ class TraceMaker:
             "seed": recipe.seed,
             "config_hash": recipe.config_hash,
             **model_columns(engines.identities, generation="lm", judge="judge", guide="guide"),
+            # Token ids have a meaning with this tokenizer only.
+            "tokenizer_fingerprint": engines.identities["tokenizer"].revision,
         }
 
     def flow(self, prompt: Prompt) -> Flow:
@@ -88,7 +92,7 @@ class TraceMaker:
         return {
             **self._constant,
             **prompt_columns(prompt),
-            **trace_columns(prompt, result),
+            **trace_columns(prompt, result, self._recipe.candidates),
             "predicted_answer": after.predicted,
             "correct": after.correct,
             "base_correct": before.correct,

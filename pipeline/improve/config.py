@@ -88,7 +88,7 @@ class ImproveConfig:
     training: Training = field(default_factory=Training)
     runtime: Runtime = field(default_factory=Runtime)
     cluster: Cluster = field(default_factory=Cluster, metadata=NOT_SHAPING)
-    store: Store = field(default_factory=Store, metadata=NOT_SHAPING)
+    store: Store = field(default_factory=Store)
 
     def __post_init__(self) -> None:
         check(self.rounds >= 1, f"rounds must be at least 1, got {self.rounds}")

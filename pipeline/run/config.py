@@ -47,7 +47,7 @@ class RowsConfig:
     runtime: Runtime = field(default_factory=Runtime)
     verify: Verify = field(default_factory=Verify)
     cluster: Cluster = field(default_factory=Cluster, metadata=NOT_SHAPING)
-    store: Store = field(default_factory=Store, metadata=NOT_SHAPING)
+    store: Store = field(default_factory=Store)
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:

@@ -1,8 +1,7 @@
 """The table of traces: the Arrow schema of every file of a run, and rows of it.
 
-`prompt`, `completion` and `messages` are lists of messages, so that `datasets` loads data/ and TRL
-trains on it without a conversion. `prompt` is no text: TRL 1.16 decides whether a row is a
-conversation by the first of these columns that it finds.
+`datasets` loads data/. It is no training set: a row has `prompt` and `completion` beside
+`messages`, texts beside ids, and responses that were cut by length. `pipeline.export` makes one.
 """
 
 from __future__ import annotations
@@ -14,11 +13,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from nabla_core.types import Identity, Message, Prompt, Trace
+from nabla_core.types import Identity, Message, Prompt, Revision, Trace
 from pipeline.inputs.prompts import Item
+from pipeline.store.settings import Candidates
 
 # Raised with every change of a column's name or meaning. Rows of another version are refused.
-VERSION = "2"
+VERSION = "3"
 
 TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 # One struct for each proposal, accepted or not, in the order of the search. Rewards in the judge's
@@ -37,6 +37,9 @@ _REVISIONS = pa.list_(
             ("reward_before", pa.float64()),
             ("reward_after", pa.float64()),
             ("accepted", pa.bool_()),
+            # The tokens of the proposed response from `position` on; null where `store.candidates`
+            # leaves them out. See `nabla_core.types.Revision`.
+            ("tail_token_ids", pa.list_(pa.int32())),
         ]
     )
 )
@@ -80,8 +83,12 @@ TRACES = pa.schema(
         ("rendered_prompt", pa.string()),
         ("response", pa.string()),
         ("response_token_ids", pa.list_(pa.int32())),
+        # Of the response's tokens under the LM at temperature 1, in nats; null where the search did
+        # not read the last response, and at tokens that it did not read.
+        ("response_log_probabilities", pa.list_(pa.float32())),
         ("finish_reason", pa.string()),
         ("base_response", pa.string()),
+        ("base_token_ids", pa.list_(pa.int32())),
         ("base_reward", pa.float64()),
         ("reward", pa.float64()),
         # How the row was made, and by which models.
@@ -92,6 +99,7 @@ TRACES = pa.schema(
         ("guide_revision", pa.string()),
         ("generation_model", pa.string()),
         ("generation_revision", pa.string()),
+        ("tokenizer_fingerprint", pa.string()),
         # The answer of the input, and what the grader found; null if nothing was graded.
         ("expected_answer", pa.string()),
         ("predicted_answer", pa.string()),
@@ -145,8 +153,9 @@ def prompt_columns(prompt: Prompt) -> dict[str, Any]:
     }
 
 
-def trace_columns(prompt: Prompt, trace: Trace) -> dict[str, Any]:
-    """The columns of the response and of how it came to be."""
+def trace_columns(prompt: Prompt, trace: Trace, candidates: Candidates = "all") -> dict[str, Any]:
+    """The columns of the response and of how it came to be. `candidates` are the revisions whose
+    tokens are kept."""
     completion: list[Message] = [{"role": "assistant", "content": trace.text}]
     return {
         "completion": completion,
@@ -154,13 +163,23 @@ def trace_columns(prompt: Prompt, trace: Trace) -> dict[str, Any]:
         "rendered_prompt": trace.prompt_text,
         "response": trace.text,
         "response_token_ids": list(trace.tokens),
+        "response_log_probabilities": (
+            None if trace.log_probabilities is None else list(trace.log_probabilities)
+        ),
         "finish_reason": trace.finish_reason,
         "base_response": trace.base_text,
+        "base_token_ids": list(trace.base_tokens),
         "base_reward": trace.base_reward,
         "reward": trace.reward,
-        "revisions": [asdict(revision) for revision in trace.revisions],
+        "revisions": [_revision_row(revision, candidates) for revision in trace.revisions],
         "cost": asdict(trace.cost),
     }
+
+
+def _revision_row(revision: Revision, candidates: Candidates) -> dict[str, Any]:
+    kept = candidates == "all" or (candidates == "accepted" and revision.accepted)
+    tail = list(revision.tail_token_ids) if kept else None
+    return {**asdict(revision), "tail_token_ids": tail}
 
 
 def _messages(prompt: Prompt) -> list[Message]:

@@ -69,6 +69,10 @@ def _rewards(row: Mapping[str, Any]) -> list[float | None]:
 
 
 def _without_rewards(row: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {k: v for k, v in row.items() if k not in ("reward", "base_reward", "revisions")}
-    decided = ("position", "from_token", "to_token", "from_text", "to_text", "accepted")
+    measured = ("reward", "base_reward", "response_log_probabilities", "revisions")
+    kept = {k: v for k, v in row.items() if k not in measured}
+    decided = (
+        *("position", "from_token", "to_token", "from_text", "to_text", "accepted"),
+        "tail_token_ids",
+    )
     return kept | {"revisions": [[r[name] for name in decided] for r in row.get("revisions") or ()]}

@@ -38,7 +38,14 @@ def test_the_comparison_counts_every_kind_of_difference():
 
 def revised(**columns: object) -> dict:
     """A row with one revision, in which a test changes something."""
-    tokens = {"position": 2, "from_token": 3, "to_token": 4, "from_text": "c", "to_text": "d"}
+    tokens = {
+        "position": 2,
+        "from_token": 3,
+        "to_token": 4,
+        "from_text": "c",
+        "to_text": "d",
+        "tail_token_ids": [4],
+    }
     made = {**tokens, "accepted": True, "reward_before": 1.0, "reward_after": 2.0, **columns}
     return row("a", reward=2.0, base_reward=1.0, response="d", revisions=[made])
 

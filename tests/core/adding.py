@@ -74,6 +74,7 @@ def trace(name: object, *numbers: int) -> Trace:
         tokens=numbers,
         finish_reason="stop",
         base_text="",
+        base_tokens=(),
         base_reward=None,
         reward=None,
         revisions=(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import nan
 from typing import Any
 
 import pytest
@@ -71,10 +72,10 @@ def discrete(trace: Trace, *, costs: bool) -> dict[str, Any]:
     """All of a trace that is no measured number."""
     record = asdict(trace)
     cost = record.pop("cost")
-    for name in ("reward", "base_reward"):
+    for name in ("reward", "base_reward", "log_probabilities"):
         del record[name]
     record["revisions"] = [
-        (r.position, r.from_token, r.to_token, r.from_text, r.to_text, r.accepted)
+        (r.position, r.tail_token_ids, r.from_token, r.from_text, r.to_text, r.accepted)
         for r in trace.revisions
     ]
     if costs:
@@ -90,8 +91,9 @@ def rewards(trace: Trace) -> list[float | None]:
 
 
 def predictions(trace: Trace) -> list[float | None]:
-    """What LM and guide say of each revision."""
-    return [x for r in trace.revisions for x in (r.confidence, r.grad_norm, r.advantage)]
+    """What LM and guide say of each revision, and the LM of the response."""
+    said = [x for r in trace.revisions for x in (r.confidence, r.grad_norm, r.advantage)]
+    return said + [nan if x is None else x for x in trace.log_probabilities or ()]
 
 
 def assert_same(
@@ -102,7 +104,8 @@ def assert_same(
         assert discrete(trace, costs=costs) == discrete(reference[name], costs=costs)
         other = reference[name]
         assert same_rewards(rewards(trace), rewards(other))
-        assert predictions(trace) == pytest.approx(predictions(other), rel=1e-3, abs=1e-3)
+        close = pytest.approx(predictions(other), rel=1e-3, abs=1e-3, nan_ok=True)
+        assert predictions(trace) == close
 
 
 @dataclass(frozen=True)

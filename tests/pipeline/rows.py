@@ -33,12 +33,13 @@ def row(of: Item, *, error: str | None = None, attempt: int = 1) -> dict:
         revision = Revision(
             position=0, from_token=1, to_token=2, from_text="1", to_text="2", confidence=0.5,
             grad_norm=0.1, advantage=0.2, reward_before=0.3, reward_after=0.4, accepted=True,
+            tail_token_ids=(2, 2),
         )  # fmt: skip
         trace = Trace(
             prompt_id=of.prompt.id, sample=of.prompt.sample, prompt_text="rendered",
             text=f"answer to {of.prompt.id}", tokens=(1, 2), finish_reason="stop",
-            base_text="base", base_reward=0.3, reward=0.4, revisions=(revision,), seed=0,
-            cost=Cost(rollouts=2),
+            base_text="base", base_tokens=(1, 1), base_reward=0.3, reward=0.4,
+            revisions=(revision,), seed=0, cost=Cost(rollouts=2),
         )  # fmt: skip
         columns |= trace_columns(of.prompt, trace)
     return columns | {"seed": 0} | key_columns(of, "worker", attempt, error)

@@ -61,6 +61,7 @@ def measure_response(prompt: Prompt, *, of_policy: bool, seed: int, max_tokens: 
         tokens=response.tokens,
         finish_reason=response.finish,
         base_text=text,
+        base_tokens=response.tokens,
         base_reward=judged.reward,
         reward=judged.reward,
         revisions=(),

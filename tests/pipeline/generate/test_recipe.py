@@ -37,6 +37,16 @@ def test_a_row_says_which_settings_and_models_made_it(row):
     assert (columns["seed"], columns["config_hash"]) == (3, "c0ffee")
     assert columns["method"] == "nabla"
     assert columns["generation_model"] == columns["judge_model"] == "scripted"
+    assert columns["tokenizer_fingerprint"] == "1"
+
+
+def test_the_recipe_says_whose_tokens_are_kept(row):
+    assert all(revision["tail_token_ids"] for revision in row[1]["revisions"])
+    maker = replace(RECIPE, candidates="none").open()
+    (trace,) = drive([maker.flow(PROMPT)], maker.engines)
+    assert trace.revisions
+    kept = [r["tail_token_ids"] for r in maker.row(PROMPT, trace)["revisions"]]
+    assert kept == [None] * len(trace.revisions)
 
 
 def test_the_response_and_the_first_response_are_graded(row):

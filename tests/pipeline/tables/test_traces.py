@@ -3,13 +3,20 @@
 import pyarrow as pa
 import pytest
 
-from nabla_core.types import Identity, Prompt
-from pipeline.tables.traces import KEYS, TRACES, key_columns, model_columns, prompt_columns
+from nabla_core.types import Identity, Prompt, Revision, Trace
+from pipeline.tables.traces import (
+    KEYS,
+    TRACES,
+    key_columns,
+    model_columns,
+    prompt_columns,
+    trace_columns,
+)
 from tests.pipeline.rows import item, row
 
 
 def test_the_schema_names_kind_and_version():
-    assert TRACES.metadata == {b"nabla_schema": b"traces/2"}
+    assert TRACES.metadata == {b"nabla_schema": b"traces/3"}
     assert [TRACES.field(key.name) for key in KEYS] == KEYS
 
 
@@ -51,3 +58,31 @@ def test_keys_are_those_of_the_item():
     assert list(made) == [key.name for key in KEYS]
     assert (made["prompt_id"], made["sample"], made["attempt"]) == ("p0", 2, 3)
     assert made["input_fingerprint"] == of.fingerprint
+
+
+@pytest.mark.parametrize(("candidates", "kept"), [("all", 2), ("accepted", 1), ("none", 0)])
+def test_tails_are_kept_of_the_candidates_that_were_asked_for(candidates, kept):
+    revision = dict(
+        position=0, from_token=1, to_token=2, from_text="1", to_text="2", confidence=0.5,
+        grad_norm=0.1, advantage=0.2, reward_before=0.3, reward_after=0.2,
+    )  # fmt: skip
+    made = (
+        Revision(**revision, accepted=False, tail_token_ids=(2, 0)),
+        Revision(**revision, accepted=True, tail_token_ids=(2, 3, 0)),
+    )
+    trace = Trace(
+        prompt_id="p", sample=0, prompt_text="", text="", tokens=(2, 3, 0), finish_reason="stop",
+        base_text="", base_tokens=(1, 0), base_reward=0.3, reward=0.2, revisions=made, seed=0,
+        log_probabilities=(None, -0.5, -0.25),
+    )  # fmt: skip
+    columns = trace_columns(item("p").prompt, trace, candidates)
+    tails = [row["tail_token_ids"] for row in columns["revisions"]]
+    assert (
+        tails
+        == {"all": [[2, 0], [2, 3, 0]], "accepted": [None, [2, 3, 0]], "none": [None] * 2}[
+            candidates
+        ]
+    )
+    assert len([tail for tail in tails if tail]) == kept
+    assert columns["base_token_ids"] == [1, 0]
+    assert columns["response_log_probabilities"] == [None, -0.5, -0.25]

@@ -26,7 +26,7 @@ def revision(position: int, old: int, new: int, rewards: tuple[float, float | No
     return Revision(
         position=position, from_token=old, to_token=new, from_text="?", to_text="?",
         confidence=0.5, grad_norm=0.1, advantage=0.2, reward_before=before, reward_after=after,
-        accepted=accepted,
+        accepted=accepted, tail_token_ids=(new,),
     )  # fmt: skip
 
 
@@ -35,7 +35,8 @@ def trace_row(*revisions: Revision, tokens: tuple[int, ...], base: str = "?") ->
     rewards = [r.reward_after for r in revisions if r.accepted]
     trace = Trace(
         prompt_id="a", sample=0, prompt_text="rendered", text="text", tokens=tokens,
-        finish_reason="stop", base_text=base, base_reward=revisions[0].reward_before,
+        finish_reason="stop", base_text=base, base_tokens=(),
+        base_reward=revisions[0].reward_before,
         reward=rewards[-1] if rewards else revisions[0].reward_before, revisions=revisions, seed=0,
     )  # fmt: skip
     columns = {**prompt_columns(of.prompt), **trace_columns(of.prompt, trace)}

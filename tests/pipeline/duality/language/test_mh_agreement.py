@@ -30,6 +30,7 @@ def step(before: float, after: float, accepted: bool) -> Revision:
     return Revision(
         position=0, from_token=0, to_token=0, from_text="", to_text="", confidence=None,
         grad_norm=0.0, advantage=0.0, reward_before=before, reward_after=after, accepted=accepted,
+        tail_token_ids=(),
     )  # fmt: skip
 
 
@@ -41,7 +42,8 @@ def chain(rewards: list[float], accepted: list[bool]) -> Trace:
         now = reward if take else now
     return Trace(
         prompt_id="p", sample=0, prompt_text="", text="", tokens=(1,), finish_reason="stop",
-        base_text="", base_reward=rewards[0], reward=now, revisions=tuple(steps), seed=0,
+        base_text="", base_tokens=(1,), base_reward=rewards[0], reward=now,
+        revisions=tuple(steps), seed=0,
     )  # fmt: skip
 
 

@@ -19,24 +19,29 @@ from pipeline.store.files import Folder
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.tune.config import TuneConfig
 
-OWNER = Owner("generate", "traces/2")
+OWNER = Owner("generate", "traces/3")
 RUNTIME = (
     "runtime.max_batch",
     "runtime.max_batch_tokens",
     "runtime.reuse",
     "runtime.gradient_checkpointing",
 )
+STORE = (
+    *("store.flush_rows", "store.flush_seconds", "store.rows_per_file"),
+    *("store.threads", "store.lease_seconds"),
+)
 ROWS = {
     *("run_dir", "max_attempts", "max_dead_fraction", "allow_input_change", "prompts"),
     *RUNTIME,
-    *("verify.seconds", "cluster", "store"),
+    *("verify.seconds", "cluster"),
+    *STORE,
 }
 FREE = {
     GenerateConfig: ROWS | {"samples_per_prompt"},
     CounterfactualsConfig: ROWS,
     TuneConfig: ROWS,
     TrainGuideConfig: {"run_dir", "workers"},
-    ImproveConfig: {"run_dir", "rounds", "training.workers", *RUNTIME, "cluster", "store"},
+    ImproveConfig: {"run_dir", "rounds", "training.workers", *RUNTIME, "cluster", *STORE},
     RunConfig: {
         *(
             "checkpoints.prompts",
@@ -164,7 +169,7 @@ def test_a_damaged_config_is_written_again_or_one_error(tmp_path, content):
     folder.write(CONFIG, content)
     with pytest.raises(ResumeError, match=r"config.yaml is damaged, and input.json does not show"):
         check_config(folder, config, OWNER)
-    marks = {b"nabla_schema": b"traces/2", b"nabla_config": digest(config).encode()}
+    marks = {b"nabla_schema": b"traces/3", b"nabla_config": digest(config).encode()}
     write_expected(folder, Expected(3, marks))
     with pytest.raises(ResumeError, match=r"config.yaml is damaged, and input.json does not show"):
         check_config(folder, replace(config, seed=1), OWNER)
