@@ -49,7 +49,7 @@ format: $(VENV)/.installed ## format the code and repair what ruff can repair
 docs: $(VENV)/.installed ## write configs/README.md from the settings
 	$(RUN) python -m pipeline.config_reference configs/README.md
 
-chaos: $(VENV)/.installed ## kill processes of real runs for half an hour, or MINUTES=n; SEED=n repeats a schedule
+chaos: $(VENV)/.installed ## kill and suspend processes of real runs for half an hour, or MINUTES=n; SEED=n repeats a schedule
 	$(RUN) python -m tests.chaos.schedule --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 $(VENV)/.installed: pyproject.toml
