@@ -27,6 +27,7 @@ from nabla_core.models.loading import (
     load_language_model,
     load_reward_model,
 )
+from nabla_core.models.location import check_location, unavailable
 from nabla_core.models.readers import Reader
 from nabla_core.models.vocab import VocabularyMap, fingerprint, map_vocabulary
 from nabla_core.types import Identity
@@ -124,12 +125,13 @@ def build_engines(
 
 def kind_of(path: str, revision: str | None) -> Literal["gradient", "head"]:
     """Which kind of guide a folder or hub id holds. Raises ModelError on an unknown kind."""
+    check_location(path)
     try:
         kind: Any = getattr(
             AutoConfig.from_pretrained(path, revision=revision), KIND_KEY, "gradient"
         )
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot load its config: {error}") from error
+        raise unavailable(path, "config", error) from error
     if kind == "gradient":
         return "gradient"
     if kind == "head":

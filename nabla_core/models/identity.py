@@ -18,6 +18,7 @@ from pathlib import Path
 
 from nabla_core.errors import ModelError
 from nabla_core.models.digest import folder_digest
+from nabla_core.models.location import may_be_hub_id
 from nabla_core.types import Identity
 
 # Named here and not imported: the code that trains the shipped models imports this package.
@@ -55,7 +56,7 @@ def identify_unloaded(path: str, revision: str | None) -> Identity | None:
     """
     if Path(path).expanduser().is_dir():
         return identify(path, revision)
-    if path.startswith((".", "~", "/")) or path.count("/") > 1:
+    if not may_be_hub_id(path):
         return None
     commit = _hub_commit(path, revision) or _commit(path, revision)
     return Identity(path, commit) if commit else None

@@ -10,20 +10,20 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
 from nabla_core.errors import ModelError
+from nabla_core.models.location import check_location, unavailable
 
 
 def load_tokenizer(path: str, revision: str | None) -> Any:
     """The tokenizer of a folder or hub id. Raises ModelError naming the path."""
     folder = Path(path)
-    # transformers would take such a path for a hub id, and complain about the hub.
-    if not folder.is_dir() and (path.startswith((".", "~", "/")) or path.count("/") > 1):
-        raise ModelError(f"{path}: no such folder")
+    # transformers would take any path for a hub id, and complain about the hub.
+    check_location(path)
     if folder.is_dir() and not any(folder.glob("tokenizer*")):
         raise ModelError(f"{path}: no tokenizer files in this folder")
     try:
         return AutoTokenizer.from_pretrained(path, revision=revision)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot load its tokenizer: {error}") from error
+        raise unavailable(path, "tokenizer", error) from error
 
 
 def load_pretrained(

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
+from nabla_core.models.location import check_locations
 from pipeline.config import overrides_yaml
 from pipeline.counterfactuals.job import counterfactuals
 from pipeline.errors import ConfigError, RunError
@@ -35,6 +36,7 @@ from pipeline.store.checks.owner import Owner
 from pipeline.store.files import Folder
 from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.train_guide.job import check_ready, train_guide
+from pipeline.train_guide.models import model_paths
 from pipeline.training.progress import OnMeasurement
 
 ROUNDS, CHOSEN = "rounds.json", "chosen.yaml"
@@ -89,9 +91,12 @@ def _check(config: ImproveConfig) -> None:
     try:
         # The settings of later steps check their values when they are built.
         steps.explore(config, 1, None)
-        steps.train(config, 1, None)
+        training = steps.train(config, 1, None)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    if not config.cluster.ray_address:
+        paths = model_paths(training)
+        check_locations({key.replace("start.", "training.start."): paths[key] for key in paths})
     check_ready(config.training.optimise, config.training.validation)
     _check_prompts(config)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from nabla_core.models.location import check_locations
 from pipeline.errors import DamagedError, LeaseError, LoadError, PlacementError, RunError
 from pipeline.inputs.prompts import index
 from pipeline.run import pool
@@ -57,6 +58,10 @@ class Run:
         command resumes.
         """
         check_owner(self.store.folder, self.plan.owner)
+        if not self.plan.cluster.ray_address and not self.store.is_complete():
+            # Before the config is written, so that a mistyped path does not occupy the folder. On
+            # a cluster other nodes may have the models.
+            check_locations(self.plan.model_paths)
         inputs = index(self.plan.read(), self.plan.source)
         lease = Lease(self.store.folder, self.plan.store.lease_seconds, self._on_lease_lost)
         try:

@@ -34,6 +34,19 @@ def open_engines(lm: LM, reward: Reward, runtime: Runtime) -> Engines:
     return load_engines(lm, reward, runtime)
 
 
+def model_paths(lm: LM, reward: Reward) -> dict[str, str]:
+    """Where the models are, by the key of the config that says so."""
+    if _scripted(lm):
+        return {}
+    paths = {
+        "lm.path": model_location(lm.path, "lm"),
+        "reward.judge": model_location(reward.judge, "judge"),
+    }
+    if reward.guide is not None:
+        paths["reward.guide"] = model_location(reward.guide, "guide")
+    return paths
+
+
 def identities(lm: LM, reward: Reward) -> dict[str, Identity]:
     """The models by role, without loading them; only those whose files this process can see.
     Raises ModelError."""

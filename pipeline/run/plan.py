@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pipeline.grading.graders import Verify, check_expected
@@ -11,6 +11,7 @@ from pipeline.inputs.prompts import Item, read
 from pipeline.inputs.repeats import Repeats
 from pipeline.run.cluster_config import Cluster
 from pipeline.run.config import RowsConfig
+from pipeline.run.models import model_paths
 from pipeline.run.prompt_status import PromptStatus
 from pipeline.run.recipe import Recipe
 from pipeline.store.checks import config_check
@@ -26,7 +27,8 @@ class Plan:
     the verb of the command.
 
     `config` is the job's whole config, a dataclass. A resume must share those of its settings
-    that shape rows (see `store.checks.config_check`).
+    that shape rows (see `store.checks.config_check`). `model_paths` are the places of the models by
+    the key that names them; on a Ray of this machine all of them are here.
     """
 
     job: str
@@ -42,6 +44,7 @@ class Plan:
     max_dead_fraction: float
     allow_input_change: bool
     retry_dead: bool
+    model_paths: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def config_hash(self) -> str:
@@ -79,6 +82,7 @@ def planned(
         max_dead_fraction=config.max_dead_fraction,
         allow_input_change=config.allow_input_change,
         retry_dead=retry_dead,
+        model_paths=model_paths(config.lm, config.reward),
     )
 
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from nabla_core.guide_training.settings import Optimise
+from nabla_core.models.location import check_locations
 from pipeline.extras import require_for_lora
 from pipeline.grading.graders import check_expected
 from pipeline.inputs.prompts import read as read_prompts
+from pipeline.run.cluster_config import Cluster
 from pipeline.run.models import visible
 from pipeline.run.working_dir import enter_working_dir
 from pipeline.store.checks import config_check, models_check
@@ -25,7 +27,7 @@ from pipeline.train_guide.card import make_card, read_card, write_card
 from pipeline.train_guide.config import TrainGuideConfig, Validation
 from pipeline.train_guide.data import check_folders
 from pipeline.train_guide.folder import CARD
-from pipeline.train_guide.models import sources
+from pipeline.train_guide.models import model_paths, sources
 from pipeline.training.failure import clear_failure
 from pipeline.training.fit import deliver, fit
 from pipeline.training.folder import HISTORY
@@ -65,6 +67,8 @@ def _train(
         # Before the config is written, so that a mistyped path does not occupy the folder.
         check_folders(config.data)
         check_ready(config.optimise, config.validation)
+        if not Cluster(address=config.workers.address).ray_address:
+            check_locations(model_paths(config))
     config_check.check_config(folder, config, OWNER)
     rows = complete or folder.exists(HISTORY)
     models_check.check_models(folder, visible(sources(config)), rows=rows)

@@ -42,3 +42,12 @@ def sources(config: TrainGuideConfig) -> dict[str, Source]:
     found = {"start": start_of(config), "lm": lm_of(config), "judge": judge_of(config)}
     teacher = teacher_of(config)
     return found if teacher is None else {**found, "teacher": teacher}
+
+
+def model_paths(config: TrainGuideConfig) -> dict[str, str]:
+    """Where the models are, by the key of the config that says so."""
+    keys = {"start": "start.path", "lm": "lm.path", "judge": "reward.judge"}
+    paths = {keys.get(role, "teacher.path"): path for role, (path, _) in sources(config).items()}
+    if config.start.path in ("judge", "lm"):
+        del paths["start.path"]  # named by its own key already
+    return paths

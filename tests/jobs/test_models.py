@@ -120,3 +120,15 @@ def test_models_in_folders_answer_judge_and_guide(cluster, plain, tmp_path):
         assert row["cost"]["rollouts"] == 1 + len(row["revisions"])
     (dead,) = pq.read_table(run / "dead_letter").to_pylist()
     assert dead["error"].startswith("ContextError: prompt 000 is 4000 tokens long")
+
+
+def test_a_path_that_is_no_folder_is_refused_before_anything_is_written(copies, tmp_path, capsys):
+    path, run = tmp_path / "p.jsonl", tmp_path / "run"
+    path.write_text('{"prompt": "1+1"}\n')
+    models = {"lm.path": "lm", "reward.judge": "judge", "reward.guide": "guide"}
+    right = {key: f"{key}={copies[role]}" for key, role in models.items()}
+    for key in models:
+        wrong = {**right, key: f"{key}={tmp_path}/none"}
+        assert generate.main([f"run_dir={run}", f"prompts.path={path}", *wrong.values()]) == 2
+        assert capsys.readouterr().err == f"error: {key}: {tmp_path}/none: no such folder\n"
+        assert not run.exists()
