@@ -21,11 +21,24 @@ TOKENS: tuple[str, ...] = (PAD, STOP, UNKNOWN, *DIGITS, *OPERATORS, SEPARATOR, *
 IDS: dict[str, int] = {token: index for index, token in enumerate(TOKENS)}
 PAD_ID, STOP_ID = IDS[PAD], IDS[STOP]
 ZERO_ID = IDS["0"]
+# Of the LM alone. Turns follow one another as `nabla_core.models.templates` joins them without a
+# template; the answer ends in the stop token, which a trainer would not learn otherwise. The block
+# `generation` marks what a trainer that is given `messages` takes the loss of.
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "{%- generation -%}{{ message['content'] + eos_token }}{%- endgeneration -%}"
+    "{%- else -%}{{ message['content'] }}{%- endif -%}"
+    "{%- if not loop.last and loop.nextitem['role'] != 'assistant' -%}"
+    "{{ '\n\n' }}"
+    "{%- endif -%}"
+    "{%- endfor -%}"
+)
 VOCABULARY = len(TOKENS)
 
 
 def build() -> PreTrainedTokenizerFast:
-    """The tokenizer: pad and eos distinct, no bos, no chat template."""
+    """The tokenizer: pad and eos distinct, no bos, no chat template (the LM's gets one)."""
     core = Tokenizer(BPE(vocab=IDS, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()

@@ -28,11 +28,15 @@ def model_location(path: str, role: Role) -> str:
     return str(folder(shipped[path])) if path in shipped else os.path.expanduser(path)
 
 
-def save(model: PreTrainedModel, path: Path, card: dict[str, Any]) -> None:
+def save(
+    model: PreTrainedModel, path: Path, card: dict[str, Any], *, chat_template: str | None = None
+) -> None:
     """Write a model, the tokenizer, and then `card.json`: a folder with a card is complete."""
     # It imports transformers, which takes seconds; drivers only locate the models.
     from nabla_core.embedded import tokenizer  # noqa: PLC0415
 
     model.save_pretrained(path)
-    tokenizer.build().save_pretrained(path)
+    built = tokenizer.build()
+    built.chat_template = chat_template
+    built.save_pretrained(path)
     (path / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")

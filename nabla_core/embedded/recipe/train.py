@@ -27,6 +27,7 @@ from transformers import PreTrainedModel, Qwen2ForCausalLM, Qwen2ForSequenceClas
 
 from nabla_core.embedded import weights
 from nabla_core.embedded.recipe import measure, train_guide, train_judge, train_lm
+from nabla_core.embedded.tokenizer import CHAT_TEMPLATE
 
 CONVERGED_STEPS = 1400
 LM_STEPS = 600
@@ -79,7 +80,9 @@ class Recipe:
                 "torch": torch.__version__,
                 "transformers": transformers.__version__,
             }
-            weights.save(model, path, card)
+            # A student of the LM learns to stop by the template; reward models read without one.
+            template = CHAT_TEMPLATE if name == "lm" else None
+            weights.save(model, path, card, chat_template=template)
         self.log(name, f"at {path}")
         model = kind.from_pretrained(path, attn_implementation="eager")
         return model.to(self.device).eval()

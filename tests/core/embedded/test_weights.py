@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from typing import get_args
 
@@ -30,6 +31,7 @@ from nabla_core.embedded.recipe import corpus, measure, train_lm
 from nabla_core.embedded.recipe.rollouts import complete
 from nabla_core.embedded.task import prompts
 from nabla_core.embedded.weights import Role, folder
+from nabla_core.models.templates import render_for_lm
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,27 @@ def test_tokenizers_load_as_built(role: Role):
     assert loaded(text).input_ids == built(text).input_ids
     assert loaded.get_vocab() == built.get_vocab()
     assert (loaded.pad_token_id, loaded.eos_token_id, loaded.bos_token_id) == (0, 1, None)
+
+
+def test_the_lm_alone_has_a_chat_template_and_reads_a_prompt_as_without_one():
+    by_role = {role: AutoTokenizer.from_pretrained(folder(role)) for role in get_args(Role)}
+    assert {role for role, t in by_role.items() if t.chat_template} == {"lm"}
+    assert by_role["lm"].chat_template == tokenizer.CHAT_TEMPLATE
+    (prompt,) = prompts(1, seed=0)
+    with_template = render_for_lm(prompt, by_role["lm"])
+    assert with_template == render_for_lm(prompt, by_role["judge"])
+    asked = replace(prompt, system="s", messages=(*prompt.messages, *prompt.messages))
+    assert render_for_lm(asked, by_role["lm"]) == render_for_lm(asked, by_role["judge"])
+
+
+def test_an_answer_in_the_template_ends_in_the_stop_token_and_is_marked_for_the_loss():
+    turns = [{"role": "user", "content": "1+2="}, {"role": "assistant", "content": "3."}]
+    found = AutoTokenizer.from_pretrained(folder("lm")).apply_chat_template(
+        [*turns, *turns], return_dict=True, return_assistant_tokens_mask=True
+    )
+    ids = tokenizer.encode("1+2=3.")
+    assert found["input_ids"] == [*ids, tokenizer.STOP_ID] * 2
+    assert found["assistant_masks"] == [0, 0, 0, 0, 1, 1, 1] * 2
 
 
 @pytest.mark.parametrize("role", ["judge", "guide"])
