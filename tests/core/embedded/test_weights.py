@@ -52,7 +52,7 @@ def test_the_lm_alone_has_a_chat_template_and_reads_a_prompt_as_without_one():
     by_role = {role: AutoTokenizer.from_pretrained(folder(role)) for role in get_args(Role)}
     assert {role for role, t in by_role.items() if t.chat_template} == {"lm"}
     assert by_role["lm"].chat_template == tokenizer.CHAT_TEMPLATE
-    (prompt,) = prompts(1, seed=0)
+    (prompt,) = prompts(1, seed=0, split="test")
     with_template = render_for_lm(prompt, by_role["lm"])
     assert with_template == render_for_lm(prompt, by_role["judge"])
     asked = replace(prompt, system="s", messages=(*prompt.messages, *prompt.messages))
