@@ -17,13 +17,20 @@ from nabla_core.config import check
 from nabla_core.embedded import task
 from nabla_core.types import Prompt
 from pipeline.errors import InputError
+from pipeline.inputs.file import Row
 from pipeline.inputs.repeats import Repeats
 from pipeline.inputs.row_prompt import Columns, to_prompt
-from pipeline.inputs.sources import Row, rows
+from pipeline.inputs.sources import rows
+from pipeline.printable import shown
 from pipeline.store.input_index import InputIndex
+from pipeline.store.uris import shown_uri
 
 # The embedded task has no end; this many prompts where no limit is set.
 EMBEDDED_PROMPTS = 64
+# They are drawn one after the other, and all are kept in memory.
+MOST_EMBEDDED = 10_000_000
+# More than `InputIndex` numbers.
+MOST = 2**32 - 2
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,10 @@ class Prompts:
     """Where prompts come from.
 
     Attributes:
-        path: `embedded` (the embedded task), a .jsonl or .parquet file (.gz too) or a folder of
-            them, a dataset saved by `save_to_disk`, or the id of a dataset on the Hugging Face hub.
-            Files may be any URI that pyarrow or fsspec opens.
+        path: `embedded` (the embedded task), a .jsonl, .json, .csv, .tsv or .parquet file (text
+            files also with .gz, .zst or .bz2), a pattern such as `data/*.jsonl`, a folder of files,
+            a dataset saved by `save_to_disk`, or the id of a dataset on the Hugging Face hub. Files
+            may be any URI that pyarrow or fsspec opens.
         split: The split of a hub dataset or of the embedded task (train, validation, test).
         name: The configuration of a hub dataset.
         revision: Branch, tag or commit of a hub dataset.
@@ -59,6 +67,14 @@ class Prompts:
         limit = self.limit
         check(limit is None or limit >= 1, f"prompts.limit must be at least 1, got {limit}")
         check(self.skip >= 0, f"prompts.skip must be at least 0, got {self.skip}")
+        for name, value in (("limit", limit or 0), ("skip", self.skip)):
+            check(value <= MOST, f"prompts.{name} must be at most {MOST:,}, got {value}")
+        drawn = self.skip + (limit or 0)
+        check(
+            self.path != "embedded" or drawn <= MOST_EMBEDDED,
+            f"prompts.skip and prompts.limit: {drawn:,} prompts of the embedded task, which gives "
+            f"at most {MOST_EMBEDDED:,}",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +102,7 @@ def read(settings: Prompts, repeats: Repeats | None = None) -> Iterator[Item]:
     repeats.complete()
     if empty:
         position = f" after the first {settings.skip}" if settings.skip else ""
-        raise InputError(f"{settings.path}: no prompts{position}")
+        raise InputError(f"{shown_uri(settings.path)}: no prompts{position}")
 
 
 def _items(settings: Prompts, repeats: Repeats) -> Iterator[Item]:
@@ -115,8 +131,8 @@ def index(items: Iterable[Item], path: str) -> InputIndex:
         if not found.add(item.prompt.id, item.fingerprint):
             repeated[item.prompt.id] = None
     if repeated:
-        first = ", ".join(repr(i) for i in list(repeated)[:3])
-        raise InputError(f"{path}: {len(repeated)} ids occur more than once: {first}")
+        first = ", ".join(shown(i) for i in list(repeated)[:3])
+        raise InputError(f"{shown_uri(path)}: {len(repeated)} ids occur more than once: {first}")
     return found
 
 
@@ -132,7 +148,8 @@ def fingerprint(prompt: Prompt) -> str:
 
 def _source(settings: Prompts) -> Iterable[Row | Prompt]:
     if settings.path != "embedded":
-        return rows(settings.path, settings.name, settings.split, settings.revision)
+        wanted = settings.columns.wanted()
+        return rows(settings.path, settings.name, settings.split, settings.revision, wanted)
     try:
         # Also those that `skip` leaves out: `read` drops them, as it does for files.
         return task.prompts(

@@ -1,4 +1,7 @@
-"""One row of an input as a prompt: which column holds what, and what a prompt must have."""
+"""One row of an input as a prompt: which column holds what, and what a prompt must have.
+
+What a prompt would not carry as it is given is refused, by the place of the row and its column.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,29 @@ from typing import Any
 
 from nabla_core.types import Message, Prompt
 from pipeline.errors import InputError
-from pipeline.inputs.sources import Row
+from pipeline.inputs.file import Row
+from pipeline.inputs.values import Number, kind
+from pipeline.printable import listed, shown, visible
 
 PROMPT_COLUMNS = ("prompt", "problem", "question", "messages")
 ID_COLUMNS = ("id", "custom_id")
+# A line of an OpenAI batch file is a request; its body holds the conversation.
+BODY = "body"
+# Templates would show these to the model; see `_refuse_tools`.
+TOOLS = ("tools", "functions")
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of the input holds what. null takes the first usual name that the input has.
+    """Which column of the input holds what. null takes the usual name that the input has.
 
     Attributes:
         prompt: A text or a list of messages. Usual: prompt, problem, question, messages, or the
-            `body.messages` of an OpenAI batch file.
-        id: A unique id. Usual: id, custom_id; without one the id is made from the content.
-        answer: The expected answer. Usual: answer.
+            `body.messages` of an OpenAI batch file. A row with two of them is refused.
+        id: A unique id: a text or an integer. Usual: id, custom_id; without one the id is made from
+            the content.
+        answer: The expected answer: a text, or a number, which keeps its digits. Usual: answer.
         system: A system prompt. Usual: system.
     """
 
@@ -31,32 +41,53 @@ class Columns:
     answer: str | None = None
     system: str | None = None
 
+    def wanted(self) -> frozenset[str]:
+        """All columns that a prompt can be made of."""
+        usual = (
+            (self.prompt, (*PROMPT_COLUMNS, BODY)),
+            (self.id, ID_COLUMNS),
+            (self.answer, ("answer",)),
+            (self.system, ("system",)),
+            (None, TOOLS),
+        )
+        return frozenset(
+            name for given, names in usual for name in (names if given is None else (given,))
+        )
+
 
 def to_prompt(row: Row, columns: Columns, default_system: str | None) -> Prompt:
     """The prompt of an input row; its id is "" if the row has none.
 
     `default_system` is the system prompt of a row without one. Raises InputError naming the row.
     """
-    content = _content(row, columns.prompt)
-    system = _text(row, columns.system, ("system",))
+    name, content = _content(row, columns.prompt)
+    system = _text(row, "system prompt", columns.system, ("system",), numbers=False)
     messages: tuple[Message, ...]
-    if isinstance(content, str):
+    if isinstance(content, list):
+        messages = _messages(row, name, content)
+        _refuse_tools(row, row.values, "")
+        if messages[0]["role"] == "system":
+            if system is not None:
+                raise InputError(
+                    f"{row.location}: a system column and a system message: remove one of them"
+                )
+            system = messages[0]["content"]
+            messages = messages[1:]
+    elif isinstance(content, str) and not isinstance(content, Number) and _may_be_text(name):
         messages = ({"role": "user", "content": content},)
     else:
-        messages = _messages(row, content)
-        # A system message is the system prompt, unless a column gives another one.
-        if messages[0]["role"] == "system":
-            system = messages[0]["content"] if system is None else system
-            messages = messages[1:]
+        wanted = "a text or a list of messages" if _may_be_text(name) else "a list of messages"
+        raise InputError(f"{row.location}: {visible(name)} {kind(content)}, not {wanted}")
     if not messages or messages[-1]["role"] != "user":
         raise InputError(f"{row.location}: the last message must be the user's")
     if not messages[-1]["content"].strip():
         raise InputError(f"{row.location}: empty prompt")
+    answer = _text(row, "answer", columns.answer, ("answer",), numbers=True)
     prompt = Prompt(
-        id=_text(row, columns.id, ID_COLUMNS) or "",
+        id=_id(row, columns.id),
         messages=messages,
         system=default_system if system is None else system,
-        answer=_text(row, columns.answer, ("answer",)),
+        answer=None if answer is None else str(answer),
     )
     _check_encodable(row, prompt)
     return prompt
@@ -79,50 +110,118 @@ def _check_encodable(row: Row, prompt: Prompt) -> None:
             ) from error
 
 
-def _content(row: Row, column: str | None) -> Any:
+def _content(row: Row, column: str | None) -> tuple[str, Any]:
+    """The column of the prompt and what it holds."""
     if column is not None:
         _require(row, column)
-        return row.values[column]
-    for name in PROMPT_COLUMNS:
-        if row.values.get(name) is not None:
-            return row.values[name]
-    # A line of an OpenAI batch file is a request; its body holds the conversation.
-    body = row.values.get("body")
-    if isinstance(body, dict) and "messages" in body:
-        return body["messages"]
-    present = [name for name in PROMPT_COLUMNS if name in row.values]
+        return column, row.values[column]
+    given = [(n, row.values[n]) for n in PROMPT_COLUMNS if row.values.get(n) is not None]
+    body = row.values.get(BODY)
+    if isinstance(body, dict) and body.get("messages") is not None:
+        _refuse_tools(row, body, f"{BODY}.")
+        given.append((f"{BODY}.messages", body["messages"]))
+    if len(given) > 1:
+        names = " and ".join(name for name, _ in given)
+        raise InputError(
+            f"{row.location}: {names} hold a prompt each: set prompts.columns.prompt to the one "
+            "that is meant"
+        )
+    if given:
+        return given[0]
+    present = [name for name in PROMPT_COLUMNS if name in row.names]
     if present:
         raise InputError(f"{row.location}: empty prompt (column {present[0]} is null)")
     raise InputError(
         f"{row.location}: no prompt column ({', '.join(PROMPT_COLUMNS)}); the columns are "
-        f"{', '.join(sorted(row.values))}; set prompts.columns.prompt"
+        f"{listed(sorted(row.names))}; set prompts.columns.prompt"
     )
 
 
-def _messages(row: Row, content: Any) -> tuple[Message, ...]:
-    if not isinstance(content, list) or not content:
-        raise InputError(f"{row.location}: empty prompt or not a text or list of messages")
-    for turn in content:
-        if not isinstance(turn, dict) or not isinstance(turn.get("content"), str):
-            raise InputError(f"{row.location}: a message must have a role and a text as content")
-        if turn.get("role") not in ROLES:
-            known = ", ".join(ROLES)
-            raise InputError(f"{row.location}: role {turn.get('role')!r} is none of {known}")
-    return tuple({"role": turn["role"], "content": turn["content"]} for turn in content)
+def _may_be_text(column: str) -> bool:
+    # A text there is a conversation that was written as JSON, in a CSV file for example.
+    return column not in ("messages", f"{BODY}.messages")
 
 
-def _text(row: Row, column: str | None, usual: tuple[str, ...]) -> str | None:
+def _messages(row: Row, column: str, content: list[Any]) -> tuple[Message, ...]:
+    if not content:
+        raise InputError(f"{row.location}: empty prompt ({visible(column)} holds no message)")
+    return tuple(_message(f"{row.location}: message {n}", m) for n, m in enumerate(content, 1))
+
+
+def _message(location: str, turn: Any) -> Message:
+    if not isinstance(turn, dict):
+        raise InputError(f"{location} {kind(turn)}: a message must have a role and a content")
+    # Null and empty fields say nothing: tables have every field in every message.
+    more = [
+        key
+        for key, value in turn.items()
+        if key not in ("role", "content") and value not in (None, "", [], {})
+    ]
+    if more:
+        raise InputError(
+            f"{location} has {listed(more)}, which no prompt carries: a message is a role and a "
+            "text; remove the rest"
+        )
+    text, role = turn.get("content"), turn.get("role")
+    if not isinstance(text, str) or isinstance(text, Number):
+        raise InputError(
+            f"{location}: the content {kind(text)}: a message must have a role and a text as "
+            "content"
+        )
+    if not isinstance(role, str) or role not in ROLES:
+        given = shown(role) if isinstance(role, str) else kind(role)
+        raise InputError(f"{location}: role {given} is none of {', '.join(ROLES)}")
+    return {"role": role, "content": text}
+
+
+def _refuse_tools(row: Row, values: Any, prefix: str) -> None:
+    """Refuse tools beside a conversation: a template would tell the model of them."""
+    given = [f"{prefix}{name}" for name in TOOLS if values.get(name)]
+    if given:
+        raise InputError(f"{row.location}: {listed(given)}: prompts carry no tools; remove them")
+
+
+def _id(row: Row, column: str | None) -> str:
+    given = {
+        name: row.values.get(name)
+        for name in ((column,) if column is not None else ID_COLUMNS)
+        if row.values.get(name) is not None
+    }
+    if len(given) > 1 and len(set(map(repr, given.values()))) > 1:
+        raise InputError(f"{row.location}: {' and '.join(given)} differ: set prompts.columns.id")
+    found = _text(row, "id", column, ID_COLUMNS, numbers=True)
+    if found is None:
+        return ""
+    if not found:
+        raise InputError(f"{row.location}: the id is empty; a row without one has null")
+    if isinstance(found, Number) and not found.is_integer:
+        raise InputError(f"{row.location}: the id {kind(found)}; an id is a text or an integer")
+    return str(found)
+
+
+def _text(
+    row: Row, what: str, column: str | None, usual: tuple[str, ...], *, numbers: bool
+) -> str | None:
+    """The text in the column, or in the first usual one that has a value. `numbers`: a number is
+    as good as its digits."""
     if column is not None:
         _require(row, column)
     for name in (column,) if column is not None else usual:
         value = row.values.get(name)
-        if value is not None:
-            # Ids and answers may be numbers in the input.
-            return str(value)
+        if value is None:
+            continue
+        if not isinstance(value, str) or (isinstance(value, Number) and not numbers):
+            allowed = "a text or a number" if numbers else "a text"
+            raise InputError(
+                f"{row.location}: the {what} (column {visible(name)}) {kind(value)}, not {allowed}"
+            )
+        return value
     return None
 
 
 def _require(row: Row, column: str) -> None:
-    if column not in row.values:
-        columns = ", ".join(sorted(row.values))
-        raise InputError(f"{row.location}: no column {column!r}; the columns are {columns}")
+    if column not in row.names:
+        raise InputError(
+            f"{row.location}: no column {shown(column)}; the columns are "
+            f"{listed(sorted(row.names))}"
+        )

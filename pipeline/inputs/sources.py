@@ -1,146 +1,132 @@
-"""Rows of the file formats that prompts come in, each with its place for error messages."""
+"""Where the rows of an input are: a file, a pattern of files, a folder of files, or a dataset."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow import fs as pafs
 
 from pipeline.errors import InputError
-from pipeline.store.uris import below, locate, without_query
+from pipeline.inputs.file import File, Row, reason
+from pipeline.inputs.hub import hub_rows, is_hub_id, saved_rows
+from pipeline.inputs.tables import parquet_rows
+from pipeline.inputs.text_files import csv_rows, json_array, json_lines
+from pipeline.store.uris import below, locate, shown_uri, without_query
 
-LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
+# Arrow decompresses files by these suffixes.
+_PACKED = ("", ".gz", ".zst", ".bz2")
+LINES = tuple(kind + packed for kind in (".jsonl", ".ndjson") for packed in _PACKED)
+ARRAYS = tuple(".json" + packed for packed in _PACKED)
+COMMAS = tuple(".csv" + packed for packed in _PACKED)
+TABS = tuple(".tsv" + packed for packed in _PACKED)
 TABLES = (".parquet",)
+KNOWN = LINES + ARRAYS + COMMAS + TABS + TABLES
+_KINDS = ".jsonl, .ndjson, .json, .csv and .tsv, each also with .gz, .zst or .bz2, and .parquet"
+# Files that describe a dataset, and no rows of it.
+_DESCRIPTIONS = ("dataset_info.json", "dataset_dict.json", "state.json")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of an input; `location` is its place as error messages name it."""
+def rows(
+    path: str, name: str | None, split: str | None, revision: str | None, wanted: frozenset[str]
+) -> Iterator[Row]:
+    """The rows of a file, of the files that a pattern matches or a folder holds, or of a dataset.
 
-    values: dict[str, Any]
-    location: str
-
-
-def rows(path: str, name: str | None, split: str | None, revision: str | None) -> Iterator[Row]:
-    """The rows of a file, a folder of files, a saved dataset or a dataset on the hub.
-
-    Reads as it is consumed. Raises InputError naming the file.
+    `wanted`: the columns that a prompt can be made of; tables are read with these alone. Reads as
+    it is consumed. Raises InputError naming the file.
     """
-    files = _files(path)
-    if files is None:
-        yield from _dataset(path, name, split, revision)
-        return
-    for file in files:
-        yield from _lines(file) if without_query(file).endswith(LINES) else _table(file)
-
-
-def _files(path: str) -> list[str] | None:
-    """The data files behind a path; None if it is a dataset, which `datasets` loads."""
-    if without_query(path).endswith(LINES + TABLES):
-        return [path]
+    label = shown_uri(path)
     try:
-        filesystem, root = locate(path)
-        info = filesystem.get_file_info(root)
-        if info.type == pafs.FileType.NotFound:
-            return None
-        if info.is_file:
-            known = ", ".join(LINES + TABLES)
-            raise InputError(f"{path}: unknown kind of file (known: {known})")
-        entries = filesystem.get_file_info(pafs.FileSelector(root))
+        filesystem, root = locate(_encoded(path))
+        kind = filesystem.get_file_info(root).type
+        found = _find(filesystem, root, path, kind)
     except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-    names = sorted(entry.base_name for entry in entries)
-    if "dataset_info.json" in names or "dataset_dict.json" in names:
+        raise InputError(f"cannot read {label}: {reason(error)}") from error
+    if found is not None:
+        for file in found:
+            yield from _file_rows(file, wanted)
+    elif kind == pafs.FileType.Directory:
+        yield from saved_rows(path, label, split, wanted)
+    else:
+        yield from hub_rows(path, name, split, revision, wanted)
+
+
+def _find(filesystem: Any, root: str, path: str, kind: Any) -> list[File] | None:
+    """The data files behind a path; None if it is a dataset, which `datasets` loads."""
+    label = shown_uri(path)
+    if kind == pafs.FileType.Directory:
+        return _in_folder(filesystem, root, path)
+    if kind == pafs.FileType.NotFound and _is_pattern(path):
+        return _matching(filesystem, root, label)
+    # Some servers answer for a file only when it is read.
+    if kind != pafs.FileType.NotFound or without_query(path).endswith(KNOWN):
+        return [File(filesystem, root, label)]
+    if is_hub_id(path):
         return None
-    files = [below(path, n) for n in names if n.endswith(LINES + TABLES)]
+    raise InputError(f"cannot read {label}: no such file or folder")
+
+
+def _file_rows(file: File, wanted: frozenset[str]) -> Iterator[Row]:
+    name = without_query(file.path)
+    if name.endswith(LINES):
+        return json_lines(file)
+    if name.endswith(ARRAYS):
+        return json_array(file)
+    if name.endswith(COMMAS):
+        return csv_rows(file, ",")
+    if name.endswith(TABS):
+        return csv_rows(file, "\t")
+    if name.endswith(TABLES):
+        return parquet_rows(file, wanted)
+    raise InputError(f"{file.label}: unknown kind of file (known: {_KINDS})")
+
+
+def _in_folder(filesystem: Any, root: str, path: str) -> list[File] | None:
+    """The data files of a folder; None if it is a dataset, which `datasets` loads."""
+    entries = filesystem.get_file_info(pafs.FileSelector(root))
+    by_name = {entry.base_name: entry.path for entry in entries}
+    if "dataset_info.json" in by_name or "dataset_dict.json" in by_name:
+        return None
+    files = [
+        File(filesystem, by_name[name], below(shown_uri(path), name))
+        for name in sorted(by_name)
+        # Some systems keep a hidden file beside each file.
+        if name.endswith(KNOWN) and not name.startswith(".") and name not in _DESCRIPTIONS
+    ]
     if not files:
-        raise InputError(f"{path}: the folder holds no {', '.join(LINES + TABLES)} file")
+        raise InputError(f"{shown_uri(path)}: the folder holds no file of a known kind ({_KINDS})")
     return files
 
 
-def _lines(path: str) -> Iterator[Row]:
-    for number, line in enumerate(_raw_lines(path), start=1):
-        location = f"{path}:{number}"
-        try:
-            # Some editors begin a file with a byte order mark.
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"{location}: invalid UTF-8 at byte {error.start} of the line"
-            ) from error
-        if not text.strip():
-            continue
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{location}: malformed JSON, column {error.colno}: {error.msg}"
-            ) from error
-        if not isinstance(values, dict):
-            raise InputError(f"{location}: expected a JSON object, found {type(values).__name__}")
-        yield Row(values, location)
+def _matching(filesystem: Any, root: str, label: str) -> list[File]:
+    """The files that a pattern matches, in the order of their names."""
+    wrapped = ArrowFSWrapper(filesystem)
+    found = [
+        info for info in wrapped.glob(root, detail=True).values() if info.get("type") == "file"
+    ]
+    if not found:
+        raise InputError(f"{label}: no file matches")
+    names = sorted(info["name"] for info in found)
+    return [File(filesystem, name, _label(name, label)) for name in names]
 
 
-def _raw_lines(path: str) -> Iterator[bytes]:
-    """Lines as bytes, decoded one by one: so an error of UTF-8 has a line number."""
-    try:
-        filesystem, root = locate(path)
-        rest = b""
-        # Arrow decompresses a file whose name ends in .gz.
-        with filesystem.open_input_stream(root) as stream:
-            while block := stream.read(1 << 20):
-                # The last piece may be the beginning of a line that the next block continues.
-                *lines, rest = (rest + block).split(b"\n")
-                yield from lines
-        if rest:
-            yield rest
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+def _label(name: str, pattern: str) -> str:
+    """A matched file in messages: a path, or with the scheme of the pattern."""
+    scheme = urlsplit(pattern).scheme
+    return f"{scheme}://{name}" if len(scheme) > 1 else name
 
 
-def _table(path: str) -> Iterator[Row]:
-    number = 0
-    try:
-        filesystem, root = locate(path)
-        with filesystem.open_input_file(root) as source:
-            for batch in pq.ParquetFile(source).iter_batches(batch_size=1024):
-                for values in batch.to_pylist():
-                    number += 1
-                    yield Row(values, f"{path} row {number}")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} after row {number}: invalid UTF-8") from error
-    except (OSError, ValueError, ImportError, pa.ArrowException) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+def _encoded(path: str) -> str:
+    """The path as `locate` takes it: brackets of a pattern are no characters of a URI."""
+    if len(urlsplit(path).scheme) < 2:
+        return path
+    base, mark, query = path.partition("?")
+    return base.replace("[", "%5B").replace("]", "%5D") + mark + query
 
 
-def _dataset(path: str, name: str | None, split: str | None, revision: str | None) -> Iterator[Row]:
-    # Imported here: it takes seconds, and most inputs are plain files.
-    import datasets  # noqa: PLC0415
-
-    try:
-        filesystem, root = locate(path)
-        if filesystem.get_file_info(root).type == pafs.FileType.Directory:
-            loaded = datasets.load_from_disk(path)
-        else:
-            loaded = datasets.load_dataset(path, name, revision=revision)
-    except Exception as error:  # a dataset's own loading code may raise anything
-        raise InputError(f"cannot read prompts from {path}: {_short(error)}") from error
-    label = path
-    if isinstance(loaded, dict):
-        if split is None and len(loaded) == 1:
-            split = next(iter(loaded))
-        if split not in loaded:
-            problem = "set prompts.split" if split is None else f"no split {split!r}"
-            raise InputError(f"{path}: {problem}; the splits are {', '.join(loaded)}")
-        loaded, label = loaded[split], f"{path}[{split}]"
-    for number, values in enumerate(loaded, start=1):
-        yield Row(values, f"{label} row {number}")
-
-
-def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+def _is_pattern(path: str) -> bool:
+    # In a URI a question mark begins the query.
+    is_uri = len(urlsplit(path).scheme) > 1
+    return any(sign in without_query(path) for sign in ("*[" if is_uri else "*?["))

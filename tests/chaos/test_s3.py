@@ -3,10 +3,11 @@
 import json
 import os
 
+import pyarrow as pa
 import pytest
 from pyarrow import fs
 
-from pipeline.errors import LeaseError
+from pipeline.errors import InputError, LeaseError
 from pipeline.inputs.prompts import Prompts, read
 from pipeline.store.files import Folder
 from pipeline.store.lease import Lease
@@ -110,5 +111,12 @@ def test_prompts_in_s3(server):
     with unreliable(server, 0.2, seed=2) as proxy:
         folder = Folder(uri(proxy.url, "prompts"))
         folder.write("a.jsonl", b"".join(json.dumps({"prompt": n}).encode() + b"\n" for n in NAMES))
-        for path in (folder.uri, below(folder.uri, "a.jsonl")):
-            assert [found.prompt.text for found in read(Prompts(path=path))] == NAMES
+        packed = pa.compress("\n".join(["prompt", *NAMES]).encode(), codec="zstd", asbytes=True)
+        folder.write("deep/a.csv.zst", packed)
+        for name in ("", "a.jsonl", "[a].jsonl", "*l", "deep/*", "deep/a.csv.zst"):
+            path = below(folder.uri, name) if name else folder.uri
+            assert [found.prompt.text for found in read(Prompts(path=path))] == NAMES, name
+        missing = below(folder.uri, "x.jsonl").replace("s3://", "s3://test:SECRET@")
+        with pytest.raises(InputError, match=r"cannot read s3://\*\*\*@bucket") as refused:
+            list(read(Prompts(path=missing)))
+        assert "SECRET" not in str(refused.value)

@@ -57,3 +57,16 @@ def test_ids_that_occur_twice_are_refused_and_three_are_named(tmp_path):
     items = read(Prompts(path=lines(tmp_path / "a.jsonl", rows)))
     with pytest.raises(InputError, match=r"4 ids occur more than once: 'a', 'b', 'c'$"):
         index(items, "a.jsonl")
+
+
+@pytest.mark.parametrize("key", ["limit", "skip"])
+def test_a_limit_that_nobody_can_mean_is_refused(tmp_path, key):
+    path = lines(tmp_path / "a.jsonl", [{"prompt": "a"}, {"prompt": "b"}])
+    with pytest.raises(ValueError, match=rf"prompts\.{key} must be at most 4,294,967,294"):
+        Prompts(path=path, **{key: 2**63 - 1})
+    with pytest.raises(ValueError, match="the embedded task, which gives at most 10,000,000"):
+        Prompts(**{key: 10_000_001})
+    most = 2**32 - 2
+    assert [p.text for p in prompts_of(path, limit=most, skip=1)] == ["b"]
+    with pytest.raises(InputError, match="no prompts after the first 4294967294"):
+        prompts_of(path, limit=most, skip=most)

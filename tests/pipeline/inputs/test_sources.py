@@ -1,6 +1,8 @@
 """Every format that prompts come in."""
 
 import gzip
+import json
+import socket
 
 import datasets
 import pyarrow as pa
@@ -23,9 +25,41 @@ def test_the_same_rows_have_the_same_ids_in_every_format(tmp_path):
     (tmp_path / "folder").mkdir()
     for n, row in enumerate(rows):
         lines(tmp_path / "folder" / f"{n}.jsonl", [row])
+    (tmp_path / "folder" / "._0.jsonl").write_bytes(b"\xff")
+    for name, data in (
+        ("a.json", json.dumps(rows, ensure_ascii=False)),
+        ("pretty.json", json.dumps(rows, indent=2)),
+        ("lines.json", (tmp_path / "a.jsonl").read_text()),
+        ("a.csv", 'question,answer\r\none?,1\r\n"zwei \u00e4?","2"\r\n'),
+        ("a.tsv", "\ufeffanswer\tquestion\n\n1\tone?\n2\tzwei \u00e4?"),
+    ):
+        (tmp_path / name).write_bytes(data.encode())
+        for suffix, codec in (("zst", "zstd"), ("bz2", "bz2"), ("gz", "gzip")):
+            with pa.CompressedOutputStream(str(tmp_path / f"{name}.{suffix}"), codec) as sink:
+                sink.write(data.encode())
     expected = prompts_of(plain)
-    for name in ("a.jsonl.gz", "a.parquet", "saved", "splits", "folder"):
+    for name in ("a.jsonl.gz", "a.parquet", "saved", "splits", "folder", "folder/[01].jsonl"):
         assert prompts_of(tmp_path / name) == expected, name
+    for name in ("a.json", "pretty.json", "lines.json", "a.csv", "a.tsv"):
+        for suffix in ("", ".gz", ".zst", ".bz2"):
+            assert prompts_of(tmp_path / f"{name}{suffix}") == expected, name + suffix
+
+
+def test_a_pattern_reads_the_files_that_match_in_the_order_of_their_names(tmp_path, monkeypatch):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    for name in ("b.jsonl", "a.jsonl", "deep/er/c.jsonl", "[d].jsonl"):
+        lines(tmp_path / name, [{"prompt": name}])
+    assert [p.text for p in prompts_of(tmp_path / "?.jsonl")] == ["a.jsonl", "b.jsonl"]
+    assert [p.text for p in prompts_of(tmp_path / "deep/**/*.jsonl")] == ["deep/er/c.jsonl"]
+    # A file of that very name is no pattern.
+    assert [p.text for p in prompts_of(tmp_path / "[d].jsonl")] == ["[d].jsonl"]
+    monkeypatch.chdir(tmp_path)
+    assert len(prompts_of("**/*.jsonl")) == 4
+    (tmp_path / "a.jsonl").write_text("[]")
+    with pytest.raises(InputError, match=rf"{tmp_path}/a\.jsonl:1: expected"):
+        prompts_of("?.jsonl")
+    with pytest.raises(InputError, match=r"x\*: no file matches"):
+        prompts_of("x*")
 
 
 def test_a_split_must_be_chosen_where_there_are_several(tmp_path):
@@ -42,14 +76,17 @@ def test_a_split_must_be_chosen_where_there_are_several(tmp_path):
     ("text", "message"),
     [
         (b'{"prompt": "a"}\n{"prompt": "b"\n', r"a\.jsonl:2: malformed JSON"),
-        (b'{"prompt": "a"}\n[1]\n', r"a\.jsonl:2: expected a JSON object, found list"),
+        (b'{"prompt": "a"}\n[1]\n', r"a\.jsonl:2: expected a JSON object, and it is a list"),
         (b'{"prompt": "a"}\n{"prompt": "\xff"}\n', r"a\.jsonl:2: invalid UTF-8 at byte 12"),
         (b'{"text": "a", "n": 1}\n', r"a\.jsonl:1: no prompt column .*; the columns are n, text"),
         (b'{"prompt": "a"}\n{"prompt": "  "}\n', r"a\.jsonl:2: empty prompt"),
         (b'{"prompt": null}\n', r"a\.jsonl:1: empty prompt"),
         (b'{"messages": []}\n', r"a\.jsonl:1: empty prompt"),
-        (b'{"messages": [{"role": "x", "content": "a"}]}\n', r"a\.jsonl:1: role 'x' is none of"),
-        (b'{"messages": [{"role": "user"}]}\n', r"a\.jsonl:1: a message must have"),
+        (
+            b'{"messages": [{"role": "x", "content": "a"}]}\n',
+            r":1: message 1: role 'x' is none of",
+        ),
+        (b'{"messages": [{"role": "user"}]}\n', r"a\.jsonl:1: message 1: the content is missing"),
         (
             b'{"messages": [{"role": "assistant", "content": "a"}]}\n',
             r"a\.jsonl:1: the last message must be the user's",
@@ -78,13 +115,41 @@ def test_a_file_that_is_no_parquet(tmp_path):
 
 
 def test_a_file_of_unknown_kind_and_a_folder_without_data(tmp_path):
-    (tmp_path / "a.csv").write_text("prompt\nx\n")
-    with pytest.raises(InputError, match=r"a\.csv: unknown kind of file"):
-        prompts_of(tmp_path / "a.csv")
-    with pytest.raises(InputError, match=r"holds no \.jsonl"):
+    (tmp_path / "a.txt").write_text("x\n")
+    with pytest.raises(InputError, match=r"a\.txt: unknown kind of file \(known: \.jsonl"):
+        prompts_of(tmp_path / "a.txt")
+    with pytest.raises(InputError, match=r"holds no file of a known kind \(\.jsonl"):
         prompts_of(tmp_path)
+    with pytest.raises(InputError, match=r"a/b/c: no such file or folder"):
+        prompts_of("a/b/c")
 
 
-def test_a_dataset_that_is_nowhere(monkeypatch):
+def test_a_saved_dataset_is_read_without_decoding_what_no_prompt_needs(tmp_path):
+    rows = {"prompt": ["x"], "image": [{"bytes": b"no image", "path": None}]}
+    features = datasets.Features({"prompt": datasets.Value("string"), "image": datasets.Image()})
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "d")
+    assert [p.text for p in prompts_of(tmp_path / "d")] == ["x"]
+    (data,) = (tmp_path / "d").glob("*.arrow")
+    data.write_bytes(data.read_bytes()[:-900])
+    with pytest.raises(InputError, match="cannot read"):
+        prompts_of(tmp_path / "d")
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(tmp_path, monkeypatch, capfd):
+    # A port that takes connections and never answers.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr("pipeline.inputs.hub._PROBE_SECONDS", 0.2)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+        for place in ("datasets.config", "huggingface_hub.constants"):
+            monkeypatch.setattr(f"{place}.HF_HUB_OFFLINE", False)
+        with pytest.raises(InputError, match="hub it cannot be loaded: ConnectionError") as refused:
+            prompts_of("no-such-owner/no-such-set")
+        assert "\n" not in str(refused.value)
+        assert capfd.readouterr() == ("", "")
+        assert not datasets.config.HF_HUB_OFFLINE
+
+
+def test_a_dataset_that_is_nowhere():
     with pytest.raises(InputError, match="cannot read prompts from no-such-owner/no-such-set"):
         prompts_of("no-such-owner/no-such-set")
