@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from transformers import AutoConfig
 
 from nabla_core.embedded.weights import Role, model_location
 from nabla_core.engines.base import Engines
@@ -23,11 +22,11 @@ from nabla_core.model_config import LM, Reward, Runtime
 from nabla_core.models.loading import (
     LanguageModel,
     RewardModel,
-    checkpoint_layers,
     load_language_model,
     load_reward_model,
+    require_checkpointable,
 )
-from nabla_core.models.location import check_location, unavailable
+from nabla_core.models.pretrained import load_config
 from nabla_core.models.readers import Reader
 from nabla_core.models.vocab import VocabularyMap, fingerprint, map_vocabulary
 from nabla_core.types import Identity
@@ -104,7 +103,7 @@ def build_engines(
         model = guide.rm
         if runtime.gradient_checkpointing:
             for swept_model in (lm, guide.rm):
-                checkpoint_layers(swept_model)
+                require_checkpointable(swept_model)
     return Engines(
         TextEngine(lm, judge.rm, model),
         ScoreEngine(judge, rows, tokens, return_cache=runtime.reuse),
@@ -125,13 +124,7 @@ def build_engines(
 
 def kind_of(path: str, revision: str | None) -> Literal["gradient", "head"]:
     """Which kind of guide a folder or hub id holds. Raises ModelError on an unknown kind."""
-    check_location(path)
-    try:
-        kind: Any = getattr(
-            AutoConfig.from_pretrained(path, revision=revision), KIND_KEY, "gradient"
-        )
-    except (OSError, ValueError) as error:
-        raise unavailable(path, "config", error) from error
+    kind: Any = getattr(load_config(path, revision), KIND_KEY, "gradient")
     if kind == "gradient":
         return "gradient"
     if kind == "head":

@@ -9,6 +9,7 @@ from nabla_core.engines.base import BatchEngine
 from nabla_core.errors import ContextError
 from nabla_core.models.loading import LanguageModel, RewardModel
 from nabla_core.models.templates import render_for_lm, render_for_reward
+from nabla_core.models.vocab import require_known
 from nabla_core.requests import Context, Decode, Render, Reply, Request, Result
 from nabla_core.types import Prompt
 
@@ -42,6 +43,7 @@ class TextEngine(BatchEngine):
                 f"prompt {prompt.id} is {len(ids)} tokens long; the LM's context is "
                 f"{self._lm.context} and must hold a response too"
             )
+        require_known(ids, self._lm.table.size(0), f"prompt {prompt.id}")
         judge = _frame(prompt, self._judge)
         # One model in both roles reads the same ids.
         guide = judge if self._guide is self._judge else _frame(prompt, self._guide)
@@ -56,4 +58,5 @@ def _frame(
     prompt: Prompt, model: RewardModel | LanguageModel
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     before, after = render_for_reward(prompt, model.tokenizer)
+    require_known([*before, *after], model.table.size(0), f"prompt {prompt.id}, for the judge,")
     return tuple(before), tuple(after)

@@ -32,6 +32,7 @@ def new_head(path: str, *, revision: str | None = None) -> Any:
         path,
         purpose="a backbone for a head",
         initialised=output_layer,
+        unused={"score"},
         revision=revision,
         dtype=torch.float32,
         # Tied to the embeddings, the layer could not start at zero, and training would move both.

@@ -18,7 +18,7 @@ from nabla_core.guide_training.settings import Kind, Optimise
 from nabla_core.guides.head import KIND_KEY, HeadGuide
 from nabla_core.model_config import Runtime
 from nabla_core.models.loading import LanguageModel, language_model, reward_model
-from nabla_core.models.pretrained import load_pretrained
+from nabla_core.models.pretrained import LM_HEADS, load_pretrained
 from nabla_core.models.readers import Reader
 from nabla_core.types import Identity
 
@@ -187,6 +187,7 @@ def _classifier(path: str, revision: str | None, attention: str) -> Any:
         path,
         purpose="a guide",
         initialised=score_layer,
+        unused=LM_HEADS,
         revision=revision,
         num_labels=1,
         dtype=torch.float32,

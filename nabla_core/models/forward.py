@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint as checkpoint_layer
 from transformers import DynamicCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -101,8 +103,7 @@ def read(
         arguments["past_key_values"] = to_cache(kv)
     elif return_cache:
         arguments["past_key_values"] = DynamicCache()
-    layers = _checkpointed(body) if gradient and checkpoint else nullcontext()
-    with layers:
+    with _checkpointed(body) if gradient and checkpoint else nullcontext():
         output = body(
             inputs_embeds=embeddings, use_cache="past_key_values" in arguments, **arguments
         )
@@ -112,17 +113,29 @@ def read(
 
 @contextmanager
 def _checkpointed(body: Any) -> Iterator[None]:
-    """Turn on gradient checkpointing in the layers of a body in evaluation mode."""
-    # transformers checkpoints a layer only if it is in training mode. The flag is set on the
-    # layer alone, not on the modules inside it, so that dropout stays off.
-    layers = [m for m in body.modules() if isinstance(m, GradientCheckpointingLayer)]
+    """Keep only the inputs of a body's layers; they run again in the backward pass."""
+    # Not by the switch of transformers, which asks for layers in training mode: the layers of some
+    # models (OPT, Bloom, Falcon ...) then drop out, here and not where they run again.
+    layers = checkpointable(body)
+    forwards = [vars(layer).get("forward") for layer in layers]
     try:
         for layer in layers:
-            layer.training = True
+            # Nothing is random in evaluation mode: no random state needs to be kept.
+            layer.forward = partial(
+                checkpoint_layer, layer.forward, use_reentrant=False, preserve_rng_state=False
+            )
         yield
     finally:
-        for layer in layers:
-            layer.training = False
+        for layer, forward in zip(layers, forwards, strict=True):
+            if forward is None:
+                del layer.forward  # that of the class again
+            else:
+                layer.forward = forward
+
+
+def checkpointable(body: Any) -> list[Any]:
+    """The layers of a body that can be run again in the backward pass."""
+    return [m for m in body.modules() if isinstance(m, GradientCheckpointingLayer)]
 
 
 @dataclass(eq=False)

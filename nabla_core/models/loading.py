@@ -16,9 +16,10 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from nabla_core.errors import HeadError, ModelError
 from nabla_core.models.flops import Shape
+from nabla_core.models.forward import checkpointable
 from nabla_core.models.identity import identify, unchanged
-from nabla_core.models.pretrained import load_pretrained, load_tokenizer
-from nabla_core.models.vocab import ids_without_token
+from nabla_core.models.pretrained import LM_HEADS, load_pretrained, load_tokenizer
+from nabla_core.models.vocab import ids_without_token, require_rows
 from nabla_core.types import Identity
 
 
@@ -99,6 +100,7 @@ def language_model(model: Any, tokenizer: Any, identity: Identity) -> LanguageMo
     head, body = model.get_output_embeddings(), model.base_model
     source = _source(model, identity)
     table = model.get_input_embeddings().weight
+    require_rows(tokenizer, table.size(0), source)
     if not isinstance(head, nn.Linear):
         raise HeadError(f"{source}: its output head is a {type(head).__name__}, not Linear")
     probe = _probe(model, tokenizer)
@@ -142,6 +144,7 @@ def reward_model(model: Any, tokenizer: Any, identity: Identity) -> RewardModel:
     if not isinstance(score, nn.Linear):
         raise HeadError(f"{source}: no linear layer `score` to read a reward from")
     table = model.get_input_embeddings().weight
+    require_rows(tokenizer, table.size(0), source)
     # The probe has no padding: its last column is its last token.
     probe = _probe(model, tokenizer)
     with torch.no_grad():
@@ -160,16 +163,15 @@ def reward_model(model: Any, tokenizer: Any, identity: Identity) -> RewardModel:
     )
 
 
-def checkpoint_layers(model: LanguageModel | RewardModel) -> None:
-    """Prepare the layers of a model's body for gradient checkpointing. Raises ModelError where
-    the model does not support it."""
+def require_checkpointable(model: LanguageModel | RewardModel) -> None:
+    """Raises ModelError where the layers of a model's body cannot be run again in a backward
+    pass."""
     body: Any = model.body
-    if not body.supports_gradient_checkpointing:
+    if not checkpointable(body):
         raise ModelError(
             f"runtime.gradient_checkpointing: {model.source} ({type(body).__name__}) has no "
             "layers that can be checkpointed"
         )
-    body.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def _source(model: Any, identity: Identity) -> str:
@@ -181,7 +183,11 @@ def _load(
     auto: Any, path: str, revision: str | None, device: torch.device, dtype: torch.dtype
 ) -> Any:
     kind = auto.__name__.removeprefix("AutoModelFor")
-    model = load_pretrained(auto, path, purpose=f"a {kind}", revision=revision, dtype=dtype)
+    # A reward model may keep the head of the LM that it was.
+    unused = LM_HEADS if auto is AutoModelForSequenceClassification else ()
+    model = load_pretrained(
+        auto, path, purpose=f"a {kind}", revision=revision, unused=unused, dtype=dtype
+    )
     return model.to(device).requires_grad_(False)
 
 

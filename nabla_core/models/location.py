@@ -43,9 +43,16 @@ def check_locations(paths: Mapping[str, str]) -> None:
 def unavailable(path: str, what: str, error: Exception) -> ModelError:
     """The error of a model of which transformers cannot load `what`."""
     if Path(path).is_dir():
-        return ModelError(f"{path}: cannot load its {what}: {error}")
+        return ModelError(f"{path}: cannot load its {what}: {shown(error)}")
     # The advice of transformers is on network settings; a mistyped path is more likely.
     return ModelError(
         f"{path}: no such folder, and no {what} of a hub model of this id can be loaded: "
         f"{str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}"
     )
+
+
+def shown(error: Exception) -> str:
+    """The text of an error of transformers, with its type where the text alone says little, as
+    that of a KeyError, which is nothing but the key."""
+    tells = isinstance(error, OSError | ValueError | RuntimeError | ImportError)
+    return str(error) if tells else f"{type(error).__name__}: {error}"

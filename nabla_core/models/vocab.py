@@ -10,7 +10,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nabla_core.errors import EncodingError, VocabularyError
+from nabla_core.errors import EncodingError, ModelError, VocabularyError
+
+
+def require_rows(tokenizer: Any, rows: int, name: str) -> None:
+    """Raises ModelError where a tokenizer has tokens that an embedding table of so many rows does
+    not hold. Special tokens may be beyond it, as the image token of text models: a prompt with
+    one is refused. The tokens that begin and end texts may not."""
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special -= {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id}
+    beyond = {i: t for t, i in tokenizer.get_vocab().items() if i >= rows and i not in special}
+    if beyond:
+        first = min(beyond)
+        raise ModelError(
+            f"{name}: its tokenizer does not fit the model: {len(beyond)} of its tokens are beyond "
+            f"its embedding table of {rows} rows, the first is {beyond[first]!r} (id {first})"
+        )
+
+
+def require_known(ids: Collection[int], rows: int, name: str) -> None:
+    """Raises EncodingError for an id of a prompt that an embedding table does not hold."""
+    if ids and max(ids) >= rows:
+        raise EncodingError(f"{name} has token {max(ids)}, which is not in a table of {rows} rows")
 
 
 def ids_without_token(tokenizer: Any, size: int, *, stop: Collection[int] = ()) -> Tensor:

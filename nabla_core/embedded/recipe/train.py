@@ -84,7 +84,7 @@ class Recipe:
             template = CHAT_TEMPLATE if name == "lm" else None
             weights.save(model, path, card, chat_template=template)
         self.log(name, f"at {path}")
-        model = kind.from_pretrained(path, attn_implementation="eager")
+        model = kind.from_pretrained(path, trust_remote_code=False, attn_implementation="eager")
         return model.to(self.device).eval()
 
     def converged(self) -> tuple[PreTrainedModel, dict[str, Any]]:

@@ -49,8 +49,11 @@ class EmbeddedModels:
         self.prompts = prompts
         texts = [p.text for p in prompts]
         self.ids, self.gold = corpus.encode_prompts(texts), corpus.encode_gold(texts)
-        self.lm = Qwen2ForCausalLM.from_pretrained(folder("lm")).eval().requires_grad_(False)
-        judge = Qwen2ForSequenceClassification.from_pretrained(folder("judge"))
+        lm = Qwen2ForCausalLM.from_pretrained(folder("lm"), trust_remote_code=False)
+        self.lm = lm.eval().requires_grad_(False)
+        judge = Qwen2ForSequenceClassification.from_pretrained(
+            folder("judge"), trust_remote_code=False
+        )
         self.judge = judge.eval().requires_grad_(False)
 
     def policy(self, weights: Mapping[str, Tensor]) -> Qwen2ForCausalLM:

@@ -88,7 +88,7 @@ def grpo(
             seed=seed,
         )
         trainer = GRPOTrainer(
-            model=AutoModelForCausalLM.from_pretrained(folder),
+            model=AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False),
             reward_funcs=rewards,
             args=settings,
             # All responses share one prompt; TRL needs a dataset with enough rows for a batch.

@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoModelForSequenceClassification
 
 from nabla_core.errors import ModelError
-from nabla_core.models.pretrained import load_pretrained, load_tokenizer
+from nabla_core.models.pretrained import LM_HEADS, load_pretrained, load_tokenizer
 from tests.core.tiny import Family
 
 
@@ -15,8 +15,17 @@ def test_only_named_modules_may_lack_their_weights(plain: Family):
     auto, path = AutoModelForSequenceClassification, str(plain.lm)
     with pytest.raises(ModelError, match=r"is not a judge: its weights lack score\.weight"):
         load_pretrained(auto, path, purpose="a judge", num_labels=1)
+    with pytest.raises(ModelError, match=r"is not a judge: .* no place for: lm_head\.weight"):
+        load_pretrained(
+            auto, path, purpose="a judge", initialised=lambda model: {"score"}, num_labels=1
+        )
     model = load_pretrained(
-        auto, path, purpose="a judge", initialised=lambda model: {"score"}, num_labels=1
+        auto,
+        path,
+        purpose="a judge",
+        initialised=lambda model: {"score"},
+        unused=LM_HEADS,
+        num_labels=1,
     )
     assert model.score.out_features == 1
     assert not model.training
