@@ -26,9 +26,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def gradient(body: Any, table: torch.Tensor, *, checkpoint: bool) -> tuple[Any, Any]:
     readings = [Reading((5, 6, 7, 8)), Reading((5, 9))]
     with torch.enable_grad():
-        done = read(
-            body, table, readings, gradient=True, return_cache=False, checkpoint=checkpoint
-        )
+        done = read(body, table, readings, gradient=True, return_cache=False, checkpoint=checkpoint)
         (found,) = torch.autograd.grad(done.hidden.pow(3).sum(), done.embeddings)
     return done.hidden.detach(), found
 
