@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import argparse
 import re
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn, TypeVar
 
 from jobs import console
 from jobs.exit_codes import ExitCode, exit_code_table
+from jobs.interrupts import interruptible
 from nabla_core.errors import ModelError
 from pipeline.errors import ConfigError, LoadError, PipelineError, RunError, UnknownKeyError
 
@@ -83,7 +82,7 @@ class Command:
         words = sys.argv[1:] if arguments is None else arguments
         options = self.parser(prog).parse_intermixed_args(one_file_per_option(words))
         try:
-            with sigterm_interrupts():
+            with interruptible():
                 return self.run(options)
         except KeyboardInterrupt:
             console.print_line(
@@ -162,21 +161,6 @@ def print_config(config: Any) -> None:
     from pipeline.config import to_yaml
 
     console.print_line(to_yaml(config).rstrip())
-
-
-@contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt in the block, as Ctrl-C does. Slurm and Kubernetes send
-    SIGTERM before they kill, and waiting rows can be committed in that time."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _exit_code(error: Exception) -> ExitCode:

@@ -19,9 +19,12 @@ from ray.data import DataContext, Dataset
 from ray.data._internal.execution.interfaces import BlockEntry, RefBundle
 from ray.data._internal.execution.operators.input_data_buffer import InputDataBuffer
 from ray.data._internal.logical.interfaces import LogicalOperator, LogicalPlan, SourceOperator
+from ray.data._internal.logical.operators import AbstractUDFMap
 from ray.data._internal.planner.planner import Planner
 from ray.data._internal.stats import DatasetStats
 from ray.data.block import BlockMetadataWithSchema
+
+from pipeline.run.actor_arguments import by_value
 
 
 def stream(blocks: Iterator[pa.Table], count: int, waiting: int) -> Dataset:
@@ -99,4 +102,11 @@ def _plan(source: Any, children: list[Any], context: DataContext) -> _Stream:
     return _Stream(context, *source.stream)
 
 
-Planner._DEFAULT_PLAN_FNS[_Source] = _plan
+def _plan_map(operator: Any, children: list[Any], context: DataContext) -> Any:
+    physical = _RAYS_PLAN_OF_A_MAP(operator, children, context)
+    # Datasets with another source are none of this module's concern.
+    return by_value(physical) if isinstance(children[0], _Stream) else physical
+
+
+_RAYS_PLAN_OF_A_MAP = Planner._DEFAULT_PLAN_FNS[AbstractUDFMap]
+Planner._DEFAULT_PLAN_FNS |= {_Source: _plan, AbstractUDFMap: _plan_map}

@@ -17,6 +17,7 @@ import ray
 
 from pipeline.errors import ConfigError, RunError
 from pipeline.run.cluster_config import Cluster
+from pipeline.run.local_ray import LocalRay
 
 CONNECT_SECONDS = 10.0
 # For the process of a placed task to start, on a machine that is busy.
@@ -28,12 +29,13 @@ LOG = logging.getLogger(__name__)
 class _Session:
     """How this process uses Ray.
 
-    `shared` holds the arguments of the enclosing `shared` block. `local_cpus` is the number of
-    CPUs of the local Ray that this process started; None where it started none.
+    `shared` holds the arguments of the enclosing `shared` block. `local` is the Ray that this
+    process started, with `local_cpus` CPUs; None where it started none.
     """
 
     shared: tuple[Cluster, float] | None = None
-    local_cpus: int | None = None
+    local: LocalRay | None = None
+    local_cpus: int = 0
 
 
 _SESSION = _Session()
@@ -79,9 +81,9 @@ def restart_local() -> bool:
 
     No dataset may be in execution: threads of Ray Data would meet another Ray, or none.
     """
-    cpus = _SESSION.local_cpus
-    if cpus is None:
+    if _SESSION.local is None:
         return False
+    cpus = _SESSION.local_cpus
     _disconnect()
     _twice("cannot start a local Ray", lambda: _start_local(cpus))
     return True
@@ -121,16 +123,7 @@ def _reach(host: str, port: int) -> None:
 
 
 def _start_local(cpus: int) -> None:
-    ray.init(
-        address="local",
-        num_cpus=cpus,
-        include_dashboard=False,
-        object_store_memory=256 << 20,
-        logging_level="error",
-        # Without a dashboard Ray's helpers log a failed connection every second.
-        log_to_driver=False,
-    )
-    _SESSION.local_cpus = cpus
+    _SESSION.local, _SESSION.local_cpus = LocalRay(cpus), cpus
 
 
 def _twice(failure: str, init: Callable[[], Any]) -> None:
@@ -145,19 +138,26 @@ def _twice(failure: str, init: Callable[[], Any]) -> None:
                 init()
         # Any: ray.init raises bare Exceptions too, where a part of it does not come up in time.
         except Exception as error:
-            ray.shutdown()  # of the parts that are up
+            _disconnect()  # of the parts that are up
             reason = next(iter(str(error).splitlines()), "") or type(error).__name__
             # A malformed address, or two versions that do not fit, stay what they are.
             if last or isinstance(error, ValueError):
                 raise RunError(f"{failure}: {reason}") from error
             LOG.warning("%s: %s; trying again", failure, reason)
+        except BaseException:
+            _disconnect()
+            raise
         else:
             return
 
 
 def _disconnect() -> None:
-    ray.shutdown()
-    _SESSION.local_cpus = None
+    """Leave Ray, and end the one that this process started."""
+    local, _SESSION.local = _SESSION.local, None
+    if local is None:
+        ray.shutdown()
+    else:
+        local.stop()
 
 
 def can_place(cpus: float, gpus: float, seconds: float) -> bool:

@@ -8,6 +8,7 @@ isolated in a later round (see `ledger`).
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -36,7 +37,9 @@ from pipeline.store.slots import DEAD, FINISHED, MISSING, Slots
 MAX_IDLE_ROUNDS = 3
 # Fewer ended prompts are no evidence that too many of them fail.
 MIN_ENDED = 20
-FLUSH_SECONDS = 5.0
+# After an interrupt: for the workers to commit what waits, and for Ray Data to end by itself.
+# Kubernetes and Slurm kill after 30 seconds.
+FLUSH_SECONDS, END_SECONDS = 15.0, 3.0
 
 
 @dataclass
@@ -49,6 +52,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
     _lease_lost: bool = False
     _ledger: Any = None
+    _ledger_name: str = field(default_factory=lambda: f"ledger-{uuid.uuid4().hex}")
     _placement: Any = None
 
     def execute(self) -> RunOutcome:
@@ -142,7 +146,7 @@ class Run:
 
     def _work(self, slots: Slots) -> bool:
         """Run rounds until no slot is missing; False where too many prompts are dead letters."""
-        self._ledger = pool.start_ledger(self.plan.max_attempts)
+        self._ledger = pool.start_ledger(self.plan.max_attempts, self._ledger_name)
         try:
             return self._run_rounds(slots)
         finally:
@@ -180,7 +184,11 @@ class Run:
         suspects = {slots.find(*key): key for group in groups for key in group}
         others = slots.count(MISSING) - len(suspects)
         assignment = Assignment(
-            self.plan.recipe, self.store, self.plan.cluster, isolated=not others
+            self.plan.recipe,
+            self.store,
+            self.plan.cluster,
+            isolated=not others,
+            ledger=self._ledger_name,
         )
         self.watcher.phase("running" if others else "running suspects isolated")
         if others:
@@ -201,7 +209,7 @@ class Run:
             if not complete:
                 # Also after KeyboardInterrupt: rows that wait to be committed must not be lost.
                 pool.stop(self._ledger, FLUSH_SECONDS)
-                statuses.wait(FLUSH_SECONDS)
+                statuses.wait(END_SECONDS)
         return complete
 
     def _check_placement(self) -> None:

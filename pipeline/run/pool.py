@@ -30,7 +30,7 @@ from pipeline.run.cluster import node_alive
 from pipeline.run.cluster_config import Cluster
 from pipeline.run.ledger import Ledger
 from pipeline.run.prompt_status import Key, PromptStatus, from_table
-from pipeline.run.worker import Assignment, Worker
+from pipeline.run.worker import Assignment, PoolWorker
 
 MAX_TASK_SIZE = 16
 # A chance death while models load must not end the run; Ray Data's default of 0 would.
@@ -38,15 +38,16 @@ MAX_INIT_DEATHS = 2
 POLL_SECONDS = 1.0
 
 
-def start_ledger(max_attempts: int) -> Any:
-    """The ledger as an actor on the driver's node, so that it lives as long as the run. After a
-    restart it knows no running prompt and counts attempts from 0; no row depends on it."""
+def start_ledger(max_attempts: int, name: str) -> Any:
+    """The ledger as an actor of this name on the driver's node, so that it lives as long as the
+    run. After a restart it knows no running prompt and counts attempts from 0; no row depends on
+    it."""
     # On another node it could be lost to that node's death, and Ray would retry a prompt that
     # kills its process for ever: the ledger's count of attempts is the only bound.
     this_node = ray.get_runtime_context().get_node_id()
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Ledger)
     return actor.options(
-        scheduling_strategy=NodeAffinitySchedulingStrategy(this_node, soft=False)
+        name=name, scheduling_strategy=NodeAffinitySchedulingStrategy(this_node, soft=False)
     ).remote(max_attempts, node_alive)
 
 
@@ -71,8 +72,8 @@ def stop(ledger: Any, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     try:
         ray.get(ledger.stop.remote(), timeout=seconds)
-        while time.monotonic() < deadline:
-            if ray.get(ledger.all_flushed.remote(), timeout=seconds):
+        while (left := deadline - time.monotonic()) > 0:
+            if ray.get(ledger.all_flushed.remote(), timeout=left):
                 return
             time.sleep(0.1)
     except GetTimeoutError:
@@ -146,8 +147,8 @@ def _statuses(
     # Ray fused it with the actors' stage, a single actor would get all tasks.
     blocks = Blocks(tasks)
     dataset = stream(iter(blocks), count, waiting).map_batches(
-        Worker,
-        fn_constructor_kwargs={"assignment": assignment, "ledger": ledger},
+        PoolWorker,
+        fn_constructor_kwargs={"assignment": assignment},
         batch_size=None,
         batch_format="pyarrow",
         zero_copy_batch=True,

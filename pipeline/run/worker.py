@@ -37,7 +37,8 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Assignment:
-    """What every worker of a pool gets. `isolated`: each task is one group of suspects.
+    """What every worker of a pool gets. `isolated`: each task is one group of suspects. `ledger` is
+    the name of the ledger's actor.
 
     Relative paths in the settings start at `working_dir`, the driver's.
     """
@@ -46,6 +47,7 @@ class Assignment:
     store: RunStore
     cluster: Cluster
     isolated: bool
+    ledger: str = ""
     working_dir: str = field(default_factory=os.getcwd)
 
     @property
@@ -188,6 +190,14 @@ class Worker:
         finally:
             # Ray restarts an actor that exits this way, but none that calls `exit_actor`.
             os._exit(1)
+
+
+class PoolWorker(Worker):
+    """A worker as the pool starts it."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        # By its name: see `actor_arguments`.
+        super().__init__(assignment, ray.get_actor(assignment.ledger))
 
 
 def _status(item: Item, state: PromptState, detail: str = "") -> PromptStatus:
