@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import Counter, defaultdict
 from types import TracebackType
@@ -11,14 +12,17 @@ from rich.live import Live
 from rich.text import Text
 
 from jobs import console
+from pipeline.durations import clock
 from pipeline.run.prompt_status import ENDED, PromptState, PromptStatus
 
 LOG_SECONDS = 10.0
+# Of fewer rows the accuracy is chance.
+MIN_ROWS = 20
 
 
 class Progress:
     """A `pipeline.run.plan.Watcher`: one live line on a terminal, a line every `LOG_SECONDS`
-    in a log.
+    in a log, also while no row ends.
 
     The count includes rows that were committed before; rate, time left, acceptance and gains
     are of the rows that this process made.
@@ -31,12 +35,15 @@ class Progress:
         self._sums: defaultdict[str, float] = defaultdict(float)
         self._total = self._before = 0
         self._phase = "starting"
+        # When the rows of the present phase began: the time to load models is no part of the rate.
         self._first: float | None = None
-        self._logged = time.monotonic()
+        self._closed = threading.Event()
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
             self._live.start()
+        else:
+            threading.Thread(target=self._log, daemon=True).start()
         return self
 
     def __exit__(
@@ -48,7 +55,8 @@ class Progress:
         self.close()
 
     def close(self) -> None:
-        """Remove the live line."""
+        """Remove the live line, or print no further line."""
+        self._closed.set()
         self._live.stop()
 
     def started(self, total: int, finished: int, dead: int) -> None:
@@ -81,13 +89,13 @@ class Progress:
         if self._first is not None and done > 1:
             rate = ended / max(time.monotonic() - self._first, 1e-9)
             left = (self._total - self._before - ended) / rate
-            parts += [f"{rate:.1f} rows/s", f"{_clock(left)} left"]
+            parts += [f"{rate:.1f} rows/s", f"{clock(left)} left"]
         if self._sums["proposed"]:
             parts.append(f"accepted {self._sums['accepted'] / self._sums['proposed']:.0%}")
         if done and "reward" in self._sums:
             gain = (self._sums["reward"] - self._sums["base_reward"]) / done
             parts.append(f"reward gain {gain:+.3f}")
-        if done and "correct" in self._sums:
+        if done >= MIN_ROWS and "correct" in self._sums:
             before, after = self._sums["base_correct"] / done, self._sums["correct"] / done
             parts.append(f"accuracy {before:.3f} -> {after:.3f}")
         if dead:
@@ -97,12 +105,7 @@ class Progress:
     def _show(self) -> None:
         if self._console.is_terminal:
             self._live.update(Text(self.line()))
-        elif time.monotonic() - self._logged >= LOG_SECONDS:
-            self._logged = time.monotonic()
+
+    def _log(self) -> None:
+        while not self._closed.wait(LOG_SECONDS):
             self._console.print(self.line())
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -79,7 +80,8 @@ def _compute(pieces: Sequence[Piece], processes: int) -> Iterator[tuple[Piece, A
     # Without this limit every process starts a thread for each core, and they slow each other.
     threads = max(1, len(os.sched_getaffinity(0)) // count)
     # "spawn": a fork of a process whose torch has started threads can hang.
-    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+    context = get_context("spawn")
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_leave_signals_to_the_parent)
     try:
         pending = {pool.submit(_timed, piece.compute, threads): piece for piece in pieces}
         for future in as_completed(pending):
@@ -87,10 +89,16 @@ def _compute(pieces: Sequence[Piece], processes: int) -> Iterator[tuple[Piece, A
     except BaseException:
         # The pool would wait for running pieces, which can take minutes.
         for child in active_children():
-            child.terminate()
+            child.kill()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _leave_signals_to_the_parent() -> None:
+    # Ctrl-C and SIGTERM may go to the whole process group. Each process would end with a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _timed(compute: Callable[[], Any], threads: int | None) -> tuple[Any, float]:

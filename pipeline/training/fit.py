@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 import ray.train
+from ray.exceptions import RayError
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
@@ -29,6 +29,7 @@ from pipeline.training.failure import raise_failure
 from pipeline.training.folder import HISTORY, MODEL, SELECTION, TRAIN
 
 BLOCK = 1 << 24
+ABORT_SECONDS = 10.0
 
 
 def fit(
@@ -56,17 +57,15 @@ def fit(
             gpus = float(count) if workers.gpu else 0.0
             require_resources(f"workers.count={count}", count * workers.cpus, gpus)
         trainer = _trainer(folder, work, config, workers)
-        on_interrupt = signal.getsignal(signal.SIGINT)
         try:
             with following:
                 result = trainer.fit()
         except ray.train.TrainingFailedError as error:
             raise_failure(folder)
             raise RunError(f"training failed: {error}") from error
-        except SystemExit as ended:  # Ray Train turns an interrupt into this
-            raise KeyboardInterrupt from ended
-        finally:
-            signal.signal(signal.SIGINT, on_interrupt)  # Ray Train has replaced the handler
+        except KeyboardInterrupt:
+            trainer.abort()
+            raise
     # Workers that store an error may also return as if they had finished.
     raise_failure(folder)
     return result
@@ -91,10 +90,26 @@ def deliver(folder: Folder, result: Any, target: str) -> tuple[dict[str, Any], i
     return history, metrics["step"]
 
 
+class _Trainer(TorchTrainer):  # type: ignore[misc]
+    """A trainer that leaves Ctrl-C to the command, which answers it alike in every job."""
+
+    _controller: Any = None
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        self._controller = controller
+
+    def abort(self) -> None:
+        """End the workers: a Ray that is not of this run would go on with the training."""
+        if self._controller is not None:
+            # The actor ends itself, and so never answers.
+            with suppress(RayError):
+                ray.get(self._controller.abort.remote(), timeout=ABORT_SECONDS)
+
+
 def _trainer(
     folder: Folder, work: Callable[[Mapping[str, Any]], None], config: Any, workers: Workers
-) -> TorchTrainer:
-    return TorchTrainer(
+) -> _Trainer:
+    return _Trainer(
         work,
         train_loop_config={"config": config, "working_dir": os.getcwd()},
         scaling_config=ScalingConfig(

@@ -1,11 +1,8 @@
 """The command line that all jobs share."""
 
 import argparse
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -123,28 +120,6 @@ def test_an_error_that_nobody_raised_on_purpose_is_not_hidden():
 
 def test_what_a_job_returns_is_the_exit_code():
     assert job(lambda options: ExitCode.UNSOUND).main([]) == 4
-
-
-@pytest.fixture
-def interruptible():
-    """Ctrl-C interrupts, also where a shell started the tests in the background: it lets such
-    processes ignore SIGINT."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_is_exit_code_130(number, capsys, interruptible):
-    def run(options: argparse.Namespace) -> int:
-        os.kill(os.getpid(), number)
-        time.sleep(10)
-        return 0
-
-    before = signal.getsignal(signal.SIGTERM)
-    assert job(run).main([]) == 130
-    assert "the same command continues" in capsys.readouterr().out
-    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_every_exit_code_has_a_meaning_in_help_and_guide(capsys):

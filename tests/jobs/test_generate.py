@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -102,7 +103,7 @@ def test_a_run_from_prompts_to_done_marker(job, prompts, tmp_path, capsys):
 
 
 def test_an_interrupted_run_commits_what_waits_and_can_be_resumed(
-    cluster, job, prompts, tmp_path, capsys
+    cluster, job, prompts, tmp_path, capsys, interruptible
 ):
     path = prompts(*(f"question {n}" for n in range(24)))
     log, run = tmp_path / "rollouts", tmp_path / "run"
@@ -121,7 +122,7 @@ def test_an_interrupted_run_commits_what_waits_and_can_be_resumed(
             assert time.monotonic() < deadline
             assert driver.poll() is None
             time.sleep(0.05)
-        driver.terminate()
+        driver.send_signal(signal.SIGINT)
         output, errors = driver.communicate()
     assert driver.returncode == 130
     assert "interrupted" in output
