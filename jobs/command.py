@@ -94,7 +94,10 @@ class Command:
             return _exit_code(error)
 
 
-def config_options(parser: argparse.ArgumentParser, *, dry_run: str) -> None:
+DRY_RUN = "check what a run would fail at, show prompts, rows and cost; run no model"
+
+
+def config_options(parser: argparse.ArgumentParser, *, dry_run: str = DRY_RUN) -> None:
     """`--config`, `--dry-run` and `key=value`, for every command with a config. `dry_run` is
     the help text of `--dry-run`."""
     parser.add_argument(

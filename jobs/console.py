@@ -34,6 +34,11 @@ def print_table(table: Table) -> None:
     _OUT.print(table)
 
 
+def print_note(text: str) -> None:
+    """A message for the person who started the command, on standard error."""
+    _ERR.print(text)
+
+
 def print_error(error: Exception | str) -> None:
     """An error on standard error."""
     _ERR.print(f"error: {error}")

@@ -14,16 +14,11 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from jobs import console, summary
-from jobs.command import Command, config_options, load_config, print_config
+from jobs import console, rows, summary
+from jobs.command import Command, load_config, print_config
 
 if TYPE_CHECKING:
     from pipeline.counterfactuals.config import CounterfactualsConfig
-
-
-def _options(parser: argparse.ArgumentParser) -> None:
-    config_options(parser, dry_run="print the config and the number of rows; run no model")
-    parser.add_argument("--retry-dead", action="store_true", help="run dead letters again")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -32,7 +27,13 @@ def _run(options: argparse.Namespace) -> int:
     config = load_config(CounterfactualsConfig, options)
     if options.dry_run:
         return _preview(config)
-    return _explore(config, retry_dead=options.retry_dead)
+    from pipeline.counterfactuals.job import counterfactuals
+
+    return rows.run(
+        config.run_dir,
+        lambda progress: counterfactuals(config, progress, retry_dead=options.retry_dead),
+        summary.counterfactuals_table,
+    )
 
 
 def _preview(config: CounterfactualsConfig) -> int:
@@ -48,21 +49,11 @@ def _preview(config: CounterfactualsConfig) -> int:
     return 0
 
 
-def _explore(config: CounterfactualsConfig, *, retry_dead: bool) -> int:
-    from jobs.progress import Progress
-    from pipeline.counterfactuals.job import counterfactuals
-
-    with Progress() as progress:
-        outcome = counterfactuals(config, progress, retry_dead=retry_dead)
-    summary.print_outcome(config.run_dir, outcome, summary.counterfactuals_table(outcome))
-    return summary.exit_code(outcome)
-
-
 COMMAND = Command(
     name="counterfactuals",
     summary="measure what other tokens would have done: training data of a guide",
     description=__doc__,
-    add_options=_options,
+    add_options=rows.options,
     run=_run,
 )
 main = COMMAND.main

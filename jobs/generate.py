@@ -12,19 +12,16 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from jobs import console, summary
-from jobs.command import Command, config_options, load_config, print_config
+from jobs import console, rows, summary
+from jobs.command import Command, load_config, print_config
 
 if TYPE_CHECKING:
     from pipeline.generate.config import GenerateConfig
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    config_options(
-        parser, dry_run="print the config, the first prompt and the number of rows; run no model"
-    )
+    rows.options(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="the same as prompts.limit=N")
-    parser.add_argument("--retry-dead", action="store_true", help="run dead letters again")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -34,7 +31,13 @@ def _run(options: argparse.Namespace) -> int:
     config = load_config(GenerateConfig, options, *limit)
     if options.dry_run:
         return _preview(config)
-    return _generate(config, retry_dead=options.retry_dead)
+    from pipeline.generate.job import generate
+
+    return rows.run(
+        config.run_dir,
+        lambda progress: generate(config, progress, retry_dead=options.retry_dead),
+        summary.traces_table,
+    )
 
 
 def _preview(config: GenerateConfig) -> int:
@@ -50,16 +53,6 @@ def _preview(config: GenerateConfig) -> int:
         f"{counts.finished} finished and {counts.dead} dead in {config.run_dir}"
     )
     return 0
-
-
-def _generate(config: GenerateConfig, *, retry_dead: bool) -> int:
-    from jobs.progress import Progress
-    from pipeline.generate.job import generate
-
-    with Progress() as progress:
-        outcome = generate(config, progress, retry_dead=retry_dead)
-    summary.print_outcome(config.run_dir, outcome, summary.traces_table(outcome))
-    return summary.exit_code(outcome)
 
 
 COMMAND = Command(

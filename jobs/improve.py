@@ -44,7 +44,11 @@ def _run(options: argparse.Namespace) -> int:
 
 def _improve(config: ImproveConfig) -> int:
     from jobs.progress import Progress
-    from pipeline.improve.job import improve
+    from pipeline.improve.job import improve, resolved
+
+    config, notes = resolved(config)
+    for note in notes:
+        console.print_note(note)
 
     def watch(name: str) -> Progress:
         console.print_line(name)

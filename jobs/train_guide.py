@@ -37,8 +37,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _train(config: TrainGuideConfig) -> int:
-    from pipeline.train_guide.job import train_guide
+    from pipeline.train_guide.job import resolved, train_guide
 
+    config, notes = resolved(config)
+    for note in notes:
+        console.print_note(note)
     steps, every = config.optimise.steps, config.validation.every
     console.print_line(f"{config.run_dir}: {steps} steps, measured every {every}")
     trained = train_guide(config, guide_figures.print_measurement)

@@ -13,9 +13,9 @@ from pipeline.run.plan import Plan, RunOutcome, Watcher, planned
 
 
 def plan(config: CounterfactualsConfig, *, retry_dead: bool = False) -> Plan:
-    """The plan of `counterfactuals`. Reads nothing yet."""
+    """The plan of `counterfactuals`. See `planned`."""
 
-    def recipe(config_hash: str) -> CounterfactualRecipe:
+    def recipe(config: CounterfactualsConfig, config_hash: str) -> CounterfactualRecipe:
         return CounterfactualRecipe(
             lm=config.lm,
             reward=config.reward,

@@ -9,9 +9,9 @@ from pipeline.run.plan import Plan, RunOutcome, Watcher, planned
 
 
 def plan(config: GenerateConfig, *, retry_dead: bool = False) -> Plan:
-    """The plan of `generate`. Reads nothing yet."""
+    """The plan of `generate`. See `planned`."""
 
-    def recipe(config_hash: str) -> TraceRecipe:
+    def recipe(config: GenerateConfig, config_hash: str) -> TraceRecipe:
         return TraceRecipe(
             lm=config.lm,
             reward=config.reward,

@@ -27,7 +27,10 @@ class Verify:
     the method cannot read, is refused by the id of its prompt before models are loaded.
 
     Attributes:
-        method: `none`: not graded. `embedded`: by the embedded task. `exact`: equal texts, spaces
+        method: `auto`: by what the answers are, said when the run begins and kept in the run
+            folder: `last_number` where all are numbers, else `math`; `none` where there are none
+            or most are no mathematics; `embedded` for the embedded task. `none`: not graded.
+            `embedded`: by the embedded task. `exact`: equal texts, spaces
             around them left out. `last_number`: equal last numbers, as for GSM8K. `math`: equal as
             mathematics, by math-verify in a child process. The expected answer is LaTeX, plain or a
             whole solution; the response gives its own in its last complete box, else at its end.
@@ -35,7 +38,7 @@ class Verify:
         seconds (s): The time that `math` has for each answer.
     """
 
-    method: Literal["none", "embedded", "exact", "last_number", "math"] = "none"
+    method: Literal["auto", "none", "embedded", "exact", "last_number", "math"] = "auto"
     seconds: float = field(default=5.0, metadata=NOT_SHAPING)
 
     def __post_init__(self) -> None:
@@ -47,7 +50,7 @@ Grader = Callable[[Prompt, str], Verdict]
 
 def check_expected(prompt: Prompt, settings: Verify) -> None:
     """Raise InputError where the expected answer of a prompt cannot be graded against."""
-    if prompt.answer is None or settings.method in ("none", "embedded"):
+    if prompt.answer is None or settings.method in ("auto", "none", "embedded"):
         return
     reason = None
     if not prompt.answer.strip():
@@ -65,8 +68,11 @@ def check_expected(prompt: Prompt, settings: Verify) -> None:
 
 
 def grader(settings: Verify) -> Grader:
-    """The configured grader. Without an expected answer `correct` is None."""
+    """The configured grader. Without an expected answer `correct` is None. Raises ValueError
+    where the method is still to be found (`pipeline.run.verify_method`)."""
     match settings.method:
+        case "auto":
+            raise ValueError("verify.method: auto is no grader before the answers were read")
         case "none":
             return lambda prompt, response: Verdict(None, None)
         case "embedded":

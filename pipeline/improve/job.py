@@ -27,10 +27,11 @@ from pipeline.grading.graders import check_expected
 from pipeline.improve import steps
 from pipeline.improve.config import ImproveConfig
 from pipeline.improve.rounds import Evaluation, PromptResult, Round, choose, reward_hacked
-from pipeline.inputs.prompts import content_key
+from pipeline.inputs.prompts import Prompts, content_key
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.run.cluster import shared
 from pipeline.run.plan import RunOutcome, Watcher, open_store
+from pipeline.run.verify_method import resolve, with_verify
 from pipeline.store.checks import config_check
 from pipeline.store.checks.owner import Owner
 from pipeline.store.files import Folder
@@ -61,6 +62,7 @@ def improve(config: ImproveConfig, watch: Watch, on_measurement: OnMeasurement) 
     measurements of guides in training. Raises PipelineError and ModelError. After
     KeyboardInterrupt the folder can be resumed.
     """
+    config, _ = resolved(config)
     workers = config.training.workers
     _check(config)  # before the folder is opened, so that a refused config leaves no trace
     folder = open_folder(config.run_dir)
@@ -77,6 +79,27 @@ def improve(config: ImproveConfig, watch: Watch, on_measurement: OnMeasurement) 
                 _store(folder, rounds)
     stop_reason: StopReason = "reward_hacked" if rounds[-1].reward_hacked else "completed"
     return ImproveResult(rounds, choose(rounds), stop_reason)
+
+
+def resolved(config: ImproveConfig) -> tuple[ImproveConfig, list[str]]:
+    """The config with methods in place of `verify.method: auto`, and what to tell the user of
+    them. Raises PipelineError."""
+    validation = config.training.validation
+    verify, notes = resolve(
+        config.verify, config.run_dir, _prompts_of_all_rounds(config), config.eval_prompts
+    )
+    searched, more = resolve(
+        validation.verify,
+        config.run_dir,
+        validation.prompts,
+        key="training.validation.verify",
+    )
+    training = replace(config.training, validation=with_verify(validation, searched))
+    return replace(with_verify(config, verify), training=training), notes + more
+
+
+def _prompts_of_all_rounds(config: ImproveConfig) -> Prompts:
+    return replace(config.prompts, limit=config.rounds * (config.prompts.limit or 0))
 
 
 def _store(folder: Folder, rounds: Sequence[Round]) -> None:
@@ -106,7 +129,7 @@ def _check_prompts(config: ImproveConfig) -> None:
     more than one use: figures on prompts that were trained on would be too good. Raises InputError
     where an expected answer cannot be graded against."""
     needed = config.rounds * (config.prompts.limit or 0)
-    taken = list(read_prompts(replace(config.prompts, limit=needed)))
+    taken = list(read_prompts(_prompts_of_all_rounds(config)))
     # Each round would notice it at its start, after hours.
     for item in (*taken, *read_prompts(config.eval_prompts)):
         check_expected(item.prompt, config.verify)

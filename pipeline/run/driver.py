@@ -62,6 +62,8 @@ class Run:
         command resumes.
         """
         check_owner(self.store.folder, self.plan.owner)
+        for note in self.plan.notes:
+            self.watcher.note(note)
         if not self.plan.cluster.ray_address and not self.store.is_complete():
             # Before the config is written, so that a mistyped path does not occupy the folder. On
             # a cluster other nodes may have the models.

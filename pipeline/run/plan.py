@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pipeline.grading.graders import Verify, check_expected
 from pipeline.inputs.prompts import Item, read
@@ -14,11 +14,14 @@ from pipeline.run.config import RowsConfig
 from pipeline.run.models import model_paths
 from pipeline.run.prompt_status import PromptStatus
 from pipeline.run.recipe import Recipe
+from pipeline.run.verify_method import resolve, with_verify
 from pipeline.store.checks import config_check
 from pipeline.store.checks.owner import Owner
 from pipeline.store.parts import KIND, with_config
 from pipeline.store.run_store import RunStore
 from pipeline.store.settings import Store
+
+C = TypeVar("C", bound=RowsConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,8 @@ class Plan:
 
     `config` is the job's whole config, a dataclass. A resume must share those of its settings
     that shape rows (see `store.checks.config_check`). `model_paths` are the places of the models by
-    the key that names them; on a Ray of this machine all of them are here.
+    the key that names them; on a Ray of this machine all of them are here. `notes` are for the
+    person who starts the run.
     """
 
     job: str
@@ -45,6 +49,7 @@ class Plan:
     allow_input_change: bool
     retry_dead: bool
     model_paths: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     @property
     def config_hash(self) -> str:
@@ -59,14 +64,18 @@ class Plan:
 
 def planned(
     job: str,
-    config: RowsConfig,
-    recipe: Callable[[str], Recipe],
+    config: C,
+    recipe: Callable[[C, str], Recipe],
     *,
     samples: int,
     retry_dead: bool = False,
 ) -> Plan:
-    """The plan of a job. `recipe` gets the digest of the settings that shape rows. Reads
-    nothing yet."""
+    """The plan of a job. `recipe` gets the config and the digest of its settings that shape rows.
+
+    Reads nothing yet, unless `verify.method` is to be found (`verify_method.resolve`).
+    """
+    verify, notes = resolve(config.verify, config.run_dir, config.prompts)
+    config = with_verify(config, verify)
     repeats = Repeats()
     return Plan(
         job=job,
@@ -74,7 +83,7 @@ def planned(
         source=config.prompts.path,
         read=lambda: gradable(read(config.prompts, repeats), config.verify),
         samples=samples,
-        recipe=recipe(config_check.digest(config)),
+        recipe=recipe(config, config_check.digest(config)),
         config=config,
         cluster=config.cluster,
         store=config.store,
@@ -83,6 +92,7 @@ def planned(
         allow_input_change=config.allow_input_change,
         retry_dead=retry_dead,
         model_paths=model_paths(config.lm, config.reward),
+        notes=notes,
     )
 
 

@@ -7,7 +7,7 @@ continues from the last checkpoint.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nabla_core.guide_training.settings import Optimise
@@ -17,6 +17,7 @@ from pipeline.grading.graders import check_expected
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.run.cluster_config import Cluster
 from pipeline.run.models import visible
+from pipeline.run.verify_method import resolve, with_verify
 from pipeline.run.working_dir import enter_working_dir
 from pipeline.store.checks import config_check, models_check
 from pipeline.store.checks.owner import Owner, check_owner
@@ -51,11 +52,22 @@ def train_guide(config: TrainGuideConfig, on_measurement: OnMeasurement) -> Trai
     (LeaseError). Raises PipelineError and ModelError. After KeyboardInterrupt the folder can be
     resumed.
     """
+    config, _ = resolved(config)
     folder = open_folder(config.run_dir)
     with translate_os_errors(config.run_dir):
         check_owner(folder, OWNER)  # before the lease writes into the folder
         with hold_lease(folder, config.workers.lease_seconds) as lease:
             return _train(lease.folder, config, on_measurement)
+
+
+def resolved(config: TrainGuideConfig) -> tuple[TrainGuideConfig, list[str]]:
+    """The config with a method in place of `validation.verify.method: auto`, and what to tell the
+    user of it. Raises PipelineError."""
+    validation = config.validation
+    verify, notes = resolve(
+        validation.verify, config.run_dir, validation.prompts, key="validation.verify"
+    )
+    return replace(config, validation=with_verify(validation, verify)), notes
 
 
 def _train(

@@ -13,10 +13,10 @@ from pipeline.tune.recipe import TuneRecipe
 
 
 def plan(config: TuneConfig) -> Plan:
-    """The plan of `tune`. Reads nothing yet."""
+    """The plan of `tune`. See `planned`."""
     tried = candidates(config.decoding, config.grid)
 
-    def recipe(config_hash: str) -> TuneRecipe:
+    def recipe(config: TuneConfig, config_hash: str) -> TuneRecipe:
         return TuneRecipe(
             lm=config.lm,
             reward=config.reward,

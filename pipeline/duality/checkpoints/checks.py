@@ -15,6 +15,7 @@ from pipeline.errors import InputError
 from pipeline.inputs.prompts import read
 from pipeline.run.driver import execute
 from pipeline.run.plan import Plan, Watcher, gradable
+from pipeline.run.verify_method import resolve, with_verify
 from pipeline.store.checks import config_check
 from pipeline.store.parts import with_config
 from pipeline.store.run_store import RunStore
@@ -33,12 +34,16 @@ class RunConfig:
 
 
 def plan(settings: CheckpointsConfig, run_dir: str, seed: int) -> Plan:
-    """The work of part checkpoints. Reads nothing yet."""
+    """The work of part checkpoints. Reads nothing yet, unless the method of `verify` is to be
+    found (`pipeline.run.verify_method`)."""
+    folder = below(run_dir, "checkpoints")
+    verify, notes = resolve(settings.verify, folder, settings.prompts, key="checkpoints.verify")
+    settings = with_verify(settings, verify)
     config = RunConfig(seed, settings)
     config_hash = config_check.digest(config)
     return Plan(
         job="duality",
-        run_dir=below(run_dir, "checkpoints"),
+        run_dir=folder,
         source=settings.prompts.path,
         read=lambda: gradable(read(settings.prompts), settings.verify),
         samples=settings.samples + settings.reference_samples,
@@ -51,6 +56,7 @@ def plan(settings: CheckpointsConfig, run_dir: str, seed: int) -> Plan:
         max_dead_fraction=0.1,
         allow_input_change=False,
         retry_dead=False,
+        notes=notes,
     )
 
 

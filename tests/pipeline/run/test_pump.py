@@ -25,7 +25,7 @@ RECIPE = TraceRecipe(
     reward=Reward(),
     decoding=Decoding(),
     runtime=Runtime(),
-    verify=Verify(),
+    verify=Verify(method="none"),
     seed=0,
     config_hash="c0ffee",
 )

@@ -1,0 +1,37 @@
+"""What the commands that make rows of prompts share: their options, and one run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from jobs import summary
+from jobs.command import config_options
+from jobs.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from jobs.progress import Progress
+    from pipeline.run.plan import RunOutcome
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """The options of a command with a config, and `--retry-dead`."""
+    config_options(parser)
+    parser.add_argument("--retry-dead", action="store_true", help="run dead letters again")
+
+
+def run(
+    run_dir: str,
+    job: Callable[[Progress], RunOutcome],
+    table: Callable[[RunOutcome], Table],
+) -> ExitCode:
+    """Run a job with its progress shown, print how it ended, and return the exit code."""
+    from jobs.progress import Progress
+
+    with Progress() as progress:
+        outcome = job(progress)
+    summary.print_outcome(run_dir, outcome, table(outcome))
+    return summary.exit_code(outcome)
