@@ -242,7 +242,7 @@ def test_a_model_that_cannot_load_ends_the_run_at_once_with_its_own_error(
     job, prompts, tmp_path, capsys, lm
 ):
     started = time.monotonic()
-    assert job(prompts("a", "b"), lm=lm) == 2
+    assert job(prompts("a", "b"), "reward.judge=embedded", lm=lm) == 2
     assert time.monotonic() - started < 60
     assert lm.rpartition("=")[2] in capsys.readouterr().err
 
@@ -250,7 +250,8 @@ def test_a_model_that_cannot_load_ends_the_run_at_once_with_its_own_error(
 def test_a_model_folder_without_a_tokenizer(job, prompts, tmp_path, capsys):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "qwen2"}')
-    assert job(prompts("a"), "--dry-run", lm=str(tmp_path / "model")) == 2
+    asked = ["--dry-run", "reward.judge=embedded"]
+    assert job(prompts("a"), *asked, lm=str(tmp_path / "model")) == 2
     errors = capsys.readouterr().err
     assert str(tmp_path / "model") in errors
     assert "tokenizer" in errors
@@ -335,6 +336,7 @@ def test_waiting_for_a_node_of_a_joined_cluster_is_noted(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Progress, "note", interrupt_after)
-    assert job(prompts("one"), f"cluster.address={cluster}", "cluster.cpus_per_actor=3") == 130
+    asked = [f"cluster.address={cluster}", "cluster.cpus_per_actor=3", "verify.method=none"]
+    assert job(prompts("one"), *asked) == 130
     errors = capsys.readouterr().err
     assert "an actor needs 3 CPU and 0 GPU (cluster), which no node of the cluster has" in errors
