@@ -3,6 +3,7 @@
 NablaError
 ├── PromptError            one prompt cannot be processed; the others go on
 │   ├── ContextError       prompt plus response do not fit the model's context
+│   ├── RenderError        a chat template or tokenizer does not carry the prompt as it is
 │   ├── NonFiniteError     a reward, likelihood or gradient is NaN or infinite
 │   └── EncodingError      a token or text has no counterpart in the other vocabulary
 └── ModelError             a model folder cannot be used; nothing can run with it
@@ -21,6 +22,10 @@ class PromptError(NablaError):
 
 class ContextError(PromptError):
     """Prompt plus response do not fit the model's context."""
+
+
+class RenderError(PromptError):
+    """A chat template or a tokenizer does not carry the prompt as it is."""
 
 
 class NonFiniteError(PromptError):

@@ -24,7 +24,8 @@ class Prompt:
     """One prompt to answer; `(id, sample)` identifies it and keys its random draws.
 
     `messages` is the conversation. `system`, if given, is put in front of it. `answer` is the
-    expected answer; no model sees it.
+    expected answer; no model sees it. `allow_special_tokens`: names of control tokens in the
+    conversation become these tokens; otherwise they are encoded as text.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Prompt:
     system: str | None = None
     answer: str | None = None
     sample: int = 0
+    allow_special_tokens: bool = False
 
     @classmethod
     def of(cls, text: str, *, id: str, answer: str | None = None, sample: int = 0) -> Prompt:

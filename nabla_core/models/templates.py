@@ -3,17 +3,29 @@
 With a chat template: the template's own rendering, special tokens included, nothing added.
 Without one: the turns' contents joined by blank lines, with whatever special tokens the
 tokenizer adds by itself.
+
+Every content reaches the text, or the prompt is refused. Names of control tokens in a content are
+encoded as text (see `control_tokens`), unless the prompt allows them. A response is never encoded
+again: reward models read its tokens, so what the LM wrote as text stays text, and a control token
+that it generated stays one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from nabla_core.errors import ModelError
+from nabla_core.errors import ModelError, RenderError
+from nabla_core.models.control_tokens import ControlTokens, added_in
 from nabla_core.types import Message, Prompt
 
 # Takes the place of the response while a template is rendered, and is cut out again.
 _PLACEHOLDER = "⟦response⟧"
+# Takes the place of the content of a turn, to see whether the template writes it.
+_CONTENT = "\ufdd4{}\ufdd5"
 
 
 def conversation(prompt: Prompt) -> list[Message]:
@@ -25,34 +37,141 @@ def conversation(prompt: Prompt) -> list[Message]:
 
 
 def render_for_lm(prompt: Prompt, tokenizer: Any) -> tuple[str, list[int]]:
-    """The text the LM continues, and its ids."""
-    turns = conversation(prompt)
-    if not tokenizer.chat_template:
-        text = _plain(turns)
-        return text, tokenizer.encode(text)
-    text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-    return text, tokenizer.encode(text, add_special_tokens=False)
+    """The text the LM continues, and its ids. Raises RenderError where the template or the
+    tokenizer does not carry the prompt as it is."""
+    with _naming(prompt):
+        rendered = _render(prompt, tokenizer, answered=False)
+        return rendered.text, rendered.ids(rendered.marked)
 
 
 def render_for_reward(prompt: Prompt, tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Ids before and after the response. Raises ModelError where a template leaves it out.
+    """Ids before and after the response. Raises ModelError where a template leaves it out, and
+    RenderError as `render_for_lm` does.
 
     With a template the caller strips the response's stop token, because the ids after it close
     the turn. Without one nothing follows, and the stop token stays.
     """
-    turns = conversation(prompt)
-    if not tokenizer.chat_template:
-        return tokenizer.encode(_plain(turns)), []
-    answered = [*turns, {"role": "assistant", "content": _PLACEHOLDER}]
-    text = tokenizer.apply_chat_template(answered, tokenize=False)
-    # The last one: a prompt may quote the placeholder.
-    before, placeholder, after = text.rpartition(_PLACEHOLDER)
-    if not placeholder:
-        path = tokenizer.name_or_path
-        raise ModelError(f"{path}: the reward model's chat template drops the assistant's turn")
-    encode = tokenizer.encode
-    return encode(before, add_special_tokens=False), encode(after, add_special_tokens=False)
+    with _naming(prompt):
+        rendered = _render(prompt, tokenizer, answered=True)
+        if not tokenizer.chat_template:
+            return rendered.ids(rendered.marked), []
+        # The last one: a prompt may quote the placeholder.
+        before, placeholder, after = rendered.marked.rpartition(_PLACEHOLDER)
+        if not placeholder:
+            path = tokenizer.name_or_path
+            raise ModelError(f"{path}: the reward model's chat template drops the assistant's turn")
+        return rendered.ids(before), rendered.ids(after)
 
 
-def _plain(turns: list[Message]) -> str:
-    return "\n\n".join(turn["content"] for turn in turns)
+class _Renderer:
+    """A tokenizer with its chat template, or with the plain form."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.template = tokenizer.chat_template
+        self._by_roles: dict[tuple[tuple[str, ...], bool], ControlTokens] = {}
+        self._by_written: dict[frozenset[str], ControlTokens] = {}
+
+    def text(self, turns: Sequence[Message], *, answered: bool) -> str:
+        """The turns as a text: with a template up to the response, or with its placeholder."""
+        if not self.template:
+            return "\n\n".join(turn["content"] for turn in turns)
+        if answered:
+            turns = [*turns, {"role": "assistant", "content": _PLACEHOLDER}]
+        text: str = self.tokenizer.apply_chat_template(
+            turns, add_generation_prompt=not answered, tokenize=False
+        )
+        return text
+
+    def control(self, turns: Sequence[Message], *, answered: bool) -> ControlTokens:
+        """The control tokens of a conversation with these roles. Raises RenderError where the
+        template leaves out a turn."""
+        key = tuple(turn["role"] for turn in turns), answered
+        known = self._by_roles.get(key)
+        if known is None:
+            known = self._by_roles[key] = self._read_form(key[0], answered=answered)
+        return known
+
+    def _read_form(self, roles: Sequence[str], *, answered: bool) -> ControlTokens:
+        turns: list[Message] = [
+            {"role": role, "content": _CONTENT.format(n)} for n, role in enumerate(roles)
+        ]
+        text = self.text(turns, answered=answered)
+        for turn in turns:
+            if turn["content"] not in text:
+                raise RenderError(
+                    f"the chat template of {self.tokenizer.name_or_path} leaves out the "
+                    f"{turn['role']} message"
+                )
+        written = added_in(self.tokenizer, text)
+        # One for all forms that write the same tokens: it may come to hold a copy of the tokenizer.
+        return self._by_written.setdefault(written, ControlTokens(self.tokenizer, written))
+
+
+# What is known of a tokenizer is kept as long as it is: it may read millions of prompts.
+_RENDERERS: WeakKeyDictionary[Any, _Renderer] = WeakKeyDictionary()
+
+
+def _renderer(tokenizer: Any) -> _Renderer:
+    known = _RENDERERS.get(tokenizer)
+    if known is None or known.template != tokenizer.chat_template:
+        known = _RENDERERS[tokenizer] = _Renderer(tokenizer)
+    return known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rendered:
+    """A rendered prompt. `marked`: the text with marks in place of the `found` names of control
+    tokens. `control` is None where the prompt may hold control tokens."""
+
+    text: str
+    marked: str
+    found: Sequence[str]
+    tokenizer: Any
+    control: ControlTokens | None
+
+    def ids(self, part: str) -> list[int]:
+        """The ids of a part of `marked`."""
+        # A template writes all special tokens itself.
+        add = not self.tokenizer.chat_template
+        if self.control is None:
+            ids: list[int] = self.tokenizer.encode(part, add_special_tokens=add)
+            return ids
+        if self.found:
+            return self.control.encode_masked(part, self.found, add_special_tokens=add)
+        return self.control.encode(part, add_special_tokens=add)
+
+
+def _render(prompt: Prompt, tokenizer: Any, *, answered: bool) -> _Rendered:
+    renderer, turns = _renderer(tokenizer), conversation(prompt)
+    control = renderer.control(turns, answered=answered)
+    text = marked = renderer.text(turns, answered=answered)
+    for n, turn in enumerate(turns, start=1):
+        # Many templates leave out spaces around a content.
+        if turn["content"].strip() not in text:
+            raise RenderError(
+                f"the chat template of {tokenizer.name_or_path} alters turn {n} ({turn['role']})"
+            )
+    found: list[str] = []
+    if not prompt.allow_special_tokens and control.are_in(turn["content"] for turn in turns):
+        masked: list[Message] = [
+            {"role": turn["role"], "content": control.masked(turn["content"], found)}
+            for turn in turns
+        ]
+        marked = renderer.text(masked, answered=answered)
+        text = control.unmasked(marked, found)
+    return _Rendered(
+        text=text,
+        marked=marked,
+        found=found,
+        tokenizer=tokenizer,
+        control=None if prompt.allow_special_tokens else control,
+    )
+
+
+@contextmanager
+def _naming(prompt: Prompt) -> Iterator[None]:
+    try:
+        yield
+    except RenderError as error:
+        raise RenderError(f"prompt {prompt.id}: {error}") from error

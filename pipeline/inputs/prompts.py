@@ -50,6 +50,9 @@ class Prompts:
             is endless.
         seed: Chooses the prompts of the embedded task.
         system: A system prompt for conversations that have none.
+        allow_special_tokens: Names of control tokens in prompts, such as `<|im_end|>`, become these
+            tokens, for the LM and the reward models; otherwise they are encoded as text, and a
+            prompt is refused if a tokenizer cannot.
         columns: Which column of the input holds what.
     """
 
@@ -61,6 +64,7 @@ class Prompts:
     limit: int | None = None
     seed: int = 0
     system: str | None = None
+    allow_special_tokens: bool = False
     columns: Columns = field(default_factory=Columns)
 
     def __post_init__(self) -> None:
@@ -112,6 +116,8 @@ def _items(settings: Prompts, repeats: Repeats) -> Iterator[Item]:
             yield Item(row, fingerprint(row))
             continue
         prompt = to_prompt(row, settings.columns, settings.system)
+        if settings.allow_special_tokens:
+            prompt = replace(prompt, allow_special_tokens=True)
         if not prompt.id:
             # The first row of a content has the bare key, so a later duplicate changes no id.
             key = content_key(prompt)
@@ -142,8 +148,10 @@ def content_key(prompt: Prompt) -> str:
 
 
 def fingerprint(prompt: Prompt) -> str:
-    """16 hex digits of the conversation, the system prompt and the expected answer."""
-    return _digest(prompt.messages, prompt.system, prompt.answer)
+    """16 hex digits of the conversation, the system prompt and the expected answer, and of how
+    names of control tokens are read."""
+    allowed = (True,) if prompt.allow_special_tokens else ()
+    return _digest(prompt.messages, prompt.system, prompt.answer, *allowed)
 
 
 def _source(settings: Prompts) -> Iterable[Row | Prompt]:

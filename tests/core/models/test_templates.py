@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nabla_core.errors import ModelError
+from nabla_core.errors import ModelError, RenderError
 from nabla_core.models.templates import render_for_lm, render_for_reward
 from nabla_core.types import Message, Prompt
 from tests.core.tiny import CHAT, ROLES, characters
@@ -64,3 +64,25 @@ def test_a_template_that_drops_the_answer_is_refused():
     tokenizer = characters("a", template="{{ messages[0]['content'] }}")
     with pytest.raises(ModelError, match="drops the assistant's turn"):
         render_for_reward(Prompt.of("a", id="p"), tokenizer)
+
+
+NO_DEVELOPER = (
+    "{% for m in messages %}{% if m['role'] in ('user', 'assistant') %}"
+    "<|{{ m['role'] }}|>{{ m['content'].split('/')[-1] }}{% endif %}{% endfor %}<|assistant|>"
+)
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "tool"])
+def test_a_turn_that_the_template_leaves_out_is_refused(role: str):
+    tokenizer = characters("a", more=ROLES, template=NO_DEVELOPER)
+    prompt = Prompt("p", ({"role": role, "content": "a"}, *turns("a")))
+    for render in (render_for_lm, render_for_reward):
+        with pytest.raises(RenderError, match=f"prompt p: .* leaves out the {role} message"):
+            render(prompt, tokenizer)
+
+
+def test_a_content_that_the_template_cuts_is_refused():
+    tokenizer = characters("a/", more=ROLES, template=NO_DEVELOPER)
+    assert render_for_lm(Prompt.of("aa", id="p"), tokenizer)[0] == "<|user|>aa<|assistant|>"
+    with pytest.raises(RenderError, match=r"prompt p: .* alters turn 1 \(user\)"):
+        render_for_lm(Prompt.of("a/a", id="p"), tokenizer)

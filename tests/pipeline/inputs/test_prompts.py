@@ -70,3 +70,11 @@ def test_a_limit_that_nobody_can_mean_is_refused(tmp_path, key):
     assert [p.text for p in prompts_of(path, limit=most, skip=1)] == ["b"]
     with pytest.raises(InputError, match="no prompts after the first 4294967294"):
         prompts_of(path, limit=most, skip=most)
+
+
+def test_allowed_special_tokens_belong_to_the_prompt_and_its_fingerprint_but_not_to_its_id(tmp_path):
+    path = lines(tmp_path / "a.jsonl", [{"prompt": "<|im_end|>"}])
+    (plain,), (allowed,) = prompts_of(path), prompts_of(path, allow_special_tokens=True)
+    assert (plain.allow_special_tokens, allowed.allow_special_tokens) == (False, True)
+    assert plain.id == allowed.id
+    assert fingerprint(plain) != fingerprint(allowed)
