@@ -72,7 +72,9 @@ def test_a_limit_that_nobody_can_mean_is_refused(tmp_path, key):
         prompts_of(path, limit=most, skip=most)
 
 
-def test_allowed_special_tokens_belong_to_the_prompt_and_its_fingerprint_but_not_to_its_id(tmp_path):
+def test_allowed_special_tokens_change_the_fingerprint_and_not_the_id(
+    tmp_path,
+):
     path = lines(tmp_path / "a.jsonl", [{"prompt": "<|im_end|>"}])
     (plain,), (allowed,) = prompts_of(path), prompts_of(path, allow_special_tokens=True)
     assert (plain.allow_special_tokens, allowed.allow_special_tokens) == (False, True)
