@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from multiprocessing import active_children, get_context
 from typing import Any
 
-from pipeline.store.files import Folder
+from pipeline.store.files import Folder, checksum_of
 
 # Of the cached pieces. Raise it whenever the meaning of a piece, or of a class in it, changes:
 # pieces of another version are never read.
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class PieceCache:
     """Results of pieces in the run folder.
 
     A repeated command reuses them, and parts that are run one by one add up to one report.
-    A piece whose inputs have changed is computed again.
+    A piece whose inputs have changed is computed again, and so is one whose file is damaged: it
+    begins with the checksum of the rest.
     """
 
     folder: Folder
@@ -53,7 +54,8 @@ class PieceCache:
                 results[piece.name], seconds = cached
                 self.log(f"  {piece.name}: reused from an earlier run ({seconds:.0f} s)")
         for piece, result, seconds in _compute(missing, self.processes):
-            self.folder.write(_file(piece), pickle.dumps((repr(piece.inputs), result, seconds)))
+            data = pickle.dumps((repr(piece.inputs), result, seconds))
+            self.folder.write(_file(piece), f"{checksum_of(data)}\n".encode() + data)
             self.log(f"  {piece.name}: {seconds:.0f} s of CPU")
             results[piece.name] = result
         return [results[piece.name] for piece in pieces]
@@ -61,7 +63,11 @@ class PieceCache:
     def _read(self, piece: Piece) -> tuple[Any, float] | None:
         if not self.folder.exists(_file(piece)):
             return None
-        inputs, result, seconds = pickle.loads(self.folder.read(_file(piece)))
+        checksum, _, data = self.folder.read(_file(piece)).partition(b"\n")
+        if checksum != checksum_of(data).encode():
+            self.log(f"  {piece.name}: {_file(piece)} is damaged, computed again")
+            return None
+        inputs, result, seconds = pickle.loads(data)
         return (result, seconds) if inputs == repr(piece.inputs) else None
 
 

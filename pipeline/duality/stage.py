@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from nabla_core.embedded.weights import Role
+from nabla_core.embedded.weights import folder as shipped
+from nabla_core.models.identity import identify
+from nabla_core.types import Identity
 from pipeline.config import to_yaml
 from pipeline.duality.config import DualityConfig
 from pipeline.duality.findings import Finding, PartResults, failed_self_checks, merge, to_parquet
@@ -111,8 +115,9 @@ def training_pieces(config: DualityConfig) -> list[Piece]:
     from pipeline.duality.language import checks as language  # noqa: PLC0415
 
     settings, seed = config.language.rloo, config.seeds[0]
+    inputs = (settings, seed, _embedded("lm", "judge"))
     return [
-        Piece(f"rloo-{beta:g}", (settings, seed), partial(language.train, settings, beta, seed))
+        Piece(f"rloo-{beta:g}", inputs, partial(language.train, settings, beta, seed))
         for beta in config.language.betas
     ]
 
@@ -123,11 +128,16 @@ def language_pieces(config: DualityConfig, policies: list[Any]) -> list[Piece]:
 
     settings = config.language
     # The policies are trained with the first seed, so every result depends on it.
-    inputs = (settings, config.seeds[0])
+    inputs = (settings, config.seeds[0], _embedded("lm", "judge", "guide"))
     return [
         Piece(f"language-{seed}", inputs, partial(language.run, settings, seed, policies))
         for seed in config.seeds
     ]
+
+
+def _embedded(*roles: Role) -> list[Identity]:
+    """The embedded models that a piece loads: with other weights its result is another one."""
+    return [identify(str(shipped(role)), None) for role in roles]
 
 
 def _require_packages(config: DualityConfig) -> None:

@@ -38,6 +38,23 @@ def test_a_piece_with_other_inputs_is_computed_again(tmp_path):
     assert not any("reused" in line for line in said)
 
 
+@pytest.mark.parametrize("damaged", [b"", b"\x80\x00\xff" * 9, b"[1, 2]", "cut", "flipped"])
+def test_a_damaged_piece_is_computed_again(tmp_path, damaged: bytes | str):
+    cache = PieceCache(Folder(str(tmp_path)), 1, lambda _: None)
+    cache.compute_all(pieces(3))
+    (file,) = tmp_path.rglob("piece-3.pickle")
+    whole = file.read_bytes()
+    changed = {"cut": whole[:-3], "flipped": whole[:-3] + b"\x07" + whole[-2:]}
+    file.write_bytes(damaged if isinstance(damaged, bytes) else changed[damaged])
+    said: list[str] = []
+    again = PieceCache(Folder(str(tmp_path)), 1, said.append)
+    assert again.compute_all(pieces(3)) == [6]
+    assert said[0].endswith("piece-3.pickle is damaged, computed again")
+    assert file.read_bytes() != b""
+    assert again.compute_all(pieces(3)) == [6]
+    assert "reused" in said[-1]
+
+
 def test_the_error_of_a_piece_is_raised_and_finished_ones_stay(tmp_path):
     cache = PieceCache(Folder(str(tmp_path)), 1, lambda _: None)
     with pytest.raises(ValueError, match="-1 is negative"):

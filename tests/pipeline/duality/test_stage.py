@@ -1,12 +1,15 @@
 """The job: exit codes, the report, cached pieces, bad input."""
 
 import json
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
 
 from jobs import duality
+from nabla_core.embedded.weights import folder as shipped
 from pipeline.config import load
+from pipeline.duality import stage
 from pipeline.duality.config import DualityConfig
 from pipeline.duality.continuous import checks as continuous
 from pipeline.duality.continuous import particles
@@ -80,6 +83,31 @@ def test_a_broken_sampler_exits_4_and_says_which_check(tmp_path, capsys, monkeyp
 def test_bad_settings_exit_2_and_are_named(tmp_path, capsys, given, complaint):
     assert duality.main([f"run_dir={tmp_path}", given]) == 2
     assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("role", ["lm", "judge", "guide"])
+def test_a_piece_of_part_language_depends_on_the_weights_of_the_models(tmp_path, monkeypatch, role):
+    config = DualityConfig()
+
+    def inputs():
+        """Those of the RL policies, and of what is measured with them."""
+        return [
+            {repr(piece.inputs) for piece in pieces}
+            for pieces in (stage.training_pieces(config), stage.language_pieces(config, []))
+        ]
+
+    # The same bytes elsewhere: only the names differ.
+    for name in ("lm", "judge", "guide"):
+        shutil.copytree(shipped(name), tmp_path / name)
+    monkeypatch.setattr(stage, "shipped", tmp_path.joinpath)
+    before = inputs()
+    weights = tmp_path / role / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    policies, measured = (now != then for now, then in zip(inputs(), before, strict=True))
+    assert policies == (role != "guide")
+    assert measured
 
 
 def test_the_config_file_is_the_default():
