@@ -27,7 +27,7 @@ def _run(options: argparse.Namespace) -> int:
     holder = f" by {status.holder}" if status.holder else ""
     console.print_line(f"{run_dir}: {status.state}{holder}")
     committed = status.finished + status.dead
-    share = committed / status.rows
+    share = committed / status.rows if status.rows else 1.0
     console.print_line(f"committed  {committed} of {status.rows} rows ({share:.1%})")
     if status.dead:
         kinds = ", ".join(f"{count} {kind}" for kind, count in status.dead_by_error.items())

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.store.files import Folder
+from pipeline.store.files import MALFORMED, Folder
 
 INPUT = "input.json"
 
@@ -31,6 +31,6 @@ def read_expected(folder: Folder) -> Expected | None:
         content = json.loads(folder.read(INPUT))
         rows = content.pop("rows")
         marks = {field.encode(): value.encode() for field, value in content.items()}
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (FileNotFoundError, *MALFORMED):
         return None
     return Expected(rows, marks) if type(rows) is int and rows >= 0 else None

@@ -34,6 +34,9 @@ LEASE = "lease"
 CHECKSUM = 16
 TRIES = 6
 
+# What reading a damaged JSON file raises: it is no JSON, too deep, or holds other values.
+MALFORMED = (ValueError, RecursionError, KeyError, TypeError, AttributeError, IndexError)
+
 T = TypeVar("T")
 
 

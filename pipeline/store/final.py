@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.store.files import Folder, checksum_of
+from pipeline.store.files import MALFORMED, Folder, checksum_of
 
 DATA, DEAD_LETTER = "data", "dead_letter"
 SUCCESS, MANIFEST = "_SUCCESS", "manifest.json"
@@ -40,7 +40,7 @@ def published(folder: Folder) -> dict[str, str] | None:
         if folder.checksum(MANIFEST) != marker:
             return None
         sums = json.loads(folder.read(MANIFEST))["checksums"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, *MALFORMED):
         return None
     if not isinstance(sums, dict):
         return None

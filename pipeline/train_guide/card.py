@@ -13,11 +13,13 @@ from typing import Any
 from pipeline.errors import StoreError
 from pipeline.store import manifest
 from pipeline.store.checks import config_check
-from pipeline.store.files import Folder
+from pipeline.store.files import MALFORMED, Folder
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.train_guide.folder import CARD
 
 SCHEMA = "guide/2"
+# What other code reads of a card, with its type; beside `judge_gradient`, which may be null.
+_READ = {"kind": str, "metrics": dict, "data": dict, "skipped_steps": list, "chosen_step": int}
 
 
 def make_card(config: TrainGuideConfig, history: Mapping[str, Any], step: int) -> dict[str, Any]:
@@ -53,14 +55,21 @@ def read_card(folder: Folder) -> dict[str, Any]:
     another schema."""
     try:
         card: dict[str, Any] = dict(json.loads(folder.read(CARD)))
-    except (ValueError, TypeError) as error:
-        raise StoreError(
-            f"{folder.uri}/{CARD} is damaged: delete it, and the same command writes it again"
-        ) from error
+    except MALFORMED as error:
+        raise _damaged(folder) from error
     schema = card.get("schema", "guide/1")  # the first version had no mark
     if schema != SCHEMA:
         raise StoreError(
             f"{folder.uri}/{CARD} has schema {schema} and this version reads {SCHEMA}; train the "
             "guide again in another run_dir"
         )
+    whole = all(isinstance(card.get(key), kind) for key, kind in _READ.items())
+    if not whole or "judge_gradient" not in card:
+        raise _damaged(folder)
     return card
+
+
+def _damaged(folder: Folder) -> StoreError:
+    return StoreError(
+        f"{folder.uri}/{CARD} is damaged: delete it, and the same command writes it again"
+    )

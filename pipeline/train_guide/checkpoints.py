@@ -3,7 +3,7 @@ continue."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,17 @@ from typing import Any
 import torch
 
 from nabla_core.guide_training.trainees import scaled
-from pipeline.errors import ResumeError
+from pipeline.errors import DamagedError, ResumeError
 from pipeline.store.files import Folder
 from pipeline.train_guide.evaluation import calibration, measure
 from pipeline.train_guide.folder import STATE
 from pipeline.train_guide.lora import adapted, merged
 from pipeline.train_guide.state import TrainingState
-from pipeline.training.folder import HISTORY, MODEL
+from pipeline.training.folder import MODEL, TRAIN
+from pipeline.training.history import write_history
+
+# What a checkpoint's state holds.
+_SAVED = {"step", "provenance", "trained", "optimizer", "history", "skipped", "baseline"}
 
 
 def save_checkpoint(
@@ -46,25 +50,30 @@ def save_checkpoint(
         "baseline": baseline,
     }
     torch.save(saved, path / STATE)
+    # Besides the checkpoint: the driver shows the measurements while training goes on.
+    publish_history(state, baseline)
+    return metrics
+
+
+def publish_history(state: TrainingState, baseline: Mapping[str, Any]) -> None:
+    """Write the history into the run folder."""
     history = {
         "description": _describe(state),
         "measurements": state.history,
         "skipped": state.skipped,
         **baseline,
     }
-    # Besides the checkpoint: the driver shows the measurements while training goes on.
-    Folder(state.config.run_dir).write(HISTORY, json.dumps(history, indent=2).encode())
-    return metrics
+    write_history(Folder(state.config.run_dir), history)
 
 
 def load_checkpoint(state: TrainingState, path: Path) -> dict[str, Any]:
     """Set a fresh state to that of a checkpoint; returns the checkpoint's `baseline`.
 
     Raises ResumeError where a model or the data have changed since: adapters fit only the weights
-    that they were trained on, and the batch of a step only the data it was drawn from.
+    that they were trained on, and the batch of a step only the data it was drawn from. Raises
+    DamagedError.
     """
-    # `weights_only`: loading a checkpoint must not run code.
-    saved = torch.load(path / STATE, map_location=state.trainee.model.device, weights_only=True)
+    saved = _saved(path, state.trainee.model.device)
     now = state.provenance
     changed = [name for name, digest in saved["provenance"].items() if digest != now.get(name)]
     if changed:
@@ -80,6 +89,26 @@ def load_checkpoint(state: TrainingState, path: Path) -> dict[str, Any]:
     state.skipped = saved["skipped"]
     baseline: dict[str, Any] = saved["baseline"]
     return baseline
+
+
+def _saved(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        # `weights_only`: loading a checkpoint must not run code.
+        saved = torch.load(path / STATE, map_location=device, weights_only=True)
+        missing = _SAVED - saved.keys()
+    # Any: torch passes on what pickle, zipfile and its own readers raise about damaged bytes.
+    except Exception as error:
+        raise DamagedError(_damaged(path, type(error).__name__)) from error
+    if missing:
+        raise DamagedError(_damaged(path, f"it lacks {', '.join(sorted(missing))}"))
+    return dict(saved)
+
+
+def _damaged(path: Path, reason: str) -> str:
+    return (
+        f"checkpoint {path.name} is damaged ({STATE}: {reason}): restore it, or delete the folder "
+        f"{TRAIN} of the run to train from the first step"
+    )
 
 
 def _trained_parameters(state: TrainingState) -> list[tuple[str, Any]]:

@@ -15,7 +15,7 @@ from pipeline.errors import PipelineError
 from pipeline.store.checks.models_check import read_models, require_same
 from pipeline.store.failpoints import failpoint
 from pipeline.store.files import Folder
-from pipeline.train_guide.checkpoints import load_checkpoint, save_checkpoint
+from pipeline.train_guide.checkpoints import load_checkpoint, publish_history, save_checkpoint
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.train_guide.evaluation import judge_agreement
 from pipeline.train_guide.setup import setup
@@ -65,6 +65,9 @@ def _train(state: TrainingState, rank: int, world: int) -> None:
     if checkpoint:
         with checkpoint.as_directory() as path:
             baseline = load_checkpoint(state, Path(path))
+        if rank == 0:
+            # The file may be damaged, or of a later step that was lost with its checkpoint.
+            publish_history(state, baseline)
     elif rank == 0:  # one measurement, and the other workers wait in the first all_reduce
         judge = judge_agreement(state)
         baseline["judge_gradient"] = judge.as_dict() if judge else None

@@ -10,7 +10,7 @@ import json
 
 from nabla_core.errors import ModelError
 from pipeline.errors import ConfigError, InputError, RunError, StoreError
-from pipeline.store.files import Folder
+from pipeline.store.files import MALFORMED, Folder
 from pipeline.training.folder import FAILED
 
 KINDS: dict[str, type[Exception]] = {
@@ -32,9 +32,17 @@ def has_failed(folder: Folder) -> bool:
 
 def raise_failure(folder: Folder) -> None:
     """Raise the stored error; without one, do nothing."""
-    if has_failed(folder):
+    if not has_failed(folder):
+        return
+    try:
         failure = json.loads(folder.read(FAILED))
-        raise KINDS[failure["kind"]](failure["message"])
+        kind, message = KINDS[failure["kind"]], str(failure["message"])
+    except MALFORMED as error:
+        raise RunError(
+            f"a worker has failed, and {folder.uri}/{FAILED}, which held its error, is damaged: "
+            "the same command tries again"
+        ) from error
+    raise kind(message)
 
 
 def clear_failure(folder: Folder) -> None:

@@ -7,6 +7,7 @@ checkpoint.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -15,21 +16,26 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from pipeline.errors import RunError
+from pipeline.errors import DamagedError, RunError
 from pipeline.run.cluster import connected, require_resources
 from pipeline.run.cluster_config import Actors, Cluster
+from pipeline.run.placement import require_placement
 from pipeline.store.failpoints import failpoint_environment
-from pipeline.store.files import Folder
+from pipeline.store.files import MALFORMED, Folder
 from pipeline.training.config import Workers
 from pipeline.training.failure import raise_failure
 from pipeline.training.folder import HISTORY, MODEL, SELECTION, TRAIN
+from pipeline.training.history import read_history
 
 BLOCK = 1 << 24
 ABORT_SECONDS = 10.0
+# Ray Train's list of checkpoints.
+SNAPSHOT = f"{TRAIN}/checkpoint_manager_snapshot.json"
+LOG = logging.getLogger(__name__)
 
 
 def fit(
@@ -42,20 +48,23 @@ def fit(
     """Run `work` in all workers; returns Ray Train's result.
 
     `work` gets `config` and the driver's `working_dir`. `following` is entered while the workers
-    run. Raises the error that a worker has stored in the folder, and RunError.
+    run. Raises the error that a worker has stored in the folder, DamagedError, and RunError.
     """
+    _check_snapshot(folder)
     # Ray Train would start its workers in a folder of its own, where relative paths do not exist.
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     cluster = Cluster(
         address=workers.address,
         actors=Actors(workers.count, workers.count),
         cpus_per_actor=workers.cpus,
+        gpus_per_actor=1.0 if workers.gpu else 0.0,
     )
     with connected(cluster):
         if not cluster.ray_address:
             count = workers.count
-            gpus = float(count) if workers.gpu else 0.0
+            gpus = count * cluster.gpus_per_actor
             require_resources(f"workers.count={count}", count * workers.cpus, gpus)
+            require_placement(cluster, LOG.warning)
         trainer = _trainer(folder, work, config, workers)
         try:
             with following:
@@ -63,6 +72,10 @@ def fit(
         except ray.train.TrainingFailedError as error:
             raise_failure(folder)
             raise RunError(f"training failed: {error}") from error
+        except RayActorError as error:
+            # Of Ray Train's own actor. Its message is a traceback, and the last line says what.
+            reason = next(reversed(str(error).strip().splitlines()), "")
+            raise RunError(f"Ray Train ended: {reason}") from error
         except KeyboardInterrupt:
             trainer.abort()
             raise
@@ -71,12 +84,34 @@ def fit(
     return result
 
 
+def _check_snapshot(folder: Folder) -> None:
+    """Raises DamagedError where Ray Train's list of checkpoints is damaged."""
+    if not folder.exists(SNAPSHOT):
+        return
+    try:
+        whole = isinstance(json.loads(folder.read(SNAPSHOT))["checkpoint_results"], list)
+    except MALFORMED:
+        whole = False
+    if not whole:
+        raise DamagedError(
+            f"{folder.uri}/{SNAPSHOT}, the list of checkpoints, is damaged: restore it, or delete "
+            "it to train from the first step",
+            SNAPSHOT,
+        )
+
+
 def deliver(folder: Folder, result: Any, target: str) -> tuple[dict[str, Any], int]:
     """Copy the model of the best checkpoint to the sub-folder `target`.
 
-    Returns the history in the run folder and the step of the checkpoint.
+    Returns the history in the run folder and the step of the checkpoint. Raises RunError where
+    the history is damaged.
     """
-    history: dict[str, Any] = json.loads(folder.read(HISTORY))
+    history = read_history(folder)
+    if history is None:
+        raise RunError(
+            f"{folder.uri}/{HISTORY} is damaged: the same command writes it again from the last "
+            "checkpoint"
+        )
     best, metrics = max(result.best_checkpoints, key=lambda pair: pair[1][SELECTION])
     with best.as_directory() as path:
         model = Path(path, MODEL)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from pipeline.store.files import Folder
-from pipeline.training.folder import HISTORY
+from pipeline.training.history import read_history
 
 OnMeasurement = Callable[[Mapping[str, Any]], None]
 LOCAL_SECONDS, REMOTE_SECONDS = 1.0, 10.0
@@ -51,7 +50,5 @@ def followed(folder: Folder, on_measurement: OnMeasurement) -> Iterator[None]:
 
 
 def _measurements(folder: Folder) -> list[dict[str, Any]]:
-    if not folder.exists(HISTORY):
-        return []
-    measurements: list[dict[str, Any]] = json.loads(folder.read(HISTORY))["measurements"]
-    return measurements
+    history = read_history(folder)
+    return [] if history is None else history["measurements"]

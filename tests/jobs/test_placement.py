@@ -13,10 +13,11 @@ ROOT = Path(__file__).parents[2]
 # In a process of its own: the tests in this one share a Ray.
 SCRIPT = """
 import sys
+from contextlib import nullcontext
 import ray
 from jobs import generate
 from jobs.progress import Progress
-from pipeline.run.cluster import connected
+from pipeline.run.cluster import connected, shared
 from pipeline.run.cluster_config import Cluster
 
 @ray.remote
@@ -41,9 +42,12 @@ def noted(self, text):
 Progress.note = noted
 if sys.argv[1] == "found":
     ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-with connected(Cluster()):
-    occupy()
-    code = generate.main(sys.argv[2:])
+with shared(Cluster()) if sys.argv[1] == "in a step" else nullcontext():
+    with connected(Cluster()):
+        occupy()
+        code = generate.main(sys.argv[2:])
+    if sys.argv[1] == "in a step":
+        assert ray.is_initialized()
 sys.exit(code)
 """
 
@@ -75,6 +79,15 @@ def test_it_is_restarted_once_and_the_run_goes_on(occupied, tmp_path):
     assert "an actor needs 1 CPU and 0 GPU (cluster), and 0 CPU and 0 GPU are free" in errors
     assert errors.count("The local Ray was restarted") == 1
     assert code == 0
+    assert keys(tmp_path / "run") == [("p0", 0), ("p1", 0)]
+
+
+@pytest.mark.long
+def test_so_it_is_in_a_step_of_a_job_whose_steps_share_one_ray(occupied, tmp_path):
+    """As those of `nabla improve` do. The next step has the new Ray."""
+    code, errors = occupied("in a step")
+    assert errors.count("The local Ray was restarted") == 1
+    assert code == 0, errors
     assert keys(tmp_path / "run") == [("p0", 0), ("p1", 0)]
 
 

@@ -39,3 +39,10 @@ def test_a_folder_with_spaces_and_unicode_can_be_moved(
     assert keys(moved) == [(f"p{n}", 0) for n in range(3)]
     assert rows(moved)[:2] == made
     assert not (moved / "quarantine").exists()
+
+
+def test_the_status_of_a_run_of_no_rows_is_no_error(tmp_path, capsys):
+    (tmp_path / "_VERSION").write_text("2\n")
+    (tmp_path / "input.json").write_text('{"rows": 0}')
+    assert status.main([f"run_dir={tmp_path}"]) == 0
+    assert "committed  0 of 0 rows" in capsys.readouterr().out

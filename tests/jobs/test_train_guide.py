@@ -124,6 +124,41 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
         recipe.open()
 
 
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_damaged_files_of_a_training_are_written_again_or_one_error(
+    plain, explored, tmp_path, cluster, capsys
+):
+    """The run was interrupted between its last checkpoint and the guide."""
+    run = tmp_path / "run"
+    asked = settings(plain, explored, run, "validation.every=6")
+    assert train_guide.main(asked) == 0
+    history = (run / "history.json").read_bytes()
+    shutil.rmtree(run / "guide")
+    (run / "history.json").write_bytes(history[:99])
+    (run / "failed.json").write_bytes(b"\xff")
+    assert train_guide.main(asked) == 0
+    assert (run / "history.json").read_bytes() == history
+    card = run / "guide" / "card.json"
+    whole = card.read_bytes()
+    card.write_bytes(whole[:99])
+    assert train_guide.main(asked) == 2
+    assert "card.json is damaged: delete it" in capsys.readouterr().err
+    card.unlink()
+    assert train_guide.main(asked) == 0
+    assert card.read_bytes() == whole
+    card.unlink()
+    (state,) = (run / "train").glob("checkpoint_*/state.pt")
+    saved = state.read_bytes()
+    state.write_bytes(saved[: len(saved) // 2])
+    assert train_guide.main(asked) == 2
+    assert f"checkpoint {state.parent.name} is damaged" in capsys.readouterr().err
+    state.write_bytes(saved)
+    (run / "train" / "checkpoint_manager_snapshot.json").write_bytes(b"")
+    assert train_guide.main(asked) == 2
+    assert "the list of checkpoints, is damaged" in capsys.readouterr().err
+
+
 @pytest.mark.timeout(600)
 def test_a_second_training_in_the_folder_is_refused_while_the_first_lives(
     plain, explored, tmp_path, cluster, capsys

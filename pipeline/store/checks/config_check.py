@@ -84,7 +84,7 @@ def _stored(folder: Folder, config: Any) -> dict[str, Any] | None:
         return None
     try:
         settings = yaml.safe_load(folder.read(CONFIG))
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         settings = None
     if isinstance(settings, dict) and all(isinstance(key, str) for key in settings):
         return settings

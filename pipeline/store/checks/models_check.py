@@ -14,7 +14,7 @@ from dataclasses import asdict
 from nabla_core.errors import ModelError
 from nabla_core.types import Identity
 from pipeline.errors import ResumeError, StoreError
-from pipeline.store.files import Folder
+from pipeline.store.files import MALFORMED, Folder
 
 MODELS = "models.json"
 
@@ -29,7 +29,7 @@ def read_models(folder: Folder) -> dict[str, Identity]:
     try:
         found = json.loads(folder.read(MODELS))
         return {role: Identity(**{k: str(v) for k, v in m.items()}) for role, m in found.items()}
-    except (ValueError, TypeError, AttributeError) as error:
+    except MALFORMED as error:
         raise StoreError(
             f"{folder.uri}/{MODELS} is damaged ({type(error).__name__}): it says which models made "
             "the rows. Delete it if the models of this command did; otherwise use another run_dir"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.errors import ResumeError
 from pipeline.store.checks.version import check_version, claim_version
-from pipeline.store.files import Folder
+from pipeline.store.files import MALFORMED, Folder
 
 FILE = "_JOB"
 
@@ -72,7 +72,7 @@ def _parse(data: bytes) -> Owner | None:
     try:
         marker = json.loads(data)
         job, rows = marker["job"], marker["rows"]
-    except (ValueError, KeyError, TypeError):
+    except MALFORMED:
         return None
     return Owner(job, rows) if isinstance(job, str) and isinstance(rows, str | None) else None
 

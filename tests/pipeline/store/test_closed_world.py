@@ -142,6 +142,7 @@ def test_a_part_without_a_checksum_in_its_name_is_quarantined(tmp_path):
     assert store.quarantine.report() is None
 
 
+NESTED = b"[" * 100_000
 DAMAGE = [
     b"",
     b"\xff\xfe\x00",
@@ -150,6 +151,7 @@ DAMAGE = [
     b"null",
     b'{"checksums": [1]}',
     b'{"checksums": 3}',
+    NESTED,
 ]
 
 
@@ -194,7 +196,7 @@ def test_a_flipped_bit_in_a_final_file_without_a_marker_is_noticed(
     assert slots.count(FINISHED) in (1, 3)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"[1, 2]", b"{", b'{"rows": "x"}', b"3"])
+@pytest.mark.parametrize("content", [*DAMAGE, b'{"rows": "x"}'])
 def test_a_damaged_input_file_is_one_error_of_the_status_and_written_again(tmp_path, content):
     store = finished(tmp_path)
     (tmp_path / "input.json").write_bytes(content)

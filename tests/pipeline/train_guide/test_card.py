@@ -19,6 +19,7 @@ from pipeline.train_guide.folder import CARD
 from pipeline.training.folder import HISTORY
 from tests.core.tiny import Family
 from tests.pipeline.train_guide.exploration import settings, training_state
+from tests.pipeline.training.damage import DAMAGES
 
 
 def card_in(path: Path, card: dict[str, Any]) -> Folder:
@@ -33,6 +34,18 @@ def test_another_schema_is_refused_in_one_sentence(
 ):
     with pytest.raises(StoreError, match=f"has schema {found} and this version reads {SCHEMA}"):
         read_card(card_in(tmp_path, card))
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_card_is_one_error(tmp_path: Path, how: str):
+    card_in(tmp_path, json.loads((shipped("guide") / "card.json").read_text()))
+    file = tmp_path / CARD
+    file.write_bytes(DAMAGES[how](file.read_bytes()))
+    with pytest.raises(StoreError, match=r"card\.json (is damaged: delete it|has schema guide/1)"):
+        read_card(Folder(str(tmp_path)))
+    file.write_text(json.dumps({"schema": SCHEMA, "kind": "head", "metrics": [], "data": {}}))
+    with pytest.raises(StoreError, match=r"card\.json is damaged: delete it, and the same command"):
+        read_card(Folder(str(tmp_path)))
 
 
 def test_a_card_names_models_and_data_without_a_path(plain: Family, explored: Path, tmp_path: Path):

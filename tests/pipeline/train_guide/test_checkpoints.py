@@ -11,11 +11,13 @@ from safetensors.torch import load_file
 from nabla_core import Prompt, drive, load_engines, nabla
 from nabla_core.config import NablaConfig
 from nabla_core.model_config import LM, Reward, Runtime
-from pipeline.errors import ResumeError
-from pipeline.train_guide.checkpoints import load_checkpoint, save_checkpoint
+from pipeline.errors import DamagedError, ResumeError
+from pipeline.train_guide.checkpoints import load_checkpoint, publish_history, save_checkpoint
+from pipeline.train_guide.folder import STATE
 from pipeline.train_guide.training import train_step
 from pipeline.training.folder import HISTORY, MODEL
 from tests.pipeline.train_guide.exploration import training_state
+from tests.pipeline.training.damage import DAMAGES
 
 
 def test_lora_goes_on_from_a_checkpoint_and_leaves_a_plain_model(plain, explored, tmp_path):
@@ -58,6 +60,25 @@ def test_lora_goes_on_from_a_checkpoint_and_leaves_a_plain_model(plain, explored
     flow = nabla(Prompt.of("1+2*3", id="p"), NablaConfig(proposals="ranked"), max_tokens=8)
     (trace,) = drive([flow], engines)
     assert trace.cost.rm_backward > 0
+
+
+def test_a_damaged_history_is_written_again_from_the_checkpoint(plain, explored, tmp_path):
+    first = training_state(plain, explored, f"run_dir={tmp_path}")
+    save_checkpoint(first, 0.0, tmp_path / "at 0", {"judge_gradient": None})
+    made = (tmp_path / HISTORY).read_bytes()
+    (tmp_path / HISTORY).write_bytes(b"")
+    second = training_state(plain, explored, f"run_dir={tmp_path}")
+    publish_history(second, load_checkpoint(second, tmp_path / "at 0"))
+    assert (tmp_path / HISTORY).read_bytes() == made
+    for name, damage in DAMAGES.items():
+        (tmp_path / name).mkdir()
+        whole = (tmp_path / "at 0" / STATE).read_bytes()
+        (tmp_path / name / STATE).write_bytes(damage(whole))
+        with pytest.raises(DamagedError, match=f"checkpoint {name} is damaged"):
+            load_checkpoint(second, tmp_path / name)
+    (tmp_path / "gone").mkdir()
+    with pytest.raises(DamagedError, match=r"checkpoint gone is damaged \(state\.pt: FileNotFound"):
+        load_checkpoint(second, tmp_path / "gone")
 
 
 def test_another_start_and_other_data_than_the_checkpoints_are_refused(plain, explored, tmp_path):

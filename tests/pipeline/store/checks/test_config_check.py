@@ -160,7 +160,10 @@ def test_paths_of_a_run_of_its_own_are_compared_as_given(tmp_path):
         check_config(Folder(one.run_dir), replace(one, reward=other.reward), OWNER)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\x00", b"- 1\n- 2\n", b"a: [", b"null", b"1: 2"])
+DAMAGE = [b"", b"\xff\x00", b"- 1\n- 2\n", b"a: [", b"null", b"1: 2", b"[" * 2000]
+
+
+@pytest.mark.parametrize("content", DAMAGE)
 def test_a_damaged_config_is_written_again_or_one_error(tmp_path, content):
     config = GenerateConfig(run_dir=str(tmp_path))
     folder = Folder(str(tmp_path))

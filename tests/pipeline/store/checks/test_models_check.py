@@ -64,7 +64,10 @@ def test_a_renamed_folder_is_the_same_model_and_another_repository_is_not(folder
         check_models(folder, {"judge": Identity("fork/rm", JUDGE.revision)}, rows=True)
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "nonsense", '{"lm": 3}', '{"lm": {"a": 1}}'])
+DAMAGE = ["", "[1]", "nonsense", '{"lm": 3}', '{"lm": {"a": 1}}', "[" * 100_000]
+
+
+@pytest.mark.parametrize("content", DAMAGE)
 def test_a_damaged_file_is_named_where_rows_depend_on_it_and_else_replaced(folder, content):
     folder.write(MODELS, content.encode())
     with pytest.raises(StoreError, match=rf"{MODELS} is damaged \(\w+\): .* Delete it if"):

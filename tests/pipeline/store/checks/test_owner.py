@@ -50,7 +50,10 @@ def test_rows_of_another_table_are_refused_by_both_names(tmp_path):
         check_owner(folder, Owner("generate", "traces/3"))
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff\x00", b"[]", b"{", b'{"job": 3, "rows": null}', b"7"])
+DAMAGE = [b"", b"\xff\x00", b"[]", b"{", b'{"job": 3, "rows": null}', b"7", b"[" * 100_000]
+
+
+@pytest.mark.parametrize("data", DAMAGE)
 def test_a_damaged_marker_is_written_again(tmp_path, data):
     folder = Folder(str(tmp_path))
     claim_owner(folder, GENERATE)
