@@ -17,7 +17,14 @@ from nabla_core.guide_training.head_model import new_head
 from nabla_core.guide_training.settings import Kind, Optimise
 from nabla_core.guides.head import KIND_KEY, HeadGuide
 from nabla_core.model_config import Runtime
-from nabla_core.models.loading import LanguageModel, language_model, reward_model
+from nabla_core.models.loading import (
+    LanguageModel,
+    embed,
+    embedding_scale,
+    language_model,
+    reward_model,
+)
+from nabla_core.models.pooling import pad_token, pool_index
 from nabla_core.models.pretrained import LM_HEADS, load_pretrained
 from nabla_core.models.readers import Reader
 from nabla_core.types import Identity
@@ -76,15 +83,15 @@ class GradientTrainee:
         return layer
 
     def predict(self, batch: Batch, *, differentiable: bool = True) -> tuple[Tensor, Tensor | None]:
-        table = self.model.get_input_embeddings().weight
+        table, scale = self.model.get_input_embeddings().weight, embedding_scale(self.model)
         # The prediction is itself a gradient, so autograd runs even where none is wanted after.
         with torch.enable_grad():
-            embeddings = table[batch.ids]  # [R, L, D]
+            embeddings = embed(table, scale, batch.ids)  # [R, L, D]
             if not embeddings.requires_grad:  # the embeddings are frozen
                 embeddings.requires_grad_()
             body = self.model.base_model
             hidden = body(inputs_embeds=embeddings, use_cache=False).last_hidden_state
-            ends = hidden[torch.arange(len(batch.ids), device=hidden.device), batch.last]
+            ends = hidden[torch.arange(len(batch.ids)), self._pooled(batch)]
             rewards = self.model.score(ends).squeeze(-1)  # [R]
             # `create_graph` makes the gradient a function of the weights that the loss can be
             # differentiated through (double backward). Rewards may be summed: each depends on
@@ -94,9 +101,15 @@ class GradientTrainee:
             )
         # Rows of E @ d reward / d e_i for the candidates alone, [N, K], and not for all V tokens.
         at_positions = gradient[batch.row, batch.index]  # [N, D]
-        candidates = table[batch.tokens].to(at_positions.dtype)
+        candidates = embed(table, scale, batch.tokens).to(at_positions.dtype)
         values = torch.einsum("nd,nkd->nk", at_positions, candidates)
         return (values, rewards) if differentiable else (values.detach(), rewards.detach())
+
+    def _pooled(self, batch: Batch) -> Tensor:
+        """The index of the token that each row's reward is read at, int64 `[R]`."""
+        pad = pad_token(self.model)
+        ends = zip(batch.ids.tolist(), batch.last.tolist(), strict=True)
+        return torch.tensor([pool_index(ids[: last + 1], pad) for ids, last in ends])
 
     def guide(self, lm: LanguageModel, min_coverage: float, runtime: Runtime) -> Reader | HeadGuide:
         model = reward_model(self.model, self._tokenizer, Identity(self._name, "in training"))
@@ -220,7 +233,9 @@ def _check_double_backward(trainee: Trainee, path: str, attention: str) -> None:
     trained = [p for p in trainee.model.parameters() if p.requires_grad]
     if not trained:
         raise ModelError(f"{path}: everything is frozen, so there is nothing to train")
-    probe = Example("probe", "probe", (0,) * 4, 0.0, (ScoredPosition(1, (0, 0), (0, 0), (0, 0)),))
+    probe = Example(
+        "probe", "probe", (0, 1, 2, 3), 0.0, (ScoredPosition(1, (0, 0), (0, 0), (0, 0)),)
+    )
     try:
         values, _ = trainee.predict(Batch.of([probe], trainee.model.device))
         torch.autograd.grad(values.sum(), trained, allow_unused=True)

@@ -12,7 +12,7 @@ from nabla_core.config import NablaConfig, Objective
 from nabla_core.guides.base import GuideRead
 from nabla_core.models.forward import BLOCK
 from nabla_core.models.kv_cache import PrefixCache
-from nabla_core.models.loading import LanguageModel
+from nabla_core.models.loading import LanguageModel, RewardModel
 from nabla_core.models.readers import LMRead, Reader, RMRead, Task, check_finite, read_lm
 from nabla_core.models.vocab import VocabularyMap
 from nabla_core.requests import Judged
@@ -133,21 +133,24 @@ def gradient_rows(
     term; they are never proposed. Raises NonFiniteError.
     """
     # From embeddings to tokens, then from the reward model's vocabulary to the LM's.
-    rows = objective.reward_coeff * _products(reader.rm.table, rm_gradient)[:, reader.ids]
+    rows = objective.reward_coeff * _products(reader.rm, rm_gradient)[:, reader.ids]
     if objective.nll_coeff:
         assert lm_gradient is not None
         # The one-hot of token j enters the likelihood twice: through its embedding, which all later
         # terms see, and directly, as it selects log p(y_j) in its own term. An id that is no token
         # has logit -inf; 0 keeps the row finite.
         direct = logits.log_softmax(-1).masked_fill(logits == float("-inf"), 0.0)
-        rows = rows + objective.nll_coeff * (_products(lm.table, lm_gradient) + direct)
+        rows = rows + objective.nll_coeff * (_products(lm, lm_gradient) + direct)
     check_finite("gradient row", rows)
     # Rows of the loss, which is the negative of the objective.
     return -rows
 
 
-def _products(table: Tensor, gradient: Tensor) -> Tensor:
-    """`gradient @ table.T` `[n, V]` in fp32. The table is cast a block of the vocabulary at a
-    time: an fp32 copy of a whole bf16 table would take twice its memory."""
+def _products(model: LanguageModel | RewardModel, gradient: Tensor) -> Tensor:
+    """From gradients with respect to input embeddings `[n, D]` to those with respect to one-hots
+    `[n, V]`, in fp32. The table is cast a block of the vocabulary at a time: an fp32 copy of a
+    whole bf16 table would take twice its memory."""
+    table = model.table
     rows = max(1, BLOCK // table.size(1))
-    return torch.cat([gradient @ part.float().T for part in table.split(rows)], -1)
+    products = torch.cat([gradient @ part.float().T for part in table.split(rows)], -1)
+    return products if model.embedding_scale == 1.0 else products * model.embedding_scale

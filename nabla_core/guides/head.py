@@ -122,13 +122,7 @@ class HeadGuide:
                 )
             # The token before `start` must be fed: its hidden state predicts position `start`.
             readings.append(task.reading(tokens, len(before) - 1 + task.start))
-        forward = read(
-            self.head.body,
-            self.head.table,
-            readings,
-            gradient=False,
-            return_cache=self._return_cache,
-        )
+        forward = read(self.head, readings, gradient=False, return_cache=self._return_cache)
         states = []
         for row, (task, reading) in enumerate(zip(tasks, readings, strict=True)):
             first = len(task.context.guide[0]) - 1 + task.start - reading.cached

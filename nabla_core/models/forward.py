@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,19 @@ from transformers import DynamicCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from nabla_core.models.kv_cache import PrefixCache, cut, from_cache, left_mask, stack, to_cache
+
+
+class Embedded(Protocol):
+    """A model that is read from input embeddings, a `LanguageModel` or a `RewardModel`."""
+
+    @property
+    def body(self) -> Any: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Input embeddings `[..., D]` of ids `[...]`."""
 
 
 @dataclass(eq=False)
@@ -69,26 +82,25 @@ class Pass:
 
 
 def read(
-    body: Any,
-    table: Tensor,
+    model: Embedded,
     readings: Sequence[Reading],
     *,
     gradient: bool,
     return_cache: bool,
     checkpoint: bool = False,
 ) -> Pass:
-    """Run a batch through a body, from the input embeddings `table[ids]`.
+    """Run a batch through a model's body, from the input embeddings of its ids.
 
     `gradient`: keep the graph from `embeddings` to `hidden`; call it in grad mode.
     `return_cache`: keep keys and values too (as is always done behind a history).
     `checkpoint`: the graph holds only the inputs of layers, which run again in the backward pass;
     neither a history nor `return_cache` is possible then.
     """
-    device = table.device
+    body, device = model.body, model.device
     width = max(r.fed for r in readings)
     ids = torch.tensor([[*r.tokens[r.cached :], *[0] * (width - r.fed)] for r in readings])
     # Detached from the table: gradients are with respect to inputs, never to weights.
-    embeddings = table[ids.to(device)].detach().requires_grad_(gradient)
+    embeddings = model.embed(ids.to(device)).detach().requires_grad_(gradient)
     arguments: dict[str, Any] = {}
     history = 0
     if any(r.cache for r in readings):
@@ -98,8 +110,11 @@ def read(
         history = kv[0].size(2)
         right = torch.ones(len(readings), width, dtype=torch.int64, device=device)
         arguments["attention_mask"] = torch.cat([left_mask(cached, history), right], 1)
-        # Positions go on behind each row's own history, not behind the padded width.
-        arguments["position_ids"] = cached[:, None] + torch.arange(width, device=device)
+        # Positions go on behind each row's own history, not behind the padded width. Those of the
+        # padding stay within the row: a model may have no larger ones, or change with the largest.
+        positions = cached[:, None] + torch.arange(width, device=device)
+        last = torch.tensor([len(r.tokens) - 1 for r in readings], device=device)
+        arguments["position_ids"] = torch.minimum(positions, last[:, None])
         arguments["past_key_values"] = to_cache(kv)
     elif return_cache:
         arguments["past_key_values"] = DynamicCache()
@@ -173,7 +188,8 @@ def likelihood(lm: Any, hidden: Tensor, tokens: Tensor, *, gradient: bool) -> Li
     """Score `tokens` int64 `[N]` given the hidden states `[N, D]` that predicted them.
 
     Logits are formed a block of rows at a time, never for a whole response. The gradient of
-    log softmax(z)[y] with respect to the hidden state needs no graph: W[y] - softmax(z) @ W.
+    log softmax(z)[y] with respect to the hidden state needs no graph: W[y] - softmax(z) @ W, each
+    logit times the slope of the map from the output layer to it.
     """
     rows = max(1, BLOCK // lm.head.out_features)
     parts: list[tuple[Tensor, ...]] = []
@@ -185,9 +201,17 @@ def likelihood(lm: Any, hidden: Tensor, tokens: Tensor, *, gradient: bool) -> Li
         chosen = log_p.gather(-1, targets[:, None]).squeeze(-1)
         block = [chosen, confidence, torch.special.entr(p).sum(-1), top]
         if gradient:
-            weight = lm.head.weight
-            # In the weight's dtype: no fp32 copy of the head is made.
-            block.append((weight[targets] - p.to(weight.dtype) @ weight).float())
+            block.append(_hidden_gradient(lm, logits, p, targets))
         parts.append(tuple(block))
     joined = [torch.cat(part) for part in zip(*parts, strict=True)]
     return Likelihood(joined[0], joined[1], joined[2], joined[3], joined[4] if gradient else None)
+
+
+def _hidden_gradient(lm: Any, logits: Tensor, p: Tensor, targets: Tensor) -> Tensor:
+    weight = lm.head.weight
+    slope = lm.logit_map.slope(logits)
+    if isinstance(slope, float):
+        # In the weight's dtype: no fp32 copy of the head is made.
+        return slope * (weight[targets] - p.to(weight.dtype) @ weight).float()
+    own = slope.gather(-1, targets[:, None]).to(weight.dtype)
+    return (own * weight[targets] - (p * slope).to(weight.dtype) @ weight).float()

@@ -1,8 +1,8 @@
 """Loading the models, and splitting them into embedding table, body and head.
 
 A sweep feeds input embeddings and reads hidden states, so it needs these parts, and they must be
-the whole model. Both loaders check that on a few tokens. They refuse a model with anything else
-in between, such as a logit scale, a soft cap or a pooling rule: gradients would be wrong.
+the whole model. Both loaders check that on a few tokens (`models.probe`). They refuse a model with
+anything else in between: gradients would be wrong.
 """
 
 from __future__ import annotations
@@ -18,16 +18,29 @@ from nabla_core.errors import HeadError, ModelError
 from nabla_core.models.flops import Shape
 from nabla_core.models.forward import checkpointable
 from nabla_core.models.identity import identify, unchanged
+from nabla_core.models.layers import check_layers, context_length
+from nabla_core.models.logit_map import LogitMap
+from nabla_core.models.pooling import pad_token
 from nabla_core.models.pretrained import LM_HEADS, load_pretrained, load_tokenizer
+from nabla_core.models.probe import (
+    check_logits,
+    check_prefix_caches,
+    check_rewards,
+    logit_map_of,
+    named_refusal,
+    probe_ids,
+)
 from nabla_core.models.vocab import ids_without_token, require_rows
 from nabla_core.types import Identity
 
 
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
-    """A causal LM: `head(body(inputs_embeds=table[ids]).last_hidden_state)` are its logits.
+    """A causal LM: `logit_map(head(body(inputs_embeds=embed(ids)).last_hidden_state))` are its
+    logits.
 
-    table `[V, D]`, head weight `[V, D]`. `stop` are the ids that end a response; `no_token`,
+    table `[V, D]`, head weight `[V, D]`. Input embeddings are rows of the table times
+    `embedding_scale`. `stop` are the ids that end a response; `no_token`,
     bool `[V]`, is True for ids that stand for no token (the table may be padded, and the ids of a
     tokenizer may have gaps); `context` is the longest sequence in tokens. `source` is the folder or
     hub id that it was loaded from, as errors name it; `identity` is what rows and cards store.
@@ -35,7 +48,9 @@ class LanguageModel:
 
     body: nn.Module
     head: nn.Linear
+    logit_map: LogitMap
     table: Tensor
+    embedding_scale: float
     tokenizer: Any
     stop: frozenset[int]
     no_token: Tensor = field(repr=False)
@@ -57,23 +72,30 @@ class LanguageModel:
         """logits `[B, V]` -> bool `[B]`: whether the logits of all tokens are finite."""
         return (logits.isfinite() | self.no_token).all(-1)
 
+    def embed(self, ids: Tensor) -> Tensor:
+        """Input embeddings `[..., D]` of ids `[...]`."""
+        return embed(self.table, self.embedding_scale, ids)
+
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden `[..., D]` -> fp32 logits `[..., V]`; ids that are no token are -inf."""
-        logits = self.head(hidden).float()
+        logits = self.logit_map(self.head(hidden).float())
         # Those ids decode to nothing.
         return logits.masked_fill_(self.no_token, float("-inf"))
 
 
 @dataclass(frozen=True, eq=False)
 class RewardModel:
-    """A sequence classifier with one output: `score(hidden of the last token)` is the reward.
+    """A sequence classifier with one output: `score(hidden of one token)` is the reward.
 
-    table `[V_rm, D_rm]`; `context` and `source` as for the LM.
+    That token is the last that is not `pad` (`models.pooling`). table `[V_rm, D_rm]`;
+    `embedding_scale`, `context` and `source` as for the LM.
     """
 
     body: nn.Module
     score: nn.Linear
     table: Tensor
+    embedding_scale: float
+    pad: int | None
     tokenizer: Any
     context: int
     identity: Identity
@@ -83,6 +105,10 @@ class RewardModel:
     @property
     def device(self) -> torch.device:
         return self.table.device
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Input embeddings `[..., D_rm]` of ids `[...]`."""
+        return embed(self.table, self.embedding_scale, ids)
 
 
 def load_language_model(
@@ -96,32 +122,35 @@ def load_language_model(
 
 
 def language_model(model: Any, tokenizer: Any, identity: Identity) -> LanguageModel:
-    """The parts of a loaded causal LM. Raises HeadError where they are not the whole model."""
-    head, body = model.get_output_embeddings(), model.base_model
+    """The parts of a loaded causal LM. Raises HeadError where they are not the whole model, and
+    ModelError where its layers cannot continue from a prefix."""
     source = _source(model, identity)
-    table = model.get_input_embeddings().weight
-    require_rows(tokenizer, table.size(0), source)
-    if not isinstance(head, nn.Linear):
-        raise HeadError(f"{source}: its output head is a {type(head).__name__}, not Linear")
-    probe = _probe(model, tokenizer)
-    with torch.no_grad():
-        whole = model(input_ids=probe).logits
-        parts = head(body(inputs_embeds=table[probe]).last_hidden_state)
-    _check_parts(whole, parts, source, "logits are not head(body(table[ids]))")
-    stop = _stop_ids(model, tokenizer)
-    no_token = ids_without_token(tokenizer, head.out_features, stop=stop)
-    return LanguageModel(
-        body=body,
-        head=head,
-        table=table,
-        tokenizer=tokenizer,
-        stop=stop,
-        no_token=no_token.to(table.device),
-        context=_context(model),
-        identity=identity,
-        source=source,
-        shape=Shape.of(body, model.config, head.out_features),
-    )
+    check_layers(model, source)
+    with named_refusal(model, source):
+        head, body = model.get_output_embeddings(), model.base_model
+        if not isinstance(head, nn.Linear):
+            raise HeadError(f"{source}: its output head is a {type(head).__name__}, not Linear")
+        table, stop = model.get_input_embeddings().weight, _stop_ids(model, tokenizer)
+        require_rows(tokenizer, table.size(0), source)
+        no_token = ids_without_token(tokenizer, head.out_features, stop=stop)
+        ids = probe_ids(model, tokenizer)
+        made = LanguageModel(
+            body=body,
+            head=head,
+            logit_map=logit_map_of(model, ids),
+            table=table,
+            embedding_scale=embedding_scale(model),
+            tokenizer=tokenizer,
+            stop=stop,
+            no_token=no_token.to(table.device),
+            context=context_length(model),
+            identity=identity,
+            source=source,
+            shape=Shape.of(body, model.config, head.out_features),
+        )
+        check_logits(model, made, ids)
+        check_prefix_caches(made, ids)
+    return made
 
 
 def load_reward_model(
@@ -135,7 +164,8 @@ def load_reward_model(
 
 
 def reward_model(model: Any, tokenizer: Any, identity: Identity) -> RewardModel:
-    """The parts of a loaded classifier. Raises HeadError where they are not the whole model."""
+    """The parts of a loaded classifier. Raises HeadError where they are not the whole model, and
+    ModelError where its layers cannot continue from a prefix."""
     source = _source(model, identity)
     labels = model.config.num_labels
     if labels != 1:
@@ -143,24 +173,26 @@ def reward_model(model: Any, tokenizer: Any, identity: Identity) -> RewardModel:
     score = getattr(model, "score", None)
     if not isinstance(score, nn.Linear):
         raise HeadError(f"{source}: no linear layer `score` to read a reward from")
-    table = model.get_input_embeddings().weight
-    require_rows(tokenizer, table.size(0), source)
-    # The probe has no padding: its last column is its last token.
-    probe = _probe(model, tokenizer)
-    with torch.no_grad():
-        whole = model(input_ids=probe).logits
-        parts = score(model.base_model(inputs_embeds=table[probe]).last_hidden_state[:, -1])
-    _check_parts(whole, parts, source, "its reward is not score(body(table[ids])) at the end")
-    return RewardModel(
-        body=model.base_model,
-        score=score,
-        table=table,
-        tokenizer=tokenizer,
-        context=_context(model),
-        identity=identity,
-        source=source,
-        shape=Shape.of(model.base_model, model.config, 1),
-    )
+    check_layers(model, source)
+    with named_refusal(model, source):
+        table = model.get_input_embeddings().weight
+        require_rows(tokenizer, table.size(0), source)
+        made = RewardModel(
+            body=model.base_model,
+            score=score,
+            table=table,
+            embedding_scale=embedding_scale(model),
+            pad=pad_token(model),
+            tokenizer=tokenizer,
+            context=context_length(model),
+            identity=identity,
+            source=source,
+            shape=Shape.of(model.base_model, model.config, 1),
+        )
+        ids = probe_ids(model, tokenizer)
+        check_rewards(model, made, ids)
+        check_prefix_caches(made, ids)
+    return made
 
 
 def require_checkpointable(model: LanguageModel | RewardModel) -> None:
@@ -191,23 +223,17 @@ def _load(
     return model.to(device).requires_grad_(False)
 
 
-def _probe(model: Any, tokenizer: Any) -> Tensor:
-    """Up to eight ids `[1, n]` to compare the parts with the whole model on."""
-    # No pad token: a classifier would take it for the end of the text.
-    size = min(len(tokenizer), model.get_input_embeddings().num_embeddings)
-    pad = model.config.pad_token_id
-    ids = [i for i in range(min(size, 9)) if i != pad][:8]
-    return torch.tensor([ids], device=model.device)
+def embedding_scale(model: Any) -> float:
+    """The factor between rows of a model's embedding table and its input embeddings."""
+    embedding = model.get_input_embeddings()
+    # Gemma's factor is rounded to the type of the weights before it is used.
+    scale = torch.as_tensor(getattr(embedding, "embed_scale", 1.0))
+    return float(scale.to(embedding.weight.dtype))
 
 
-def _check_parts(whole: Tensor, parts: Tensor, name: str, mismatch: str) -> None:
-    if not whole.isfinite().all():
-        raise ModelError(f"{name}: its outputs are not finite; are its weights damaged?")
-    # bf16 has 8 bits of mantissa, and the two ways round at different places.
-    tolerance = 1e-4 if whole.dtype == torch.float32 else 2e-2
-    if not torch.allclose(whole.float(), parts.float(), rtol=tolerance, atol=tolerance):
-        worst = (whole.float() - parts.float()).abs().max().item()
-        raise HeadError(f"{name}: {mismatch} (off by {worst:.3g}); gradients would be wrong")
+def embed(table: Tensor, scale: float, ids: Tensor) -> Tensor:
+    """Input embeddings `[..., D]` of ids `[...]`, from a table `[V, D]` and its factor."""
+    return table[ids] if scale == 1.0 else table[ids] * scale
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
@@ -218,7 +244,3 @@ def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     if not stop:
         raise ModelError(f"{model.config.name_or_path}: no stop token in its generation config")
     return stop
-
-
-def _context(model: Any) -> int:
-    return int(getattr(model.config, "max_position_embeddings", 1 << 30))

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from nabla_core.errors import ModelError
 from nabla_core.models.folder import adapter_base, check_model_files, check_tokenizer_files
+from nabla_core.models.layers import keep_attention_caps
 from nabla_core.models.location import check_location, shown, unavailable
 
 # What the output layers of LMs are called. A classifier has no use for them.
@@ -97,6 +98,7 @@ def load_pretrained(
     _refuse(path, purpose, "its weights lack", _outside(report["missing_keys"], initialised(model)))
     others = _outside(report["unexpected_keys"], unused)
     _refuse(path, purpose, "its weights have what its config has no place for:", others)
+    keep_attention_caps(model)
     return model.eval()
 
 

@@ -23,6 +23,7 @@ from nabla_core.models.flops import Shape
 from nabla_core.models.forward import Likelihood, Pass, Reading, likelihood, read
 from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel, RewardModel
+from nabla_core.models.pooling import pool_index
 from nabla_core.models.vocab import VocabularyMap
 from nabla_core.requests import Context
 from nabla_core.types import Cost
@@ -116,8 +117,7 @@ class Reader:
         ]
         with torch.set_grad_enabled(gradient):
             forward = read(
-                self.rm.body,
-                self.rm.table,
+                self.rm,
                 readings,
                 gradient=gradient,
                 return_cache=return_cache,
@@ -152,13 +152,16 @@ class Reader:
                 f"prompt and response are {len(tokens)} tokens to the reward model, "
                 f"whose context is {self.rm.context}"
             )
-        return task.reading(tokens, len(before) + task.start)
+        # The token that the reward is read at must be fed.
+        end = pool_index(tokens, self.rm.pad)
+        return task.reading(tokens, min(len(before) + task.start, end))
 
     def _rewards(self, forward: Pass) -> Tensor:
-        """fp32 `[B]`, from the hidden state of the last real token of each row."""
+        """fp32 `[B]`, from one hidden state of each row (`models.pooling`)."""
         # transformers, given embeddings, would take the last column, which is padding in all but
         # the longest row.
-        last = torch.tensor([r.fed - 1 for r in forward.readings], device=self.rm.device)
+        ends_at = [pool_index(r.tokens, self.rm.pad) - r.cached for r in forward.readings]
+        last = torch.tensor(ends_at, device=self.rm.device)
         ends = forward.hidden[torch.arange(len(last), device=last.device), last]
         return self.rm.score(ends).float().squeeze(-1)
 
@@ -199,8 +202,7 @@ def read_lm(
     ]
     with torch.set_grad_enabled(gradient):
         forward = read(
-            lm.body,
-            lm.table,
+            lm,
             readings,
             gradient=gradient,
             return_cache=False,

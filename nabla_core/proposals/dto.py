@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from nabla_core.config import DTO
+from nabla_core.models.logit_map import LogitMap
 from nabla_core.sampling import check_distributions
 
 
@@ -33,7 +34,8 @@ class Rows:
     y         int64 `[n]`, the rolled-out tokens
     top       int64 `[n]`, the argmax that the rows started with
     stream    int64 `[n]`, seeds of each row's Gumbel noise
-    head      the LM's output layer, from latents to logits; None where x are logits
+    head      the LM's output layer, of which x are the inputs; None where x are logits
+    logit_map from the outputs of that layer to logits
     banned    bool `[V]`, ids that may not be proposed
     """
 
@@ -48,6 +50,7 @@ class Rows:
     top: Tensor
     stream: Tensor
     head: nn.Linear | None
+    logit_map: LogitMap
     banned: Tensor
 
     @classmethod
@@ -60,6 +63,7 @@ class Rows:
         *,
         anchored: bool,
         stream: Tensor | None = None,
+        logit_map: LogitMap = LogitMap(),  # noqa: B008 - frozen
     ) -> Rows:
         """Rows before their first step. `anchored`: the hard token is the rolled-out one until
         the argmax moves; otherwise it is the argmax from the beginning."""
@@ -73,6 +77,7 @@ class Rows:
             top=y,
             stream=torch.zeros_like(y) if stream is None else stream,
             head=head,
+            logit_map=logit_map,
             banned=banned,
         )
         rows.top = rows.logits().argmax(-1)
@@ -99,6 +104,7 @@ class Rows:
         if self.head is not None:
             z = z @ self.head.weight.float().T
             z = z if self.head.bias is None else z + self.head.bias.float()
+            z = self.logit_map(z)
         return z.masked_fill(self.banned, float("-inf"))
 
 
@@ -159,10 +165,11 @@ def learning_rate(config: DTO, t: Tensor) -> Tensor:
 def adam_step(rows: Rows, g: Tensor, active: Tensor, config: DTO) -> None:
     """One step of the `active` rows (bool `[n]`), in place, given the gradient rows g `[n, V]`
     at their hard tokens."""
-    soft = (rows.logits() + _noise(rows, config)).softmax(-1)
+    z = rows.logits()
+    soft = (z + _noise(rows, config)).softmax(-1)
     d = soft * (g - (soft * g).sum(-1, keepdim=True))
     if rows.head is not None:
-        d = d @ rows.head.weight.float()
+        d = (d * rows.logit_map.slope(z)) @ rows.head.weight.float()
     # Rows are at different steps: each has its own rate and bias correction.
     on = active[:, None]
     rows.m = torch.where(on, rows.m + (1 - config.beta1) * (d - rows.m), rows.m)

@@ -183,7 +183,15 @@ class LeftToRight:
         if config.dto.gumbel_noise:
             stream = torch.tensor([_noise_seed(keys[id(g)], c.position) for g, c in block])
         anchored = config.anchor == "rollout"
-        return Rows.start(x, y, head, self._banned, anchored=anchored, stream=stream)
+        return Rows.start(
+            x,
+            y,
+            head,
+            self._banned,
+            anchored=anchored,
+            stream=stream,
+            logit_map=self._guide.lm.logit_map,
+        )
 
     def _rows(self, block: list[_Due], sequences: list[tuple[int, ...]], logits: Tensor) -> Tensor:
         chosen = [

@@ -106,7 +106,7 @@ def test_a_few_steps_learn_a_few_counterfactuals(plain: Family, kind: Kind):
     batch = Batch.of(examples, CPU)
     before = agreement(trainee, examples, margin=0.0, size=2)
     optimizer = torch.optim.AdamW(trainee.model.parameters(), lr=3e-3)
-    for _ in range(150):
+    for _ in range(200):
         values, rewards = trainee.predict(batch)
         counts = {"responses": len(batch.ids), "positions": len(batch.row)}
         optimizer.zero_grad()

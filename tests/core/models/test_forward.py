@@ -28,12 +28,12 @@ def test_a_reading_feeds_at_least_its_last_token():
 @torch.no_grad()
 def test_what_follows_a_cache_reads_as_without_one(lm: LanguageModel):
     tokens = (5, 6, 7, 8, 9)
-    whole = read(lm.body, lm.table, [Reading(tokens)], gradient=False, return_cache=True)
+    whole = read(lm, [Reading(tokens)], gradient=False, return_cache=True)
     cache = whole.prefix_cache(0, 3)
     readings = [Reading(tokens, cache), Reading((10, 11))]
-    part = read(lm.body, lm.table, readings, gradient=False, return_cache=False)
+    part = read(lm, readings, gradient=False, return_cache=False)
     torch.testing.assert_close(part.hidden[0], whole.hidden[0, 3:], rtol=0, atol=1e-5)
-    alone = read(lm.body, lm.table, [Reading((10, 11))], gradient=False, return_cache=False)
+    alone = read(lm, [Reading((10, 11))], gradient=False, return_cache=False)
     torch.testing.assert_close(part.hidden[1], alone.hidden[0], rtol=0, atol=1e-5)
 
 

@@ -1,0 +1,45 @@
+"""What some language models do to the outputs of their output layer: a scale and a soft cap.
+
+Cohere and Granite scale their logits, Gemma 2 and 3 cap them at `c tanh(z / c)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class LogitMap:
+    """From the outputs of the output layer to logits: `cap tanh(scale x / cap)`, without a cap
+    `scale x`."""
+
+    scale: float = 1.0
+    cap: float | None = None
+
+    @classmethod
+    def of(cls, config: Any, outputs: Tensor, logits: Tensor) -> LogitMap:
+        """The map that a config names. Some models divide by the scale that others multiply by:
+        what is nearest to their `logits` of these `outputs` is taken."""
+        text = config.get_text_config()
+        cap = getattr(text, "final_logit_softcapping", None)
+        scales = {1.0}
+        for name in ("logit_scale", "logits_scaling", "lm_head_multiplier"):
+            if value := getattr(text, name, None):
+                scales |= {float(value), 1 / float(value)}
+        maps = [cls(scale, cap) for scale in sorted(scales)]
+        return min(maps, key=lambda m: float((m(outputs.float()) - logits.float()).abs().max()))
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """fp32 logits of fp32 outputs, of the same shape."""
+        logits = outputs if self.scale == 1.0 else outputs * self.scale
+        return logits if self.cap is None else (logits / self.cap).tanh() * self.cap
+
+    def slope(self, logits: Tensor) -> Tensor | float:
+        """The derivative of each logit with respect to its output; 0 at masked (-inf) logits where
+        there is a cap."""
+        if self.cap is None:
+            return self.scale
+        return self.scale * (1 - (logits / self.cap).square()).clamp(min=0)
