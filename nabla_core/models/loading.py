@@ -23,6 +23,7 @@ from nabla_core.models.logit_map import LogitMap
 from nabla_core.models.pooling import pad_token
 from nabla_core.models.pretrained import LM_HEADS, load_pretrained, load_tokenizer
 from nabla_core.models.probe import (
+    check_gradient,
     check_logits,
     check_prefix_caches,
     check_rewards,
@@ -149,6 +150,7 @@ def language_model(model: Any, tokenizer: Any, identity: Identity) -> LanguageMo
             shape=Shape.of(body, model.config, head.out_features),
         )
         check_logits(model, made, ids)
+        check_gradient(made, ids)
         check_prefix_caches(made, ids)
     return made
 
@@ -191,6 +193,7 @@ def reward_model(model: Any, tokenizer: Any, identity: Identity) -> RewardModel:
         )
         ids = probe_ids(model, tokenizer)
         check_rewards(model, made, ids)
+        check_gradient(made, ids)
         check_prefix_caches(made, ids)
     return made
 

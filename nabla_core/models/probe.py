@@ -104,6 +104,13 @@ def _tensor(rm: Any, rows: Sequence[tuple[int, ...]]) -> Tensor:
     return torch.tensor(rows, device=rm.device)
 
 
+def check_gradient(model: Any, ids: tuple[int, ...]) -> None:
+    """Run a backward pass to the input embeddings; what it raises is the model's."""
+    with torch.enable_grad():
+        forward = read(model, [Reading(ids)], gradient=True, return_cache=False)
+        torch.autograd.grad(forward.hidden.sum(), forward.embeddings)
+
+
 @torch.no_grad()
 def check_prefix_caches(model: Any, ids: tuple[int, ...]) -> None:
     """Raises HeadError where a batch of rows that continue from prefixes of different lengths

@@ -93,10 +93,15 @@ class Literal:
     def reward(self, context: Context, tokens: tuple[int, ...], hot: Tensor) -> Tensor:
         table = self.guide.get_input_embeddings().weight
         before, after = context.guide
-        body = hot[: len(self.body_tokens(tokens))] @ table[self.ids]
-        inputs = torch.cat([table[list(before)], body, table[list(after)]])
+        read = self.body_tokens(tokens)
+        inputs = torch.cat(
+            [table[list(before)], hot[: len(read)] @ table[self.ids], table[list(after)]]
+        )
         hidden = self.guide.model(inputs_embeds=inputs[None]).last_hidden_state
-        return self.guide.score(hidden[0, -1])[0]
+        # A classifier reads its reward at the last token that is not pad.
+        ids = torch.tensor([*before, *self.ids[list(read)].tolist(), *after])
+        end = int((ids != self.guide.config.pad_token_id).nonzero().max())
+        return self.guide.score(hidden[0, end])[0]
 
     def gradient(self, context: Context, tokens: tuple[int, ...], objective: Objective) -> Tensor:
         hot = one_hots(tokens, len(self.ids))

@@ -151,7 +151,10 @@ class Literal:
         log_likelihood = (onehots * log_p).sum()
         table = guide.get_input_embeddings().weight
         inputs = torch.cat([table[prompt], (onehots @ table)[None]], 1)
-        reward = guide.score(guide.model(inputs_embeds=inputs).last_hidden_state[0, -1])[0]
+        # A classifier reads its reward at the last token that is not pad.
+        ids = torch.tensor([*x, *onehots.argmax(-1).tolist()])
+        end = int((ids != guide.config.pad_token_id).nonzero().max())
+        reward = guide.score(guide.model(inputs_embeds=inputs).last_hidden_state[0, end])[0]
         self.out.gradient_passes += 1
         self.out.passes["lm gradient", inputs.size(1)] += 1
         self.out.passes["rm gradient", inputs.size(1)] += 1

@@ -15,7 +15,6 @@ def test_scores_are_the_judges_not_the_guides(plain: Family):
     contexts, responses = rolled_out(engines)
     scores = serve(engines, [Score(c, r.tokens) for c, r in zip(contexts, responses, strict=True)])
     judge = plain.raw("judge")
-    judge.config.pad_token_id = None
     for context, response, judged in zip(contexts, responses, scores, strict=True):
         ids = torch.tensor([[*context.judge[0], *response.tokens]])
         with torch.no_grad():

@@ -56,8 +56,6 @@ def literal_reward(model: Any, ids: list[int]) -> float:
 
 def expected_rewards(family: Family, role: str = "judge") -> list[float]:
     model = family.raw(role)
-    # Pad and end-of-text ids must not move where the reward is read.
-    model.config.pad_token_id = None
     return [
         literal_reward(model, literal_ids(family, asked, answered))
         for asked, answered in zip(ASKED, ANSWERED, strict=True)
