@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,10 +24,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def gradient(body: Any, table: torch.Tensor, *, checkpoint: bool) -> tuple[Any, Any]:
+def gradient(model: Any, *, checkpoint: bool) -> tuple[Any, Any]:
     readings = [Reading((5, 6, 7, 8)), Reading((5, 9))]
+    parts: Any = SimpleNamespace(
+        body=model.base_model, embed=model.get_input_embeddings(), device=torch.device("cpu")
+    )
     with torch.enable_grad():
-        done = read(body, table, readings, gradient=True, return_cache=False, checkpoint=checkpoint)
+        done = read(parts, readings, gradient=True, return_cache=False, checkpoint=checkpoint)
         (found,) = torch.autograd.grad(done.hidden.pow(3).sum(), done.embeddings)
     return done.hidden.detach(), found
 
@@ -37,10 +41,10 @@ def test_a_checkpointed_pass_is_the_pass(kind: str):
     special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}
     config = AutoConfig.for_model(kind, vocab_size=30, **SETTINGS[kind], **special)
     model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
-    body, table = model.base_model, model.get_input_embeddings().weight
+    body = model.base_model
     forwards = [vars(module).get("forward") for module in body.modules()]
-    hidden, plain = gradient(body, table, checkpoint=False)
-    again, checkpointed = gradient(body, table, checkpoint=True)
+    hidden, plain = gradient(model, checkpoint=False)
+    again, checkpointed = gradient(model, checkpoint=True)
     assert plain.abs().max() > 0
     assert torch.equal(again, hidden)
     assert torch.equal(checkpointed, plain)
@@ -63,6 +67,6 @@ def test_a_forward_that_others_have_replaced_is_put_back():
         return original(*inputs, **more)
 
     layer.forward = replaced
-    gradient(model.base_model, model.get_input_embeddings().weight, checkpoint=True)
+    gradient(model, checkpoint=True)
     assert len(calls) == 2  # forward, and again in the backward pass
     assert layer.forward is replaced
