@@ -116,6 +116,15 @@ def config_options(parser: argparse.ArgumentParser, *, dry_run: str = DRY_RUN) -
     )
 
 
+def dead_option(parser: argparse.ArgumentParser) -> None:
+    """`--ok-with-dead`, for commands that make rows."""
+    parser.add_argument(
+        "--ok-with-dead",
+        action="store_true",
+        help="exit code 0 where dead letters are all that is wrong",
+    )
+
+
 def one_file_per_option(arguments: Sequence[str]) -> list[str]:
     """`--config A B` as `--config A --config B`.
 

@@ -33,6 +33,7 @@ def _run(options: argparse.Namespace) -> int:
         config.run_dir,
         lambda progress: counterfactuals(config, progress, retry_dead=options.retry_dead),
         summary.counterfactuals_table,
+        ok_with_dead=options.ok_with_dead,
     )
 
 

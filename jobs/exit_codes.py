@@ -13,6 +13,7 @@ class ExitCode(IntEnum):
     INVALID = 2
     INCOMPLETE = 3
     UNSOUND = 4
+    BUDGET = 5
     INTERRUPTED = 130
 
 
@@ -22,6 +23,7 @@ EXIT_CODES = {
     ExitCode.INVALID: "the config, the input, a model or the run folder cannot be used",
     ExitCode.INCOMPLETE: "done, with dead letters; improve: reward rose while accuracy fell",
     ExitCode.UNSOUND: "duality: one of the stage's own checks failed",
+    ExitCode.BUDGET: "a budget was reached; the same command with a larger one continues",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM; the same command resumes the run",
 }
 

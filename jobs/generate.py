@@ -37,6 +37,7 @@ def _run(options: argparse.Namespace) -> int:
         config.run_dir,
         lambda progress: generate(config, progress, retry_dead=options.retry_dead),
         summary.traces_table,
+        ok_with_dead=options.ok_with_dead,
     )
 
 

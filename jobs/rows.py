@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from jobs import summary
-from jobs.command import config_options
+from jobs.command import config_options, dead_option
 from jobs.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -18,15 +18,18 @@ if TYPE_CHECKING:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """The options of a command with a config, and `--retry-dead`."""
+    """The options of a command with a config, `--retry-dead` and `--ok-with-dead`."""
     config_options(parser)
     parser.add_argument("--retry-dead", action="store_true", help="run dead letters again")
+    dead_option(parser)
 
 
 def run(
     run_dir: str,
     job: Callable[[Progress], RunOutcome],
     table: Callable[[RunOutcome], Table],
+    *,
+    ok_with_dead: bool = False,
 ) -> ExitCode:
     """Run a job with its progress shown, print how it ended, and return the exit code."""
     from jobs.progress import Progress
@@ -34,4 +37,4 @@ def run(
     with Progress() as progress:
         outcome = job(progress)
     summary.print_outcome(run_dir, outcome, table(outcome))
-    return summary.exit_code(outcome)
+    return summary.exit_code(outcome, ok_with_dead=ok_with_dead)

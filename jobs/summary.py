@@ -13,9 +13,14 @@ if TYPE_CHECKING:
     from pipeline.run.plan import RunOutcome
 
 
-def exit_code(outcome: RunOutcome) -> ExitCode:
-    """INCOMPLETE where prompts became dead letters."""
-    return ExitCode.INCOMPLETE if outcome.dead or outcome.aborted else ExitCode.DONE
+def exit_code(outcome: RunOutcome, *, ok_with_dead: bool = False) -> ExitCode:
+    """BUDGET where rows are missing because a budget was reached, else INCOMPLETE where prompts
+    became dead letters; with `ok_with_dead` only where these ended the run early."""
+    if outcome.budget:
+        return ExitCode.BUDGET
+    if outcome.aborted or (outcome.dead and not ok_with_dead):
+        return ExitCode.INCOMPLETE
+    return ExitCode.DONE
 
 
 def print_outcome(run_dir: str, outcome: RunOutcome, table: Table) -> None:
@@ -29,6 +34,8 @@ def headline(run_dir: str, outcome: RunOutcome) -> str:
     """The run folder and how its run ended."""
     if outcome.aborted:
         return f"{run_dir}: ended early, too many dead letters (max_dead_fraction)"
+    if outcome.budget:
+        return f"{run_dir}: stopped at {outcome.budget}; a larger one continues"
     return f"{run_dir}: {'was already done' if outcome.already_complete else 'done'}"
 
 

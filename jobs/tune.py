@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from jobs import console, summary
-from jobs.command import Command, config_options, load_config, print_config
+from jobs.command import Command, config_options, dead_option, load_config, print_config
 
 if TYPE_CHECKING:
     from pipeline.tune.config import TuneConfig
@@ -27,13 +27,16 @@ if TYPE_CHECKING:
 
 def _options(parser: argparse.ArgumentParser) -> None:
     config_options(parser, dry_run="print the config and the candidates; run none")
+    dead_option(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
     from pipeline.tune.config import TuneConfig
 
     config = load_config(TuneConfig, options)
-    return _preview(config) if options.dry_run else _tune(config)
+    if options.dry_run:
+        return _preview(config)
+    return _tune(config, ok_with_dead=options.ok_with_dead)
 
 
 def _preview(config: TuneConfig) -> int:
@@ -45,17 +48,17 @@ def _preview(config: TuneConfig) -> int:
     return 0
 
 
-def _tune(config: TuneConfig) -> int:
+def _tune(config: TuneConfig, *, ok_with_dead: bool) -> int:
     from jobs.progress import Progress
     from pipeline.tune.job import tune
 
     with Progress() as progress:
         outcome = tune(config, progress)
-    if outcome.aborted:
+    if outcome.aborted or outcome.budget:
         summary.print_outcome(config.run_dir, outcome, summary.traces_table(outcome))
     else:
         _print_choice(config)
-    return summary.exit_code(outcome)
+    return summary.exit_code(outcome, ok_with_dead=ok_with_dead)
 
 
 def _print_choice(config: TuneConfig) -> None:

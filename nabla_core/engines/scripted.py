@@ -85,14 +85,15 @@ class Script:
     `respond(prompt, prefix, key)` returns a whole response that starts with `prefix`;
     `reward(prompt, response)` its reward; `propose(prompt, response)` the revisions a sweep
     finds, best first, as (position, character, advantage). `delay`: seconds a batch of rollouts
-    takes. `log`: a file that gets a line (the prompt's text) for every rollout served, so
-    that work lost in a crash can be counted.
+    takes. `flops`: FLOPs that a token of a rollout is said to cost. `log`: a file that gets a line
+    (the prompt's text) for every rollout served, so that work lost in a crash can be counted.
     """
 
     respond: Respond = digits
     reward: Reward = mean_digit
     propose: ProposeFunction = nines
     delay: float = 0.0
+    flops: float = 0.0
     log: str | None = None
 
     def lines(self) -> int:
@@ -121,10 +122,16 @@ def from_path(path: str, *, max_batch: int = 32) -> Engines:
     options = dict(parse_qsl(path.partition("?")[2], keep_blank_values=True))
     if "fail" in options:
         raise ModelError(f"{path}: {options['fail']}")
-    unknown = set(options) - {"delay", "log"}
+    unknown = set(options) - {"delay", "flops", "log"}
     if unknown:
-        raise ModelError(f"{path}: options are delay, log, fail; not {', '.join(sorted(unknown))}")
-    script = Script(delay=float(options.get("delay", 0)), log=options.get("log"))
+        raise ModelError(
+            f"{path}: options are delay, flops, log, fail; not {', '.join(sorted(unknown))}"
+        )
+    script = Script(
+        delay=float(options.get("delay", 0)),
+        flops=float(options.get("flops", 0)),
+        log=options.get("log"),
+    )
     return scripted(script, max_batch=max_batch)
 
 
@@ -209,7 +216,13 @@ class ScriptedEngine(BatchEngine):
         text = self._script.respond(prompt, prefix, request.key)
         tokens = (*map(ord, text), STOP)[: request.max_tokens]
         new = len(tokens) - len(request.prefix)
-        cost = Cost(rollouts=1, generated_tokens=new, lm_forward=new, paper_calls=new)
+        cost = Cost(
+            rollouts=1,
+            generated_tokens=new,
+            lm_forward=new,
+            flops=new * self._script.flops,
+            paper_calls=new,
+        )
         return Reply(Response(tokens, "stop" if tokens[-1] == STOP else "length"), cost)
 
 

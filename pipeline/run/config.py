@@ -8,6 +8,7 @@ from nabla_core.config_metadata import NOT_SHAPING
 from nabla_core.model_config import LM, Reward, Runtime
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
+from pipeline.run.budget import Budget
 from pipeline.run.cluster_config import Cluster
 from pipeline.store.settings import Store
 
@@ -33,6 +34,7 @@ class RowsConfig:
         verify: How answers are graded.
         cluster: The workers and the Ray cluster.
         store: How rows are written.
+        budget: How much the run may spend.
     """
 
     run_dir: str = field(default="runs/rows", metadata=NOT_SHAPING)
@@ -48,6 +50,7 @@ class RowsConfig:
     verify: Verify = field(default_factory=Verify)
     cluster: Cluster = field(default_factory=Cluster, metadata=NOT_SHAPING)
     store: Store = field(default_factory=Store)
+    budget: Budget = field(default_factory=Budget, metadata=NOT_SHAPING)
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:

@@ -12,12 +12,14 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice, takewhile
+from typing import Any, Literal
 
 from nabla_core.models.location import check_locations
 from pipeline.errors import DamagedError, LeaseError, LoadError, PlacementError, RunError
 from pipeline.inputs.prompts import index
 from pipeline.run import pool
+from pipeline.run.budget import COLUMNS, Spending
 from pipeline.run.cluster import any_node_has, connected, require_resources
 from pipeline.run.missing import read_slots
 from pipeline.run.placement import Placement, require_placement
@@ -41,6 +43,13 @@ MIN_ENDED = 20
 # Kubernetes and Slurm kill after 30 seconds.
 FLUSH_SECONDS, END_SECONDS = 15.0, 3.0
 
+# How the work on the missing slots ends.
+End = Literal["completed", "too_many_dead", "budget"]
+
+
+class _TimeUpError(Exception):
+    """`budget.seconds` are over."""
+
 
 @dataclass
 class Run:
@@ -54,6 +63,11 @@ class Run:
     _ledger: Any = None
     _ledger_name: str = field(default_factory=lambda: f"ledger-{uuid.uuid4().hex}")
     _placement: Any = None
+    # So many of the first slots may be filled.
+    _first: int = 0
+
+    def __post_init__(self) -> None:
+        self._spending = Spending(self.plan.budget)
 
     def execute(self) -> RunOutcome:
         """Bring the folder to its end. Raises StoreError, InputError, RunError, ModelError.
@@ -94,11 +108,13 @@ class Run:
             slots = self._scan(inputs)
         if plan.retry_dead:
             slots.forget(DEAD)
+        self._spending.set_flops(store.rows(COLUMNS, final=False))
         store.write_expected(len(slots))
         self.watcher.started(len(slots), slots.count(FINISHED), slots.count(DEAD))
         while True:
-            if not self._make_missing(slots):
-                return self._outcome(slots, aborted=True)
+            end = self._make_missing(slots)
+            if end != "completed":
+                return self._outcome(slots, end=end)
             try:
                 self._finish(slots)
             except DamagedError as error:
@@ -109,11 +125,12 @@ class Run:
             else:
                 return self._outcome(slots)
 
-    def _make_missing(self, slots: Slots) -> bool:
-        """Run what is missing on Ray; without a missing slot no Ray is started. False where too
-        many prompts are dead letters."""
+    def _make_missing(self, slots: Slots) -> End:
+        """Run what is missing on Ray; without a missing slot no Ray is started."""
         if not slots.count(MISSING):
-            return True
+            return "completed"
+        if self._reached(slots):
+            return "budget"
         with connected(self.plan.cluster):
             self._check_resources()
             return self._work(slots)
@@ -146,45 +163,59 @@ class Run:
                 "cluster has: waiting for one that joins"
             )
 
-    def _work(self, slots: Slots) -> bool:
-        """Run rounds until no slot is missing; False where too many prompts are dead letters."""
+    def _work(self, slots: Slots) -> End:
+        """Run rounds until no slot is missing that the budget allows."""
         self._ledger = pool.start_ledger(self.plan.max_attempts, self._ledger_name)
         try:
             return self._run_rounds(slots)
         finally:
             pool.end_ledger(self._ledger)
 
-    def _run_rounds(self, slots: Slots) -> bool:
+    def _run_rounds(self, slots: Slots) -> End:
         self._placement = Placement(self._ledger, self.plan.cluster)
         counts: Counter[PromptState] = Counter(
             {PromptState.DEAD: slots.count(DEAD), PromptState.DONE: slots.count(FINISHED)}
         )
         groups: list[list[Key]] = []
         idle_rounds = 0
-        while missing := slots.count(MISSING):
-            completed = self._follow_to_the_end(self._start(slots, groups), counts)
+        self._first = self._within_budget(slots)
+        while missing := slots.count(MISSING, self._first):
+            end = self._follow_to_the_end(self._start(slots, groups), counts)
             # What the store holds counts, not what was reported: Ray may have lost the report of
             # a committed row, and a reported row may be on a node's disk that is gone.
             self.store.rescan(slots)
             self._report_quarantine()
-            if not completed:
-                return False
+            if end == "too_many_dead":
+                return end
+            if slots.count(MISSING) and (end == "budget" or self._reached(slots)):
+                return "budget"
             self._placement.next_round()
             before, groups = groups, pool.suspects(self._ledger, slots.is_missing_key)
-            stuck = slots.count(MISSING) == missing and groups == before
+            stuck = slots.count(MISSING, self._first) == missing and groups == before
             idle_rounds = idle_rounds + 1 if stuck else 0
             if idle_rounds == MAX_IDLE_ROUNDS:
                 raise RunError(
                     f"{missing} prompts are not done and {idle_rounds} rounds changed nothing: "
                     f"does every node see {self.plan.run_dir}? The workers' Ray logs say more"
                 )
-        return True
+        return "completed"
+
+    def _reached(self, slots: Slots) -> str | None:
+        return self._spending.reached(len(slots) - slots.count(MISSING))
+
+    def _within_budget(self, slots: Slots) -> int:
+        """How many of the first slots are filled when `budget.rows` are committed."""
+        rows = self.plan.budget.rows
+        if rows is None:
+            return len(slots)
+        left = rows - (len(slots) - slots.count(MISSING))
+        return next(islice(slots.in_state(MISSING), left - 1, None), len(slots) - 1) + 1
 
     def _start(self, slots: Slots, groups: list[list[Key]]) -> pool.Statuses:
         """Start a round: with all missing prompts that are no suspects, or if none is left, with
         the groups of suspects."""
         suspects = {slots.find(*key): key for group in groups for key in group}
-        others = slots.count(MISSING) - len(suspects)
+        others = slots.count(MISSING, self._first) - len(suspects)
         assignment = Assignment(
             self.plan.recipe,
             self.store,
@@ -195,24 +226,32 @@ class Run:
         self.watcher.phase("running" if others else "running suspects isolated")
         if others:
             items = read_slots(
-                self.plan, slots, lambda slot: slots.is_missing(slot) and slot not in suspects
+                self.plan,
+                slots,
+                lambda slot: slot < self._first and slots.is_missing(slot) and slot not in suspects,
             )
+            items = takewhile(lambda _: not self._spending.are_flops_spent(), items)
             return pool.run_pool(items, others, assignment, self._ledger)
         found = read_slots(self.plan, slots, suspects.__contains__)
         items_by_key = {(item.prompt.id, item.prompt.sample): item for item in found}
         batches = [[items_by_key[key] for key in group] for group in groups]
         return pool.run_groups(batches, assignment, self._ledger)
 
-    def _follow_to_the_end(self, statuses: pool.Statuses, counts: Counter[PromptState]) -> bool:
-        complete = False
+    def _follow_to_the_end(self, statuses: pool.Statuses, counts: Counter[PromptState]) -> End:
+        end: End | None = None
         try:
-            complete = self._follow(statuses.each(self._check_placement), counts)
+            end = self._follow(statuses.each(self._while_waiting), counts)
         finally:
-            if not complete:
+            if end != "completed":
                 # Also after KeyboardInterrupt: rows that wait to be committed must not be lost.
                 pool.stop(self._ledger, FLUSH_SECONDS)
                 statuses.wait(END_SECONDS)
-        return complete
+        return end
+
+    def _while_waiting(self) -> None:
+        if self._spending.is_time_up():
+            raise _TimeUpError
+        self._check_placement()
 
     def _check_placement(self) -> None:
         """Raises PlacementError where the Ray of this run places no actor; a cluster gets more
@@ -224,19 +263,32 @@ class Run:
                 raise
             self.watcher.note(f"{error}: waiting for a node that joins")
 
-    def _follow(self, statuses: Iterable[PromptStatus], counts: Counter[PromptState]) -> bool:
-        """Read a round's statuses; False as soon as too many prompts are dead letters."""
+    def _follow(self, statuses: Iterable[PromptStatus], counts: Counter[PromptState]) -> End:
+        """Read a round's statuses, until too many prompts are dead letters or the time is up."""
         plan = self.plan
-        for status in statuses:
-            if self._lease_lost:
-                raise LeaseError(f"{plan.run_dir} was taken over by another driver")
-            self._raise_if_fatal(status)
-            counts[status.state] += 1
-            self.watcher.on_status(status)
-            ended = sum(counts[state] for state in ENDED)
-            if ended >= MIN_ENDED and counts[PromptState.DEAD] > plan.max_dead_fraction * ended:
-                return False
-        return True
+        try:
+            for status in statuses:
+                if self._lease_lost:
+                    raise LeaseError(f"{plan.run_dir} was taken over by another driver")
+                self._raise_if_fatal(status)
+                counts[status.state] += 1
+                self.watcher.on_status(status)
+                ended = sum(counts[state] for state in ENDED)
+                if ended >= MIN_ENDED and counts[PromptState.DEAD] > plan.max_dead_fraction * ended:
+                    return "too_many_dead"
+                self._spend(status)
+        except _TimeUpError:
+            return "budget"
+        return "completed"
+
+    def _spend(self, status: PromptStatus) -> None:
+        """Raises _TimeUpError; lets no further prompt begin once the FLOPs are spent."""
+        self._spending.add(status)
+        if self._spending.is_time_up():
+            raise _TimeUpError
+        if self._spending.are_flops_spent():
+            # Each time: a ledger that was restarted meanwhile does not know it.
+            self._ledger.drain.remote()
 
     def _raise_if_fatal(self, status: PromptStatus) -> None:
         if status.state is PromptState.LOAD_FAILED:
@@ -268,15 +320,17 @@ class Run:
         return recipe.summarise(self.store.rows(recipe.summary_columns, final=final))
 
     def _outcome(
-        self, slots: Slots, *, aborted: bool = False, already_complete: bool = False
+        self, slots: Slots, *, end: End = "completed", already_complete: bool = False
     ) -> RunOutcome:
         return RunOutcome(
             total=len(slots),
             finished=slots.count(FINISHED),
             dead=slots.count(DEAD),
-            totals=self._totals(final=not aborted),
-            aborted=aborted,
+            totals=self._totals(final=end == "completed"),
+            aborted=end == "too_many_dead",
             already_complete=already_complete,
+            # Between the end of the work and here a committed row may have turned out damaged.
+            budget=(self._reached(slots) or "budget") if end == "budget" else None,
         )
 
     def _on_lease_lost(self) -> None:

@@ -73,12 +73,13 @@ class Ledger:
         self._loaded = False
         self._unflushed: set[str] = set()
         self._stopped = False
+        self._draining = False
         self._models: dict[str, Identity] = {}
 
     def begin(self, key: Key, process: Process, group: int) -> Decision:
         """Decide on a prompt before a worker starts it. `group`: the number of suspects in the
         process, this one included; 0 where the process takes any prompt."""
-        if self._stopped:
+        if self._stopped or self._draining:
             return Decision(Action.STOP)
         if key in self._ended:
             return Decision(Action.SKIP, reason=self._ended[key])
@@ -158,8 +159,13 @@ class Ledger:
         """Whether any worker could load its models."""
         return self._loaded
 
+    def drain(self) -> None:
+        """Let no further prompt start, and the workers finish those that have started."""
+        self._draining = True
+
     def stop(self) -> None:
-        """Let no further prompt start."""
+        """Let no further prompt start, and the workers commit what is finished and give up the
+        others."""
         self._stopped = True
 
     def stopped(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from pipeline.grading.graders import Verify, check_expected
 from pipeline.inputs.prompts import Item, read
 from pipeline.inputs.repeats import Repeats
+from pipeline.run.budget import Budget
 from pipeline.run.cluster_config import Cluster
 from pipeline.run.config import RowsConfig
 from pipeline.run.models import model_paths
@@ -50,6 +51,7 @@ class Plan:
     retry_dead: bool
     model_paths: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    budget: Budget = field(default_factory=Budget)
 
     @property
     def config_hash(self) -> str:
@@ -93,6 +95,7 @@ def planned(
         retry_dead=retry_dead,
         model_paths=model_paths(config.lm, config.reward),
         notes=notes,
+        budget=config.budget,
     )
 
 
@@ -127,7 +130,8 @@ class Watcher(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class RunOutcome:
     """How a run ended. `totals` are the recipe's. `aborted`: the run ended early because too many
-    prompts became dead letters. `already_complete`: no row was missing."""
+    prompts became dead letters. `already_complete`: no row was missing. `budget`: the limit that
+    was reached before all rows were made, as a setting."""
 
     total: int
     finished: int
@@ -135,3 +139,4 @@ class RunOutcome:
     totals: dict[str, Any]
     aborted: bool = False
     already_complete: bool = False
+    budget: str | None = None

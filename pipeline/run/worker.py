@@ -135,7 +135,8 @@ class Worker:
         await self._ledger.end.remote((item.prompt.id, item.prompt.sample), row["error"])
         if row["error"] is not None:
             return _status(item, PromptState.DEAD, row["error"])
-        return _status(item, PromptState.DONE, json.dumps(self._maker.numbers(row)))
+        numbers = {**self._maker.numbers(row), "flops": row["cost"]["flops"]}
+        return _status(item, PromptState.DONE, json.dumps(numbers))
 
     def _open(self, recipe: Recipe) -> Maker:
         """Load the models. Once another worker could load them, a failure may pass (its GPU may

@@ -140,9 +140,9 @@ class Slots:
                 self._created[slot] = created
         return filled
 
-    def count(self, state: SlotState) -> int:
-        """The number of slots in a state."""
-        return self._state.count(state)
+    def count(self, state: SlotState, first: int | None = None) -> int:
+        """The number of slots in a state, among the first so many ones (None: all)."""
+        return self._state.count(state, 0, first)
 
     def forget(self, state: SlotState) -> None:
         """Make the slots in a state missing. Their rows stay in the files."""

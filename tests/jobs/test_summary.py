@@ -25,7 +25,7 @@ COUNTERFACTUALS = {
 }
 
 
-def outcome(total: int, finished: int, dead: int, totals: dict, **more: bool) -> RunOutcome:
+def outcome(total: int, finished: int, dead: int, totals: dict, **more: object) -> RunOutcome:
     return RunOutcome(total=total, finished=finished, dead=dead, totals=totals, **more)
 
 
@@ -45,10 +45,23 @@ def shown(table: Table) -> list[str]:
         (outcome(3, 3, 0, {}, already_complete=True), ExitCode.DONE),
         (outcome(3, 2, 1, {}), ExitCode.INCOMPLETE),
         (outcome(300, 0, 0, {}, aborted=True), ExitCode.INCOMPLETE),
+        (outcome(300, 9, 1, {}, budget="budget.rows=10"), ExitCode.BUDGET),
     ],
 )
 def test_dead_letters_make_a_run_incomplete(ended, code):
     assert summary.exit_code(ended) is code
+
+
+@pytest.mark.parametrize(
+    ("ended", "code"),
+    [
+        (outcome(3, 2, 1, {}), ExitCode.DONE),
+        (outcome(300, 0, 20, {}, aborted=True), ExitCode.INCOMPLETE),
+        (outcome(300, 9, 1, {}, budget="budget.rows=10"), ExitCode.BUDGET),
+    ],
+)
+def test_where_dead_letters_are_expected_only_missing_rows_make_a_run_incomplete(ended, code):
+    assert summary.exit_code(ended, ok_with_dead=True) is code
 
 
 def test_a_run_of_traces_shows_what_changed_and_what_was_graded():

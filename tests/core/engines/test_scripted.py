@@ -42,7 +42,7 @@ def test_words_in_a_prompt_misbehave():
 
 
 def test_options_of_the_path():
-    with pytest.raises(ModelError, match="options are delay, log, fail; not dely"):
+    with pytest.raises(ModelError, match="options are delay, flops, log, fail; not dely"):
         from_path("scripted?dely=1")
     with pytest.raises(ModelError, match="no weights"):
         from_path("scripted?fail=no weights")
