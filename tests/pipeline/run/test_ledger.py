@@ -133,6 +133,13 @@ def test_a_stopped_run_begins_nothing():
     assert ledger.begin(A, ONE, 0).action == "stop"
 
 
+def test_a_run_that_is_drained_begins_nothing_and_its_workers_go_on():
+    ledger = new_ledger()
+    ledger.drain()
+    assert not ledger.stopped()
+    assert ledger.begin(A, ONE, 0).action == "stop"
+
+
 def test_a_finished_prompt_is_forgotten_once_the_driver_has_its_report():
     ledger = new_ledger()
     for number in range(1000):

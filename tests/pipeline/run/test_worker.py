@@ -82,12 +82,12 @@ def test_a_prompt_that_must_not_run_is_reported_and_not_started(decision, state,
     assert calls == [(("a", 0), 0)]
 
 
-def test_a_committed_row_is_reported_with_its_numbers_and_entered_in_the_ledger():
-    pump = Pump({"error": None, "reward": 0.5})
+def test_a_committed_row_is_reported_with_its_numbers_and_flops_and_entered_in_the_ledger():
+    pump = Pump({"error": None, "reward": 0.5, "cost": {"flops": 7.0}})
     made, calls = worker(Decision(Action.RUN, attempt=2), pump)
     (status,) = reports(made, "a")
     assert status.state is PromptState.DONE
-    assert json.loads(status.detail) == {"reward": 0.5}
+    assert json.loads(status.detail) == {"reward": 0.5, "flops": 7.0}
     assert pump.submitted == [2]
     assert calls[-1] == (("a", 0), None)
 

@@ -33,7 +33,7 @@ STORE = (
 ROWS = {
     *("run_dir", "max_attempts", "max_dead_fraction", "allow_input_change", "prompts"),
     *RUNTIME,
-    *("verify.seconds", "cluster"),
+    *("verify.seconds", "cluster", "budget"),
     *STORE,
 }
 FREE = {
