@@ -23,6 +23,7 @@ from nabla_core.config_metadata import NOT_SHAPING
 from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.duality.checkpoints.config import CheckpointsConfig
 from pipeline.duality.config import DualityConfig
+from pipeline.export.config import ExportConfig
 from pipeline.generate.config import GenerateConfig
 from pipeline.improve.config import ImproveConfig
 from pipeline.store.checks.config_check import not_shaping
@@ -31,6 +32,7 @@ from pipeline.tune.config import TuneConfig
 
 COMMANDS: dict[str, type] = {
     "generate": GenerateConfig,
+    "export": ExportConfig,
     "counterfactuals": CounterfactualsConfig,
     "tune": TuneConfig,
     "train_guide": TrainGuideConfig,

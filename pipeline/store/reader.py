@@ -28,17 +28,10 @@ def finished_rows(path: str, schema: pa.Schema) -> Iterator[tuple[dict[str, Any]
         check_version(folder)
         if not folder.exists(SUCCESS):
             raise InputError(f"{path} is no finished run folder of {kind}")
-        for part in _final_files(folder):
+        for part in final_files(folder):
             with folder.fs.open_input_file(folder.path(part.name)) as source:
                 file = pq.ParquetFile(source, page_checksum_verification=True)
-                mark = (file.schema_arrow.metadata or {}).get(KIND, b"?").decode()
-                if mark.partition("/")[0] != kind:
-                    raise InputError(f"{path}/{part.name} holds {mark}, not {kind}")
-                if mark != expected:
-                    raise InputError(
-                        f"{path}/{part.name} holds rows of {mark}, and this release reads "
-                        f"{expected}: make them again, or use the release that made them"
-                    )
+                check_table(file.schema_arrow, schema, f"{path}/{part.name}")
                 number = 0
                 for batch in file.iter_batches(batch_size=1024):
                     for row in batch.to_pylist():
@@ -50,8 +43,23 @@ def finished_rows(path: str, schema: pa.Schema) -> Iterator[tuple[dict[str, Any]
         raise InputError(f"cannot read {path}: {error}") from error
 
 
-def _final_files(folder: Folder) -> list[File]:
-    """The files in data/, which must be those of the manifest. Raises InputError."""
+def check_table(found: pa.Schema, schema: pa.Schema, name: str) -> None:
+    """Raises InputError where the schema of a file is of another table, or of another version of
+    the table."""
+    expected = schema.metadata[KIND].decode()
+    mark = (found.metadata or {}).get(KIND, b"?").decode()
+    if mark.partition("/")[0] != expected.partition("/")[0]:
+        raise InputError(f"{name} holds {mark}, not {expected.partition('/')[0]}")
+    if mark != expected:
+        raise InputError(
+            f"{name} holds rows of {mark}, and this release reads {expected}: make them again, or "
+            "use the release that made them"
+        )
+
+
+def final_files(folder: Folder) -> list[File]:
+    """The files in data/ of a finished run folder, which must be those of its manifest. Raises
+    InputError."""
     checksums = published(folder)
     remedy = "give the command that made the run again"
     if checksums is None:

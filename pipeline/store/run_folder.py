@@ -37,7 +37,7 @@ def open_folder(uri: str) -> Folder:
 
 
 @contextmanager
-def translate_os_errors(uri: str) -> Iterator[None]:
+def translate_os_errors(uri: str, what: str = "run folder") -> Iterator[None]:
     """Turn an OSError in the block into a RunError if the disk is full, and a StoreError otherwise.
 
     A full disk ends the run and harms no file: the same command resumes once there is room.
@@ -46,4 +46,4 @@ def translate_os_errors(uri: str) -> Iterator[None]:
         yield
     except OSError as error:
         kind = RunError if error.errno in _FULL else StoreError
-        raise kind(f"run folder {uri}: {error}") from error
+        raise kind(f"{what} {uri}: {error}") from error

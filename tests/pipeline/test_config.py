@@ -9,6 +9,7 @@ from pipeline.config import load, to_yaml
 from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.duality.config import DualityConfig
 from pipeline.errors import ConfigError
+from pipeline.export.config import ExportConfig
 from pipeline.generate.config import GenerateConfig
 from pipeline.improve.config import ImproveConfig
 from pipeline.train_guide.config import TrainGuideConfig
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 EMBEDDED = ROOT / "configs" / "embedded.yaml"
 JOBS = {
     "generate": GenerateConfig,
+    "export": ExportConfig,
     "tune": TuneConfig,
     "counterfactuals": CounterfactualsConfig,
     "train_guide": TrainGuideConfig,
@@ -47,7 +49,8 @@ def test_every_config_in_the_repository_loads_and_says_how_to_run_it(path):
     command = rf"# nabla ([\w-]+) --config {path.relative_to(ROOT)}"
     found = re.match(command, path.read_text())
     assert found
-    assert load(JOBS[found[1].replace("-", "_")], [path]).run_dir.startswith("runs/")
+    config = load(JOBS[found[1].replace("-", "_")], [path])
+    assert getattr(config, "out", config.run_dir).startswith("runs/")
 
 
 def test_what_exactness_refuses_is_there_without_it():

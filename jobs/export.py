@@ -1,0 +1,118 @@
+"""Make a dataset folder of traces: for SFT, preferences, reward models or reinforcement learning.
+
+  nabla export run_dir=runs/first out=runs/sft
+  nabla export run_dir=runs/a,runs/b format=preference out=runs/dpo filters.min_gain=0.5
+
+Reads run folders of `generate` and writes a folder that `datasets.load_dataset` loads; columns and
+files: pipeline/export/README.md. The same command again continues an export that was interrupted.
+The last line of the output is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from jobs import console
+from jobs.command import Command, config_options, load_config, print_config
+
+if TYPE_CHECKING:
+    from pipeline.export.config import ExportConfig
+
+LOG_SECONDS = 10.0
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    config_options(parser, dry_run="print the config, export nothing")
+    parser.add_argument(
+        "--push",
+        metavar="REPO",
+        help="upload the complete folder as this dataset (ORGANISATION/NAME) of the Hugging Face "
+        "hub; HF_ENDPOINT and HF_TOKEN as for huggingface_hub",
+    )
+    parser.add_argument(
+        "--public", action="store_true", help="make a repository that --push creates a public one"
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from pipeline.export.config import ExportConfig
+
+    options.overrides = [_as_list(each) for each in options.overrides]
+    config = load_config(ExportConfig, options)
+    if options.dry_run:
+        print_config(config)
+        return 0
+    return _export(config, options.push, public=options.public)
+
+
+def _as_list(override: str) -> str:
+    """`run_dir=a` and `run_dir=a,b` as lists, which the key holds."""
+    key, _, value = override.partition("=")
+    if key != "run_dir" or value.startswith("["):
+        return override
+    return f"run_dir=[{value}]"
+
+
+def _export(config: ExportConfig, repo: str | None, *, public: bool) -> int:
+    from pipeline.export.job import export
+
+    outcome = export(config, _Progress())
+    facts = outcome.facts
+    console.print_table(_table(facts))
+    rows = ", ".join(f"{count} rows in {name}" for name, count in facts["splits"].items())
+    state = "was already complete" if outcome.already_complete else "done"
+    console.print_line(f"{config.out}: {state}, {rows}")
+    if facts["partial"]:
+        console.print_line("warning: not all run folders were complete; the card says so")
+    line: dict[str, Any] = {
+        "out": config.out,
+        **{key: facts[key] for key in ("format", "read", "dropped", "kept", "splits")},
+    }
+    if repo is not None:
+        from pipeline.export.push import push
+
+        line["pushed"] = push(config.out, repo, public=public)
+        console.print_line(f"pushed to {line['pushed']}")
+    console.print_line(json.dumps(line))
+    return 0
+
+
+class _Progress:
+    """A line every `LOG_SECONDS`."""
+
+    def __init__(self) -> None:
+        self._logged = time.monotonic()
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if time.monotonic() - self._logged >= LOG_SECONDS:
+            self._logged = time.monotonic()
+            console.print_line(f"{phase}  {done}/{total}")
+
+
+def _table(facts: dict[str, Any]) -> Table:
+    table = Table("traces", "", box=None)
+    table.columns[0].justify = "right"
+    table.add_row(str(facts["read"]), "read")
+    for reason, count in facts["dropped"].items():
+        table.add_row(str(count), f"dropped: {reason}")
+    table.add_row(str(facts["kept"]), "kept")
+    return table
+
+
+COMMAND = Command(
+    name="export",
+    summary="make a training set of traces",
+    description=__doc__,
+    add_options=_options,
+    run=_run,
+)
+main = COMMAND.main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The job `export`: traces in, a dataset folder out (README.md is its contract)."""

@@ -1,0 +1,207 @@
+"""The run folders that an export reads: which files hold their rows, and reading them in parts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import accumulate
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from pipeline.errors import InputError, PipelineError, StoreError, VersionError
+from pipeline.store.checks.config_check import CONFIG
+from pipeline.store.checks.models_check import MODELS
+from pipeline.store.checks.version import FILE as VERSION_FILE
+from pipeline.store.checks.version import check_version
+from pipeline.store.files import Folder, checksum_of
+from pipeline.store.final import DATA, MANIFEST, SUCCESS
+from pipeline.store.parts import KIND, PARTS
+from pipeline.store.reader import check_table, final_files
+from pipeline.tables.traces import TRACES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A run folder. `digest` stands for its rows: another one means that they changed."""
+
+    uri: str
+    folder: Folder
+    files: tuple[str, ...]
+    complete: bool
+    digest: str
+    config: Mapping[str, Any]
+    models: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return PurePath(self.uri.partition("?")[0]).name
+
+
+def open_sources(paths: Sequence[str], *, allow_partial: bool) -> list[Source]:
+    """The run folders in order. Raises InputError: no run folder, not complete, given twice."""
+    sources = [_open(path, allow_partial=allow_partial) for path in paths]
+    seen: dict[str, Source] = {}
+    for source in sources:
+        if source.digest in seen:
+            raise InputError(f"run_dir: {seen[source.digest].uri} and {source.uri} are one run")
+        seen[source.digest] = source
+    return sources
+
+
+def _open(path: str, *, allow_partial: bool) -> Source:
+    with _input_errors(path):
+        folder = Folder(path)
+        check_version(folder)
+        if not folder.exists(VERSION_FILE):
+            raise InputError(f"{path} is no run folder: it has no {VERSION_FILE}")
+        complete = folder.exists(SUCCESS)
+        if complete:
+            files = [file.name for file in final_files(folder)]
+            digest = folder.checksum(MANIFEST)
+        elif allow_partial:
+            # The final files too: after a reopening they may hold the only copy of a row.
+            files = [file.name for name in (DATA, PARTS) for file in folder.files(name)]
+            digest = checksum_of("\n".join(files).encode())
+        else:
+            raise InputError(
+                f"{path} is not complete: it has no {SUCCESS}. Give its command again, or "
+                "allow_partial=true for the rows that it has committed"
+            )
+        if not files:
+            raise InputError(f"{path} holds no rows")
+        # A run folder without it was copied in part; it names the tokenizer, and settings.
+        config = yaml.safe_load(folder.read(CONFIG)) if folder.exists(CONFIG) else {}
+        models = json.loads(folder.read(MODELS)) if folder.exists(MODELS) else {}
+    return Source(
+        uri=path, folder=folder, files=tuple(files), complete=complete, digest=digest,
+        config=config, models=models,
+    )  # fmt: skip
+
+
+@contextmanager
+def _input_errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    except VersionError as error:
+        raise InputError(str(error)) from error
+    except PipelineError as error:
+        if isinstance(error, StoreError):
+            raise InputError(f"cannot read {path}: {error}") from error
+        raise
+    except (OSError, ValueError, ImportError, pa.ArrowException, yaml.YAMLError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+@dataclass
+class _Open:
+    """An open file and the first row of each of its row groups."""
+
+    file: pq.ParquetFile
+    starts: npt.NDArray[np.int64]
+    group: int = -1
+    table: pa.Table | None = None
+
+
+@dataclass
+class Reader:
+    """Reads the rows of sources. A row is named by the number of its file, over all sources, and
+    its number in the file. One row group of a file is in memory."""
+
+    sources: Sequence[Source]
+    files: list[tuple[Source, str]] = field(init=False)
+    _last: tuple[int, tuple[str, ...], _Open] | None = None
+
+    def __post_init__(self) -> None:
+        self.files = [(source, name) for source in self.sources for name in source.files]
+
+    def where(self, file: int, row: int) -> str:
+        """A row as an error names it."""
+        source, name = self.files[file]
+        return f"{source.uri}/{name} row {row + 1}"
+
+    def scan(self, columns: Sequence[str]) -> Iterator[tuple[int, int, pa.Table]]:
+        """Some columns of all rows, a row group at a time, with its file and first row. Raises
+        InputError."""
+        for number in range(len(self.files)):
+            opened = self._open(number, ())
+            with _input_errors(self.files[number][0].uri):
+                for group, start in enumerate(opened.starts[:-1]):
+                    yield number, int(start), opened.file.read_row_group(group, list(columns))
+
+    def gather(
+        self, files: npt.NDArray[Any], rows: npt.NDArray[Any], columns: Sequence[str]
+    ) -> pa.Table:
+        """Rows in this order. Cheap where neighbours are of one row group. Raises InputError."""
+        tables: list[pa.Table] = []
+        start = 0
+        while start < len(rows):
+            number = int(files[start])
+            opened = self._open(number, tuple(columns))
+            group = int(np.searchsorted(opened.starts, rows[start], side="right")) - 1
+            low, high = opened.starts[group], opened.starts[group + 1]
+            end = start + 1
+            while end < len(rows) and files[end] == number and low <= rows[end] < high:
+                end += 1
+            with _input_errors(self.files[number][0].uri):
+                if opened.group != group:
+                    opened.table = opened.file.read_row_group(group, list(columns))
+                    opened.group = group
+                assert opened.table is not None
+                tables.append(opened.table.take(pa.array(rows[start:end] - low)))
+            start = end
+        return pa.concat_tables(tables).replace_schema_metadata(None)
+
+    def _open(self, number: int, columns: tuple[str, ...]) -> _Open:
+        if self._last is not None:
+            last_number, last_columns, opened = self._last
+            if (last_number, last_columns) == (number, columns):
+                return opened
+            opened.file.close(force=True)
+            self._last = None
+        source, name = self.files[number]
+        with _input_errors(source.uri):
+            handle = source.folder.fs.open_input_file(source.folder.path(name))
+            file = pq.ParquetFile(handle, page_checksum_verification=True)
+            check_table(file.schema_arrow, TRACES, f"{source.uri}/{name}")
+            metadata: Any = file.metadata
+            sizes = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
+        opened = _Open(file, np.array([0, *accumulate(sizes)], dtype=np.int64))
+        self._last = (number, columns, opened)
+        return opened
+
+
+def describe(source: Source, rows: int) -> dict[str, Any]:
+    """A source in export.json: by name and not by path, which is of this machine."""
+    prompts = source.config.get("prompts") or {}
+    return {
+        "folder": source.name,
+        "schema": TRACES.metadata[KIND].decode(),
+        "digest": source.digest,
+        "rows": rows,
+        "complete": source.complete,
+        "models": source.models,
+        "prompts": {key: prompts.get(key) for key in ("path", "split", "name", "revision")},
+        "method": _method(source.config),
+        "seed": source.config.get("seed"),
+    }
+
+
+def _method(config: Mapping[str, Any]) -> str | None:
+    decoding = config.get("decoding") or {}
+    chosen = [name for name, value in decoding.items() if isinstance(value, Mapping)]
+    return chosen[0] if len(chosen) == 1 else None
+
+
+def digest_of(sources: Sequence[Source]) -> str:
+    """16 hex digits that stand for the rows of all sources."""
+    text = "\n".join(source.digest for source in sources)
+    return blake2b(text.encode(), digest_size=8).hexdigest()
