@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from jobs import console, rows, summary
 from jobs.command import Command, load_config, print_config
+from pipeline.printable import visible
 
 if TYPE_CHECKING:
     from pipeline.generate.config import GenerateConfig
@@ -47,7 +48,8 @@ def _preview(config: GenerateConfig) -> int:
     print_config(config)
     counts = preview(config)
     console.print_line(
-        f"\nThe first prompt ({counts.first.id}), as the model reads it:\n{counts.rendered}\n"
+        f"\nThe first prompt ({visible(counts.first.id)}), as the model reads it:\n"
+        f"{console.quoted(counts.rendered)}\n"
     )
     console.print_line(
         f"{counts.prompts} prompts x {config.samples_per_prompt} samples = {counts.rows} rows; "

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from jobs import console
 from pipeline.durations import clock
+from pipeline.printable import visible
 from pipeline.run.prompt_status import ENDED, PromptState, PromptStatus
 
 LOG_SECONDS = 10.0
@@ -78,7 +79,8 @@ class Progress:
             for name, value in json.loads(status.detail).items():
                 self._sums[name] += value
         elif status.state is PromptState.DEAD:
-            self._console.print(f"dead letter {status.key[0]}#{status.key[1]}: {status.detail}")
+            name, reason = visible(status.key[0]), visible(status.detail)
+            self._console.print(f"dead letter {name}#{status.key[1]}: {reason}")
         self._show()
 
     def line(self) -> str:
@@ -104,7 +106,7 @@ class Progress:
 
     def _show(self) -> None:
         if self._console.is_terminal:
-            self._live.update(Text(self.line()))
+            self._live.update(Text(console.clean(self.line())))
 
     def _log(self) -> None:
         while not self._closed.wait(LOG_SECONDS):

@@ -13,6 +13,7 @@ import sys
 
 from jobs import console
 from jobs.command import Command
+from pipeline.printable import visible
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +31,8 @@ def _run(options: argparse.Namespace) -> int:
     share = committed / status.rows if status.rows else 1.0
     console.print_line(f"committed  {committed} of {status.rows} rows ({share:.1%})")
     if status.dead:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in status.dead_by_error.items())
+        named = status.dead_by_error.items()
+        kinds = ", ".join(f"{count} {visible(kind)}" for kind, count in named)
         console.print_line(f"dead       {status.dead} ({kinds})")
     if status.damaged:
         console.print_line(f"damaged    {status.damaged} files; a resume moves them aside")

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from jobs import console
 from jobs.exit_codes import ExitCode
+from pipeline.printable import visible
 
 if TYPE_CHECKING:
     from pipeline.run.plan import RunOutcome
@@ -44,7 +45,8 @@ def counts_table(outcome: RunOutcome, *, rows: str = "rows") -> Table:
     table = Table(show_header=False)
     table.add_row(rows, f"{outcome.finished} of {outcome.total}")
     if outcome.dead:
-        errors = ", ".join(f"{n} {kind}" for kind, n in outcome.totals["dead_by_error"].items())
+        named = outcome.totals["dead_by_error"].items()
+        errors = ", ".join(f"{n} {visible(kind)}" for kind, n in named)
         table.add_row("dead letters", f"{outcome.dead} ({errors})")
     return table
 

@@ -6,17 +6,19 @@ Imports neither torch nor ray, so that a wrong key is reported within a second.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, StringNode
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from pipeline.config_keys import leaves, misplaced, suggestion, unknown_keys
 from pipeline.errors import ConfigError, UnknownKeyError
+from pipeline.references import Reference, is_reference, referenced, remember
 from pipeline.renamed_keys import renamed
 
 C = TypeVar("C")
@@ -45,6 +47,7 @@ def load(cls: type[C], files: Sequence[str | Path] = (), overrides: Sequence[str
     _check_numbers(asdict(config), "the resolved config")
     if not isinstance(config, cls):
         raise TypeError(f"{cls.__name__} became a {type(config).__name__}")
+    remember(_references(merged, asdict(cast(Any, config))))
     return config
 
 
@@ -56,9 +59,31 @@ def given_keys(files: Sequence[str | Path], overrides: Sequence[str]) -> set[str
     return {key for one in settings for key in leaves(_plain(one))}
 
 
+def _references(merged: Any, settings: Mapping[str, Any]) -> dict[str, Reference]:
+    """The references to the environment in a config, with their values."""
+    values = dict(_leaves(settings))
+    return {
+        key: Reference(
+            value=values[key],
+            text=text,
+            free=isinstance(_node(merged, key), StringNode),
+        )
+        for key, text in _leaves(OmegaConf.to_container(merged))
+        if is_reference(text)
+    }
+
+
+def _node(merged: Any, key: str) -> Any:
+    """The node of a key as `_leaves` writes it."""
+    for part in re.findall(r"[^.\[\]]+", key):
+        merged = merged._get_node(int(part) if OmegaConf.is_list(merged) else part)
+    return merged
+
+
 def to_yaml(config: Any) -> str:
-    """The resolved config as YAML; `load` reads it back to an equal one."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    """The resolved config as YAML, with its references to the environment; `load` reads it back
+    to an equal one, if no URI holds a secret."""
+    return OmegaConf.to_yaml(OmegaConf.create(referenced(asdict(config))))
 
 
 def overrides_yaml(overrides: Mapping[str, Any]) -> str:

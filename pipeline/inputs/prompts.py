@@ -22,8 +22,8 @@ from pipeline.inputs.repeats import Repeats
 from pipeline.inputs.row_prompt import Columns, to_prompt
 from pipeline.inputs.sources import rows
 from pipeline.printable import shown
+from pipeline.references import shown_uri
 from pipeline.store.input_index import InputIndex
-from pipeline.store.uris import shown_uri
 
 # The embedded task has no end; this many prompts where no limit is set.
 EMBEDDED_PROMPTS = 64

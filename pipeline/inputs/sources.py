@@ -14,7 +14,8 @@ from pipeline.inputs.file import File, Row, reason
 from pipeline.inputs.hub import hub_rows, is_hub_id, saved_rows
 from pipeline.inputs.tables import parquet_rows
 from pipeline.inputs.text_files import csv_rows, json_array, json_lines
-from pipeline.store.uris import below, locate, shown_uri, without_query
+from pipeline.references import shown_uri
+from pipeline.store.uris import below, locate, without_query
 
 # Arrow decompresses files by these suffixes.
 _PACKED = ("", ".gz", ".zst", ".bz2")

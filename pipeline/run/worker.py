@@ -22,6 +22,8 @@ from nabla_core.errors import ModelError
 from nabla_core.types import Identity
 from pipeline.errors import StoreError
 from pipeline.inputs.prompts import Item
+from pipeline.printable import visible
+from pipeline.references import shown_uri
 from pipeline.run.cluster_config import Cluster
 from pipeline.run.ledger import Action, Decision, Process
 from pipeline.run.prompt_status import PromptState, PromptStatus, to_table
@@ -185,7 +187,8 @@ class Worker:
     def _die(self, reason: str) -> None:
         """End this process. Ray starts another one, and the ledger keeps the reason."""
         try:
-            sys.stderr.write(f"worker {self._process.worker} ends itself: {reason}\n")
+            shown = shown_uri(visible(reason))
+            sys.stderr.write(f"worker {self._process.worker} ends itself: {shown}\n")
             sys.stderr.writelines(self._pump.engine_stack())
             ray.get(self._ledger.blame.remote(self._process.worker, reason), timeout=5)
         finally:

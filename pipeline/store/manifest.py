@@ -11,6 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.references import redacted
+
 PACKAGES = ("nabla-pipeline", "torch", "transformers", "ray", "pyarrow", "datasets")
 
 
@@ -23,11 +25,12 @@ def describe(
     checksums: Mapping[str, str],
     notes: Iterable[str],
 ) -> dict[str, Any]:
-    """The manifest of a finished run, ready for JSON; it holds no path of the machine.
+    """The manifest of a finished run, ready for JSON; it holds no path of the machine and no value
+    from the environment.
 
     `totals` are the recipe's, models among them; `checksums` are those of the final files.
     """
-    return {
+    described: dict[str, Any] = {
         "schema": schema.metadata[b"nabla_schema"].decode(),
         "config_hash": config_hash,
         "commit": commit(),
@@ -37,6 +40,7 @@ def describe(
         "checksums": dict(checksums),
         "notes": list(notes),
     }
+    return {key: redacted(value) for key, value in described.items()}
 
 
 def versions() -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,11 +12,6 @@ from pyarrow import fs as pafs
 
 # The error of pyarrow for a URI whose protocol it does not know.
 _UNKNOWN_PROTOCOL = "Unrecognized filesystem type"
-
-# `s3://KEY:SECRET@bucket`. A name alone is no secret, and in `abfs://` it is a container.
-_USER_INFO = re.compile(r"(\b[a-zA-Z][\w+.-]*://)[^\s/:@?]*:[^\s@]*@")
-_SECRET_NAMES = "token|secret|signature|sig|password|credential|key"
-_QUERY_SECRET = re.compile(rf"([?&][\w.-]*(?:{_SECRET_NAMES})[\w.-]*=)[^&\s'\"]+", re.IGNORECASE)
 
 
 def locate(uri: str) -> tuple[Any, str]:
@@ -42,12 +36,6 @@ def locate(uri: str) -> tuple[Any, str]:
         # No cache of listings: other processes write into the same folder.
         filesystem, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
         return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path
-
-
-def shown_uri(uri: str) -> str:
-    """A path or URI as messages and files may show it: names and passwords before the host, and
-    parts of the query that grant access, are hidden."""
-    return _QUERY_SECRET.sub(r"\1***", _USER_INFO.sub(r"\1***@", uri))
 
 
 def below(uri: str, name: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.errors import StoreError
+from pipeline.references import redacted
 from pipeline.store import manifest
 from pipeline.store.checks import config_check
 from pipeline.store.files import MALFORMED, Folder
@@ -47,7 +48,7 @@ def make_card(config: TrainGuideConfig, history: Mapping[str, Any], step: int) -
 
 def write_card(folder: Folder, card: Mapping[str, Any]) -> None:
     """Write the card into a run folder of guide training."""
-    folder.write(CARD, json.dumps(card, indent=2, ensure_ascii=False).encode())
+    folder.write(CARD, json.dumps(redacted(card), indent=2, ensure_ascii=False).encode())
 
 
 def read_card(folder: Folder) -> dict[str, Any]:

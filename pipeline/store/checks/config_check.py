@@ -18,6 +18,7 @@ import yaml
 
 from nabla_core.config_metadata import KEY
 from pipeline.errors import ResumeError
+from pipeline.references import hashable, referenced, valued
 from pipeline.store.checks.owner import Owner, check_owner, claim_owner
 from pipeline.store.checks.version import FILE as VERSION_FILE
 from pipeline.store.expected import INPUT, read_expected
@@ -44,7 +45,8 @@ def not_shaping(config: type, prefix: str = "") -> list[str]:
 def digest(config: Any) -> str:
     """16 hex digits of the settings of a config (a dataclass) that shape rows."""
     settings = asdict(config)
-    shape = _shape(settings, not_shaping(type(config)), levels_below_run(settings))
+    levels = levels_below_run(settings)
+    shape = _shape(hashable(settings), not_shaping(type(config)), levels)
     return blake2b(json.dumps(shape, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -61,7 +63,7 @@ def check_config(folder: Folder, config: Any, owner: Owner) -> None:
     if stored is not None:
         free, levels = not_shaping(type(config)), levels_below_run(settings)
         old = _shape(stored, free, levels)
-        new = _shape(settings, free, levels)
+        new = _shape(referenced(settings), free, levels)
         differences = [
             f"  {name}: {old.get(name, 'not set')!s} in the folder, "
             f"{new.get(name, 'not set')!s} now"
@@ -73,8 +75,21 @@ def check_config(folder: Folder, config: Any, owner: Owner) -> None:
                 f"{folder.uri} holds rows made with another config; use another run_dir or\n"
                 + "\n".join(differences)
             )
+        _check_environment(folder, config, new)
     claim_owner(folder, owner)
-    folder.write(CONFIG, yaml.safe_dump(settings, sort_keys=False).encode())
+    folder.write(CONFIG, yaml.safe_dump(referenced(settings), sort_keys=False).encode())
+
+
+def _check_environment(folder: Folder, config: Any, shape: Mapping[str, Any]) -> None:
+    """Raises ResumeError where the references in a config are the same and stand for other numbers
+    or words than those that rows were made with."""
+    keys = valued(shape)
+    expected = read_expected(folder) if keys else None
+    if expected is not None and expected.marks.get(CONFIG_MARK) != digest(config).encode():
+        raise ResumeError(
+            f"{folder.uri} holds rows made with other values of {', '.join(keys)}, which come from "
+            "the environment: set it as it was, or use another run_dir"
+        )
 
 
 def _stored(folder: Folder, config: Any) -> dict[str, Any] | None:
