@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Literal
 
 from nabla_core.config import check
 from nabla_core.config_metadata import NOT_SHAPING
+
+# The date that the template of Llama 3 has where there is no clock.
+TEMPLATE_DATE = "2024-07-26"
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,9 @@ class Runtime:
             once. Without it memory is saved and prefixes are computed again.
         gradient_checkpointing: Keeps no activations inside a layer during a sweep and computes them
             again in the backward pass. Sweeps then compute their whole prefix.
+        template_date (YYYY-MM-DD): The date that chat templates are told, in every prompt of a run.
+            It never comes from the clock, so that a run that is resumed, or made again on another
+            day, has the same prompts.
     """
 
     device: str = "auto"
@@ -71,6 +78,7 @@ class Runtime:
     max_batch_tokens: int = field(default=65536, metadata=NOT_SHAPING)
     reuse: bool = field(default=True, metadata=NOT_SHAPING)
     gradient_checkpointing: bool = field(default=False, metadata=NOT_SHAPING)
+    template_date: str = TEMPLATE_DATE
 
     def __post_init__(self) -> None:
         check(self.max_batch >= 1, f"max_batch must be at least 1, got {self.max_batch}")
@@ -78,3 +86,15 @@ class Runtime:
             self.max_batch_tokens >= 1,
             f"max_batch_tokens must be at least 1, got {self.max_batch_tokens}",
         )
+        check(
+            _is_date(self.template_date),
+            f"runtime.template_date must be a date such as {TEMPLATE_DATE}, got "
+            f"{self.template_date!r}",
+        )
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False

@@ -147,7 +147,8 @@ class Engines:
     """The engines of one process.
 
     `identities`: the models behind them by role. `check(config)` raises ModelError where the
-    guide cannot serve a config of the loop.
+    guide cannot serve a config of the loop, `check_system_turns()` where a chat template refuses
+    prompts with a system turn.
     """
 
     def __init__(
@@ -155,10 +156,12 @@ class Engines:
         *engines: Engine,
         identities: dict[str, Identity] | None = None,
         check: Callable[[NablaConfig], None] = lambda config: None,
+        check_system_turns: Callable[[], None] = lambda: None,
     ) -> None:
         self.engines = engines
         self.identities = identities or {}
         self.check = check
+        self.check_system_turns = check_system_turns
         self._serving = {kind: engine for engine in engines for kind in engine.kinds}
 
     def serving(self, kind: type[Request[Any]]) -> Engine:

@@ -104,8 +104,9 @@ def build_engines(
         if runtime.gradient_checkpointing:
             for swept_model in (lm, guide.rm):
                 require_checkpointable(swept_model)
+    text = TextEngine(lm, judge.rm, model, runtime.template_date)
     return Engines(
-        TextEngine(lm, judge.rm, model),
+        text,
         ScoreEngine(judge, rows, tokens, return_cache=runtime.reuse),
         ProposeEngine(built, rows, tokens),
         SweepEngine(built, rows, tokens),
@@ -119,6 +120,7 @@ def build_engines(
             "tokenizer": Identity(lm.identity.name, fingerprint(lm.tokenizer)),
         },
         check=built.check,
+        check_system_turns=text.check_system_turns,
     )
 
 

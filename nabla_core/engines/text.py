@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from nabla_core.engines.base import BatchEngine
-from nabla_core.errors import ContextError
+from nabla_core.errors import ContextError, NablaError, RenderError
+from nabla_core.model_config import TEMPLATE_DATE
 from nabla_core.models.loading import LanguageModel, RewardModel
+from nabla_core.models.template_check import (
+    check_lm_template,
+    check_reward_template,
+    check_system_turn,
+)
 from nabla_core.models.templates import render_for_lm, render_for_reward
 from nabla_core.models.vocab import require_known
 from nabla_core.requests import Context, Decode, Render, Reply, Request, Result
@@ -23,10 +30,24 @@ class TextEngine(BatchEngine):
     cheap = True
 
     def __init__(
-        self, lm: LanguageModel, judge: RewardModel, guide: RewardModel | LanguageModel
+        self,
+        lm: LanguageModel,
+        judge: RewardModel,
+        guide: RewardModel | LanguageModel,
+        template_date: str = TEMPLATE_DATE,
     ) -> None:
+        """Raises ModelError where a chat template cannot be used."""
         super().__init__(capacity=1024)
         self._lm, self._judge, self._guide = lm, judge, guide
+        self._date = template_date
+        check_lm_template(lm.tokenizer, lm.source)
+        for model in (judge, guide):
+            check_reward_template(model.tokenizer, model.source)
+
+    def check_system_turns(self) -> None:
+        """Raises ModelError where a model's chat template refuses system turns."""
+        for model in (self._lm, self._judge, self._guide):
+            check_system_turn(model.tokenizer, model.source)
 
     def answer(self, requests: Sequence[Render | Decode]) -> Sequence[Result]:
         return [
@@ -35,7 +56,8 @@ class TextEngine(BatchEngine):
         ]
 
     def _context(self, prompt: Prompt) -> Context:
-        text, ids = render_for_lm(prompt, self._lm.tokenizer)
+        with _naming_template(prompt, self._lm):
+            text, ids = render_for_lm(prompt, self._lm.tokenizer, self._date)
         if not ids:
             raise ContextError(f"prompt {prompt.id} is empty; the LM needs at least one token")
         if len(ids) >= self._lm.context:
@@ -44,19 +66,33 @@ class TextEngine(BatchEngine):
                 f"{self._lm.context} and must hold a response too"
             )
         require_known(ids, self._lm.table.size(0), f"prompt {prompt.id}")
-        judge = _frame(prompt, self._judge)
+        judge = self._frame(prompt, self._judge)
         # One model in both roles reads the same ids.
-        guide = judge if self._guide is self._judge else _frame(prompt, self._guide)
+        guide = judge if self._guide is self._judge else self._frame(prompt, self._guide)
         return Context(text, tuple(ids), judge, guide, prompt.id)
+
+    def _frame(
+        self, prompt: Prompt, model: RewardModel | LanguageModel
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        with _naming_template(prompt, model):
+            before, after = render_for_reward(prompt, model.tokenizer, self._date)
+        rows = model.table.size(0)
+        require_known([*before, *after], rows, f"prompt {prompt.id}, as {model.source} reads it,")
+        return tuple(before), tuple(after)
 
     def _texts(self, request: Decode) -> list[str]:
         decode = self._lm.tokenizer.decode
         return [decode(list(s), skip_special_tokens=not request.special) for s in request.sequences]
 
 
-def _frame(
-    prompt: Prompt, model: RewardModel | LanguageModel
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    before, after = render_for_reward(prompt, model.tokenizer)
-    require_known([*before, *after], model.table.size(0), f"prompt {prompt.id}, for the judge,")
-    return tuple(before), tuple(after)
+@contextmanager
+def _naming_template(prompt: Prompt, model: RewardModel | LanguageModel) -> Iterator[None]:
+    """Errors of a chat template, which is a program, as errors of the prompt."""
+    try:
+        yield
+    except NablaError:
+        raise
+    except Exception as error:
+        raise RenderError(
+            f"prompt {prompt.id}: the chat template of {model.source} cannot render it: {error}"
+        ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 from typing import Any
 
@@ -16,6 +17,7 @@ from nabla_core.guide_training.settings import Kind
 from nabla_core.methods.counterfactuals import Place
 from nabla_core.models.readers import strip_stop_token
 from nabla_core.models.templates import render_for_reward
+from nabla_core.models.thinking import ThinkBlock, before_response, think_block
 from nabla_core.models.vocab import VocabularyMap
 from nabla_core.types import Prompt
 
@@ -69,6 +71,10 @@ class GuideEncoder:
     context: int
     kind: Kind
 
+    @cached_property
+    def _think(self) -> ThinkBlock | None:
+        return think_block(self.tokenizer)
+
     def encode(self, record: Record, *, min_log_probability: float = float("-inf")) -> Example:
         """The record as an example.
 
@@ -80,8 +86,9 @@ class GuideEncoder:
         Raises PromptError naming the record where a position has fewer than two candidates or
         a score is not finite, and ContextError where the example exceeds the guide's context.
         """
-        before, after = render_for_reward(record.prompt, self.tokenizer)
+        plain, after = render_for_reward(record.prompt, self.tokenizer)
         body = self.vocabulary.translate(strip_stop_token(self.tokenizer, self.stop, record.tokens))
+        before = before_response(self._think, self.tokenizer, tuple(plain), body)
         # What follows the response cannot change the predictions of a head: attention is causal.
         ids = (*before, *body, *(after if self.kind == "gradient" else ()))
         if len(ids) > self.context:

@@ -24,6 +24,7 @@ from nabla_core.models.forward import read
 from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel
 from nabla_core.models.readers import Task, check_finite, read_lm, strip_stop_token
+from nabla_core.models.thinking import before_response, think_block
 from nabla_core.models.vocab import VocabularyMap
 
 KIND_KEY = "nabla_guide"
@@ -58,6 +59,7 @@ class HeadGuide:
         self.vocabulary = vocabulary
         self._return_cache = return_cache
         self._ids = vocabulary.ids.clamp(min=0).to(head.device)
+        self._think = think_block(head.tokenizer)
 
     def check(self, config: NablaConfig) -> None:
         """Raises ModelError where a config needs a gradient."""
@@ -107,12 +109,13 @@ class HeadGuide:
     def _read_head(self, tasks: Sequence[Task]) -> list[tuple[HeadState, PrefixCache | None]]:
         """The head's state of each response and its prefix cache, from one forward pass. The last
         token of a response is not read: no position follows it."""
-        readings = []
+        readings, befores = [], []
         for task in tasks:
-            before = task.context.guide[0]
             body = self.vocabulary.translate(
                 strip_stop_token(self.head.tokenizer, self.lm.stop, task.tokens)
             )
+            before = before_response(self._think, self.head.tokenizer, task.context.guide[0], body)
+            befores.append(len(before))
             # The last token is cut off here, unless it was a stop token that is stripped already.
             tokens = (*before, *body)[: len(before) + len(task.tokens) - 1]
             if len(tokens) > self.head.context:
@@ -125,7 +128,7 @@ class HeadGuide:
         forward = read(self.head, readings, gradient=False, return_cache=self._return_cache)
         states = []
         for row, (task, reading) in enumerate(zip(tasks, readings, strict=True)):
-            first = len(task.context.guide[0]) - 1 + task.start - reading.cached
+            first = befores[row] - 1 + task.start - reading.cached
             hidden = forward.hidden[row, first : first + len(task.tokens) - task.start]
             cache = forward.prefix_cache(row, len(reading.tokens)) if self._return_cache else None
             known = self.vocabulary.ids[list(task.tokens[task.start :])].ge(0).tolist()

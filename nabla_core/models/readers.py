@@ -19,11 +19,13 @@ import torch
 from torch import Tensor
 
 from nabla_core.errors import ContextError, NonFiniteError
+from nabla_core.models.encoding import closes_turn
 from nabla_core.models.flops import Shape
 from nabla_core.models.forward import Likelihood, Pass, Reading, likelihood, read
 from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel, RewardModel
 from nabla_core.models.pooling import pool_index
+from nabla_core.models.thinking import before_response, think_block
 from nabla_core.models.vocab import VocabularyMap
 from nabla_core.requests import Context
 from nabla_core.types import Cost
@@ -76,9 +78,9 @@ class Task:
 def strip_stop_token(
     tokenizer: Any, stop: frozenset[int], tokens: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """The response tokens that a reward model reads: without the stop token if it has a chat
-    template, which closes the turn itself (the token would come twice)."""
-    closed = tokenizer.chat_template and tokens and tokens[-1] in stop
+    """The response tokens that a reward model reads: without the stop token where other ids close
+    the turn, a chat template's for example (the token would come twice)."""
+    closed = tokens and tokens[-1] in stop and closes_turn(tokenizer)
     return tokens[:-1] if closed else tokens
 
 
@@ -90,6 +92,7 @@ class Reader:
         self.vocabulary = vocabulary
         self._stop = stop
         self.ids = vocabulary.ids.clamp(min=0).to(rm.device)
+        self._think = think_block(rm.tokenizer)
 
     def body_tokens(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
         """The response tokens that this model reads, in LM ids."""
@@ -106,11 +109,15 @@ class Reader:
     ) -> list[RMRead]:
         """Rewards of a batch of responses, and with `gradient` their input gradients.
 
-        `frames`: the ids before and after each response. Raises EncodingError for a token that
-        the model does not know, ContextError where prompt and response do not fit, and
-        NonFiniteError.
+        `frames`: the ids before and after each response without reasoning. Raises EncodingError
+        for a token that the model does not know, ContextError where prompt and response do not
+        fit, and NonFiniteError.
         """
         bodies = [self.vocabulary.translate(self.body_tokens(t.tokens)) for t in tasks]
+        frames = [
+            (before_response(self._think, self.rm.tokenizer, before, body), after)
+            for (before, after), body in zip(frames, bodies, strict=True)
+        ]
         readings = [
             self._reading(task, before, body, after)
             for task, (before, after), body in zip(tasks, frames, bodies, strict=True)

@@ -1,8 +1,8 @@
 """From a conversation to token ids, for the LM and for a reward model.
 
 With a chat template: the template's own rendering, special tokens included, nothing added.
-Without one: the turns' contents joined by blank lines, with whatever special tokens the
-tokenizer adds by itself.
+Without one: the turns' contents joined by blank lines, with the special tokens that the tokenizer
+adds by itself in front; those that it adds behind a text come behind the response.
 
 Every content reaches the text, or the prompt is refused. Names of control tokens in a content are
 encoded as text (see `control_tokens`), unless the prompt allows them. A response is never encoded
@@ -19,11 +19,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from nabla_core.errors import ModelError, RenderError
+from nabla_core.model_config import TEMPLATE_DATE
+from nabla_core.models.chat_template import PLACEHOLDER, render
 from nabla_core.models.control_tokens import ControlTokens, added_in
+from nabla_core.models.encoding import encode_behind, encode_plain
 from nabla_core.types import Message, Prompt
 
-# Takes the place of the response while a template is rendered, and is cut out again.
-_PLACEHOLDER = "⟦response⟧"
 # Takes the place of the content of a turn, to see whether the template writes it.
 _CONTENT = "\ufdd4{}\ufdd5"
 
@@ -36,31 +37,40 @@ def conversation(prompt: Prompt) -> list[Message]:
     return turns
 
 
-def render_for_lm(prompt: Prompt, tokenizer: Any) -> tuple[str, list[int]]:
-    """The text the LM continues, and its ids. Raises RenderError where the template or the
-    tokenizer does not carry the prompt as it is."""
+def render_for_lm(
+    prompt: Prompt, tokenizer: Any, today: str = TEMPLATE_DATE
+) -> tuple[str, list[int]]:
+    """The text the LM continues, and its ids. `today` (YYYY-MM-DD) is the date that templates are
+    told. Raises RenderError where the template or the tokenizer does not carry the prompt as it
+    is."""
     with _naming(prompt):
-        rendered = _render(prompt, tokenizer, answered=False)
-        return rendered.text, rendered.ids(rendered.marked)
+        rendered = _render(prompt, tokenizer, today, answered=False)
+        if tokenizer.chat_template:
+            return rendered.text, rendered.encode(rendered.marked, False)
+        return rendered.text, encode_plain(tokenizer, rendered.encode, rendered.marked)[0]
 
 
-def render_for_reward(prompt: Prompt, tokenizer: Any) -> tuple[list[int], list[int]]:
+def render_for_reward(
+    prompt: Prompt, tokenizer: Any, today: str = TEMPLATE_DATE
+) -> tuple[list[int], list[int]]:
     """Ids before and after the response. Raises ModelError where a template leaves it out, and
     RenderError as `render_for_lm` does.
 
-    With a template the caller strips the response's stop token, because the ids after it close
-    the turn. Without one nothing follows, and the stop token stays.
+    Where `encoding.closes_turn`, the caller strips the response's stop token, because the ids after
+    it close the turn. Otherwise nothing follows, and the stop token stays.
     """
     with _naming(prompt):
-        rendered = _render(prompt, tokenizer, answered=True)
+        rendered = _render(prompt, tokenizer, today, answered=True)
         if not tokenizer.chat_template:
-            return rendered.ids(rendered.marked), []
+            return encode_plain(tokenizer, rendered.encode, rendered.marked)
         # The last one: a prompt may quote the placeholder.
-        before, placeholder, after = rendered.marked.rpartition(_PLACEHOLDER)
+        before, placeholder, after = rendered.marked.rpartition(PLACEHOLDER)
         if not placeholder:
             path = tokenizer.name_or_path
-            raise ModelError(f"{path}: the reward model's chat template drops the assistant's turn")
-        return rendered.ids(before), rendered.ids(after)
+            raise ModelError(
+                f"{path}: the reward model's chat template drops the assistant's turn or alters it"
+            )
+        return rendered.encode(before, False), encode_behind(rendered.encode, after)
 
 
 class _Renderer:
@@ -72,16 +82,13 @@ class _Renderer:
         self._by_roles: dict[tuple[tuple[str, ...], bool], ControlTokens] = {}
         self._by_written: dict[frozenset[str], ControlTokens] = {}
 
-    def text(self, turns: Sequence[Message], *, answered: bool) -> str:
+    def text(self, turns: Sequence[Message], today: str = TEMPLATE_DATE, *, answered: bool) -> str:
         """The turns as a text: with a template up to the response, or with its placeholder."""
         if not self.template:
             return "\n\n".join(turn["content"] for turn in turns)
         if answered:
-            turns = [*turns, {"role": "assistant", "content": _PLACEHOLDER}]
-        text: str = self.tokenizer.apply_chat_template(
-            turns, add_generation_prompt=not answered, tokenize=False
-        )
-        return text
+            turns = [*turns, {"role": "assistant", "content": PLACEHOLDER}]
+        return render(self.tokenizer, turns, today, generation=not answered)
 
     def control(self, turns: Sequence[Message], *, answered: bool) -> ControlTokens:
         """The control tokens of a conversation with these roles. Raises RenderError where the
@@ -130,10 +137,8 @@ class _Rendered:
     tokenizer: Any
     control: ControlTokens | None
 
-    def ids(self, part: str) -> list[int]:
-        """The ids of a part of `marked`."""
-        # A template writes all special tokens itself.
-        add = not self.tokenizer.chat_template
+    def encode(self, part: str, add: bool) -> list[int]:
+        """The ids of a part of `marked`. `add`: with the tokenizer's own special tokens around."""
         if self.control is None:
             ids: list[int] = self.tokenizer.encode(part, add_special_tokens=add)
             return ids
@@ -142,10 +147,10 @@ class _Rendered:
         return self.control.encode(part, add_special_tokens=add)
 
 
-def _render(prompt: Prompt, tokenizer: Any, *, answered: bool) -> _Rendered:
+def _render(prompt: Prompt, tokenizer: Any, today: str, *, answered: bool) -> _Rendered:
     renderer, turns = _renderer(tokenizer), conversation(prompt)
     control = renderer.control(turns, answered=answered)
-    text = marked = renderer.text(turns, answered=answered)
+    text = marked = renderer.text(turns, today, answered=answered)
     for n, turn in enumerate(turns, start=1):
         # Many templates leave out spaces around a content.
         if turn["content"].strip() not in text:
@@ -158,7 +163,7 @@ def _render(prompt: Prompt, tokenizer: Any, *, answered: bool) -> _Rendered:
             {"role": turn["role"], "content": control.masked(turn["content"], found)}
             for turn in turns
         ]
-        marked = renderer.text(masked, answered=answered)
+        marked = renderer.text(masked, today, answered=answered)
         text = control.unmasked(marked, found)
     return _Rendered(
         text=text,

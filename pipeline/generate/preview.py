@@ -48,5 +48,5 @@ def preview(config: GenerateConfig) -> Preview:
         finished=slots.count(FINISHED),
         dead=slots.count(DEAD),
         first=first.prompt,
-        rendered=render(first.prompt, config.lm),
+        rendered=render(first.prompt, config.lm, config.runtime.template_date),
     )

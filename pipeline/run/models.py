@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from nabla_core.embedded.weights import model_location
 from nabla_core.engines.base import Engines
 from nabla_core.errors import ModelError
-from nabla_core.model_config import LM, Reward, Runtime
+from nabla_core.model_config import LM, TEMPLATE_DATE, Reward, Runtime
 from nabla_core.models.identity import identify_unloaded
 from nabla_core.models.templates import render_for_lm
 from nabla_core.types import Identity, Prompt
@@ -68,7 +68,7 @@ def visible(models: Mapping[str, tuple[str, str | None]]) -> dict[str, Identity]
     return {role: identity for role, identity in found.items() if identity is not None}
 
 
-def render(prompt: Prompt, lm: LM) -> str:
+def render(prompt: Prompt, lm: LM, template_date: str = TEMPLATE_DATE) -> str:
     """The prompt as the LM reads it. Loads the tokenizer alone. Raises ModelError."""
     if _scripted(lm):
         return prompt.text
@@ -76,7 +76,7 @@ def render(prompt: Prompt, lm: LM) -> str:
 
     tokenizer = load_tokenizer(model_location(lm.path, "lm"), lm.revision)
     try:
-        return render_for_lm(prompt, tokenizer)[0]
+        return render_for_lm(prompt, tokenizer, template_date)[0]
     except Exception as error:  # a template is a program: some refuse a system prompt
         reason = f"{type(error).__name__}: {error}"
         raise ModelError(f"{lm.path} cannot render prompt {prompt.id}: {reason}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,11 +210,12 @@ def test_a_special_token_beyond_the_table_is_an_error_of_the_prompt_that_has_it(
     language, reward = load_language_model(str(lm), **CPU), load_reward_model(str(judge), **CPU)
     engine = TextEngine(language, reward, reward)
     engine.submit(0, Render(Prompt.of("a", id="fine")))
-    engine.submit(1, Render(Prompt.of("a<image>", id="picture")))
-    fine, picture = (result for _, result in engine.step())
+    picture = replace(Prompt.of("a<image>", id="picture"), allow_special_tokens=True)
+    engine.submit(1, Render(picture))
+    fine, refused = (result for _, result in engine.step())
     assert fine.value.lm == tuple(language.tokenizer.encode("a"))
-    assert isinstance(picture, EncodingError)
-    assert f"prompt picture has token {size}, which is not in a table" in str(picture)
+    assert isinstance(refused, EncodingError)
+    assert f"prompt picture has token {size}, which is not in a table" in str(refused)
 
 
 def test_nothing_is_loaded_without_saying_that_its_code_is_not_run():

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from nabla_core.errors import ModelError, RenderError
+from nabla_core.models.readers import strip_stop_token
 from nabla_core.models.templates import render_for_lm, render_for_reward
 from nabla_core.types import Message, Prompt
+from tests.core.chat_templates import DATED, appending, chat_tokenizer, metaspace, prepending
 from tests.core.tiny import CHAT, ROLES, characters
 
 PLAIN = characters("abc\n", bos=True)
@@ -86,3 +91,58 @@ def test_a_content_that_the_template_cuts_is_refused():
     assert render_for_lm(Prompt.of("aa", id="p"), tokenizer)[0] == "<|user|>aa<|assistant|>"
     with pytest.raises(RenderError, match=r"prompt p: .* alters turn 1 \(user\)"):
         render_for_lm(Prompt.of("a/a", id="p"), tokenizer)
+
+
+@pytest.mark.parametrize("bos", [False, True])
+def test_a_tokenizer_that_appends_eos_does_not_end_the_prompt_with_it(bos: bool):
+    tokenizer = appending("ab\n", bos=bos)
+    assert tokenizer.convert_ids_to_tokens(tokenizer.encode("ab"))[-1] == "<eos>"
+    start = ["<bos>"] if bos else []
+    text, ids = render_for_lm(Prompt.of("ab", id="p"), tokenizer)
+    assert (text, tokenizer.convert_ids_to_tokens(ids)) == ("ab", [*start, "a", "b"])
+    before, after = render_for_reward(Prompt.of("ab", id="p"), tokenizer)
+    assert tokenizer.convert_ids_to_tokens(before) == [*start, "a", "b"]
+    # A reward model reads the text as its tokenizer ends it; the response's own stop token is cut.
+    assert tokenizer.convert_ids_to_tokens(after) == ["<eos>"]
+    assert strip_stop_token(tokenizer, frozenset({1}), (4, 5, 1)) == (4, 5)
+    assert strip_stop_token(characters("ab"), frozenset({1}), (4, 5, 1)) == (4, 5, 1)
+
+
+@pytest.mark.parametrize("bos", [False, True])
+def test_an_empty_prompt_of_such_a_tokenizer_is_no_eos(bos: bool):
+    tokenizer = appending("ab", bos=bos)
+    assert render_for_lm(Prompt.of("", id="p"), tokenizer)[1] == ([3] if bos else [])
+
+
+TAILS = ["</s>", "</s>\n", "\n", "\nb", " b", " </s> b", "b c", ""]
+
+
+@pytest.mark.parametrize("tail", TAILS, ids=repr)
+@pytest.mark.parametrize(
+    "build",
+    [metaspace, lambda t: metaspace(t, scheme="first"), prepending],
+    ids=["always", "first", "normaliser"],
+)
+def test_a_metaspace_tokenizer_adds_no_token_behind_the_response(build: Any, tail: str):
+    template = "{{ messages[0]['content'] }}</s>{{ messages[1]['content'] }}"
+    template += f"{{{{ {json.dumps(tail)} }}}}"  # Jinja drops a line end at the end of a template
+    tokenizer = build(template)
+    before, after = render_for_reward(Prompt.of("a b", id="p"), tokenizer)
+    whole = tokenizer.encode("a b</s>d" + tail, add_special_tokens=False)
+    assert before == tokenizer.encode("a b</s>", add_special_tokens=False)
+    # What the tokenizer makes of the whole text, behind the response `d`.
+    assert after == whole[len(whole) - len(after) :]
+    assert tokenizer.convert_ids_to_tokens(whole[: len(whole) - len(after)])[-1] in ("d", "▁d")
+
+
+def test_the_date_of_a_template_is_that_of_the_run_and_never_that_of_the_clock():
+    tokenizer = chat_tokenizer(DATED)
+    prompt = Prompt.of("who?", id="p")
+    text, _ = render_for_lm(prompt, tokenizer)
+    assert "Today Date: 26 Jul 2024<|im_end|>" in text
+    for day, shown in (("2026-11-28", "28 Nov 2026"), ("1999-01-02", "02 Jan 1999")):
+        assert f"Today Date: {shown}<" in render_for_lm(prompt, tokenizer, day)[0]
+        before, _ = render_for_reward(prompt, tokenizer, day)
+        assert f"Today Date: {shown}<" in tokenizer.decode(before)
+    hour = chat_tokenizer("{{ strftime_now('%H:%M:%S') }}{{ messages[0].content }}")
+    assert render_for_lm(prompt, hour)[0] == "00:00:00who?"

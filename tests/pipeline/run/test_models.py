@@ -15,7 +15,7 @@ def test_the_embedded_lm_reads_a_prompt_in_its_template():
 
 
 def test_a_prompt_that_the_template_refuses_is_named(monkeypatch):
-    def refuse(prompt, tokenizer):
+    def refuse(prompt, tokenizer, template_date):
         raise ValueError("no system prompt")
 
     monkeypatch.setattr("pipeline.run.models.render_for_lm", refuse)

@@ -1,0 +1,36 @@
+"""The rendering of a conversation by a tokenizer's chat template.
+
+Nothing depends on the clock: templates are told the date of the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from nabla_core.model_config import TEMPLATE_DATE
+from nabla_core.types import Message
+
+# Takes the place of the response while a template is rendered, and is cut out again.
+PLACEHOLDER = "⟦response⟧"
+
+
+def render(
+    tokenizer: Any,
+    turns: Sequence[Message],
+    today: str = TEMPLATE_DATE,
+    *,
+    generation: bool = False,
+) -> str:
+    """The turns as a text. `today` (YYYY-MM-DD) is the date that the template is told.
+    `generation`: with what begins the assistant's turn. Raises what the template raises."""
+    day = date.fromisoformat(today)
+    text: str = tokenizer.apply_chat_template(
+        list(turns),
+        tokenize=False,
+        add_generation_prompt=generation,
+        # transformers would give templates the clock. An argument takes precedence.
+        strftime_now=day.strftime,
+    )
+    return text
