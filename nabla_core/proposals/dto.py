@@ -153,12 +153,15 @@ def hard_tokens(rows: Rows, noise: Tensor | float = 0.0, *, anchored: bool) -> T
 
 
 def learning_rate(config: DTO, t: Tensor) -> Tensor:
-    """Rate of step t (0-based), float64: linear warm-up, then a cosine to `min_lr_ratio`."""
+    """Rate of step t (0-based), float64: linear warm-up, then `DTO.schedule`."""
     t = t.double()
     warm = (t + 1) / max(1, config.warmup_steps)
     progress = (t - config.warmup_steps) / max(1, config.max_iters - config.warmup_steps)
     cosine = 0.5 * (1 + torch.cos(math.pi * progress.clamp(0, 1)))
-    decayed = config.min_lr_ratio + (1 - config.min_lr_ratio) * cosine
+    if config.schedule == "release":
+        decayed = cosine.clamp(min=config.min_lr_ratio)
+    else:
+        decayed = config.min_lr_ratio + (1 - config.min_lr_ratio) * cosine
     return config.learning_rate * torch.where(t < config.warmup_steps, warm, decayed)
 
 

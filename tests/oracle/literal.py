@@ -220,11 +220,13 @@ class Literal:
 
 
 def rate(dto: DTO, t: int) -> float:
-    """Linear warm-up, then a cosine to `min_lr_ratio`, as a factor of the learning rate."""
+    """Linear warm-up, then the schedule, as a factor of the learning rate."""
     if t < dto.warmup_steps:
         return (t + 1) / dto.warmup_steps
     progress = (t - dto.warmup_steps) / max(1, dto.max_iters - dto.warmup_steps)
     cosine = 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * min(progress, 1.0)).double())))
+    if dto.schedule == "release":
+        return max(dto.min_lr_ratio, cosine)
     return dto.min_lr_ratio + (1 - dto.min_lr_ratio) * cosine
 
 

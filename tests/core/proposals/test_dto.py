@@ -70,6 +70,7 @@ def start(x: Tensor, y: Tensor, head: Tensor | None = None, *, anchored: bool = 
         DTO(learning_rate=0.01),
         DTO(learning_rate=0.02, warmup_steps=7),
         DTO(learning_rate=0.02, warmup_steps=20),
+        DTO(learning_rate=0.02, warmup_steps=3, schedule="release"),
         DTO(learning_rate=0.03, min_lr_ratio=1.0, max_iters=1),
         DTO(learning_rate=0.01, beta1=0.5, beta2=0.7, eps=1e-2, min_lr_ratio=0.0),
         DTO(learning_rate=0.0),
@@ -185,6 +186,20 @@ def test_the_learning_rate_warms_up_and_falls_on_a_cosine():
     warm = learning_rate(DTO(learning_rate=0.01, warmup_steps=4), torch.arange(6)).tolist()
     assert warm[:5] == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01])
     assert warm[5] < 0.01
+
+
+def test_both_schedules_are_their_formulas():
+    """Of the release: max(.1, cosine), which is its own rate until the 16th of 20 steps."""
+    cosine = [0.5 * (1 + math.cos(math.pi * t / 20)) for t in range(20)]
+    ours = learning_rate(DTO(), torch.arange(20)).tolist()
+    theirs = learning_rate(DTO(schedule="release"), torch.arange(20)).tolist()
+    assert ours == pytest.approx([0.01 * (0.1 + 0.9 * c) for c in cosine], abs=1e-12)
+    assert theirs == pytest.approx([0.01 * max(0.1, c) for c in cosine], abs=1e-12)
+    assert theirs[15] == pytest.approx(0.01 * cosine[15])
+    assert theirs[16:] == pytest.approx([0.001] * 4)
+    assert (sum(ours), sum(theirs)) == pytest.approx((0.1145, 0.1072), abs=5e-5)
+    zero = learning_rate(DTO(schedule="release", min_lr_ratio=0.0), torch.arange(20)).tolist()
+    assert zero == pytest.approx([0.01 * c for c in cosine], abs=1e-12)
 
 
 def test_mirror_minimises_the_linearised_loss_plus_divergence():
