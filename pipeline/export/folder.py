@@ -6,13 +6,15 @@ README.md is the contract. Nothing here imports torch or ray.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pyarrow import fs as pafs
 
-from pipeline.errors import InputError, ResumeError, StoreError
+from pipeline.errors import InputError, ResumeError
 from pipeline.store.checks.owner import FILE as JOB_FILE
 from pipeline.store.checks.version import FILE as VERSION_FILE
 from pipeline.store.files import LEASE, TEMPORARY, Folder, checksum_of
@@ -112,6 +114,7 @@ def check_free(folder: Folder, digest: str, differences: str) -> None:
                 f"{folder.uri} holds another export; give another out, or delete it{differences}"
             )
         return
+    _check_enclosing(folder)
     others = [name for name in _entries(folder) if not name.startswith(TEMPORARY)]
     if JOB_FILE in others or VERSION_FILE in others:
         raise ResumeError(f"{folder.uri} is a run folder: give another out")
@@ -129,17 +132,25 @@ def claim(folder: Folder, digest: str, settings: Mapping[str, Any]) -> None:
 
 
 def stored_settings(folder: Folder) -> dict[str, Any]:
-    """The settings in the marker of a folder, for the message of a difference; may be empty."""
+    """The settings in the marker of a folder, for the message of a difference; may be empty.
+    Raises ResumeError where `out` is a file."""
+    if folder.fs.get_file_info(folder.root).is_file:
+        raise ResumeError(f"out {folder.uri} is a file: give a folder")
     try:
         return dict(json.loads(folder.read(MARKER))["settings"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return {}
 
 
+def _check_enclosing(folder: Folder) -> None:
+    """Raises ResumeError for a local folder inside a run folder."""
+    for parent in Path(folder.root).parents if folder.local else ():
+        # os.path.exists: a parent that this user may not read holds no run of theirs.
+        if os.path.exists(parent / JOB_FILE):
+            raise ResumeError(f"{folder.uri} lies in the run folder {parent}: give another out")
+
+
 def _entries(folder: Folder) -> list[str]:
     selector = pafs.FileSelector(folder.root, allow_not_found=True)
-    try:
-        infos = folder.fs.get_file_info(selector)
-    except NotADirectoryError as error:
-        raise StoreError(f"out {folder.uri} is a file: give a folder") from error
+    infos = folder.fs.get_file_info(selector)
     return sorted(i.base_name for i in infos if i.base_name not in _IGNORED)

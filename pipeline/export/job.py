@@ -123,11 +123,13 @@ def public(config: ExportConfig, sources: Sequence[Source]) -> dict[str, Any]:
         settings["tokenizer"]["path"] = without_path(config.tokenizer.path)
     decontamination = settings["filters"]["decontamination"]
     decontamination["benchmarks"] = [PurePath(b).name for b in decontamination["benchmarks"]]
-    return settings
+    # As JSON gives them back: a tuple is a list.
+    plain: dict[str, Any] = json.loads(json.dumps(settings))
+    return plain
 
 
 def _check_out(out: Folder, digest: str, config: ExportConfig, sources: list[Source]) -> None:
-    stored, now = folder.stored_settings(out), json.loads(json.dumps(public(config, sources)))
+    stored, now = folder.stored_settings(out), public(config, sources)
     free = config_check.not_shaping(ExportConfig)
     lines = [
         f"\n  {key}: {stored.get(key, 'not set')} in the folder, {now[key]} now"

@@ -79,6 +79,8 @@ def _open(path: str, *, allow_partial: bool) -> Source:
         if not files:
             raise InputError(f"{path} holds no rows")
         # A run folder without it was copied in part; it names the tokenizer, and settings.
+        with folder.fs.open_input_file(folder.path(files[0])) as first:
+            check_table(pq.ParquetFile(first).schema_arrow, TRACES, f"{path}/{files[0]}")
         config = yaml.safe_load(folder.read(CONFIG)) if folder.exists(CONFIG) else {}
         models = json.loads(folder.read(MODELS)) if folder.exists(MODELS) else {}
     return Source(
