@@ -7,7 +7,7 @@ from datetime import date
 from typing import Literal
 
 from nabla_core.config import check
-from nabla_core.config_metadata import NOT_SHAPING
+from nabla_core.config_metadata import NOT_SHAPING, REVISION
 
 # The date that the template of Llama 3 has where there is no clock.
 TEMPLATE_DATE = "2024-07-26"
@@ -23,7 +23,7 @@ class LM:
     """
 
     path: str = "embedded"
-    revision: str | None = None
+    revision: str | None = field(default=None, metadata=REVISION)
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Reward:
     """
 
     judge: str = "embedded"
-    judge_revision: str | None = None
+    judge_revision: str | None = field(default=None, metadata=REVISION)
     guide: str | None = None
-    guide_revision: str | None = None
+    guide_revision: str | None = field(default=None, metadata=REVISION)
     min_coverage: float = 0.99
 
     def __post_init__(self) -> None:

@@ -39,7 +39,7 @@ class Training:
     """
 
     kind: Kind = "head"
-    start: Start = field(default_factory=Start)
+    start: Start = field(default_factory=Start, metadata=SHAPING_THROUGHOUT)
     from_scratch: bool = False
     revisions: bool = True
     held_out: float = 0.1
@@ -79,8 +79,10 @@ class ImproveConfig:
     seed: int = 0
     prompts: Prompts = field(default_factory=lambda: Prompts(split="train", limit=1000))
     eval_prompts: Prompts = field(default_factory=lambda: Prompts(split="test", limit=1000))
-    lm: LM = field(default_factory=LM)
-    reward: Reward = field(default_factory=Reward)
+    # Their revisions too: a finished round does not load its models again, so nothing would notice
+    # that a later round has others.
+    lm: LM = field(default_factory=LM, metadata=SHAPING_THROUGHOUT)
+    reward: Reward = field(default_factory=Reward, metadata=SHAPING_THROUGHOUT)
     # Rounds are compared with each other, so all of them must be graded alike.
     verify: Verify = field(default_factory=Verify, metadata=SHAPING_THROUGHOUT)
     decoding: Decoding = field(default_factory=lambda: Decoding(nabla=ranked_search()))

@@ -60,7 +60,7 @@ def _stored(run_dir: str, key: str) -> Any:
         text = folder.read(CONFIG)
     try:
         node: Any = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         return None  # `config_check` says what a damaged config means
     for part in (*key.split("."), "method"):
         node = node.get(part) if isinstance(node, Mapping) else None

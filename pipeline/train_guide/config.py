@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nabla_core.config import NablaConfig, Ranked, Sampling, check
-from nabla_core.config_metadata import NOT_SHAPING, SHAPING_THROUGHOUT
+from nabla_core.config_metadata import NOT_SHAPING, REVISION, SHAPING_THROUGHOUT
 from nabla_core.guide_training.settings import Kind, Optimise, Target
 from nabla_core.model_config import LM, Reward
 from pipeline.grading.graders import Verify
@@ -71,7 +71,7 @@ class Start:
     """
 
     path: str = "judge"
-    revision: str | None = None
+    revision: str | None = field(default=None, metadata=REVISION)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Teacher:
     """
 
     path: str | None = None
-    revision: str | None = None
+    revision: str | None = field(default=None, metadata=REVISION)
     alternatives: int = 12
 
     def __post_init__(self) -> None:

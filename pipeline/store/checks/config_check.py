@@ -75,21 +75,30 @@ def check_config(folder: Folder, config: Any, owner: Owner) -> None:
                 f"{folder.uri} holds rows made with another config; use another run_dir or\n"
                 + "\n".join(differences)
             )
-        _check_environment(folder, config, new)
+        _check_mark(folder, config, new)
     claim_owner(folder, owner)
     folder.write(CONFIG, yaml.safe_dump(referenced(settings), sort_keys=False).encode())
 
 
-def _check_environment(folder: Folder, config: Any, shape: Mapping[str, Any]) -> None:
-    """Raises ResumeError where the references in a config are the same and stand for other numbers
-    or words than those that rows were made with."""
-    keys = valued(shape)
-    expected = read_expected(folder) if keys else None
-    if expected is not None and expected.marks.get(CONFIG_MARK) != digest(config).encode():
+def _check_mark(folder: Folder, config: Any, shape: Mapping[str, Any]) -> None:
+    """Raises ResumeError where the files of the rows are marked with another digest although the
+    configs are equal: all of them would go to quarantine.
+
+    References to the environment stand for other numbers or words then, or another release made the
+    rows, which counted other settings as shaping.
+    """
+    expected = read_expected(folder)
+    if expected is None or expected.marks.get(CONFIG_MARK) == digest(config).encode():
+        return
+    if keys := valued(shape):
         raise ResumeError(
             f"{folder.uri} holds rows made with other values of {', '.join(keys)}, which come from "
             "the environment: set it as it was, or use another run_dir"
         )
+    raise ResumeError(
+        f"{folder.uri} holds rows of a release that compared other settings: use another run_dir, "
+        "or the release that made them"
+    )
 
 
 def _stored(folder: Folder, config: Any) -> dict[str, Any] | None:

@@ -34,13 +34,17 @@ ROWS = {
     *("run_dir", "max_attempts", "max_dead_fraction", "allow_input_change", "prompts"),
     *RUNTIME,
     *("verify.seconds", "cluster", "budget"),
+    *("lm.revision", "reward.judge_revision", "reward.guide_revision"),
     *STORE,
 }
 FREE = {
     GenerateConfig: ROWS | {"samples_per_prompt"},
     CounterfactualsConfig: ROWS,
     TuneConfig: ROWS,
-    TrainGuideConfig: {"run_dir", "workers"},
+    TrainGuideConfig: {
+        *("run_dir", "workers", "start.revision", "teacher.revision"),
+        *("lm.revision", "reward.judge_revision", "reward.guide_revision"),
+    },
     ImproveConfig: {"run_dir", "rounds", "training.workers", *RUNTIME, "cluster", *STORE},
     RunConfig: {
         *(
@@ -52,6 +56,10 @@ FREE = {
         *(
             "checkpoints.store",
             "checkpoints.max_attempts",
+            "checkpoints.reference.revision",
+            "checkpoints.policy.revision",
+            "checkpoints.reward.judge_revision",
+            "checkpoints.reward.guide_revision",
             *(f"checkpoints.{key}" for key in RUNTIME),
         ),
     },
@@ -178,3 +186,12 @@ def test_a_damaged_config_is_written_again_or_one_error(tmp_path, content):
         check_config(folder, replace(config, seed=1), OWNER)
     check_config(folder, config, OWNER)
     assert folder.read(CONFIG) == intact
+
+
+def test_rows_of_a_release_that_compared_other_settings_are_refused_and_not_set_aside(tmp_path):
+    config = GenerateConfig(run_dir=str(tmp_path))
+    folder = Folder(str(tmp_path))
+    check_config(folder, config, OWNER)
+    write_expected(folder, Expected(3, {b"nabla_schema": b"traces/3", b"nabla_config": b"c0ffee"}))
+    with pytest.raises(ResumeError, match="holds rows of a release that compared other settings"):
+        check_config(folder, config, OWNER)
