@@ -19,6 +19,7 @@ from jobs.exit_codes import ExitCode, exit_code_table
 VERBS = {
     "Try it": ("demo",),
     "Make data": ("generate", "status", "export"),
+    "Train on the data": ("distill",),
     "Make the search better": ("tune", "counterfactuals", "train-guide", "improve"),
     "Check the claims": ("duality",),
 }

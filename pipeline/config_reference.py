@@ -21,6 +21,7 @@ import yaml
 
 from nabla_core.config_metadata import NOT_SHAPING
 from pipeline.counterfactuals.config import CounterfactualsConfig
+from pipeline.distill.config import DistillConfig
 from pipeline.duality.checkpoints.config import CheckpointsConfig
 from pipeline.duality.config import DualityConfig
 from pipeline.export.config import ExportConfig
@@ -37,6 +38,7 @@ COMMANDS: dict[str, type] = {
     "tune": TuneConfig,
     "train_guide": TrainGuideConfig,
     "improve": ImproveConfig,
+    "distill": DistillConfig,
     "duality": DualityConfig,
 }
 

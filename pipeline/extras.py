@@ -26,3 +26,13 @@ def require_for_lora(lora: Lora) -> None:
     if lora.rank:
         setting = f"optimise.lora.rank={lora.rank}"
         require("peft", "train", setting, "optimise.lora.rank=0 for full weights")
+
+
+def require_reporter(name: str) -> None:
+    """Raises ConfigError where the package that `report_to` names is not installed."""
+    packages = {"tensorboard": ("tensorboard", "tensorboardX")}.get(name, (name,))
+    if not any(find_spec(package) for package in packages):
+        raise ConfigError(
+            f"report_to={name} needs {packages[0]}, which is not installed here: "
+            f"pip install {packages[0]}, or leave it out of report_to"
+        )

@@ -34,7 +34,12 @@ settings.load_profile("steady")
 # Ray: a busy machine delays them and breaks nothing, while `make test` still checks types.
 SLOW_FILES = (
     *("oracle/test_equality.py", "invariants/test_same_traces.py", "chaos/test_schedule.py"),
-    *("jobs/test_train_guide.py", "jobs/test_generate.py", "jobs/test_improve.py"),
+    *(
+        "jobs/test_train_guide.py",
+        "jobs/test_distill.py",
+        "jobs/test_generate.py",
+        "jobs/test_improve.py",
+    ),
     *("chaos/test_runs.py", "pipeline/duality/tokens/test_checks.py", "jobs/test_submit.py"),
     *("chaos/test_halfway.py", "pipeline/duality/language/test_checks.py"),
     *("pipeline/duality/tokens/test_policies.py", "pipeline/duality/checkpoints/test_checks.py"),

@@ -32,7 +32,7 @@ class TextEngine(BatchEngine):
     def __init__(
         self,
         lm: LanguageModel,
-        judge: RewardModel,
+        judge: RewardModel | LanguageModel,
         guide: RewardModel | LanguageModel,
         template_date: str = TEMPLATE_DATE,
     ) -> None:

@@ -131,7 +131,7 @@ def language_model(model: Any, tokenizer: Any, identity: Identity) -> LanguageMo
         head, body = model.get_output_embeddings(), model.base_model
         if not isinstance(head, nn.Linear):
             raise HeadError(f"{source}: its output head is a {type(head).__name__}, not Linear")
-        table, stop = model.get_input_embeddings().weight, _stop_ids(model, tokenizer)
+        table, stop = model.get_input_embeddings().weight, stop_ids(model, tokenizer)
         require_rows(tokenizer, table.size(0), source)
         no_token = ids_without_token(tokenizer, head.out_features, stop=stop)
         ids = probe_ids(model, tokenizer)
@@ -239,7 +239,8 @@ def embed(table: Tensor, scale: float, ids: Tensor) -> Tensor:
     return table[ids] if scale == 1.0 else table[ids] * scale
 
 
-def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+def stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The ids that end a response. Raises ModelError where the model has none."""
     # Chat models declare several, and not always the tokenizer's own.
     declared = model.generation_config.eos_token_id
     ids = declared if isinstance(declared, list) else [declared]

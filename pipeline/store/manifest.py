@@ -43,10 +43,11 @@ def describe(
     return {key: redacted(value) for key, value in described.items()}
 
 
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that can change a row, if installed."""
+def versions(*more: str) -> dict[str, str]:
+    """The versions of Python and of the packages that can change a row (and of `more`), if
+    installed."""
     installed = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *more):
         try:
             installed[package] = version(package)
         except PackageNotFoundError:

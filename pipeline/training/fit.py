@@ -156,7 +156,10 @@ def _trainer(
             name=TRAIN,
             storage_path=folder.root,
             storage_filesystem=None if folder.local else folder.fs,
-            worker_runtime_env={"env_vars": failpoint_environment()},
+            # TRL reports each training to its authors, unless it is told not to.
+            worker_runtime_env={
+                "env_vars": {**failpoint_environment(), "HF_HUB_DISABLE_TELEMETRY": "1"}
+            },
             failure_config=FailureConfig(
                 max_failures=workers.max_failures,
                 # Ray Train waits a minute for the workers to be placed, then counts a failure.

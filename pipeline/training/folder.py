@@ -2,12 +2,14 @@
 
     history.json   all measurements        train/    Ray Train's checkpoints
     failed.json    an error that another attempt would only repeat
+    progress.json  how many steps are taken, and how fast
 
 A checkpoint holds `model/`, a plain model as it would be delivered (adapters merged), and what
 training needs to continue.
 """
 
 HISTORY, FAILED, TRAIN = "history.json", "failed.json", "train"
+PROGRESS = "progress.json"
 MODEL = "model"
 # The metric that checkpoints are compared by; the highest is delivered.
 SELECTION = "selection_score"

@@ -26,12 +26,13 @@ JOBS = {
     "train-guide": "train_head_embedded.yaml",
     "improve": "improve_embedded.yaml",
     "duality": "duality.yaml",
+    "distill": "distill_embedded.yaml",
 }
 OWNERS = {
     "generate": plan(GenerateConfig()).owner,
     "counterfactuals": counterfactuals_plan(CounterfactualsConfig()).owner,
     "tune": tune_plan(TuneConfig()).owner,
-    **{job: Owner(job) for job in ("train-guide", "improve", "duality")},
+    **{job: Owner(job) for job in ("train-guide", "improve", "duality", "distill")},
 }
 
 

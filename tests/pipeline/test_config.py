@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.config import load, to_yaml
 from pipeline.counterfactuals.config import CounterfactualsConfig
+from pipeline.distill.config import DistillConfig
 from pipeline.duality.config import DualityConfig
 from pipeline.errors import ConfigError
 from pipeline.export.config import ExportConfig
@@ -24,6 +25,7 @@ JOBS = {
     "counterfactuals": CounterfactualsConfig,
     "train_guide": TrainGuideConfig,
     "improve": ImproveConfig,
+    "distill": DistillConfig,
     "duality": DualityConfig,
 }
 CONFIGS = sorted(

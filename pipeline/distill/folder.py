@@ -1,0 +1,16 @@
+"""The files in a run folder of `nabla distill`, besides those of `pipeline.training.folder`.
+
+Nothing here imports torch or ray.
+
+    config.yaml    the resolved config     student/    the model, README.md, then `card.json`
+    logs/          TensorBoard's files, if it is named in `report_to`
+
+A checkpoint is one of transformers' Trainer. It also holds `provenance.json`: the digests of the
+base and of the data, with which alone it may be continued.
+"""
+
+STUDENT = "student"
+CARD = "student/card.json"
+README = "student/README.md"
+LOGS = "logs"
+PROVENANCE = "provenance.json"

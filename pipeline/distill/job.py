@@ -1,0 +1,108 @@
+"""The driver of `jobs.distill`: starts the workers and stores the student.
+
+Imports no torch: models are loaded by workers (`distill.worker`). The same command continues from
+the last checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.distill.card import make_card, read_card, write_card
+from pipeline.distill.config import DistillConfig
+from pipeline.distill.exports import read_exports
+from pipeline.distill.folder import CARD, STUDENT
+from pipeline.distill.models import sources
+from pipeline.errors import ConfigError
+from pipeline.extras import require, require_for_lora, require_reporter
+from pipeline.grading.graders import check_expected
+from pipeline.inputs.prompts import read as read_prompts
+from pipeline.run.models import visible
+from pipeline.run.working_dir import enter_working_dir
+from pipeline.store.checks import config_check, models_check
+from pipeline.store.checks.owner import Owner, check_owner
+from pipeline.store.checks.unused import check_unused
+from pipeline.store.files import Folder
+from pipeline.store.lease import hold_lease
+from pipeline.store.run_folder import open_folder, translate_os_errors
+from pipeline.training.failure import clear_failure
+from pipeline.training.fit import deliver, fit
+from pipeline.training.folder import HISTORY
+from pipeline.training.progress import OnMeasurement, OnProgress, followed
+
+OWNER = Owner("distill")
+
+
+@dataclass(frozen=True)
+class DistillResult:
+    """The card of a student. `already_complete`: an earlier run had finished it."""
+
+    card: dict[str, Any]
+    already_complete: bool
+
+
+def distill(
+    config: DistillConfig, on_measurement: OnMeasurement, on_progress: OnProgress
+) -> DistillResult:
+    """Train a student, or continue its training, and write it to `<run_dir>/student`.
+
+    A run folder has one driver at a time (LeaseError). Raises PipelineError and ModelError. After
+    KeyboardInterrupt the folder can be resumed.
+    """
+    folder = open_folder(config.run_dir)
+    with translate_os_errors(config.run_dir):
+        # Before the lease writes into the folder.
+        check_owner(folder, OWNER)
+        check_unused(folder)
+        with hold_lease(folder, config.workers.lease_seconds) as lease:
+            return _distill(lease.folder, config, on_measurement, on_progress)
+
+
+def _distill(
+    folder: Folder, config: DistillConfig, on_measurement: OnMeasurement, on_progress: OnProgress
+) -> DistillResult:
+    complete = folder.exists(CARD)
+    card = read_card(folder) if complete else {}
+    if not complete:
+        # Before the config is written, so that a mistyped path does not occupy the folder.
+        check_ready(config)
+    config_check.check_config(folder, config, OWNER)
+    rows = complete or folder.exists(HISTORY)
+    models_check.check_models(folder, visible(sources(config)), rows=rows)
+    if complete:
+        return DistillResult(card, already_complete=True)
+    clear_failure(folder)
+    following = followed(folder, on_measurement, on_progress)
+    result = fit(folder, _work, config, config.workers, following)
+    history, step = deliver(folder, result, STUDENT)
+    card = make_card(config, history, step)
+    write_card(folder, card)
+    return DistillResult(card, already_complete=False)
+
+
+def check_ready(config: DistillConfig) -> None:
+    """Raises ConfigError where a package is missing and InputError where exports or validation
+    prompts cannot be read. Workers would notice only after they have started."""
+    require("trl", "train", "nabla distill")
+    require_for_lora(config.optimise.lora)
+    for name in config.report_to:
+        require_reporter(name)
+    exports = read_exports(config.data)
+    held_out = config.data.held_out or any(e.facts["splits"].get("test") for e in exports)
+    if config.validation.metric == "loss" and not held_out:
+        raise ConfigError(
+            "validation.metric=loss needs held-out rows: set data.held_out, or export with "
+            "split.held_out"
+        )
+    for item in read_prompts(config.validation.prompts):
+        check_expected(item.prompt, config.validation.verify)
+
+
+def _work(settings: Mapping[str, Any]) -> None:
+    # Torch and TRL are imported in workers alone: the driver starts in a second.
+    from pipeline.distill.worker import work  # noqa: PLC0415
+
+    enter_working_dir(settings["working_dir"])
+    work(settings["config"])

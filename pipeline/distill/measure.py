@@ -1,0 +1,106 @@
+"""Greedy answers of a saved model to validation prompts, with our own engines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from nabla_core.config import Majority, Sampling
+from nabla_core.engines.base import Engines
+from nabla_core.engines.loading import build_engines, reader_for
+from nabla_core.engines.rollouts import RolloutEngine
+from nabla_core.engines.text import TextEngine
+from nabla_core.errors import PromptError
+from nabla_core.methods.baselines import greedy, majority
+from nabla_core.model_config import Runtime
+from nabla_core.models.loading import LanguageModel, load_language_model, load_reward_model
+from nabla_core.requests import Flow
+from nabla_core.scheduler import drive
+from nabla_core.types import Prompt, Trace
+from pipeline.distill.config import Selection
+from pipeline.distill.student import own_dtype
+from pipeline.errors import RunError
+from pipeline.grading.graders import grader
+from pipeline.inputs.prompts import read as read_prompts
+
+# The judge takes no gradient here, so it need not know all of the LM's tokens.
+MIN_COVERAGE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greedy:
+    """Means over the prompts: `accuracy` (None where no prompt has an answer), the judge's `reward`
+    (None without a judge), the share of responses that end with a stop token, and tokens a
+    response. `failed` prompts could not be answered; they count as wrong and as not stopped."""
+
+    accuracy: float | None
+    reward: float | None
+    stopped: float
+    tokens: float
+    failed: int
+
+
+def measure(
+    path: str, config: Selection, judge: tuple[str, str | None] | None, device: torch.device
+) -> Greedy:
+    """Load the model in a folder, in the type of its weights, and let it answer all prompts.
+
+    Raises RunError where it can answer none, InputError, ModelError.
+    """
+    dtype = own_dtype(path, None)
+    lm = load_language_model(path, revision=None, device=device, dtype=dtype)
+    prompts = [item.prompt for item in read_prompts(config.prompts)]
+    grade = grader(config.verify)
+    by_id = {prompt.id: prompt for prompt in prompts}
+    failures: list[str] = []
+
+    def failed(number: int, error: Exception) -> None:
+        if not isinstance(error, PromptError):
+            raise error
+        failures.append(f"prompt {prompts[number].id}: {error}")
+
+    traces: list[Trace] = list(
+        drive(
+            (_flow(prompt, config, judged=judge is not None) for prompt in prompts),
+            _engines(lm, config, judge),
+            in_flight=2 * config.max_batch,
+            failed=failed,
+        )
+    )
+    if not traces:
+        raise RunError(f"none of {len(prompts)} validation prompts can be answered; {failures[0]}")
+    verdicts = [grade(by_id[t.prompt_id], t.text).correct for t in traces]
+    right = [float(correct) for correct in verdicts if correct is not None]
+    rewards = [t.reward for t in traces if t.reward is not None]
+    return Greedy(
+        accuracy=sum(right) / (len(right) + len(failures)) if right else None,
+        reward=_mean(rewards) if rewards else None,
+        stopped=len([t for t in traces if t.finish_reason == "stop"]) / len(prompts),
+        tokens=_mean([len(t.tokens) for t in traces]),
+        failed=len(failures),
+    )
+
+
+def _flow(prompt: Prompt, config: Selection, *, judged: bool) -> Flow:
+    if judged:
+        return greedy(prompt, max_tokens=config.max_tokens)
+    # One greedy sample without a vote: the method that asks for no reward.
+    alone = Majority(1, Sampling(temperature=0))
+    return majority(prompt, alone, lambda text: None, max_tokens=config.max_tokens)
+
+
+def _engines(lm: LanguageModel, config: Selection, judge: tuple[str, str | None] | None) -> Engines:
+    rows, tokens = config.max_batch, config.max_batch_tokens
+    if judge is None:
+        return Engines(TextEngine(lm, lm, lm), RolloutEngine(lm, rows, tokens))
+    path, revision = judge
+    dtype = own_dtype(path, revision)
+    model = load_reward_model(path, revision=revision, device=lm.device, dtype=dtype)
+    reader = reader_for(model, lm, MIN_COVERAGE)
+    return build_engines(lm, reader, reader, Runtime(max_batch=rows, max_batch_tokens=tokens))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

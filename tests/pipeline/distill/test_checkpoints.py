@@ -1,0 +1,54 @@
+"""With what a checkpoint may be continued, and how checkpoints are compared."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipeline.config import load
+from pipeline.distill.checkpoints import Checkpoints, History, resume_history
+from pipeline.distill.config import DistillConfig
+from pipeline.distill.measure import Greedy
+from pipeline.errors import DamagedError, ResumeError, RunError
+from tests.pipeline.distill.exported import settings
+
+BEFORE = {"student.path lm": "sha256:1", "data export": "c0ffee"}
+
+
+def saved(path, **provenance):
+    (path / "provenance.json").write_text(json.dumps({**BEFORE, **provenance}))
+    history = {"description": {}, "baseline": {}, "measurements": [{"step": 4}]}
+    (path / "history.json").write_text(json.dumps(history))
+    return path
+
+
+def test_another_base_or_other_data_is_named(tmp_path):
+    assert resume_history(saved(tmp_path), BEFORE) == History({}, {}, [{"step": 4}])
+    with pytest.raises(ResumeError, match="data export: not what it was at step 4"):
+        resume_history(tmp_path, {**BEFORE, "data export": "f00d"})
+    with pytest.raises(ResumeError, match="data export and data other: not what it was"):
+        resume_history(tmp_path, {"student.path lm": "sha256:1", "data other": "c0ffee"})
+    for file in ("history.json", "provenance.json"):
+        saved(tmp_path)
+        (tmp_path / file).write_text("[")
+        with pytest.raises(DamagedError, match=r"is damaged \(JSONDecodeError\): restore it"):
+            resume_history(tmp_path, BEFORE)
+
+
+def test_the_chosen_metric_is_the_score_and_a_lower_loss_is_better(plain, tmp_path):
+    def score(*more, loss=None, **figures):
+        config = load(DistillConfig, (), settings(plain, tmp_path, tmp_path, *more))
+        callback = Checkpoints(
+            config, tmp_path, History({}, {}), {}, lambda a, b: None, held_out=True, rank=0
+        )
+        callback.on_evaluate(None, None, None, metrics={"eval_loss": loss})
+        known = {"accuracy": 0.5, "reward": None, "stopped": 1.0, "tokens": 4.0, "failed": 0}
+        return callback._measurement(2, Greedy(**known | figures))["selection_score"]
+
+    assert score() == 0.5
+    assert score("validation.metric=reward", "validation.judge=x", reward=2.0) == 2.0
+    by_loss = "validation.metric=loss"
+    assert score(by_loss, loss=0.25) > score(by_loss, loss=0.5)
+    with pytest.raises(RunError, match="no validation prompt has an answer"):
+        score(accuracy=None)
