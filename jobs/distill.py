@@ -40,8 +40,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _distill(config: DistillConfig) -> int:
-    from pipeline.distill.job import distill
+    from pipeline.distill.job import distill, resolved
 
+    config, notes = resolved(config)
+    for note in notes:
+        console.print_note(note)
     with student_figures.Progress() as progress:
         trained = distill(config, student_figures.print_measurement, progress.show)
     card = trained.card

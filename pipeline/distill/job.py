@@ -7,19 +7,22 @@ the last checkpoint.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from nabla_core.models.location import check_locations
 from pipeline.distill.card import make_card, read_card, write_card
 from pipeline.distill.config import DistillConfig
 from pipeline.distill.exports import read_exports
 from pipeline.distill.folder import CARD, STUDENT
-from pipeline.distill.models import sources
+from pipeline.distill.models import model_paths, sources
 from pipeline.errors import ConfigError
 from pipeline.extras import require, require_for_lora, require_reporter
 from pipeline.grading.graders import check_expected
 from pipeline.inputs.prompts import read as read_prompts
+from pipeline.run.cluster_config import Cluster
 from pipeline.run.models import visible
+from pipeline.run.verify_method import resolve, with_verify
 from pipeline.run.working_dir import enter_working_dir
 from pipeline.store.checks import config_check, models_check
 from pipeline.store.checks.owner import Owner, check_owner
@@ -60,6 +63,16 @@ def distill(
             return _distill(lease.folder, config, on_measurement, on_progress)
 
 
+def resolved(config: DistillConfig) -> tuple[DistillConfig, list[str]]:
+    """The config with a method in place of `validation.verify.method: auto`, and what to tell the
+    user of it. Raises PipelineError."""
+    validation = config.validation
+    verify, notes = resolve(
+        validation.verify, config.run_dir, validation.prompts, key="validation.verify"
+    )
+    return replace(config, validation=with_verify(validation, verify)), notes
+
+
 def _distill(
     folder: Folder, config: DistillConfig, on_measurement: OnMeasurement, on_progress: OnProgress
 ) -> DistillResult:
@@ -68,6 +81,8 @@ def _distill(
     if not complete:
         # Before the config is written, so that a mistyped path does not occupy the folder.
         check_ready(config)
+        if not Cluster(address=config.workers.address).ray_address:
+            check_locations(model_paths(config))
     config_check.check_config(folder, config, OWNER)
     rows = complete or folder.exists(HISTORY)
     models_check.check_models(folder, visible(sources(config)), rows=rows)

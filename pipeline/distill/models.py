@@ -27,3 +27,9 @@ def sources(config: DistillConfig) -> dict[str, Source]:
     found = {"student": student_of(config)}
     judge = judge_of(config)
     return found if judge is None else {**found, "judge": judge}
+
+
+def model_paths(config: DistillConfig) -> dict[str, str]:
+    """Where the models are, by the key of the config that says so."""
+    keys = {"student": "student.path", "judge": "validation.judge"}
+    return {keys[role]: path for role, (path, _) in sources(config).items()}

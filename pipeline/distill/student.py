@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from nabla_core.errors import ModelError
 from nabla_core.models.identity import identify, unchanged
+from nabla_core.models.layers import context_length
 from nabla_core.models.loading import stop_ids
-from nabla_core.models.pretrained import load_pretrained, load_tokenizer
+from nabla_core.models.pretrained import load_config, load_pretrained, load_tokenizer
 from nabla_core.models.vocab import fingerprint
 from nabla_core.types import Identity
 from pipeline.distill.config import DistillConfig
@@ -56,7 +57,7 @@ def load_student(config: DistillConfig) -> Student:
         tokenizer=tokenizer,
         identity=identify(path, revision),
         stop=stop_ids(model, tokenizer),
-        context=int(getattr(model.config, "max_position_embeddings", 1 << 30)),
+        context=context_length(model),
     )
 
 
@@ -134,5 +135,5 @@ def _load(path: str, revision: str | None, dtype: torch.dtype, attention: str) -
 
 def own_dtype(path: str, revision: str | None) -> torch.dtype:
     """The type of a model's weights, by its config; float32 where that does not say."""
-    dtype = AutoConfig.from_pretrained(path, revision=revision).dtype
+    dtype = load_config(path, revision).dtype
     return dtype if isinstance(dtype, torch.dtype) else torch.float32

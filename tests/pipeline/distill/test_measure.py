@@ -47,7 +47,7 @@ def test_prompts_without_answers_have_no_accuracy_and_unreadable_ones_count_as_w
     file = tmp_path / "prompts.jsonl"
     rows = [f'{{"id": "a", "prompt": "{task.prompts(1, seed=0, split="test")[0].text}"}}']
     file.write_text("\n".join(rows))
-    given = Selection(prompts=Prompts(path=str(file)), max_tokens=20)
+    given = Selection(prompts=Prompts(path=str(file)), max_tokens=20, verify=Verify("none"))
     assert measure(lm, given, None, CPU).accuracy is None
     file.write_text("\n".join([*rows, f'{{"id": "long", "prompt": "{"1+" * 60}1"}}']))
     known = Selection(prompts=Prompts(path=str(file)), max_tokens=20, verify=Verify("embedded"))
