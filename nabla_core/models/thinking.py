@@ -9,6 +9,7 @@ block of its own end before the empty one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from nabla_core.types import Message
 
 TAGS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<seed:think>", "</seed:think>"))
 _REASONING = "⟦reasoning⟧"
+_SYSTEM: Message = {"role": "system", "content": "."}
 _QUESTION: Message = {"role": "user", "content": "?"}
 
 
@@ -79,7 +81,9 @@ def think_block(tokenizer: Any) -> ThinkBlock | None:
 def _probe(tokenizer: Any, opening: str, closing: str) -> ThinkBlock | None:
     """How the template treats reasoning between these tags: it is shown an answer with it and one
     without."""
-    plain = _rendered(tokenizer, PLACEHOLDER).rpartition(PLACEHOLDER)[0]
+    plain, found, _ = _rendered(tokenizer, PLACEHOLDER).rpartition(PLACEHOLDER)
+    if not found:
+        return None
     own = _rendered(tokenizer, f"{opening}\n{_REASONING}\n{closing}\n\n{PLACEHOLDER}")
     drops = _REASONING not in own
     start = plain.rfind(opening)
@@ -100,7 +104,13 @@ def _probe(tokenizer: Any, opening: str, closing: str) -> ThinkBlock | None:
 
 
 def _rendered(tokenizer: Any, answer: str) -> str:
-    return render(tokenizer, [_QUESTION, {"role": "assistant", "content": answer}])
+    """A question and the answer; empty where the template can render neither of two forms."""
+    turns: list[Message] = [_QUESTION, {"role": "assistant", "content": answer}]
+    for form in (turns, [_SYSTEM, *turns]):
+        # `template_check` says what is wrong with a template that renders nothing.
+        with suppress(Exception):
+            return render(tokenizer, form)
+    return ""
 
 
 def _ids_behind(tokenizer: Any, header: str, text: str) -> tuple[int, ...]:

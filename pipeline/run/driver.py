@@ -18,6 +18,7 @@ from typing import Any, Literal
 from nabla_core.models.location import check_locations
 from pipeline.errors import DamagedError, LeaseError, LoadError, PlacementError, RunError
 from pipeline.inputs.prompts import index
+from pipeline.inputs.system_turns import SystemTurns
 from pipeline.run import pool
 from pipeline.run.budget import COLUMNS, Spending
 from pipeline.run.cluster import any_node_has, connected, require_resources
@@ -63,6 +64,7 @@ class Run:
     _ledger: Any = None
     _ledger_name: str = field(default_factory=lambda: f"ledger-{uuid.uuid4().hex}")
     _placement: Any = None
+    _check_system_turns: bool = False
     # So many of the first slots may be filled.
     _first: int = 0
 
@@ -82,7 +84,11 @@ class Run:
             # Before the config is written, so that a mistyped path does not occupy the folder. On
             # a cluster other nodes may have the models.
             check_locations(self.plan.model_paths)
-        inputs = index(self.plan.read(), self.plan.source)
+        turns = SystemTurns()
+        inputs = index(turns.counted(self.plan.read()), self.plan.source)
+        # If a chat template refuses them, the run ends when the models are loaded, and not after
+        # so many dead letters.
+        self._check_system_turns = turns.share > self.plan.max_dead_fraction
         lease = Lease(self.store.folder, self.plan.store.lease_seconds, self._on_lease_lost)
         try:
             with lease.guarding():
@@ -221,6 +227,7 @@ class Run:
             self.store,
             self.plan.cluster,
             isolated=not others,
+            check_system_turns=self._check_system_turns,
             ledger=self._ledger_name,
         )
         self.watcher.phase("running" if others else "running suspects isolated")

@@ -39,8 +39,9 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Assignment:
-    """What every worker of a pool gets. `isolated`: each task is one group of suspects. `ledger` is
-    the name of the ledger's actor.
+    """What every worker of a pool gets. `isolated`: each task is one group of suspects.
+    `check_system_turns`: models whose chat templates refuse system turns cannot be used. `ledger`
+    is the name of the ledger's actor.
 
     Relative paths in the settings start at `working_dir`, the driver's.
     """
@@ -49,6 +50,7 @@ class Assignment:
     store: RunStore
     cluster: Cluster
     isolated: bool
+    check_system_turns: bool = False
     ledger: str = ""
     working_dir: str = field(default_factory=os.getcwd)
 
@@ -81,6 +83,8 @@ class Worker:
         try:
             self._maker = self._open(assignment.recipe)
             self._check_models(assignment.store)
+            if assignment.check_system_turns:
+                self._maker.engines.check_system_turns()
         except (ModelError, StoreError) as error:
             # Ray restarts an actor whose constructor fails, and the reason would be lost. So the
             # actor comes up and reports the reason for each prompt.

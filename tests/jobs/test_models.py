@@ -133,3 +133,35 @@ def test_a_path_that_is_no_folder_is_refused_before_anything_is_written(copies, 
         *_, said = capsys.readouterr().err.splitlines()
         assert said == f"error: {key}: {tmp_path}/none: no such folder"
         assert not run.exists()
+
+
+NO_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}"
+    "{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}"
+)
+
+
+def test_a_judge_that_refuses_system_turns_is_named_before_a_row_is_made(
+    command, copies, tmp_path, capsys
+):
+    (copies["judge"] / "chat_template.jinja").write_text(NO_SYSTEM)
+    assert command(9, "prompts.system=1+1") == 2
+    told = "its chat template refuses the system turns of these prompts (System role not supported)"
+    assert f"{copies['judge']}: {told}; put the text into" in capsys.readouterr().err
+    assert not list((tmp_path / "run").glob("parts/*.parquet"))
+    assert command(9) == 0
+
+
+def test_a_few_prompts_with_a_system_turn_are_dead_letters(command, copies, tmp_path):
+    (copies["judge"] / "chat_template.jinja").write_text(NO_SYSTEM)
+    rows = [{"id": f"p{n}", "prompt": f"{n}+1"} for n in range(4)]
+    rows[2] = {"id": "p2", "prompt": [{"role": r, "content": "2+1"} for r in ("system", "user")]}
+    path = tmp_path / "few.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command(4, f"prompts.path={path}")
+    (dead,) = pq.read_table(tmp_path / "run" / "dead_letter").to_pylist()
+    told = f"prompt p2: the chat template of {copies['judge']} cannot render it: System role"
+    assert dead["prompt_id"] == "p2"
+    assert told in dead["error"]
+    made = pq.read_table(tmp_path / "run" / "data").to_pylist()
+    assert [row["prompt_id"] for row in made] == ["p0", "p1", "p3"]
