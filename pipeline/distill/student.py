@@ -115,7 +115,9 @@ def save_deliverable(config: DistillConfig, checkpoint: Path, target: Path) -> N
         base = _load(path, revision, torch.float32, config.optimise.attention)
         model = PeftModel.from_pretrained(base, str(checkpoint)).merge_and_unload()
     else:
-        model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(
+            checkpoint, trust_remote_code=False, dtype=torch.float32
+        )
     model.to(own_dtype(path, revision)).save_pretrained(target)
     # TRL writes a pad token and its own template into those of the checkpoint.
     load_tokenizer(path, revision).save_pretrained(target)

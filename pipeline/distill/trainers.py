@@ -112,6 +112,7 @@ def _reference(config: DistillConfig) -> Any:
     return AutoModelForCausalLM.from_pretrained(
         path,
         revision=revision,
+        trust_remote_code=False,
         dtype=DTYPES[config.optimise.dtype],
         attn_implementation=config.optimise.attention,
     )

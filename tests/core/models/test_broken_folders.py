@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 from collections.abc import Callable
@@ -218,22 +219,25 @@ def test_a_special_token_beyond_the_table_is_an_error_of_the_prompt_that_has_it(
     assert f"prompt picture has token {size}, which is not in a table" in str(refused)
 
 
+# These load no code, whatever a folder holds.
+WITHOUT_CODE = ("GenerationConfig", "PeftModel")
+
+
 def test_nothing_is_loaded_without_saying_that_its_code_is_not_run():
     root = Path(__file__).resolve().parents[3]
     calls = [
-        (file.relative_to(root), text.partition("from_pretrained(")[2])
+        (str(file.relative_to(root)), call)
         for room in ("nabla_core", "pipeline", "jobs")
         for file in sorted((root / room).rglob("*.py"))
-        for text in _calls(file.read_text())
+        for call in _calls(file.read_text())
+        if not call.startswith(WITHOUT_CODE)
     ]
     assert len(calls) >= 3
-    assert [str(file) for file, call in calls if "trust_remote_code=False" not in call] == []
+    assert [file for file, call in calls if "trust_remote_code=False" not in call] == []
 
 
 def _calls(source: str) -> list[str]:
     """The source of every call of a `from_pretrained`."""
-    import ast  # noqa: PLC0415
-
     return [
         ast.get_source_segment(source, node) or ""
         for node in ast.walk(ast.parse(source))
