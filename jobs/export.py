@@ -61,7 +61,10 @@ def _as_list(override: str) -> str:
 
 def _export(config: ExportConfig, repo: str | None, *, public: bool) -> int:
     from pipeline.export.job import export
+    from pipeline.export.push import check_local, push
 
+    if repo is not None:
+        check_local(config.out)
     outcome = export(config, _Progress())
     facts = outcome.facts
     console.print_table(_table(facts))
@@ -75,8 +78,6 @@ def _export(config: ExportConfig, repo: str | None, *, public: bool) -> int:
         **{key: facts[key] for key in ("format", "read", "dropped", "kept", "splits")},
     }
     if repo is not None:
-        from pipeline.export.push import push
-
         line["pushed"] = push(config.out, repo, public=public)
         console.print_line(f"pushed to {line['pushed']}")
     console.print_line(json.dumps(line))
