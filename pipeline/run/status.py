@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import compress
+
+import numpy as np
 
 from pipeline.errors import DamagedError, StoreError
 from pipeline.store.checks.version import check_version
@@ -73,13 +78,13 @@ def _status(folder: Folder) -> RunStatus:
             count.damaged += 1
         else:
             count.add(folder, name, expected.marks)
-    dead = Counter(error_type(error) for error in count.errors.values() if error is not None)
+    finished, dead = count.distinct()
     driver = holder(folder)
     return RunStatus(
         state=_state(driver, finished=checksums is not None),
         holder=driver,
         rows=expected.rows,
-        finished=len(count.errors) - dead.total(),
+        finished=finished,
         dead=dead.total(),
         dead_by_error=dict(dead.most_common()),
         damaged=count.damaged,
@@ -95,12 +100,20 @@ def _state(driver: str | None, *, finished: bool) -> RunState:
 class _Count:
     """Committed rows by key; a finished row replaces a dead letter of the same key.
 
-    Keys are hashes: a run may have millions of rows, and ids may be long.
+    Keys are hashes of 8 bytes: a run may have millions of rows, and ids may be long.
     """
 
     def __init__(self) -> None:
-        self.errors: dict[int, str | None] = {}
+        self._finished = array("q")
+        self._dead: dict[int, str] = {}  # types of errors
         self.damaged = 0
+
+    def distinct(self) -> tuple[int, Counter[str]]:
+        """The number of finished rows, and of dead ones by type of error; each key once."""
+        finished = np.unique(np.frombuffer(self._finished, np.int64))
+        keys = np.fromiter(self._dead, np.int64, len(self._dead))
+        still_dead = ~np.isin(keys, finished)
+        return len(finished), Counter(compress(self._dead.values(), still_dead))
 
     def add(self, folder: Folder, name: str, marks: Mapping[bytes, bytes]) -> None:
         try:
@@ -113,8 +126,10 @@ class _Count:
         columns = (keys[c].to_pylist() for c in ("prompt_id", "sample", "error"))
         for prompt_id, sample, error in zip(*columns, strict=True):
             key = hash((prompt_id, sample))
-            if error is None or key not in self.errors:
-                self.errors[key] = error
+            if error is None:
+                self._finished.append(key)
+            else:
+                self._dead[key] = sys.intern(error_type(error))
 
 
 def _files(folder: Folder) -> Iterator[str]:

@@ -8,7 +8,7 @@ process of its own, and stops it once some rows are committed: seconds until the
 the driver's memory (MiB) then and at the end.
 
 `resume` commits the rows, then takes the steps of a resume in a process of its own: it reads the
-input, scans the folder and compacts it: seconds and peak memory (MiB) of each step.
+status and the input, scans the folder and compacts it: seconds and peak memory (MiB) so far.
 
 The last line is JSON.
 """
@@ -28,6 +28,8 @@ from typing import TypeVar
 
 from nabla_core.types import Prompt
 from pipeline.inputs.prompts import Item, fingerprint, index
+from pipeline.run.status import run_status
+from pipeline.store.checks.version import claim_version
 from pipeline.store.slots import FINISHED, Slots
 from tests.pipeline.rows import row, store_in
 
@@ -137,6 +139,9 @@ def steps(folder: str, count: int) -> None:
 
     store = store_in(folder)
     timed("start", lambda: None)
+    claim_version(store.folder)
+    store.write_expected(count)
+    assert timed("status", lambda: run_status(folder)).finished == count
     inputs = timed("input", lambda: index(items(count), "generated"))
     slots = timed("scan", lambda: store.scan(inputs, 1))
     assert slots.count(FINISHED) == count

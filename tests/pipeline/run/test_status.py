@@ -44,6 +44,13 @@ def test_a_finished_row_replaces_the_dead_letter_of_its_key(store, tmp_path):
     assert (found.finished, found.dead, found.dead_by_error) == (3, 0, {})
 
 
+def test_a_row_that_was_committed_twice_counts_once_whatever_came_first(store, tmp_path):
+    store.commit([row(item("p1")), row(item("p0"), error="OSError: late")])
+    store.commit([row(item("p0")), row(item("p2"), error="KeyError: no")])
+    found = run_status(str(tmp_path))
+    assert (found.finished, found.dead, found.dead_by_error) == (2, 1, {"KeyError": 1})
+
+
 def test_a_damaged_file_counts_for_nothing(store, tmp_path):
     (part,) = (tmp_path / "parts").glob("*.parquet")
     part.write_bytes(part.read_bytes()[:50])
