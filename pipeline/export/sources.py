@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -22,7 +22,7 @@ from pipeline.store.checks.config_check import CONFIG
 from pipeline.store.checks.models_check import MODELS
 from pipeline.store.checks.version import FILE as VERSION_FILE
 from pipeline.store.checks.version import check_version
-from pipeline.store.files import Folder, checksum_of
+from pipeline.store.files import MALFORMED, Folder, checksum_of
 from pipeline.store.final import DATA, MANIFEST, SUCCESS
 from pipeline.store.parts import KIND, PARTS
 from pipeline.store.reader import check_table, final_files
@@ -81,12 +81,25 @@ def _open(path: str, *, allow_partial: bool) -> Source:
         # A run folder without it was copied in part; it names the tokenizer, and settings.
         with folder.fs.open_input_file(folder.path(files[0])) as first:
             check_table(pq.ParquetFile(first).schema_arrow, TRACES, f"{path}/{files[0]}")
-        config = yaml.safe_load(folder.read(CONFIG)) if folder.exists(CONFIG) else {}
-        models = json.loads(folder.read(MODELS)) if folder.exists(MODELS) else {}
+        config = _mapping(folder, CONFIG, yaml.safe_load)
+        models = _mapping(folder, MODELS, json.loads)
     return Source(
         uri=path, folder=folder, files=tuple(files), complete=complete, digest=digest,
         config=config, models=models,
     )  # fmt: skip
+
+
+def _mapping(folder: Folder, name: str, parse: Callable[[bytes], Any]) -> Mapping[str, Any]:
+    """What a file of the run folder holds; nothing where it is missing. Raises InputError."""
+    if not folder.exists(name):
+        return {}
+    try:
+        found = parse(folder.read(name))
+    except (*MALFORMED, yaml.YAMLError):
+        found = None
+    if not isinstance(found, Mapping):
+        raise InputError(f"{folder.uri}/{name} is damaged: restore it")
+    return found
 
 
 @contextmanager

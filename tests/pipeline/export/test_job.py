@@ -244,6 +244,16 @@ def test_what_is_no_run_of_traces_is_refused(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "models.json"])
+@pytest.mark.parametrize("content", [b"", b"\xff\x00", b"[1, 2]", b"{", b"7"])
+def test_a_run_with_a_damaged_description_is_refused_by_its_file(run, tmp_path, name, content):
+    shutil.copytree(run, tmp_path / "damaged")
+    (tmp_path / "damaged" / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"damaged/{name} is damaged: restore it"):
+        exported(tmp_path / "out", tmp_path / "damaged")
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_left_is_refused_with_the_counts_by_reason(run, tmp_path):
     with pytest.raises(InputError, match="nothing is left of 6 traces") as error:
         exported(tmp_path / "out", run, filters=Filters(min_reward=3.0, min_tokens=50))
