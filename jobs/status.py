@@ -1,19 +1,28 @@
-"""Show where a run stands: how many rows are committed, and who is running it.
+"""Show where a run stands: what is committed, how good it is, how long it will take.
 
   nabla status run_dir=runs/first
 
-Reads the run folder of `generate`, `counterfactuals` or `tune`, from any machine that sees it;
-needs no Ray and changes nothing.
+Reads the run folder of any command, on a disk or in an object store, from any machine that sees
+it; needs no Ray and changes nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from jobs import console
+from jobs import console, guide_figures
 from jobs.command import Command
 from pipeline.printable import visible
+
+if TYPE_CHECKING:
+    from pipeline.run.status import RunStatus
+    from pipeline.store.files import Folder
+    from pipeline.store.progress import Progress
+
+# Of fewer rows the accuracy is chance.
+MIN_ROWS = 20
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -21,12 +30,40 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pipeline.run.status import run_status
+    from pipeline.run.status import reading
+    from pipeline.store.run_folder import open_folder
 
     run_dir = options.run_dir.removeprefix("run_dir=")
-    status = run_status(run_dir)
-    holder = f" by {status.holder}" if status.holder else ""
-    console.print_line(f"{run_dir}: {status.state}{holder}")
+    with reading(run_dir):
+        _show(open_folder(run_dir), run_dir)
+    return 0
+
+
+def _show(folder: Folder, name: str) -> None:
+    """The status of a folder by its job; `name` is how the user calls it."""
+    from pipeline.run.status import run_status
+    from pipeline.store.checks.owner import Owner, owner_of
+    from pipeline.store.checks.version import check_version
+
+    check_version(folder)
+    owner = owner_of(folder)
+    job = owner.job if owner else None
+    if job == "improve":
+        _show_improve(folder, name)
+    elif owner == Owner("duality"):
+        _show_duality(folder, name)
+    elif job is not None and job in CARDS:
+        _show_training(folder, name, CARDS[job])
+    else:
+        _show_rows(run_status(name), name)
+
+
+# The file that a training writes last.
+CARDS = {"train-guide": "guide/card.json"}
+
+
+def _show_rows(status: RunStatus, name: str) -> None:
+    _headline(name, status.state, status.holder)
     committed = status.finished + status.dead
     share = committed / status.rows if status.rows else 1.0
     console.print_line(f"committed  {committed} of {status.rows} rows ({share:.1%})")
@@ -34,9 +71,101 @@ def _run(options: argparse.Namespace) -> int:
         named = status.dead_by_error.items()
         kinds = ", ".join(f"{count} {visible(kind)}" for kind, count in named)
         console.print_line(f"dead       {status.dead} ({kinds})")
+    _show_means(status)
+    if status.rate is not None:
+        _show_rate(f"{status.rate:.1f} rows/s", status.seconds_left)
     if status.damaged:
         console.print_line(f"damaged    {status.damaged} files; a resume moves them aside")
-    return 0
+
+
+def _show_means(status: RunStatus) -> None:
+    means = status.means
+    if "score" in means:
+        console.print_line(f"score      {means['score']:.4f}")
+    graded = status.state == "done" or status.finished >= MIN_ROWS
+    for title, before, after in (
+        ("reward", "base_reward", "reward"),
+        *([("accuracy", "base_correct", "correct")] if graded else []),
+    ):
+        if after in means and before in means:
+            change = means[after] - means[before]
+            console.print_line(
+                f"{title:<9}  {means[before]:.4f} -> {means[after]:.4f} ({change:+.4f})"
+            )
+        elif after in means:
+            console.print_line(f"{title:<9}  {means[after]:.4f}")
+
+
+def _show_training(folder: Folder, name: str, card: str) -> None:
+    from pipeline.training.status import training_status
+
+    status = training_status(folder, card)
+    _headline(name, status.state, status.holder)
+    if status.progress:
+        _show_progress(status.progress)
+    if status.measurement:
+        guide_figures.print_measurement(status.measurement)
+    if status.failure:
+        console.print_line(f"failed     {status.failure}")
+
+
+def _show_improve(folder: Folder, name: str) -> None:
+    from pipeline.improve.status import improve_status
+    from pipeline.store.run_folder import open_folder
+
+    status = improve_status(folder)
+    planned = "" if status.rounds is None else f" of {status.rounds}"
+    ended = max(len(status.figures) - 1, 0)
+    console.print_line(f"{name}: {'done' if status.done else 'unfinished'}")
+    console.print_line(f"rounds     {ended}{planned}")
+    for figures in status.figures:
+        accuracy = figures.get("accuracy")
+        graded = "" if accuracy is None else f"accuracy {accuracy:.4f}  "
+        chosen = "  <- chosen" if figures.get("number") == status.chosen else ""
+        console.print_line(
+            f"round {figures.get('number')}    {graded}reward {figures['reward']:.4f}{chosen}"
+        )
+    # The steps before have ended.
+    for step, run_dir in list(status.steps.items())[-1:] if not status.done else []:
+        console.print_line("")
+        _show(open_folder(run_dir), step if not folder.local else run_dir)
+
+
+def _show_duality(folder: Folder, name: str) -> None:
+    from pipeline.store.files import Folder
+    from pipeline.store.progress import read_progress
+    from pipeline.store.uris import below
+
+    progress = read_progress(folder)
+    ended = progress is not None and progress.done == progress.total
+    done = ended and folder.exists("results.parquet")
+    console.print_line(f"{name}: {'done' if done else 'unfinished'}")
+    if progress:
+        _show_progress(progress)
+    responses = below(folder.uri, "checkpoints")
+    if folder.exists("checkpoints/input.json"):
+        console.print_line("")
+        _show(Folder(responses), responses)
+
+
+def _show_progress(progress: Progress) -> None:
+    share = progress.done / progress.total if progress.total else 1.0
+    console.print_line(
+        f"{progress.unit:<9}  {progress.done} of {progress.total} ({share:.1%}), at {progress.at}"
+    )
+    if progress.rate:
+        _show_rate(f"{progress.rate:.2g} {progress.unit}/s", progress.seconds_left)
+
+
+def _headline(name: str, state: str, holder: str | None) -> None:
+    console.print_line(f"{name}: {state}{f' by {holder}' if holder else ''}")
+
+
+def _show_rate(rate: str, seconds_left: float | None) -> None:
+    from pipeline.durations import clock
+
+    left = f", {clock(seconds_left)} left" if seconds_left else ""
+    console.print_line(f"rate       {rate}{left}")
 
 
 COMMAND = Command(

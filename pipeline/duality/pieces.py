@@ -35,12 +35,13 @@ class PieceCache:
 
     A repeated command reuses them, and parts that are run one by one add up to one report.
     A piece whose inputs have changed is computed again, and so is one whose file is damaged: it
-    begins with the checksum of the rest.
+    begins with the checksum of the rest. `on_done(reused)` is called with each piece.
     """
 
     folder: Folder
     processes: int
     log: Callable[[str], None]
+    on_done: Callable[[bool], None] = lambda reused: None
 
     def compute_all(self, pieces: Sequence[Piece]) -> list[Any]:
         """The results in the order of the pieces; missing ones are computed now."""
@@ -53,11 +54,13 @@ class PieceCache:
             else:
                 results[piece.name], seconds = cached
                 self.log(f"  {piece.name}: reused from an earlier run ({seconds:.0f} s)")
+                self.on_done(True)
         for piece, result, seconds in _compute(missing, self.processes):
             data = pickle.dumps((repr(piece.inputs), result, seconds))
             self.folder.write(_file(piece), f"{checksum_of(data)}\n".encode() + data)
             self.log(f"  {piece.name}: {seconds:.0f} s of CPU")
             results[piece.name] = result
+            self.on_done(False)
         return [results[piece.name] for piece in pieces]
 
     def _read(self, piece: Piece) -> tuple[Any, float] | None:

@@ -19,9 +19,11 @@ from pipeline.duality.pieces import Piece, PieceCache
 from pipeline.extras import require
 from pipeline.run.plan import Watcher
 from pipeline.store.checks.owner import Owner, claim_owner
+from pipeline.store.files import Folder
+from pipeline.store.progress import ProgressFile
 from pipeline.store.run_folder import open_folder, translate_os_errors
 
-OWNER = Owner("duality")
+OWNER, RESULTS = Owner("duality"), "results.parquet"
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,11 @@ def run(config: DualityConfig, watcher: Watcher, log: Callable[[str], None]) -> 
     from pipeline.duality.report.report import write  # noqa: PLC0415
 
     folder = open_folder(config.run_dir)
-    cache = PieceCache(folder, config.processes, log)
     parts: list[PartResults] = []
     seconds: dict[str, float] = {}
     with translate_os_errors(config.run_dir):
         claim_owner(folder, OWNER)
+        cache = PieceCache(folder, config.processes, log, _shown(folder, config))
         for part in config.parts:
             log(f"part {part}")
             started = time.perf_counter()
@@ -56,9 +58,30 @@ def run(config: DualityConfig, watcher: Watcher, log: Callable[[str], None]) -> 
             log(f"part {part}: {len(parts[-1].findings)} findings in {seconds[part]:.0f} s")
         findings = [finding for part_results in parts for finding in part_results.findings]
         folder.write("duality.yaml", to_yaml(config).encode())
-        folder.write("results.parquet", to_parquet(findings))
+        folder.write(RESULTS, to_parquet(findings))
         write(folder, parts, seconds)
     return StageResult(findings, failed_self_checks(findings), seconds)
+
+
+def _shown(folder: Folder, config: DualityConfig) -> Callable[[bool], None]:
+    """Keeps `nabla status` informed of each piece."""
+    counts = {
+        "continuous": lambda: len(continuous_pieces(config)),
+        "tokens": lambda: len(token_pieces(config)),
+        "language": lambda: len(training_pieces(config)) + len(language_pieces(config, [])),
+    }
+    total = sum(counts[part]() for part in config.parts if part in counts)
+    progress = ProgressFile(folder, unit="pieces", done=0, total=total)
+    done = 0
+
+    def on_done(reused: bool) -> None:
+        nonlocal done
+        done += 1
+        if reused:
+            progress.skip()
+        progress.report(done)
+
+    return on_done
 
 
 # The rooms are imported where they are used: they load torch, which `--help` and `--dry-run`

@@ -27,6 +27,7 @@ from pipeline.grading.graders import check_expected
 from pipeline.improve import steps
 from pipeline.improve.config import ImproveConfig
 from pipeline.improve.rounds import Evaluation, PromptResult, Round, choose, reward_hacked
+from pipeline.improve.status import ROUNDS
 from pipeline.inputs.prompts import Prompts, content_key
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.run.cluster import shared
@@ -40,7 +41,7 @@ from pipeline.train_guide.job import check_ready, train_guide
 from pipeline.train_guide.models import model_paths
 from pipeline.training.progress import OnMeasurement
 
-ROUNDS, CHOSEN = "rounds.json", "chosen.yaml"
+CHOSEN = "chosen.yaml"
 
 Watch = Callable[[str], AbstractContextManager[Watcher]]
 StopReason = Literal["completed", "reward_hacked"]

@@ -15,6 +15,7 @@ from pipeline.errors import PipelineError
 from pipeline.store.checks.models_check import read_models, require_same
 from pipeline.store.failpoints import failpoint
 from pipeline.store.files import Folder
+from pipeline.store.progress import ProgressFile
 from pipeline.train_guide.checkpoints import load_checkpoint, publish_history, save_checkpoint
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.train_guide.evaluation import judge_agreement
@@ -71,9 +72,15 @@ def _train(state: TrainingState, rank: int, world: int) -> None:
     elif rank == 0:  # one measurement, and the other workers wait in the first all_reduce
         judge = judge_agreement(state)
         baseline["judge_gradient"] = judge.as_dict() if judge else None
-    while state.step < config.optimise.steps:
+    steps = config.optimise.steps
+    shown = rank == 0 and ProgressFile(
+        Folder(config.run_dir), unit="steps", done=state.step, total=steps
+    )
+    while state.step < steps:
         loss = train_step(state, rank, world)
-        if state.step % config.validation.every and state.step != config.optimise.steps:
+        if shown:
+            shown.report(state.step)
+        if state.step % config.validation.every and state.step != steps:
             continue
         metrics: dict[str, Any] = {}
         with tempfile.TemporaryDirectory() as path:

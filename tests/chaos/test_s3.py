@@ -9,6 +9,8 @@ from pyarrow import fs
 
 from pipeline.errors import InputError, LeaseError
 from pipeline.inputs.prompts import Prompts, read
+from pipeline.run.status import RunState, run_status
+from pipeline.store.checks.version import claim_version
 from pipeline.store.files import Folder
 from pipeline.store.lease import Lease
 from pipeline.store.slots import FINISHED, MISSING
@@ -51,6 +53,7 @@ def final(store) -> list[str]:
 def test_a_run_folder_in_s3(server, share):
     with unreliable(server, share, seed=1) as proxy:
         store = store_in(uri(proxy.url, f"run-{share}"), rows_per_file=5)
+        claim_version(store.folder)
         lease = Lease(store.folder, 30, lambda: None)
         for name in NAMES[:8]:
             store.commit([row(item(name))])
@@ -65,6 +68,10 @@ def test_a_run_folder_in_s3(server, share):
         assert final(store) == NAMES
         assert store.parts() == []
         lease.release()
+        store.write_expected(12)
+        found = run_status(store.folder.uri)
+        assert (found.state, found.finished, found.rows) == (RunState.DONE, 12, 12)
+        assert found.means == pytest.approx({"base_reward": 0.3, "reward": 0.4})
         assert proxy.outcomes["pass"] > 50
         assert share == 0 or min(proxy.outcomes[k] for k in ("503", "cut", "cut after", "slow")) > 0
 

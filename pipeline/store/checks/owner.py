@@ -34,7 +34,7 @@ def check_owner(folder: Folder, owner: Owner) -> None:
     """Raises ResumeError unless the folder is free or belongs to `owner`, and VersionError.
     Changes nothing."""
     check_version(folder)
-    current = _read(folder)
+    current = owner_of(folder)
     if current is None:
         _check_enclosing(folder, owner)
     elif current.job != owner.job:
@@ -57,11 +57,11 @@ def claim_owner(folder: Folder, owner: Owner) -> None:
     """
     check_owner(folder, owner)
     claim_version(folder)
-    if _read(folder) is None:
+    if owner_of(folder) is None:
         folder.write(FILE, json.dumps(asdict(owner)).encode())
 
 
-def _read(folder: Folder) -> Owner | None:
+def owner_of(folder: Folder) -> Owner | None:
     """The owner by the marker; None where it is missing or damaged."""
     if not folder.exists(FILE):
         return None

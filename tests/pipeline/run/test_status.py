@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.errors import StoreError
-from pipeline.run.status import RunState, run_status
+from pipeline.run.status import RunState, recent_rate, run_status
 from pipeline.store.checks.version import claim_version
 from pipeline.store.lease import Lease
 from tests.pipeline.rows import finish, item, row, store_in
@@ -61,3 +61,26 @@ def test_a_damaged_file_counts_for_nothing(store, tmp_path):
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(StoreError, match=f"{tmp_path} is no run folder"):
         run_status(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("created", "now", "rate"),
+    [
+        ([], None, None),
+        ([5.0], None, None),
+        ([5.0, 5.0], None, None),
+        ([0.0, 1.0, 2.0, 3.0], None, 1.0),
+        # In any order, as files are read.
+        ([3.0, 0.0, 2.0, 1.0], None, 1.0),
+        # A run that goes on and makes no row gets slower.
+        ([0.0, 1.0, 2.0, 3.0], 6.0, 0.5),
+        # Not the time between an interruption and the resume, nor what was before.
+        ([0.0, 1.0, 100_000.0, 100_002.0], None, 0.5),
+        # Ten minutes are enough where there are many rows.
+        ([*range(0, 3600, 60), *range(3600, 4800, 10)], None, 0.1),
+        # Twenty rows where they are few.
+        ([100.0 * n for n in range(40)], None, 0.01),
+    ],
+)
+def test_the_rate_is_of_the_rows_made_last(created, now, rate):
+    assert recent_rate(created, now) == pytest.approx(rate)
