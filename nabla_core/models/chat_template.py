@@ -5,12 +5,11 @@ Nothing depends on the clock: templates are told the date of the caller.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
 from nabla_core.model_config import TEMPLATE_DATE
-from nabla_core.types import Message
 
 # Takes the place of the response while a template is rendered, and is cut out again.
 PLACEHOLDER = "⟦response⟧"
@@ -18,7 +17,7 @@ PLACEHOLDER = "⟦response⟧"
 
 def render(
     tokenizer: Any,
-    turns: Sequence[Message],
+    turns: Sequence[Mapping[str, object]],
     today: str = TEMPLATE_DATE,
     *,
     generation: bool = False,

@@ -44,10 +44,16 @@ def closes_turn(tokenizer: Any) -> bool:
     return bool(tokenizer.chat_template) or _adds_behind(tokenizer)
 
 
-@lru_cache(maxsize=8)
-def _adds_behind(tokenizer: Any) -> bool:
+def encoder(tokenizer: Any) -> Encode:
+    """The tokenizer's own encoding."""
+
     def encode(text: str, special: bool) -> list[int]:
         ids: list[int] = tokenizer.encode(text, add_special_tokens=special)
         return ids
 
-    return bool(encode_plain(tokenizer, encode, "a")[1])
+    return encode
+
+
+@lru_cache(maxsize=8)
+def _adds_behind(tokenizer: Any) -> bool:
+    return bool(encode_plain(tokenizer, encoder(tokenizer), "a")[1])

@@ -8,6 +8,8 @@ from hashlib import sha256
 from pathlib import PurePath
 from typing import Any
 
+from nabla_core.models.chat_template import render
+from nabla_core.models.encoding import encode_plain, encoder
 from pipeline.errors import InputError
 
 # No model writes it, and no template changes it.
@@ -51,7 +53,7 @@ class Student:
         # As `nabla_core.models.templates.render_for_lm` encodes it.
         if self.tokenizer.chat_template:
             return list(self.tokenizer.encode(rendered, add_special_tokens=False))
-        return list(self.tokenizer.encode(rendered))
+        return encode_plain(self.tokenizer, encoder(self.tokenizer), rendered)[0]
 
     def prompt_text(self, rendered: str) -> str:
         """A rendered prompt as a text that this tokenizer encodes to the ids that the LM read:
@@ -99,13 +101,12 @@ class Student:
 
     def _render(self, messages: Messages, what: str) -> str:
         try:
-            text: str = self.tokenizer.apply_chat_template(list(messages), tokenize=False)
+            return render(self.tokenizer, list(messages))
         except Exception as error:  # a template is a program, with errors of its own
             reason = f"{type(error).__name__}: {error}"
             raise InputError(
                 f"{what}: the chat template of {self.name} cannot render it: {reason}"
             ) from error
-        return text
 
 
 def without_path(model: str) -> str:
