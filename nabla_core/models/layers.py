@@ -1,8 +1,8 @@
 """What a model's layers must be like, and how long its sequences may be.
 
 Rollouts and sweeps continue from the keys and values of a prefix (`models.kv_cache`), in batches
-of rows of different lengths. Layers that keep another state cannot do that, so their models are
-refused when they are loaded.
+of rows of different lengths, and gradients are taken with respect to input embeddings. Models whose
+layers do not allow that are refused when they are loaded.
 """
 
 from __future__ import annotations
@@ -17,18 +17,25 @@ _SERVED = {"full_attention", "sliding_attention", "attention"}
 
 
 def check_layers(model: Any, source: str) -> None:
-    """Raises ModelError naming the model's type and its layers that keep no keys and values."""
+    """Raises ModelError naming the model's type, and its layers that keep no keys and values or
+    that read tokens beside their input."""
     text = model.config.get_text_config()
     # Models with convolutions or recurrent layers name them in different ways, or not at all.
     named = getattr(text, "layer_types", None) or getattr(text, "layers_block_type", None) or ()
     others = sorted(set(named) - _SERVED)
-    if not others and getattr(model, "_is_stateful", False):
+    if not named and getattr(model, "_is_stateful", False):
         others = ["recurrent"]
     if others:
         raise ModelError(
             f"{source}: {text.model_type} has {', '.join(others)} layers, which keep no plain "
             "cache of keys and values, so no prefix can be continued; choose a model whose layers "
             "are all attention"
+        )
+    if getattr(text, "hidden_size_per_layer_input", None):
+        raise ModelError(
+            f"{source}: {text.model_type} looks tokens up again in every layer, so what a token "
+            "does is no function of its input embedding, and no gradient can be taken; choose a "
+            "model without per-layer embeddings"
         )
 
 

@@ -128,7 +128,7 @@ def language_model(model: Any, tokenizer: Any, identity: Identity) -> LanguageMo
     source = _source(model, identity)
     check_layers(model, source)
     with named_refusal(model, source):
-        head, body = model.get_output_embeddings(), model.base_model
+        head, body = model.get_output_embeddings(), _text_body(model)
         if not isinstance(head, nn.Linear):
             raise HeadError(f"{source}: its output head is a {type(head).__name__}, not Linear")
         table, stop = model.get_input_embeddings().weight, stop_ids(model, tokenizer)
@@ -179,8 +179,9 @@ def reward_model(model: Any, tokenizer: Any, identity: Identity) -> RewardModel:
     with named_refusal(model, source):
         table = model.get_input_embeddings().weight
         require_rows(tokenizer, table.size(0), source)
+        body = _text_body(model)
         made = RewardModel(
-            body=model.base_model,
+            body=body,
             score=score,
             table=table,
             embedding_scale=embedding_scale(model),
@@ -189,7 +190,7 @@ def reward_model(model: Any, tokenizer: Any, identity: Identity) -> RewardModel:
             context=context_length(model),
             identity=identity,
             source=source,
-            shape=Shape.of(model.base_model, model.config, 1),
+            shape=Shape.of(body, model.config, 1),
         )
         ids = probe_ids(model, tokenizer)
         check_rewards(model, made, ids)
@@ -212,6 +213,11 @@ def require_checkpointable(model: LanguageModel | RewardModel) -> None:
 def _source(model: Any, identity: Identity) -> str:
     """The folder or hub id of a loaded model; the identity's name of one made in memory."""
     return getattr(model.config, "name_or_path", "") or identity.name
+
+
+def _text_body(model: Any) -> Any:
+    """What is between embeddings and output layer; of a model that also sees, its text part."""
+    return getattr(model.base_model, "language_model", model.base_model)
 
 
 def _load(

@@ -21,15 +21,16 @@ class LogitMap:
 
     @classmethod
     def of(cls, config: Any, outputs: Tensor, logits: Tensor) -> LogitMap:
-        """The map that a config names. Some models divide by the scale that others multiply by:
-        what is nearest to their `logits` of these `outputs` is taken."""
+        """The map that a config names. Some models divide by the scale that others multiply by,
+        and some do not use the cap that they name: what is nearest to their `logits` of these
+        `outputs` is taken."""
         text = config.get_text_config()
-        cap = getattr(text, "final_logit_softcapping", None)
+        caps = {None, getattr(text, "final_logit_softcapping", None)}
         scales = {1.0}
         for name in ("logit_scale", "logits_scaling", "lm_head_multiplier"):
             if value := getattr(text, name, None):
                 scales |= {float(value), 1 / float(value)}
-        maps = [cls(scale, cap) for scale in sorted(scales)]
+        maps = [cls(scale, cap) for scale in sorted(scales) for cap in caps]
         return min(maps, key=lambda m: float((m(outputs.float()) - logits.float()).abs().max()))
 
     def __call__(self, outputs: Tensor) -> Tensor:

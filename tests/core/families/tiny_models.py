@@ -23,6 +23,17 @@ from tests.core.tiny import characters
 SIZE = 24
 TOKENIZER = characters("abcdefghijklmnopqrstu")
 PAD, EOS, UNKNOWN = 0, 1, 2
+# Of one token to twelve: shorter and longer than the window below.
+PROMPTS: list[tuple[int, ...]] = [
+    (3, 4, 5, 6, 7, 8, 9, 10, 11),
+    (5,),
+    (7, 8),
+    (20, 3, 4, 9, 9, 9),
+    (6, 5, 4, 3),
+    (12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23),
+    (9, 8, 7),
+    (EOS, PAD, 2, 5),
+]
 
 # A config takes the keys that it knows and stores the others. The window is shorter than most test
 # sequences.
