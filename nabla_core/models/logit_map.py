@@ -25,7 +25,7 @@ class LogitMap:
         and some do not use the cap that they name: what is nearest to their `logits` of these
         `outputs` is taken."""
         text = config.get_text_config()
-        caps = {None, getattr(text, "final_logit_softcapping", None)}
+        caps = [getattr(text, "final_logit_softcapping", None), None]
         scales = {1.0}
         for name in ("logit_scale", "logits_scaling", "lm_head_multiplier"):
             if value := getattr(text, name, None):

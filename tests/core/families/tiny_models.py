@@ -61,23 +61,23 @@ SHAPE: dict[str, Any] = {
 }
 
 
-def causal_lm(kind: str, **changes: Any) -> Any:
+def causal_lm(kind: str, *, seed: int = 0, **changes: Any) -> Any:
     """A causal LM of transformers of the model type `kind`."""
-    return _made(AutoModelForCausalLM, kind, changes)
+    return _made(AutoModelForCausalLM, kind, changes, seed)
 
 
-def classifier(kind: str, **changes: Any) -> Any:
+def classifier(kind: str, *, seed: int = 0, **changes: Any) -> Any:
     """A sequence classifier of transformers with one label."""
-    return _made(AutoModelForSequenceClassification, kind, {"num_labels": 1, **changes})
+    return _made(AutoModelForSequenceClassification, kind, {"num_labels": 1, **changes}, seed)
 
 
-def _made(auto: Any, kind: str, changes: dict[str, Any]) -> Any:
+def _made(auto: Any, kind: str, changes: dict[str, Any], seed: int) -> Any:
     settings = {key: value for key, value in {**SHAPE, **changes}.items() if value is not ...}
     config = AutoConfig.for_model(kind, **settings)
     # transformers' default kernel leaves out the cap of attention scores, so it is no reference.
     kernel = "eager" if getattr(config, "attn_logit_softcapping", None) else None
     model = auto.from_config(config, attn_implementation=kernel).eval().requires_grad_(False)
-    draws = torch.Generator().manual_seed(0)
+    draws = torch.Generator().manual_seed(seed)
     for weight in model.parameters():
         noise = torch.randn(weight.shape, generator=draws)
         if weight.ndim >= 2:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nabla_core.config import DTO
+from nabla_core.models.logit_map import LogitMap
 from nabla_core.proposals.dto import Rows, learning_rate, optimise
 from tests.oracle.literal import rate
 
@@ -24,7 +25,14 @@ def random(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
 
 
 def literal(
-    x: Tensor, y: int, head: Tensor | None, gradient: Gradient, dto: DTO, *, anchored: bool
+    x: Tensor,
+    y: int,
+    head: Tensor | None,
+    gradient: Gradient,
+    dto: DTO,
+    *,
+    anchored: bool,
+    cap: float | None = None,
 ) -> tuple[Tensor, list[int]]:
     """Adam through the straight-through softmax, one row, by autograd.
 
@@ -34,7 +42,8 @@ def literal(
     x = x.clone().requires_grad_()
 
     def logits() -> Tensor:
-        return x if head is None else x @ head.T
+        z = x if head is None else x @ head.T
+        return z if cap is None else cap * torch.tanh(0.5 * z / cap)
 
     top = int(logits().argmax())
     adam = torch.optim.Adam([x], lr=dto.learning_rate, betas=(dto.beta1, dto.beta2), eps=dto.eps)
@@ -89,6 +98,29 @@ def test_steps_between_flips_are_adam_through_the_straight_through_softmax(dto: 
             assert done[k]
             torch.testing.assert_close(rows.x[k], expected, rtol=1e-5, atol=2e-6)
     assert done.sum() >= N - 2
+
+
+def test_latents_pass_through_the_scale_and_cap_of_an_lm():
+    """Gemma 2 caps its logits, Cohere scales them."""
+    head, x = random(V, D, seed=3), random(N, D, scale=3.0)
+    g, dto = random(N, V, seed=1), DTO(learning_rate=0.01)
+    layer = torch.nn.Linear(D, V, bias=False).requires_grad_(False)
+    layer.weight.copy_(head)
+    banned = torch.arange(V) == V - 1
+    rows = Rows.start(
+        x, torch.arange(N), layer, NONE_BANNED, anchored=True, logit_map=LogitMap(0.5, 1.5)
+    )
+    assert rows.logits().abs().max() > 1.4  # the cap is felt
+    done = optimise(rows, g, dto, anchored=True)
+    for k in range(N):
+        expected, stood = literal(x[k], k, head, lambda _, k=k: g[k], dto, anchored=True, cap=1.5)
+        if set(stood) == {k}:
+            torch.testing.assert_close(rows.x[k], expected, rtol=1e-5, atol=2e-6)
+    assert done.sum() >= N - 2
+    # Banned tokens have logit -inf; it has no slope.
+    rows = Rows.start(x, torch.arange(N), layer, banned, anchored=True, logit_map=LogitMap(1, 1.5))
+    optimise(rows, g, dto, anchored=True)
+    assert rows.x.isfinite().all()
 
 
 @pytest.mark.parametrize("anchored", [True, False])
