@@ -98,8 +98,8 @@ DRY_RUN = "check what a run would fail at, show prompts, rows and cost; run no m
 
 
 def config_options(parser: argparse.ArgumentParser, *, dry_run: str = DRY_RUN) -> None:
-    """`--config`, `--dry-run` and `key=value`, for every command with a config. `dry_run` is
-    the help text of `--dry-run`."""
+    """The options of every command with a config, and its settings. `dry_run` is the help text of
+    `--dry-run`."""
     parser.add_argument(
         "--config",
         action="append",
@@ -108,6 +108,11 @@ def config_options(parser: argparse.ArgumentParser, *, dry_run: str = DRY_RUN) -
         help="YAML files; a later file overrides an earlier one",
     )
     parser.add_argument("--dry-run", action="store_true", help=dry_run)
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print all settings as the command would use them; run nothing",
+    )
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -166,6 +171,16 @@ def load_config(cls: type[C], options: argparse.Namespace, *more: str) -> C:
         raise ConfigError("\n".join([str(error), *hints])) from error
     config_hints.check_enough(config, given_keys(files, overrides))
     return config
+
+
+def without_run(options: argparse.Namespace, config: Any, preview: Callable[[], None]) -> bool:
+    """Whether the options ask for no run. `--dry-run` calls `preview`, then `--print-config` prints
+    the config."""
+    if options.dry_run:
+        preview()
+    if options.print_config:
+        print_config(config)
+    return bool(options.dry_run or options.print_config)
 
 
 def print_config(config: Any) -> None:

@@ -14,8 +14,10 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from jobs import console, rows, summary
-from jobs.command import Command, load_config, print_config
+from jobs import rows, summary
+from jobs.command import Command, load_config, without_run
+from jobs.exit_codes import ExitCode
+from jobs.preview import print_preview
 
 if TYPE_CHECKING:
     from pipeline.counterfactuals.config import CounterfactualsConfig
@@ -25,8 +27,8 @@ def _run(options: argparse.Namespace) -> int:
     from pipeline.counterfactuals.config import CounterfactualsConfig
 
     config = load_config(CounterfactualsConfig, options)
-    if options.dry_run:
-        return _preview(config)
+    if without_run(options, config, lambda: _preview(config)):
+        return ExitCode.DONE
     from pipeline.counterfactuals.job import counterfactuals
 
     return rows.run(
@@ -37,17 +39,10 @@ def _run(options: argparse.Namespace) -> int:
     )
 
 
-def _preview(config: CounterfactualsConfig) -> int:
-    from pipeline.counterfactuals.job import plan
-    from pipeline.inputs.prompts import index
+def _preview(config: CounterfactualsConfig) -> None:
+    from pipeline.counterfactuals.preview import preview
 
-    print_config(config)
-    planned = plan(config)
-    count = len(index(planned.read(), planned.source))
-    console.print_line(
-        f"\n{count} prompts x {planned.samples} temperatures = {count * planned.samples} rows"
-    )
-    return 0
+    print_preview(preview(config), config.run_dir, config.runtime.dtype)
 
 
 COMMAND = Command(

@@ -12,9 +12,10 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from jobs import console, rows, summary
-from jobs.command import Command, load_config, print_config
-from pipeline.printable import visible
+from jobs import rows, summary
+from jobs.command import Command, load_config, without_run
+from jobs.exit_codes import ExitCode
+from jobs.preview import print_preview
 
 if TYPE_CHECKING:
     from pipeline.generate.config import GenerateConfig
@@ -30,8 +31,8 @@ def _run(options: argparse.Namespace) -> int:
 
     limit = [] if options.limit is None else [f"prompts.limit={options.limit}"]
     config = load_config(GenerateConfig, options, *limit)
-    if options.dry_run:
-        return _preview(config)
+    if without_run(options, config, lambda: _preview(config)):
+        return ExitCode.DONE
     from pipeline.generate.job import generate
 
     return rows.run(
@@ -42,20 +43,10 @@ def _run(options: argparse.Namespace) -> int:
     )
 
 
-def _preview(config: GenerateConfig) -> int:
+def _preview(config: GenerateConfig) -> None:
     from pipeline.generate.preview import preview
 
-    print_config(config)
-    counts = preview(config)
-    console.print_line(
-        f"\nThe first prompt ({visible(counts.first.id)}), as the model reads it:\n"
-        f"{console.quoted(counts.rendered)}\n"
-    )
-    console.print_line(
-        f"{counts.prompts} prompts x {config.samples_per_prompt} samples = {counts.rows} rows; "
-        f"{counts.finished} finished and {counts.dead} dead in {config.run_dir}"
-    )
-    return 0
+    print_preview(preview(config), config.run_dir, config.runtime.dtype)
 
 
 COMMAND = Command(

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from jobs import console, guide_figures
-from jobs.command import Command, config_options, load_config, print_config
+from jobs.command import Command, config_options, load_config, without_run
 from jobs.exit_codes import ExitCode
+from jobs.preview import amount, print_prompt, print_warnings
 
 if TYPE_CHECKING:
     from jobs.progress import Progress
@@ -29,22 +30,40 @@ if TYPE_CHECKING:
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    config_options(parser, dry_run="print the config, run nothing")
+    config_options(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
     from pipeline.improve.config import ImproveConfig
 
     config = load_config(ImproveConfig, options)
-    if options.dry_run:
-        print_config(config)
+    if without_run(options, config, lambda: _preview(config)):
         return ExitCode.DONE
     return _improve(config)
 
 
+def _preview(config: ImproveConfig) -> None:
+    from pipeline.improve.preview import preview
+
+    found = preview(config)
+    print_prompt(found.first, found.rendered)
+    console.print_line(
+        f"rounds   {config.rounds} of training: {found.searched:,} rows of search, "
+        f"{found.explored:,} of exploration, {found.evaluated:,} of evaluation"
+    )
+    graded = "not graded" if found.method == "none" else f"graded by verify.method={found.method}"
+    console.print_line(f"answers  {graded}")
+    console.print_line(
+        f"cost     {amount(found.flops)} without training, estimated: every response max_tokens "
+        "long"
+    )
+    print_warnings(found.warnings)
+
+
 def _improve(config: ImproveConfig) -> int:
     from jobs.progress import Progress
-    from pipeline.improve.job import improve, resolved
+    from pipeline.improve.job import improve
+    from pipeline.improve.ready import resolved
 
     config, notes = resolved(config)
     for note in notes:

@@ -16,28 +16,60 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from jobs import console, guide_figures
-from jobs.command import Command, config_options, load_config, print_config
+from jobs.command import Command, config_options, load_config, without_run
+from jobs.exit_codes import ExitCode
+from jobs.preview import (
+    amount,
+    print_answers,
+    print_columns,
+    print_prompt,
+    print_warnings,
+    print_weights,
+)
 
 if TYPE_CHECKING:
     from pipeline.train_guide.config import TrainGuideConfig
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    config_options(parser, dry_run="print the config, train nothing")
+    config_options(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
     from pipeline.train_guide.config import TrainGuideConfig
 
     config = load_config(TrainGuideConfig, options)
-    if options.dry_run:
-        print_config(config)
-        return 0
+    if without_run(options, config, lambda: _preview(config)):
+        return ExitCode.DONE
     return _train(config)
 
 
+def _preview(config: TrainGuideConfig) -> None:
+    from pipeline.train_guide.preview import preview
+
+    found = preview(config)
+    print_prompt(found.first, found.rendered)
+    optimise, validation = config.optimise, config.validation
+    console.print_line(
+        f"training {optimise.steps:,} steps of {optimise.batch} responses from "
+        f"{', '.join(found.folders)}"
+    )
+    console.print_line(
+        f"search   on {found.prompts:,} validation prompts, every {validation.every:,} steps"
+    )
+    print_answers(found.answers, found.prompts, found.method)
+    print_columns(found.columns)
+    console.print_line(
+        f"cost     {amount(found.flops)}, estimated: responses of the length of the first ones in "
+        "the data, searches with responses of max_tokens"
+    )
+    print_weights(found.parameters, "float32")
+    print_warnings(found.warnings)
+
+
 def _train(config: TrainGuideConfig) -> int:
-    from pipeline.train_guide.job import resolved, train_guide
+    from pipeline.train_guide.job import train_guide
+    from pipeline.train_guide.ready import resolved
 
     config, notes = resolved(config)
     for note in notes:

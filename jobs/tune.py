@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from jobs import console, summary
-from jobs.command import Command, config_options, dead_option, load_config, print_config
+from jobs.command import Command, config_options, dead_option, load_config, without_run
+from jobs.exit_codes import ExitCode
+from jobs.preview import print_preview
 
 if TYPE_CHECKING:
     from pipeline.tune.config import TuneConfig
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    config_options(parser, dry_run="print the config and the candidates; run none")
+    config_options(parser)
     dead_option(parser)
 
 
@@ -34,18 +36,18 @@ def _run(options: argparse.Namespace) -> int:
     from pipeline.tune.config import TuneConfig
 
     config = load_config(TuneConfig, options)
-    if options.dry_run:
-        return _preview(config)
+    if without_run(options, config, lambda: _preview(config)):
+        return ExitCode.DONE
     return _tune(config, ok_with_dead=options.ok_with_dead)
 
 
-def _preview(config: TuneConfig) -> int:
+def _preview(config: TuneConfig) -> None:
     from pipeline.tune.candidates import candidates
+    from pipeline.tune.preview import preview
 
-    print_config(config)
+    print_preview(preview(config), config.run_dir, config.runtime.dtype)
     for candidate in candidates(config.decoding, config.grid):
         console.print_line(f"candidate: {candidate.name}")
-    return 0
 
 
 def _tune(config: TuneConfig, *, ok_with_dead: bool) -> int:

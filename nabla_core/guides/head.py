@@ -41,6 +41,16 @@ class HeadState:
     known: Sequence[bool]
 
 
+def require_no_gradient(source: str, config: NablaConfig) -> None:
+    """Raises ModelError where a config needs a gradient, and its guide is the head at `source`."""
+    if config.needs_gradient:
+        raise ModelError(
+            f"reward.guide {source} is a head: it predicts advantages and has no gradient, which "
+            "proposals: left_to_right with dto.optimizer: adam needs; use proposals: ranked, or "
+            "dto.optimizer: mirror"
+        )
+
+
 class HeadGuide:
     """An LM and a head. See `guides.base.Guide`."""
 
@@ -63,12 +73,7 @@ class HeadGuide:
 
     def check(self, config: NablaConfig) -> None:
         """Raises ModelError where a config needs a gradient."""
-        if config.needs_gradient:
-            raise ModelError(
-                f"reward.guide {self.head.source} is a head: it predicts advantages and "
-                "has no gradient, which proposals: left_to_right with dto.optimizer: "
-                "adam needs; use proposals: ranked, or dto.optimizer: mirror"
-            )
+        require_no_gradient(self.head.source, config)
 
     def read(
         self, tasks: Sequence[Task], lm_caches: Sequence[PrefixCache | None], config: NablaConfig

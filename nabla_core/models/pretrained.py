@@ -25,7 +25,7 @@ def load_tokenizer(path: str, revision: str | None) -> Any:
     folder = Path(path)
     # transformers would take any path for a hub id, and complain about the hub.
     check_location(path)
-    if folder.is_dir() and not any(folder.glob("tokenizer*")):
+    if folder.is_dir() and not list(folder.glob("tokenizer*")):
         raise ModelError(f"{path}: no tokenizer files in this folder")
     check_tokenizer_files(path)
     try:

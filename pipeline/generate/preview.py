@@ -1,52 +1,20 @@
-"""A dry run of `generate`: what it would do, without a model."""
+"""A dry run of `generate`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import islice
-
-from nabla_core.types import Prompt
 from pipeline.generate.config import GenerateConfig
-from pipeline.generate.job import plan
-from pipeline.inputs.prompts import index, read
-from pipeline.run.models import render
-from pipeline.run.plan import open_store
-from pipeline.store.checks.owner import check_owner
-from pipeline.store.run_folder import open_folder, translate_os_errors
-from pipeline.store.slots import DEAD, FINISHED
+from pipeline.generate.plan import plan
+from pipeline.preview import cost, rows
 
 
-@dataclass(frozen=True, kw_only=True)
-class Preview:
-    """What a run would do.
-
-    `prompts` and `rows` count what the input asks for, `finished` and `dead` what the run folder
-    holds of it. `rendered` is the `first` prompt as the LM would read it.
-    """
-
-    prompts: int
-    rows: int
-    finished: int
-    dead: int
-    first: Prompt
-    rendered: str
-
-
-def preview(config: GenerateConfig) -> Preview:
-    """Read all prompts and the run folder, and change nothing. Raises PipelineError."""
+def preview(config: GenerateConfig) -> rows.Preview:
+    """Check a run and see what it would do. Raises PipelineError and ModelError."""
     planned = plan(config)
-    inputs = index(planned.read(), planned.source)
-    # `index` has consumed its iterator, so the prompts are read again up to the first.
-    (first,) = islice(read(config.prompts), 1)
-    with translate_os_errors(config.run_dir):
-        check_owner(open_folder(config.run_dir), planned.owner)
-        # `inspect` takes no lease and moves no file: another driver may hold the folder.
-        slots = open_store(planned).inspect(inputs, config.samples_per_prompt)
-    return Preview(
-        prompts=len(inputs),
-        rows=len(slots),
-        finished=slots.count(FINISHED),
-        dead=slots.count(DEAD),
-        first=first.prompt,
-        rendered=render(first.prompt, config.lm, config.runtime.template_date),
+    decoding = config.decoding
+    return rows.preview(
+        planned,
+        planned.config,
+        max_tokens=decoding.max_tokens,
+        search=decoding.nabla if decoding.method == "nabla" else None,
+        expected=lambda models, prompt: cost.of_decoding(decoding, models, prompt),
     )

@@ -16,29 +16,23 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from nabla_core.models.location import check_locations
 from pipeline.config import overrides_yaml
 from pipeline.counterfactuals.job import counterfactuals
-from pipeline.errors import ConfigError, RunError
+from pipeline.errors import RunError
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import generate
-from pipeline.generate.job import plan as generate_plan
-from pipeline.grading.graders import check_expected
+from pipeline.generate.plan import plan as generate_plan
 from pipeline.improve import steps
 from pipeline.improve.config import ImproveConfig
+from pipeline.improve.ready import OWNER, check, resolved
 from pipeline.improve.rounds import Evaluation, PromptResult, Round, choose, reward_hacked
 from pipeline.improve.status import ROUNDS
-from pipeline.inputs.prompts import Prompts, content_key
-from pipeline.inputs.prompts import read as read_prompts
 from pipeline.run.cluster import shared
 from pipeline.run.plan import RunOutcome, Watcher, open_store
-from pipeline.run.verify_method import resolve, with_verify
 from pipeline.store.checks import config_check
-from pipeline.store.checks.owner import Owner
 from pipeline.store.files import Folder
 from pipeline.store.run_folder import open_folder, translate_os_errors
-from pipeline.train_guide.job import check_ready, train_guide
-from pipeline.train_guide.models import model_paths
+from pipeline.train_guide.job import train_guide
 from pipeline.training.progress import OnMeasurement
 
 CHOSEN = "chosen.yaml"
@@ -65,10 +59,10 @@ def improve(config: ImproveConfig, watch: Watch, on_measurement: OnMeasurement) 
     """
     config, _ = resolved(config)
     workers = config.training.workers
-    _check(config)  # before the folder is opened, so that a refused config leaves no trace
+    check(config)  # before the folder is opened, so that a refused config leaves no trace
     folder = open_folder(config.run_dir)
     with translate_os_errors(config.run_dir):
-        config_check.check_config(folder, config, Owner("improve"))
+        config_check.check_config(folder, config, OWNER)
         # One Ray for all steps. Where it is started here it must also have the CPUs for training.
         with shared(config.cluster, workers.count * workers.cpus):
             loop = _Loop(config, watch, on_measurement)
@@ -82,78 +76,11 @@ def improve(config: ImproveConfig, watch: Watch, on_measurement: OnMeasurement) 
     return ImproveResult(rounds, choose(rounds), stop_reason)
 
 
-def resolved(config: ImproveConfig) -> tuple[ImproveConfig, list[str]]:
-    """The config with methods in place of `verify.method: auto`, and what to tell the user of
-    them. Raises PipelineError."""
-    validation = config.training.validation
-    verify, notes = resolve(
-        config.verify, config.run_dir, _prompts_of_all_rounds(config), config.eval_prompts
-    )
-    searched, more = resolve(
-        validation.verify,
-        config.run_dir,
-        validation.prompts,
-        key="training.validation.verify",
-    )
-    training = replace(config.training, validation=with_verify(validation, searched))
-    return replace(with_verify(config, verify), training=training), notes + more
-
-
-def _prompts_of_all_rounds(config: ImproveConfig) -> Prompts:
-    return replace(config.prompts, limit=config.rounds * (config.prompts.limit or 0))
-
-
 def _store(folder: Folder, rounds: Sequence[Round]) -> None:
     chosen = choose(rounds)
     figures = {"rounds": [asdict(r) for r in rounds], "chosen": chosen.number}
     folder.write(ROUNDS, json.dumps(figures, indent=2).encode())
     folder.write(CHOSEN, overrides_yaml({"reward.guide": chosen.guide}).encode())
-
-
-def _check(config: ImproveConfig) -> None:
-    """Raises before the first round what would otherwise fail in its last step, hours later."""
-    try:
-        # The settings of later steps check their values when they are built.
-        steps.explore(config, 1, None)
-        training = steps.train(config, 1, None)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    if not config.cluster.ray_address:
-        paths = model_paths(training)
-        check_locations({key.replace("start.", "training.start."): paths[key] for key in paths})
-    check_ready(config.training.optimise, config.training.validation)
-    _check_prompts(config)
-
-
-def _check_prompts(config: ImproveConfig) -> None:
-    """Raises ConfigError where there are too few prompts for all rounds, or where a prompt has
-    more than one use: figures on prompts that were trained on would be too good. Raises InputError
-    where an expected answer cannot be graded against."""
-    needed = config.rounds * (config.prompts.limit or 0)
-    taken = list(read_prompts(_prompts_of_all_rounds(config)))
-    # Each round would notice it at its start, after hours.
-    for item in (*taken, *read_prompts(config.eval_prompts)):
-        check_expected(item.prompt, config.verify)
-    if len(taken) < needed:
-        raise ConfigError(
-            f"prompts: {config.rounds} rounds of {config.prompts.limit} need {needed}, and "
-            f"{config.prompts.path} has {len(taken)} after the first {config.prompts.skip}"
-        )
-    # By content: the same prompt may have another id in another file.
-    used = {content_key(item.prompt): f"prompts ({item.prompt.id})" for item in taken}
-    for name, prompts in (
-        ("eval_prompts", config.eval_prompts),
-        ("training.validation.prompts", config.training.validation.prompts),
-    ):
-        more = {content_key(i.prompt): f"{name} ({i.prompt.id})" for i in read_prompts(prompts)}
-        if shared := used.keys() & more.keys():
-            example = min(shared)
-            raise ConfigError(
-                f"{name}: {len(shared)} of its prompts are used elsewhere too, {more[example]} as "
-                f"{used[example]}: prompts to train on, to choose checkpoints by and to evaluate "
-                "on must be different ones"
-            )
-        used |= more
 
 
 class _Loop:

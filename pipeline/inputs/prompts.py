@@ -19,7 +19,7 @@ from nabla_core.types import Prompt
 from pipeline.errors import InputError
 from pipeline.inputs.file import Row
 from pipeline.inputs.repeats import Repeats
-from pipeline.inputs.row_prompt import Columns, to_prompt
+from pipeline.inputs.row_prompt import Columns, mapped, to_prompt
 from pipeline.inputs.sources import rows
 from pipeline.printable import shown
 from pipeline.references import shown_uri
@@ -124,6 +124,14 @@ def _items(settings: Prompts, repeats: Repeats) -> Iterator[Item]:
             number = earlier(key)
             prompt = replace(prompt, id=f"{key}-{number}" if number else key)
         yield Item(prompt, fingerprint(prompt))
+
+
+def mapped_columns(settings: Prompts) -> dict[str, str] | None:
+    """Which column of the first row holds what, by `prompt`, `id`, `answer` and `system`; None for
+    prompts that have no columns. Raises InputError."""
+    for row in islice(_source(settings), settings.skip, settings.skip + 1):
+        return None if isinstance(row, Prompt) else mapped(row, settings.columns)
+    return None
 
 
 def index(items: Iterable[Item], path: str) -> InputIndex:

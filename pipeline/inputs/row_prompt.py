@@ -93,6 +93,22 @@ def to_prompt(row: Row, columns: Columns, default_system: str | None) -> Prompt:
     return prompt
 
 
+def mapped(row: Row, columns: Columns) -> dict[str, str]:
+    """Which column of a row holds what; what none holds is not named. Raises InputError where the
+    row has no prompt."""
+    found = {"prompt": _content(row, columns.prompt)[0]}
+    for role, given, usual in (
+        ("id", columns.id, ID_COLUMNS),
+        ("answer", columns.answer, ("answer",)),
+        ("system", columns.system, ("system",)),
+    ):
+        names = usual if given is None else (given,)
+        held = [name for name in names if row.values.get(name) is not None]
+        if held:
+            found[role] = held[0]
+    return found
+
+
 def _check_encodable(row: Row, prompt: Prompt) -> None:
     """Refuse half of a surrogate pair: JSON can express it ("\\ud83d"), UTF-8 and Parquet cannot,
     and the run would fail at its first commit.

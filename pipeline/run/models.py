@@ -22,7 +22,7 @@ def open_engines(lm: LM, reward: Reward, runtime: Runtime) -> Engines:
 
     The LM path `scripted?...` loads no model: see `nabla_core.engines.scripted`.
     """
-    if _scripted(lm):
+    if is_scripted(lm):
         from nabla_core.engines import scripted  # noqa: PLC0415 - see above
 
         return scripted.from_path(lm.path, max_batch=runtime.max_batch)
@@ -36,7 +36,7 @@ def open_engines(lm: LM, reward: Reward, runtime: Runtime) -> Engines:
 
 def model_paths(lm: LM, reward: Reward) -> dict[str, str]:
     """Where the models are, by the key of the config that says so."""
-    if _scripted(lm):
+    if is_scripted(lm):
         return {}
     paths = {
         "lm.path": model_location(lm.path, "lm"),
@@ -50,7 +50,7 @@ def model_paths(lm: LM, reward: Reward) -> dict[str, str]:
 def identities(lm: LM, reward: Reward) -> dict[str, Identity]:
     """The models by role, without loading them; only those whose files this process can see.
     Raises ModelError."""
-    if _scripted(lm):
+    if is_scripted(lm):
         return {}
     judge = model_location(reward.judge, "judge"), reward.judge_revision
     guide = (
@@ -70,7 +70,7 @@ def visible(models: Mapping[str, tuple[str, str | None]]) -> dict[str, Identity]
 
 def render(prompt: Prompt, lm: LM, template_date: str = TEMPLATE_DATE) -> str:
     """The prompt as the LM reads it. Loads the tokenizer alone. Raises ModelError."""
-    if _scripted(lm):
+    if is_scripted(lm):
         return prompt.text
     from nabla_core.models.pretrained import load_tokenizer  # noqa: PLC0415 - see above
 
@@ -82,5 +82,6 @@ def render(prompt: Prompt, lm: LM, template_date: str = TEMPLATE_DATE) -> str:
         raise ModelError(f"{lm.path} cannot render prompt {prompt.id}: {reason}") from error
 
 
-def _scripted(lm: LM) -> bool:
+def is_scripted(lm: LM) -> bool:
+    """Whether an LM is played by a script and no model is loaded."""
     return lm.path.partition("?")[0] == "scripted"

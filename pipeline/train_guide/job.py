@@ -7,34 +7,28 @@ continues from the last checkpoint.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from nabla_core.guide_training.settings import Optimise
 from nabla_core.models.location import check_locations
-from pipeline.extras import require_for_lora
-from pipeline.grading.graders import check_expected
-from pipeline.inputs.prompts import read as read_prompts
 from pipeline.run.cluster_config import Cluster
 from pipeline.run.models import visible
-from pipeline.run.verify_method import resolve, with_verify
 from pipeline.run.working_dir import enter_working_dir
 from pipeline.store.checks import config_check, models_check
-from pipeline.store.checks.owner import Owner, check_owner
+from pipeline.store.checks.owner import check_owner
 from pipeline.store.files import Folder
 from pipeline.store.lease import hold_lease
 from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.train_guide.card import make_card, read_card, write_card
-from pipeline.train_guide.config import TrainGuideConfig, Validation
+from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.train_guide.data import check_folders
 from pipeline.train_guide.folder import CARD
 from pipeline.train_guide.models import model_paths, sources
+from pipeline.train_guide.ready import OWNER, check_ready, resolved
 from pipeline.training.failure import clear_failure
 from pipeline.training.fit import deliver, fit
 from pipeline.training.folder import HISTORY
 from pipeline.training.progress import OnMeasurement, followed
-
-OWNER = Owner("train-guide")
 
 
 @dataclass(frozen=True)
@@ -60,16 +54,6 @@ def train_guide(config: TrainGuideConfig, on_measurement: OnMeasurement) -> Trai
             return _train(lease.folder, config, on_measurement)
 
 
-def resolved(config: TrainGuideConfig) -> tuple[TrainGuideConfig, list[str]]:
-    """The config with a method in place of `validation.verify.method: auto`, and what to tell the
-    user of it. Raises PipelineError."""
-    validation = config.validation
-    verify, notes = resolve(
-        validation.verify, config.run_dir, validation.prompts, key="validation.verify"
-    )
-    return replace(config, validation=with_verify(validation, verify)), notes
-
-
 def _train(
     folder: Folder, config: TrainGuideConfig, on_measurement: OnMeasurement
 ) -> TrainGuideResult:
@@ -89,14 +73,6 @@ def _train(
     clear_failure(folder)
     result = _fit(folder, config, on_measurement)
     return TrainGuideResult(_deliver(folder, config, result), already_complete=False)
-
-
-def check_ready(optimise: Optimise, validation: Validation) -> None:
-    """Raises ConfigError where a package is missing and InputError where the validation prompts
-    cannot be read. Workers would notice only after they have loaded models."""
-    require_for_lora(optimise.lora)
-    for item in read_prompts(validation.prompts):
-        check_expected(item.prompt, validation.verify)
 
 
 def _fit(folder: Folder, config: TrainGuideConfig, on_measurement: OnMeasurement) -> Any:

@@ -1,34 +1,11 @@
-"""`jobs.tune` as a plan: one run of every candidate on every validation prompt.
-
-A row is a trace. Its `sample` column holds the index of the candidate that made it.
-"""
+"""The job `tune`: its plan, executed on Ray."""
 
 from __future__ import annotations
 
 from pipeline.run.driver import execute
-from pipeline.run.plan import Plan, RunOutcome, Watcher, planned
-from pipeline.tune.candidates import candidates
+from pipeline.run.plan import RunOutcome, Watcher
 from pipeline.tune.config import TuneConfig
-from pipeline.tune.recipe import TuneRecipe
-
-
-def plan(config: TuneConfig) -> Plan:
-    """The plan of `tune`. See `planned`."""
-    tried = candidates(config.decoding, config.grid)
-
-    def recipe(config: TuneConfig, config_hash: str) -> TuneRecipe:
-        return TuneRecipe(
-            lm=config.lm,
-            reward=config.reward,
-            decoding=config.decoding,
-            runtime=config.runtime,
-            verify=config.verify,
-            seed=config.seed,
-            config_hash=config_hash,
-            decodings=tuple(candidate.decoding for candidate in tried),
-        )
-
-    return planned("tune", config, recipe, samples=len(tried))
+from pipeline.tune.plan import plan
 
 
 def tune(config: TuneConfig, watcher: Watcher) -> RunOutcome:

@@ -15,7 +15,7 @@ from pipeline.store.run_folder import translate_os_errors
 from pipeline.store.run_store import RunStore
 from pipeline.tune.candidates import Candidate, candidates
 from pipeline.tune.config import TuneConfig
-from pipeline.tune.job import plan
+from pipeline.tune.plan import plan
 
 Measure = Literal["accuracy", "reward"]
 CHOSEN = "chosen.yaml"

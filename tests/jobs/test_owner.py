@@ -7,14 +7,14 @@ import pytest
 from jobs.cli import command
 from jobs.exit_codes import ExitCode
 from pipeline.counterfactuals.config import CounterfactualsConfig
-from pipeline.counterfactuals.job import plan as counterfactuals_plan
+from pipeline.counterfactuals.plan import plan as counterfactuals_plan
 from pipeline.generate.config import GenerateConfig
-from pipeline.generate.job import plan
+from pipeline.generate.plan import plan
 from pipeline.store.checks.config_check import check_config
 from pipeline.store.checks.owner import Owner, claim_owner
 from pipeline.store.files import Folder
 from pipeline.tune.config import TuneConfig
-from pipeline.tune.job import plan as tune_plan
+from pipeline.tune.plan import plan as tune_plan
 from tests.pipeline.rows import item, row, store_in
 
 CONFIGS = Path(__file__).parents[2] / "configs"

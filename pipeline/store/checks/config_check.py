@@ -57,6 +57,13 @@ def check_config(folder: Folder, config: Any, owner: Owner) -> None:
     A damaged config.yaml is written again if input.json shows that the rows were made with the same
     settings. Raises ResumeError naming the job or each difference, and VersionError.
     """
+    compare_config(folder, config, owner)
+    claim_owner(folder, owner)
+    folder.write(CONFIG, yaml.safe_dump(referenced(asdict(config)), sort_keys=False).encode())
+
+
+def compare_config(folder: Folder, config: Any, owner: Owner) -> None:
+    """Raises as `check_config` does, and changes nothing."""
     check_owner(folder, owner)
     settings = asdict(config)
     stored = _stored(folder, config)
@@ -76,8 +83,6 @@ def check_config(folder: Folder, config: Any, owner: Owner) -> None:
                 + "\n".join(differences)
             )
         _check_mark(folder, config, new)
-    claim_owner(folder, owner)
-    folder.write(CONFIG, yaml.safe_dump(referenced(settings), sort_keys=False).encode())
 
 
 def _check_mark(folder: Folder, config: Any, shape: Mapping[str, Any]) -> None:

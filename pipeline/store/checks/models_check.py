@@ -43,14 +43,20 @@ def check_models(folder: Folder, here: Models, *, rows: bool) -> None:
     naming each difference, and StoreError.
     """
     # A folder without rows may change its models: a broken file was replaced, for example.
-    there = read_models(folder) if rows else {}
+    there = compare_models(folder, here) if rows else {}
+    write_models(folder, {**here, **there})
+
+
+def compare_models(folder: Folder, here: Models) -> dict[str, Identity]:
+    """The models of the rows in the folder. Raises as `check_models` does, and changes nothing."""
+    there = read_models(folder)
     if lines := _differences(there, here):
         raise ResumeError(
             f"{folder.uri} holds rows made with other models; use another run_dir or these models "
             "again\n"
             + "\n".join(f"  {role}: {old} in the folder, {new} now" for role, old, new in lines)
         )
-    write_models(folder, {**here, **there})
+    return there
 
 
 def require_same(folder: Folder, run: Models, here: Models) -> None:

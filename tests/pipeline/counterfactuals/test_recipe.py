@@ -5,7 +5,7 @@ from nabla_core.model_config import LM, Reward, Runtime
 from nabla_core.scheduler import drive
 from nabla_core.types import Prompt
 from pipeline.counterfactuals.config import CounterfactualsConfig
-from pipeline.counterfactuals.job import plan
+from pipeline.counterfactuals.plan import plan
 from pipeline.counterfactuals.recipe import CounterfactualRecipe
 from pipeline.grading.graders import Verify
 

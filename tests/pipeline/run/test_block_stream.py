@@ -18,7 +18,7 @@ from ray.data import ActorPoolStrategy, DataContext
 from nabla_core.config import Decoding
 from nabla_core.model_config import LM
 from pipeline.generate.config import GenerateConfig
-from pipeline.generate.job import plan
+from pipeline.generate.plan import plan
 from pipeline.run.block_stream import _Stream, stream
 from pipeline.run.cluster_config import Cluster
 from pipeline.run.driver import execute

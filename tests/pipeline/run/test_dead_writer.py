@@ -8,7 +8,7 @@ from nabla_core.engines.scripted import scripted
 from nabla_core.model_config import LM
 from pipeline.errors import RunError
 from pipeline.generate.config import GenerateConfig
-from pipeline.generate.job import plan
+from pipeline.generate.plan import plan
 from pipeline.generate.recipe import TraceMaker, TraceRecipe
 from pipeline.inputs.prompts import Prompts
 from pipeline.run.driver import execute

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.errors import LeaseError, LoadError, RunError
 from pipeline.generate.config import GenerateConfig
-from pipeline.generate.job import plan
+from pipeline.generate.plan import plan
 from pipeline.inputs.prompts import Prompts
 from pipeline.run import driver
 from pipeline.run.driver import Run

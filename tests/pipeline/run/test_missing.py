@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.generate.config import GenerateConfig
-from pipeline.generate.job import plan
+from pipeline.generate.plan import plan
 from pipeline.inputs.prompts import index
 from pipeline.run.missing import read_slots
 from pipeline.store.slots import Slots

@@ -6,7 +6,7 @@ import pytest
 from nabla_core.model_config import Runtime
 from pipeline.errors import InputError
 from pipeline.generate.config import GenerateConfig
-from pipeline.generate.job import plan
+from pipeline.generate.plan import plan
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
 from pipeline.run.plan import open_store

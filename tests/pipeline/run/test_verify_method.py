@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 from pipeline.counterfactuals.config import CounterfactualsConfig
-from pipeline.counterfactuals.job import plan as counterfactuals_plan
+from pipeline.counterfactuals.plan import plan as counterfactuals_plan
 from pipeline.errors import ConfigError, InputError
 from pipeline.generate.config import GenerateConfig
-from pipeline.generate.job import plan
+from pipeline.generate.plan import plan
 from pipeline.grading.graders import Verify, grader
 from pipeline.improve.config import ImproveConfig
-from pipeline.improve.job import resolved as resolved_improve
+from pipeline.improve.ready import resolved as resolved_improve
 from pipeline.inputs.prompts import Prompts
 from pipeline.run.verify_method import resolve
 from pipeline.store.checks.config_check import check_config
 from pipeline.store.files import Folder
 from pipeline.train_guide.config import Data, TrainGuideConfig, Validation
-from pipeline.train_guide.job import OWNER, resolved
+from pipeline.train_guide.ready import OWNER, resolved
 
 
 @pytest.fixture

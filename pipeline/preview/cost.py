@@ -1,0 +1,143 @@
+"""Passes and FLOPs of a row to expect, from the shapes of the models and the settings.
+
+An estimate, and a high one: every response is `max_tokens` long, a new tail half as long, and a
+quarter of the proposals is accepted. FLOPs as in `nabla_core.models.flops`; drawing tokens and
+optimising logits is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from nabla_core.config import Decoding, NablaConfig
+from nabla_core.methods.counterfactuals import Explore
+
+if TYPE_CHECKING:
+    from pipeline.preview.models import Models
+
+ACCEPTED = 0.25
+HOW = (
+    f"estimated: every response max_tokens long, new tails half of that, {ACCEPTED:.0%} of "
+    "proposals accepted; shorter responses cost less"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What a row costs. A pass is one sequence through one model once."""
+
+    rollouts: float = 0
+    generated_tokens: float = 0
+    lm_passes: float = 0
+    reward_passes: float = 0
+    flops: float = 0
+
+    def __add__(self, other: Expected) -> Expected:
+        return Expected(
+            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Expected)}
+        )
+
+    def __mul__(self, times: float) -> Expected:
+        return Expected(**{f.name: getattr(self, f.name) * times for f in fields(Expected)})
+
+
+@dataclass(frozen=True)
+class _Row:
+    """The pieces of a row: `prompt` and `length` tokens of prompt and response."""
+
+    models: Models
+    prompt: float
+    length: int
+
+    def rollout(self, share: float = 1.0) -> Expected:
+        """The last `share` of a response; what is before it is in a cache."""
+        fed, cached = self._split(share)
+        new = round(self.length * share)
+        shape = self.models.lm.shape
+        flops = shape.forward(fed, cached) + shape.head(new)
+        return Expected(rollouts=1, generated_tokens=new, flops=flops)
+
+    def samples(self, count: int) -> Expected:
+        """Responses to one prompt, which is read once."""
+        shape, prompt = self.models.lm.shape, round(self.prompt)
+        again = Expected(
+            rollouts=1,
+            generated_tokens=self.length,
+            flops=shape.forward(self.length, prompt) + shape.head(self.length),
+        )
+        return self.rollout() + again * (count - 1)
+
+    def score(self, share: float = 1.0) -> Expected:
+        """The judge reads a response, or the last `share` of it."""
+        fed, cached = self._split(share)
+        return Expected(reward_passes=1, flops=self.models.judge.shape.forward(fed, cached))
+
+    def likelihood(self, share: float = 1.0, *, backward: bool = False) -> Expected:
+        """The LM reads a response, or the last `share` of it, and its gradient is taken."""
+        fed, cached = self._split(share)
+        shape, rows = self.models.lm.shape, round(self.length * share)
+        flops = shape.forward(fed, cached) + shape.head(rows)
+        if backward:
+            flops += shape.backward(fed, cached) + shape.head(rows)
+        return Expected(lm_passes=2 if backward else 1, flops=flops)
+
+    def sweep(self, share: float = 1.0, *, guide: bool = True) -> Expected:
+        """LM and guide read a response, or the last `share` of it."""
+        gradient = self.models.kind == "gradient"
+        read = self.likelihood(share, backward=guide and gradient)
+        if not guide:
+            return read
+        fed, cached = self._split(share)
+        shape = self.models.guide.shape
+        flops = shape.forward(fed, cached)
+        flops += shape.backward(fed, cached) if gradient else 0
+        # Advantages of the whole vocabulary at every position.
+        rows = 2.0 * shape.hidden * self.models.lm.outputs * self.length * share
+        return read + Expected(reward_passes=2 if gradient else 1, flops=flops + rows)
+
+    def _split(self, share: float) -> tuple[int, int]:
+        """Tokens that are fed, and those before them whose keys and values are kept."""
+        whole, last = round(self.prompt) + self.length, round(self.length * share)
+        return (whole, 0) if share == 1 else (last, whole - last)
+
+
+def of_decoding(decoding: Decoding, models: Models, prompt: float) -> Expected:
+    """A row of a method; `prompt` is the mean length of a prompt in tokens."""
+    row = _Row(models, prompt, decoding.max_tokens)
+    match decoding.method:
+        case "nabla":
+            return _search(decoding.nabla, row)
+        case "greedy" | "sample":
+            return row.rollout() + row.score()
+        case "best_of_n":
+            return row.samples(decoding.best_of_n.n) + row.score() * decoding.best_of_n.n
+        case "majority":
+            return row.samples(decoding.majority.n)
+        case "mh":
+            return (
+                row.rollout()
+                + row.score()
+                + (row.rollout(0.5) + row.score(0.5)) * (decoding.mh.steps)
+            )
+
+
+def _search(config: NablaConfig, row: _Row) -> Expected:
+    judges = row.models.guide is row.models.judge and config.uses_guide
+    first = row.rollout() + row.sweep(guide=config.uses_guide)
+    proposal = row.rollout(0.5) + row.score(0.5)
+    accepted = row.sweep(0.5, guide=config.uses_guide) * ACCEPTED
+    # The sweep of a judge that is its own guide gives the first reward.
+    first = first if judges else first + row.score()
+    return first + (proposal + accepted) * config.max_rollouts
+
+
+def of_exploration(explore: Explore, max_tokens: int, models: Models, prompt: float) -> Expected:
+    """A response with its counterfactuals."""
+    row = _Row(models, prompt, max_tokens)
+    tails = min(explore.positions, max_tokens) * explore.alternatives * explore.tails
+    tail = row.rollout(0.5)
+    if explore.scorer == "judge":
+        tail += row.score(0.5)
+    found = row.rollout() + row.likelihood() + row.score() + tail * tails
+    return found + row.sweep() if explore.choose == "guide" else found

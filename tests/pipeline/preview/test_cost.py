@@ -1,0 +1,66 @@
+"""What a row is expected to cost, beside what rows of the embedded task cost."""
+
+import pytest
+
+from nabla_core import Reward, drive, load_engines
+from nabla_core.config import Decoding, NablaConfig, Ranked, Sampling
+from nabla_core.embedded import task
+from nabla_core.methods.counterfactuals import Explore, explore
+from nabla_core.methods.dispatch import flow
+from nabla_core.model_config import LM, Runtime
+from pipeline.preview.cost import of_decoding, of_exploration
+from pipeline.preview.models import inspect
+
+# A response has eight values, seven separators and the stop token; a prompt 17 tokens.
+LENGTH, PROMPT = 16, 17
+PROMPTS = task.prompts(16, seed=0, split="test")
+
+
+def ranked(**settings: float | None) -> Decoding:
+    search = NablaConfig(proposals="ranked", rollout=Sampling(0), ranked=Ranked(**settings))
+    return Decoding(max_tokens=LENGTH, nabla=search)
+
+
+def method(name: str) -> Decoding:
+    return Decoding(method=name, max_tokens=LENGTH)
+
+
+@pytest.mark.parametrize(
+    ("guide", "decoding", "most"),
+    [
+        ("embedded-head", ranked(reward_weight=2.0), 1.7),
+        ("embedded", ranked(reward_weight=2.0), 1.7),
+        (None, ranked(reward_weight=2.0), 1.7),
+        (None, ranked(beta=None, reward_weight=2.0), 1.4),
+        ("embedded", method("nabla"), 2.5),
+        (None, method("greedy"), 1.1),
+        (None, method("best_of_n"), 1.1),
+        (None, method("majority"), 1.1),
+        (None, method("mh"), 2.0),
+    ],
+    ids=["head", "gradient", "judge", "null", "adam", "greedy", "best", "majority", "mh"],
+)
+def test_the_estimate_is_an_upper_one_and_not_far_off(guide, decoding, most):
+    reward = Reward(guide=guide)
+    engines = load_engines("embedded", reward, Runtime(device="cpu"))
+    costs = [trace.cost for trace in drive((flow(p, decoding) for p in PROMPTS), engines)]
+    expected = of_decoding(decoding, inspect(LM(), reward), PROMPT)
+
+    def mean(name: str) -> float:
+        return sum(getattr(cost, name) for cost in costs) / len(costs)
+
+    assert mean("rollouts") <= expected.rollouts
+    assert mean("generated_tokens") <= 1.1 * expected.generated_tokens
+    assert mean("rm_forward") + mean("rm_backward") <= expected.reward_passes
+    assert 0.95 <= expected.flops / mean("flops") <= most
+
+
+def test_counterfactuals_cost_what_is_expected():
+    engines = load_engines("embedded", Reward(), Runtime(device="cpu"))
+    settings = Explore(positions=3, alternatives=4)
+    flows = (explore(p, settings, lambda *_: None, max_tokens=LENGTH) for p in PROMPTS)
+    costs = [explored.cost for explored in drive(flows, engines)]
+    expected = of_exploration(settings, LENGTH, inspect(LM(), Reward()), PROMPT)
+    assert {cost.rollouts for cost in costs} == {expected.rollouts} == {13}
+    assert {cost.rm_forward for cost in costs} == {expected.reward_passes}
+    assert expected.flops == pytest.approx(sum(c.flops for c in costs) / len(costs), rel=0.15)
