@@ -173,12 +173,14 @@ def load_config(cls: type[C], options: argparse.Namespace, *more: str) -> C:
     return config
 
 
-def without_run(options: argparse.Namespace, config: Any, preview: Callable[[], None]) -> bool:
-    """Whether the options ask for no run. `--dry-run` calls `preview`, then `--print-config` prints
-    the config."""
-    if options.dry_run:
+def without_run(
+    options: argparse.Namespace, config: Any, preview: Callable[[], None] | None = None
+) -> bool:
+    """Whether the options ask for no run. `--dry-run` calls `preview`, and prints the config of a
+    command without one; `--print-config` prints the config."""
+    if options.dry_run and preview is not None:
         preview()
-    if options.print_config:
+    if options.print_config or (options.dry_run and preview is None):
         print_config(config)
     return bool(options.dry_run or options.print_config)
 

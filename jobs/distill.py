@@ -16,7 +16,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from jobs import console, student_figures
-from jobs.command import Command, config_options, load_config, print_config
+from jobs.command import Command, config_options, load_config, without_run
 
 if TYPE_CHECKING:
     from pipeline.distill.config import DistillConfig
@@ -34,7 +34,7 @@ def _run(options: argparse.Namespace) -> int:
         from pipeline.distill.job import check_ready
 
         check_ready(config)
-        print_config(config)
+    if without_run(options, config):
         return 0
     return _distill(config)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from jobs import console
-from jobs.command import Command, config_options, load_config, print_config, without_run
+from jobs.command import Command, config_options, load_config, without_run
 from jobs.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def _run(options: argparse.Namespace) -> int:
     from pipeline.duality.config import DualityConfig
 
     config = load_config(DualityConfig, options)
-    if without_run(options, config, lambda: print_config(config)):
+    if without_run(options, config):
         return ExitCode.DONE
     from jobs.progress import Progress
     from pipeline.duality.stage import run

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from jobs import console
-from jobs.command import Command, config_options, load_config, print_config
+from jobs.command import Command, config_options, load_config, without_run
 
 if TYPE_CHECKING:
     from pipeline.export.config import ExportConfig
@@ -45,8 +45,7 @@ def _run(options: argparse.Namespace) -> int:
 
     options.overrides = [_as_list(each) for each in options.overrides]
     config = load_config(ExportConfig, options)
-    if options.dry_run:
-        print_config(config)
+    if without_run(options, config):
         return 0
     return _export(config, options.push, public=options.public)
 

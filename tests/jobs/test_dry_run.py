@@ -96,6 +96,20 @@ def test_the_config_is_printed_where_it_is_asked_for(dry, asked, capsys):
     assert "prompts x" not in alone
 
 
+def test_every_command_with_a_config_prints_it_and_runs_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for verb, more in (
+        *((verb, EMBEDDED) for verb in ("generate", "counterfactuals", "tune", "improve")),
+        ("train-guide", [*EMBEDDED, "data.counterfactuals=[x]"]),
+        ("duality", ["seeds=[1]"]),
+        ("export", ["run_dir=runs/x"]),
+        ("distill", ["data.exports=[x]"]),
+    ):
+        assert command(verb).main([*more, "--print-config"]) == 0, verb
+        assert "run_dir:" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
 def test_control_characters_of_a_prompt_reach_no_terminal(dry, asked):
     code, shown, _ = dry("generate", *asked("a\x1b[31m", id="x\x1b]0;y\n"), "lm.path=scripted")
     assert code == 0
