@@ -35,7 +35,6 @@ def test_settings_that_contradict_each_other_are_named(capsys):
     assert train_guide.main(["run_dir=x"]) == 2
     assert "data: not given" in capsys.readouterr().err
     for wrong, message in (
-        ("validation.metric=accuracy", "validation.verify.method"),
         ("workers.cpus=0", "workers.cpus must be above 0"),
         ("workers.max_failures=-2", "workers.max_failures must be at least -1"),
         ("reward.guide=embedded", "start.path names the model it starts from"),
@@ -44,6 +43,9 @@ def test_settings_that_contradict_each_other_are_named(capsys):
     ):
         assert train_guide.main(["data.counterfactuals=[x]", wrong]) == 2
         assert message in capsys.readouterr().err
+    ungraded = ["validation.metric=accuracy", "validation.verify.method=none"]
+    assert train_guide.main(["data.counterfactuals=[x]", *ungraded]) == 2
+    assert "validation.metric=accuracy needs a validation.verify.method" in capsys.readouterr().err
     alone = [f"target.{name}=0" for name in ("within", "across", "scale")]
     assert train_guide.main(["data.counterfactuals=[x]", *alone, "target.score=1"]) == 2
     assert "target.score is of a guide's own reward" in capsys.readouterr().err
