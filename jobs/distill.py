@@ -15,7 +15,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from jobs import console, student_figures
+from jobs import console, student_figures, training_progress
 from jobs.command import Command, config_options, load_config, without_run
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _distill(config: DistillConfig) -> int:
     config, notes = resolved(config)
     for note in notes:
         console.print_note(note)
-    with student_figures.Progress() as progress:
+    with training_progress.Progress() as progress:
         trained = distill(config, student_figures.print_measurement, progress.show)
     card = trained.card
     console.print_line(

@@ -110,4 +110,6 @@ class Progress:
 
     def _log(self) -> None:
         while not self._closed.wait(LOG_SECONDS):
-            self._console.print(self.line())
+            # Parts of a job without rows have lines of their own.
+            if self._total:
+                self._console.print(self.line())

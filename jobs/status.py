@@ -12,14 +12,14 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from jobs import console, guide_figures
+from jobs import console, guide_figures, student_figures
 from jobs.command import Command
 from pipeline.printable import visible
 
 if TYPE_CHECKING:
     from pipeline.run.status import RunStatus
     from pipeline.store.files import Folder
-    from pipeline.store.progress import Progress
+    from pipeline.training.progress import Progress
 
 # Of fewer rows the accuracy is chance.
 MIN_ROWS = 20
@@ -59,7 +59,7 @@ def _show(folder: Folder, name: str) -> None:
 
 
 # The file that a training writes last.
-CARDS = {"train-guide": "guide/card.json"}
+CARDS = {"train-guide": "guide/card.json", "distill": "student/card.json"}
 
 
 def _show_rows(status: RunStatus, name: str) -> None:
@@ -102,9 +102,11 @@ def _show_training(folder: Folder, name: str, card: str) -> None:
     status = training_status(folder, card)
     _headline(name, status.state, status.holder)
     if status.progress:
-        _show_progress(status.progress)
+        _show_progress("steps", status.progress)
     if status.measurement:
-        guide_figures.print_measurement(status.measurement)
+        # The figures are those of the job, for which they may be of any kind.
+        show = guide_figures if card == CARDS["train-guide"] else student_figures
+        show.print_measurement(status.measurement)
     if status.failure:
         console.print_line(f"failed     {status.failure}")
 
@@ -133,28 +135,26 @@ def _show_improve(folder: Folder, name: str) -> None:
 
 def _show_duality(folder: Folder, name: str) -> None:
     from pipeline.store.files import Folder
-    from pipeline.store.progress import read_progress
     from pipeline.store.uris import below
+    from pipeline.training.progress import read_progress
 
     progress = read_progress(folder)
-    ended = progress is not None and progress.done == progress.total
+    # A command that goes on after another one has results of that one already.
+    ended = progress is None or progress.step == progress.steps
     done = ended and folder.exists("results.parquet")
     console.print_line(f"{name}: {'done' if done else 'unfinished'}")
     if progress:
-        _show_progress(progress)
+        _show_progress("pieces", progress)
     responses = below(folder.uri, "checkpoints")
     if folder.exists("checkpoints/input.json"):
         console.print_line("")
         _show(Folder(responses), responses)
 
 
-def _show_progress(progress: Progress) -> None:
-    share = progress.done / progress.total if progress.total else 1.0
-    console.print_line(
-        f"{progress.unit:<9}  {progress.done} of {progress.total} ({share:.1%}), at {progress.at}"
-    )
-    if progress.rate:
-        _show_rate(f"{progress.rate:.2g} {progress.unit}/s", progress.seconds_left)
+def _show_progress(unit: str, progress: Progress) -> None:
+    share = progress.step / progress.steps if progress.steps else 1.0
+    console.print_line(f"{unit:<9}  {progress.step} of {progress.steps} ({share:.1%})")
+    _show_rate(f"{progress.seconds:.2f} s each", progress.seconds_left)
 
 
 def _headline(name: str, state: str, holder: str | None) -> None:

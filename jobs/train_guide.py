@@ -15,7 +15,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from jobs import console, guide_figures
+from jobs import console, guide_figures, training_progress
 from jobs.command import Command, config_options, load_config, without_run
 from jobs.exit_codes import ExitCode
 from jobs.preview import (
@@ -76,7 +76,8 @@ def _train(config: TrainGuideConfig) -> int:
         console.print_note(note)
     steps, every = config.optimise.steps, config.validation.every
     console.print_line(f"{config.run_dir}: {steps} steps, measured every {every}")
-    trained = train_guide(config, guide_figures.print_measurement)
+    with training_progress.Progress() as progress:
+        trained = train_guide(config, guide_figures.print_measurement, progress.show)
     card = trained.card
     console.print_line(
         f"{config.run_dir}/guide: {'was already there' if trained.already_complete else 'done'}"

@@ -20,8 +20,8 @@ from pipeline.extras import require
 from pipeline.run.plan import Watcher
 from pipeline.store.checks.owner import Owner, claim_owner
 from pipeline.store.files import Folder
-from pipeline.store.progress import ProgressFile
 from pipeline.store.run_folder import open_folder, translate_os_errors
+from pipeline.training.progress import ProgressFile
 
 OWNER, RESULTS = Owner("duality"), "results.parquet"
 
@@ -71,15 +71,16 @@ def _shown(folder: Folder, config: DualityConfig) -> Callable[[bool], None]:
         "language": lambda: len(training_pieces(config)) + len(language_pieces(config, [])),
     }
     total = sum(counts[part]() for part in config.parts if part in counts)
-    progress = ProgressFile(folder, unit="pieces", done=0, total=total)
+    progress = ProgressFile(folder, 0, total)
     done = 0
 
     def on_done(reused: bool) -> None:
         nonlocal done
         done += 1
         if reused:
-            progress.skip()
-        progress.report(done)
+            progress.skipped()
+        else:
+            progress.took(done)
 
     return on_done
 

@@ -7,6 +7,7 @@ continues from the last checkpoint.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ from pipeline.train_guide.ready import OWNER, check_ready, resolved
 from pipeline.training.failure import clear_failure
 from pipeline.training.fit import deliver, fit
 from pipeline.training.folder import HISTORY
-from pipeline.training.progress import OnMeasurement, followed
+from pipeline.training.progress import OnMeasurement, OnProgress, followed
 
 
 @dataclass(frozen=True)
@@ -39,23 +40,28 @@ class TrainGuideResult:
     already_complete: bool
 
 
-def train_guide(config: TrainGuideConfig, on_measurement: OnMeasurement) -> TrainGuideResult:
+def train_guide(
+    config: TrainGuideConfig,
+    on_measurement: OnMeasurement,
+    on_progress: OnProgress | None = None,
+) -> TrainGuideResult:
     """Train a guide, or continue its training, and write it to `<run_dir>/guide`.
 
-    `on_measurement` is called with each measurement. A run folder has one driver at a time
-    (LeaseError). Raises PipelineError and ModelError. After KeyboardInterrupt the folder can be
-    resumed.
+    `on_measurement` is called with each measurement, `on_progress` as steps are taken. A run folder
+    has one driver at a time (LeaseError). Raises PipelineError and ModelError. After
+    KeyboardInterrupt the folder can be resumed.
     """
     config, _ = resolved(config)
     folder = open_folder(config.run_dir)
     with translate_os_errors(config.run_dir):
         check_owner(folder, OWNER)  # before the lease writes into the folder
         with hold_lease(folder, config.workers.lease_seconds) as lease:
-            return _train(lease.folder, config, on_measurement)
+            following = followed(lease.folder, on_measurement, on_progress)
+            return _train(lease.folder, config, following)
 
 
 def _train(
-    folder: Folder, config: TrainGuideConfig, on_measurement: OnMeasurement
+    folder: Folder, config: TrainGuideConfig, following: AbstractContextManager[None]
 ) -> TrainGuideResult:
     complete = folder.exists(CARD)
     card = read_card(folder) if complete else {}
@@ -71,13 +77,9 @@ def _train(
     if complete:
         return TrainGuideResult(card, already_complete=True)
     clear_failure(folder)
-    result = _fit(folder, config, on_measurement)
+    # Ray Train's result. Raises the error that a worker has stored.
+    result = fit(folder, _work, config, config.workers, following)
     return TrainGuideResult(_deliver(folder, config, result), already_complete=False)
-
-
-def _fit(folder: Folder, config: TrainGuideConfig, on_measurement: OnMeasurement) -> Any:
-    """Ray Train's result. Raises the error that a worker has stored."""
-    return fit(folder, _work, config, config.workers, followed(folder, on_measurement))
 
 
 def _deliver(folder: Folder, config: TrainGuideConfig, result: Any) -> dict[str, Any]:

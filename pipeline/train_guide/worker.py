@@ -15,7 +15,6 @@ from pipeline.errors import PipelineError
 from pipeline.store.checks.models_check import read_models, require_same
 from pipeline.store.failpoints import failpoint
 from pipeline.store.files import Folder
-from pipeline.store.progress import ProgressFile
 from pipeline.train_guide.checkpoints import load_checkpoint, publish_history, save_checkpoint
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.train_guide.evaluation import judge_agreement
@@ -24,6 +23,7 @@ from pipeline.train_guide.state import TrainingState
 from pipeline.train_guide.training import train_step
 from pipeline.training.failure import has_failed, write_failure
 from pipeline.training.group import agree_on_models, all_workers
+from pipeline.training.progress import ProgressFile
 
 
 def work(config: TrainGuideConfig) -> None:
@@ -73,13 +73,11 @@ def _train(state: TrainingState, rank: int, world: int) -> None:
         judge = judge_agreement(state)
         baseline["judge_gradient"] = judge.as_dict() if judge else None
     steps = config.optimise.steps
-    shown = rank == 0 and ProgressFile(
-        Folder(config.run_dir), unit="steps", done=state.step, total=steps
-    )
+    progress = ProgressFile(Folder(config.run_dir), state.step, steps)
     while state.step < steps:
         loss = train_step(state, rank, world)
-        if shown:
-            shown.report(state.step)
+        if rank == 0:
+            progress.took(state.step)
         if state.step % config.validation.every and state.step != steps:
             continue
         metrics: dict[str, Any] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -32,6 +33,29 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+
+
+class ProgressFile:
+    """Writes how far the work of this process is, at most every `LOCAL_SECONDS` (on an object
+    store `REMOTE_SECONDS`); `step` of `steps` are taken already."""
+
+    def __init__(self, folder: Folder, step: int, steps: int) -> None:
+        self._folder, self._first, self._steps = folder, step, steps
+        self._began = self._written = time.monotonic()
+
+    def took(self, step: int) -> None:
+        """So many steps are taken now."""
+        now = time.monotonic()
+        pause = LOCAL_SECONDS if self._folder.local else REMOTE_SECONDS
+        if step < self._steps and now - self._written < pause:
+            return
+        self._written = now
+        seconds = (now - self._began) / (step - self._first)
+        write_progress(self._folder, Progress(step=step, steps=self._steps, seconds=seconds))
+
+    def skipped(self) -> None:
+        """One more step was taken by an earlier process; it tells nothing of the speed."""
+        self._first += 1
 
 
 def write_progress(folder: Folder, progress: Progress) -> None:

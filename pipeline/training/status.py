@@ -10,14 +10,14 @@ from typing import Any
 from pipeline.run.status import RunState, state_of
 from pipeline.store.claims import holder
 from pipeline.store.files import MALFORMED, Folder
-from pipeline.store.progress import Progress, read_progress
 from pipeline.training.folder import FAILED
 from pipeline.training.history import read_history
+from pipeline.training.progress import Progress, read_progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingStatus:
-    """`progress` counts steps; None before the first. `measurement` is the last one in the history,
+    """`progress` is None before the first step. `measurement` is the last one in the history,
     `failure` the error that ended the training."""
 
     state: RunState

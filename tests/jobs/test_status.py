@@ -17,9 +17,9 @@ from pipeline.store.checks.config_check import check_config
 from pipeline.store.checks.owner import Owner, claim_owner
 from pipeline.store.files import Folder
 from pipeline.store.lease import Lease
-from pipeline.store.progress import ProgressFile
 from pipeline.store.uris import below
 from pipeline.training.history import write_history
+from pipeline.training.progress import Progress, write_progress
 from tests.pipeline.rows import item, row, store_in
 
 ROOT = Path(__file__).parents[2]
@@ -111,15 +111,14 @@ def test_a_training_is_shown_with_its_steps_and_last_measurement(uri, shown):
     folder = Folder(uri)
     claim_owner(folder, Owner("train-guide"))
     assert shown(uri) == ["RUN: stopped"]
-    progress = ProgressFile(folder, unit="steps", done=20, total=100)
-    progress._began -= 10.0
-    progress._write(25)
+    write_progress(folder, Progress(step=25, steps=100, seconds=2.0))
     write_history(folder, {"measurements": [MEASURED | {"step": 10}, MEASURED]})
-    first, steps, rate, measured = shown(uri)
-    assert first == "RUN: stopped"
-    assert steps.startswith("steps      25 of 100 (25.0%), at 20")
-    assert rate == "rate       0.5 steps/s, 2:30 left"
-    assert measured == "step 20  loss 1.500  top1 0.250  chance 0.100  reward 2.000"
+    assert shown(uri) == [
+        "RUN: stopped",
+        "steps      25 of 100 (25.0%)",
+        "rate       2.00 s each, 2:30 left",
+        "step 20  loss 1.500  top1 0.250  chance 0.100  reward 2.000",
+    ]
     folder.write("failed.json", json.dumps({"kind": "ModelError", "message": "no head"}).encode())
     assert shown(uri)[-1] == "failed     no head"
     folder.write("guide/card.json", b"{}")
@@ -182,15 +181,13 @@ def test_the_duality_stage_is_shown_with_its_pieces(uri, shown):
     folder = Folder(uri)
     claim_owner(folder, Owner("duality"))
     assert shown(uri) == ["RUN: unfinished"]
-    progress = ProgressFile(folder, unit="pieces", done=0, total=3)
-    progress.skip()
-    progress._began -= 10.0
-    progress._write(2)
-    _, pieces, rate = shown(uri)
-    assert pieces.startswith("pieces     2 of 3 (66.7%), at 20")
-    assert rate == "rate       0.1 pieces/s, 0:10 left"
-    progress.report(3)
+    write_progress(folder, Progress(step=2, steps=3, seconds=10.0))
+    pieces, rate = "pieces     2 of 3 (66.7%)", "rate       10.00 s each, 0:10 left"
+    expected = ["RUN: unfinished", pieces, rate]
+    assert shown(uri) == expected
     folder.write("results.parquet", b"")
+    assert shown(uri) == expected
+    write_progress(folder, Progress(step=3, steps=3, seconds=10.0))
     assert shown(uri)[0] == "RUN: done"
 
 

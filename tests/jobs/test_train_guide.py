@@ -22,9 +22,9 @@ from pipeline.generate.recipe import TraceRecipe
 from pipeline.grading.graders import Verify
 from pipeline.store.claims import holder
 from pipeline.store.files import Folder
-from pipeline.store.progress import read_progress
 from pipeline.train_guide.evaluation import calibration
 from pipeline.train_guide.training import train_step
+from pipeline.training.progress import read_progress
 from tests.jobs.test_generate import rows
 from tests.pipeline.train_guide.exploration import settings, training_state
 
@@ -80,7 +80,7 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     card = json.loads((run / "guide" / "card.json").read_text())
     assert line["step"] == card["chosen_step"] in (2, 4, 6)
     history = json.loads((run / "history.json").read_text())["measurements"]
-    assert [m["step"] for m in history] == [2, 4, read_progress(Folder(str(run))).done]
+    assert [m["step"] for m in history] == [2, 4, read_progress(Folder(str(run))).step]
     assert [m["loss"] for m in history] == pytest.approx(losses[1::2], rel=1e-3)
     factor = calibration(alone)
     assert history[-1]["calibration"] == pytest.approx(factor, rel=1e-2)

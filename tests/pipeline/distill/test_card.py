@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from jobs import student_figures
+from jobs import student_figures, training_progress
 from pipeline.config import load
 from pipeline.distill.card import make_card, read_card, readme, write_card
 from pipeline.distill.config import DistillConfig
@@ -94,7 +94,9 @@ def test_a_damaged_card_and_one_of_another_schema_are_named(plain, tmp_path):
 
 
 def test_progress_tells_the_time_that_is_left():
-    assert student_figures.line(Progress(step=10, steps=250, seconds=0.5)) == (
+    assert training_progress.line(Progress(step=10, steps=250, seconds=0.5)) == (
         "step 10/250  0.50 s/step  2:00 left"
     )
-    assert student_figures.line(Progress(step=0, steps=8000, seconds=1.0)).endswith("2:13:20 left")
+    assert training_progress.line(Progress(step=0, steps=8000, seconds=1.0)).endswith(
+        "2:13:20 left"
+    )

@@ -15,7 +15,7 @@ from pipeline.duality.continuous import checks as continuous
 from pipeline.duality.continuous import particles
 from pipeline.duality.findings import SCHEMA
 from pipeline.store.files import Folder
-from pipeline.store.progress import read_progress
+from pipeline.training.progress import read_progress
 
 QUICK = (
     *("parts=[continuous]", "seeds=[0]", "continuous.particles=10000", "continuous.step_size=0.01"),
@@ -50,7 +50,7 @@ def test_a_sound_stage_exits_0_and_leaves_a_report(tmp_path, capsys):
     assert duality.main([f"run_dir={tmp_path}", *QUICK]) == 0
     assert capsys.readouterr().out.count("reused from an earlier run") == 2
     progress = read_progress(Folder(str(tmp_path)))
-    assert (progress.unit, progress.done, progress.total) == ("pieces", 2, 2)
+    assert (progress.step, progress.steps) == (2, 2)
     # At this size a control of the other beta may go undetected; its pieces are new all the same.
     assert duality.main([f"run_dir={tmp_path}", *QUICK, "continuous.beta=0.4"]) in (0, 4)
     assert "reused from an earlier run" not in capsys.readouterr().out

@@ -49,7 +49,9 @@ def pretend(monkeypatch: pytest.MonkeyPatch, root: Path) -> list[str]:
     """Pretend the training; returns a list that grows with every attempt."""
     attempts: list[str] = []
 
-    def fit(folder: Folder, config: TrainGuideConfig, on_measurement: Any) -> Any:
+    def fit(
+        folder: Folder, work: Any, config: TrainGuideConfig, workers: Any, following: Any
+    ) -> Any:
         attempts.append(config.run_dir)
         measurements = [{"step": n, "selection_score": s} for n, s in SCORES.items()]
         description = {"start": {}, "data": {}}
@@ -58,7 +60,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, root: Path) -> list[str]:
         pairs = [(Checkpoint(root / f"at {m['step']}", m["step"]), m) for m in measurements]
         return SimpleNamespace(best_checkpoints=pairs[1:])
 
-    monkeypatch.setattr(job, "_fit", fit)
+    monkeypatch.setattr(job, "fit", fit)
     return attempts
 
 

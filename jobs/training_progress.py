@@ -1,0 +1,55 @@
+"""The progress of a training, on a terminal or in a log."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.live import Live
+from rich.text import Text
+
+from jobs import console
+from pipeline.durations import clock
+
+if TYPE_CHECKING:
+    from pipeline.training import progress
+
+LOG_SECONDS = 10.0
+
+
+class Progress:
+    """One live line on a terminal, a line every `LOG_SECONDS` in a log."""
+
+    def __init__(self) -> None:
+        self._console = console.unstyled(stderr=True)
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+        self._logged = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def show(self, made: progress.Progress) -> None:
+        """Show how far the training is."""
+        text = line(made)
+        if self._console.is_terminal:
+            self._live.update(Text(text))
+        elif time.monotonic() - self._logged >= LOG_SECONDS or made.step == made.steps:
+            self._logged = time.monotonic()
+            self._console.print(text)
+
+
+def line(made: progress.Progress) -> str:
+    """How far a training is, in one line."""
+    left = clock(made.seconds_left)
+    return f"step {made.step}/{made.steps}  {made.seconds:.2f} s/step  {left} left"
