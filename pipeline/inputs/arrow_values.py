@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from pipeline.inputs.values import Number, Unusable
+from pipeline.inputs.values import Number, Repeated, Unusable
 
 _FLOATS = {2: np.float16, 4: np.float32, 8: np.float64}
 
@@ -88,7 +88,7 @@ def _objects(column: Any) -> list[Any]:
             continue
         values: dict[str, Any] = {}
         for name, child in zip(names, children, strict=True):
-            values[name] = Unusable("is given twice") if name in values else child[row]
+            values[name] = Repeated() if name in values else child[row]
         objects.append(values)
     return objects
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.printable import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,5 +48,5 @@ class File:
 
 def reason(error: BaseException) -> str:
     """What an error of a library says, in one line."""
-    text = " ".join(str(error).split())
+    text = visible(" ".join(str(error).split()))
     return text or type(error).__name__

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from pipeline.inputs.values import Number, Unusable
+from pipeline.inputs.values import Number, Repeated, Unusable
 
 # Python's decoder calls itself for each level, and its own limit depends on who calls it.
 MAX_DEPTH = 200
@@ -26,7 +26,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                values[key] = Unusable("is given twice")
+                values[key] = Repeated()
             seen.add(key)
     return values
 

@@ -11,7 +11,7 @@ from typing import Any
 from nabla_core.types import Message, Prompt
 from pipeline.errors import InputError
 from pipeline.inputs.file import Row
-from pipeline.inputs.values import Number, kind
+from pipeline.inputs.values import Number, Repeated, kind
 from pipeline.printable import listed, shown, visible
 
 PROMPT_COLUMNS = ("prompt", "problem", "question", "messages")
@@ -133,6 +133,8 @@ def _content(row: Row, column: str | None) -> tuple[str, Any]:
         return column, row.values[column]
     given = [(n, row.values[n]) for n in PROMPT_COLUMNS if row.values.get(n) is not None]
     body = row.values.get(BODY)
+    if isinstance(body, Repeated):
+        raise InputError(f"{row.location}: {BODY} {kind(body)}")
     if isinstance(body, dict) and body.get("messages") is not None:
         _refuse_tools(row, body, f"{BODY}.")
         given.append((f"{BODY}.messages", body["messages"]))

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError
 from pipeline.inputs.arrow_values import column_values
 from pipeline.inputs.file import File, Row, reason
-from pipeline.inputs.values import Unusable
+from pipeline.inputs.values import Repeated
 
 BATCH_ROWS = 1024
 
@@ -45,7 +45,7 @@ def batch_rows(
     columns: dict[str, list[Any]] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if name in repeated:
-            values = [Unusable("is given by two columns of that name")] * batch.num_rows
+            values = [Repeated("is given by two columns of that name")] * batch.num_rows
         else:
             values = column_values(column)
         if name in wanted:

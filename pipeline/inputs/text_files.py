@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from itertools import chain
 
 from pipeline.errors import InputError
-from pipeline.inputs.file import File, Row
+from pipeline.inputs.file import File, Row, reason
 from pipeline.inputs.json_values import DECODER, NestedTooDeep, check_depth, decode
-from pipeline.inputs.values import Unusable, kind
+from pipeline.inputs.values import Repeated, kind
 
 _BLOCK = 1 << 20
 _SPACES = " \t\r\n"
@@ -109,7 +109,7 @@ def csv_rows(file: File, delimiter: str) -> Iterator[Row]:
         try:
             fields = next(reader, None)
         except csv.Error as error:
-            raise InputError(f"{location}: malformed CSV: {error}") from error
+            raise InputError(f"{location}: malformed CSV: {reason(error)}") from error
         if fields is None:
             return
         if not fields:
@@ -123,7 +123,7 @@ def csv_rows(file: File, delimiter: str) -> Iterator[Row]:
                 f"{location}: {len(fields)} fields, and the first line names {len(header)} columns"
             )
         values: dict[str, object] = {n: v or None for n, v in zip(header, fields, strict=True)}
-        values |= dict.fromkeys(repeated, Unusable("is given by two columns of that name"))
+        values |= dict.fromkeys(repeated, Repeated("is given by two columns of that name"))
         yield Row(values, location)
 
 

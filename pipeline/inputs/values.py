@@ -32,6 +32,13 @@ class Unusable:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Repeated(Unusable):
+    """The value of a key or column that is there twice: no one can know which is meant."""
+
+    reason: str = "is given twice"
+
+
 def kind(value: Any) -> str:
     """What a value is, as the end of the sentence "the answer ..."."""
     if isinstance(value, Unusable):
