@@ -14,6 +14,7 @@ from pipeline.inputs.file import File, Row, reason
 from pipeline.inputs.hub import hub_rows, is_hub_id, saved_rows
 from pipeline.inputs.tables import parquet_rows
 from pipeline.inputs.text_files import csv_rows, json_array, json_lines
+from pipeline.printable import shown
 from pipeline.references import shown_uri
 from pipeline.store.uris import below, locate, without_query
 
@@ -26,8 +27,6 @@ TABS = tuple(".tsv" + packed for packed in _PACKED)
 TABLES = (".parquet",)
 KNOWN = LINES + ARRAYS + COMMAS + TABS + TABLES
 _KINDS = ".jsonl, .ndjson, .json, .csv and .tsv, each also with .gz, .zst or .bz2, and .parquet"
-# Files that describe a dataset, and no rows of it.
-_DESCRIPTIONS = ("dataset_info.json", "dataset_dict.json", "state.json")
 
 
 def rows(
@@ -90,15 +89,20 @@ def _in_folder(filesystem: Any, root: str, path: str) -> list[File] | None:
     by_name = {entry.base_name: entry.path for entry in entries}
     if "dataset_info.json" in by_name or "dataset_dict.json" in by_name:
         return None
-    files = [
-        File(filesystem, by_name[name], below(shown_uri(path), name))
-        for name in sorted(by_name)
-        # Some systems keep a hidden file beside each file.
-        if name.endswith(KNOWN) and not name.startswith(".") and name not in _DESCRIPTIONS
-    ]
-    if not files:
+    # Some systems keep a hidden file beside each file.
+    names = sorted(name for name in by_name if not name.startswith("."))
+    data = [name for name in names if name.endswith(LINES + TABLES)]
+    fields = [name for name in names if name.endswith(COMMAS + TABS)]
+    if data and fields:
+        raise InputError(
+            f"{shown_uri(path)}: the folder holds {shown(data[0])} and {shown(fields[0])}: give a "
+            "pattern that matches the files that are meant"
+        )
+    # Beside files of other kinds, .json describes them.
+    chosen = data or fields or [name for name in names if name.endswith(ARRAYS)]
+    if not chosen:
         raise InputError(f"{shown_uri(path)}: the folder holds no file of a known kind ({_KINDS})")
-    return files
+    return [File(filesystem, by_name[name], below(shown_uri(path), name)) for name in chosen]
 
 
 def _matching(filesystem: Any, root: str, label: str) -> list[File]:

@@ -14,6 +14,7 @@ from enum import IntEnum
 
 import pyarrow as pa
 
+from pipeline.errors import ConfigError
 from pipeline.store.input_index import InputIndex
 
 
@@ -52,7 +53,8 @@ class Slots:
     """The slots of an input and the committed rows that fill them.
 
     `changed` are the committed rows whose prompt has another fingerprint now, `removed` those whose
-    prompt or sample is not in the input any more. Neither fills a slot.
+    prompt or sample is not in the input any more. Neither fills a slot. Raises ConfigError where
+    memory does not suffice.
     """
 
     inputs: InputIndex
@@ -63,12 +65,18 @@ class Slots:
 
     def __post_init__(self) -> None:
         size = len(self.inputs) * self.samples
-        self._state = bytearray(size)
-        # The row of a slot: the index of its file in `files`, its number there, and when it was
-        # made, in seconds since 1970.
-        self._file = array("I", bytes(4 * size))
-        self._row = array("I", bytes(4 * size))
-        self._created = array("d", bytes(8 * size))
+        try:
+            self._state = bytearray(size)
+            # The row of a slot: the index of its file in `files`, its number there, and when it was
+            # made, in seconds since 1970.
+            self._file = array("I", bytes(4 * size))
+            self._row = array("I", bytes(4 * size))
+            self._created = array("d", bytes(8 * size))
+        except (MemoryError, OverflowError) as error:
+            raise ConfigError(
+                f"{len(self.inputs):,} prompts with {self.samples:,} samples each: the list of "
+                "these rows does not fit in memory"
+            ) from error
 
     def __len__(self) -> int:
         return len(self._state)

@@ -12,6 +12,7 @@ from pyarrow import fs as pafs
 
 # The error of pyarrow for a URI whose protocol it does not know.
 _UNKNOWN_PROTOCOL = "Unrecognized filesystem type"
+GCS_SECONDS = 60
 
 
 def locate(uri: str) -> tuple[Any, str]:
@@ -28,6 +29,9 @@ def locate(uri: str) -> tuple[Any, str]:
         # With this option Arrow writes a small object with one request, and not with the three of a
         # multipart upload.
         uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
+    if scheme in ("gs", "gcs") and "retry_limit_seconds=" not in uri:
+        # Arrow asks for 15 minutes where nothing answers.
+        uri += ("&" if "?" in uri else "?") + f"retry_limit_seconds={GCS_SECONDS}"
     try:
         return pafs.FileSystem.from_uri(uri)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

@@ -45,6 +45,18 @@ def test_the_same_rows_have_the_same_ids_in_every_format(tmp_path):
             assert prompts_of(tmp_path / f"{name}{suffix}") == expected, name + suffix
 
 
+def test_a_folder_of_several_kinds_is_read_where_no_file_is_left_out_silently(tmp_path):
+    (tmp_path / "a.json").write_text('[{"prompt": "a"}]')
+    assert [p.text for p in prompts_of(tmp_path)] == ["a"]
+    lines(tmp_path / "b.jsonl", [{"prompt": "b"}])
+    pq.write_table(pa.table({"prompt": ["c"]}), tmp_path / "c.parquet")
+    # The .json beside them describes them.
+    assert [p.text for p in prompts_of(tmp_path)] == ["b", "c"]
+    (tmp_path / "d.csv").write_text("prompt\nd\n")
+    with pytest.raises(InputError, match=r"the folder holds 'b\.jsonl' and 'd\.csv': give a pattern"):
+        prompts_of(tmp_path)
+
+
 def test_a_pattern_reads_the_files_that_match_in_the_order_of_their_names(tmp_path, monkeypatch):
     (tmp_path / "deep" / "er").mkdir(parents=True)
     for name in ("b.jsonl", "a.jsonl", "deep/er/c.jsonl", "[d].jsonl"):

@@ -3,7 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
+import pytest
 
+from pipeline.errors import ConfigError
 from pipeline.store.input_index import InputIndex
 from pipeline.store.parts import KEY_COLUMNS
 from pipeline.store.slots import DEAD, FINISHED, MISSING, Slots
@@ -55,3 +57,9 @@ def test_forgotten_slots_are_missing_and_others_stay():
     assert list(slots.in_state(FINISHED)) == [slots.find("b", 0)]
     assert slots.count(MISSING) == 3
     assert len(slots) == 4
+
+
+def test_more_rows_than_memory_holds_are_one_sentence():
+    for samples in (10**15, 2**63 - 1):
+        with pytest.raises(ConfigError, match="2 prompts with .* samples each: the list of these"):
+            Slots(inputs(["a", "b"]), samples)
