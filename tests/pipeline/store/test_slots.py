@@ -61,5 +61,5 @@ def test_forgotten_slots_are_missing_and_others_stay():
 
 def test_more_rows_than_memory_holds_are_one_sentence():
     for samples in (10**15, 2**63 - 1):
-        with pytest.raises(ConfigError, match="2 prompts with .* samples each: the list of these"):
+        with pytest.raises(ConfigError, match=r"2 prompts with .* samples each: the list of these"):
             Slots(inputs(["a", "b"]), samples)
