@@ -53,9 +53,7 @@ def test_a_folder_of_several_kinds_is_read_where_no_file_is_left_out_silently(tm
     # The .json beside them describes them.
     assert [p.text for p in prompts_of(tmp_path)] == ["b", "c"]
     (tmp_path / "d.csv").write_text("prompt\nd\n")
-    with pytest.raises(
-        InputError, match=r"holds 'b\.jsonl' and 'd\.csv': give a pattern"
-    ):
+    with pytest.raises(InputError, match=r"holds 'b\.jsonl' and 'd\.csv': give a pattern"):
         prompts_of(tmp_path)
 
 
