@@ -235,9 +235,9 @@ def _load(
 def embedding_scale(model: Any) -> float:
     """The factor between rows of a model's embedding table and its input embeddings."""
     embedding = model.get_input_embeddings()
-    # Gemma's factor is rounded to the type of the weights before it is used.
-    scale = torch.as_tensor(getattr(embedding, "embed_scale", 1.0))
-    return float(scale.to(embedding.weight.dtype))
+    scale = getattr(embedding, "embed_scale", 1.0)
+    # A factor that is a tensor (Gemma) is rounded to the type of the weights before it is used.
+    return float(scale.to(embedding.weight.dtype) if isinstance(scale, Tensor) else scale)
 
 
 def embed(table: Tensor, scale: float, ids: Tensor) -> Tensor:

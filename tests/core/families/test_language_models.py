@@ -89,7 +89,7 @@ def test_tokens_likelihoods_and_gradient_rows_are_those_of_transformers(kind: st
 
 
 @pytest.mark.parametrize(
-    "kind", ["cohere", "cohere2", "gemma2", "gemma3_text", "granite", "granitemoe", "nanochat"]
+    "kind", ["cohere", "cohere2", "gemma2", "gemma3_text", "granite", "hyperclovax", "nanochat"]
 )
 def test_what_is_done_to_outputs_makes_a_difference(kind: str):
     """Otherwise the test above would not notice that it was left out."""

@@ -10,6 +10,7 @@ import torch
 from nabla_core.errors import HeadError, ModelError
 from nabla_core.models.forward import Reading, read
 from nabla_core.models.layers import context_length
+from tests.core.families.catalogue import LANGUAGE_MODELS, REWARD_MODELS
 from tests.core.families.tiny_models import as_lm, as_reward_model, causal_lm, classifier
 
 LONGROPE: dict[str, Any] = {
@@ -70,6 +71,14 @@ def test_learned_positions_end_with_the_context_in_a_batch():
     rows = [Reading(tokens, whole.prefix_cache(0, 14)), Reading(tokens[:-1])]
     batch = read(lm, rows, gradient=False, return_cache=False).hidden
     torch.testing.assert_close(batch[0, :2], whole.hidden[0, -2:], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "xglm", "cohere", "granite", "qwen3_moe"])
+def test_models_in_bf16_are_not_taken_for_others(kind: str):
+    """Sums are rounded differently in a batch, and factors are rounded too."""
+    as_lm(causal_lm(kind, **LANGUAGE_MODELS[kind]).bfloat16())
+    if kind in REWARD_MODELS:
+        as_reward_model(classifier(kind, **REWARD_MODELS[kind]).bfloat16())
 
 
 def test_what_a_models_code_raises_is_named():
