@@ -16,6 +16,7 @@ import yaml
 from pipeline.distill.config import DistillConfig
 from pipeline.distill.folder import CARD, README
 from pipeline.errors import StoreError
+from pipeline.references import redacted
 from pipeline.store import manifest
 from pipeline.store.checks import config_check
 from pipeline.store.files import MALFORMED, Folder
@@ -50,8 +51,8 @@ def make_card(config: DistillConfig, history: Mapping[str, Any], step: int) -> d
 
 def write_card(folder: Folder, card: Mapping[str, Any]) -> None:
     """Write both files; `card.json` last: a folder with it holds a complete student."""
-    folder.write(README, readme(card).encode())
-    folder.write(CARD, json.dumps(card, indent=2, ensure_ascii=False).encode())
+    folder.write(README, redacted(readme(card)).encode())
+    folder.write(CARD, json.dumps(redacted(card), indent=2, ensure_ascii=False).encode())
 
 
 def read_card(folder: Folder) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from pipeline.export.sources import Reader, Source, describe, digest_of, open_so
 from pipeline.export.student import Student, load_student, without_path
 from pipeline.export.texts import Progress
 from pipeline.extras import require
+from pipeline.references import redacted
 from pipeline.store.checks import config_check
 from pipeline.store.files import Folder, checksum_of
 from pipeline.store.final import SUCCESS
@@ -239,7 +240,7 @@ def _write(
         "statistics": _statistics(index),
         "files": files,
     }
-    out.write(folder.CARD, card.text(out, config.card, facts).encode())
+    out.write(folder.CARD, redacted(card.text(out, config.card, facts)).encode())
     content = json.dumps(facts, indent=2, ensure_ascii=False).encode()
     out.write(folder.FACTS, content)
     out.write(SUCCESS, f"{checksum_of(content)}\n".encode())
