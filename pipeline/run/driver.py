@@ -256,6 +256,7 @@ class Run:
         return end
 
     def _while_waiting(self) -> None:
+        self._raise_if_lost()  # a status may be long in coming
         if self._spending.is_time_up():
             raise _TimeUpError
         self._check_placement()
@@ -272,16 +273,15 @@ class Run:
 
     def _follow(self, statuses: Iterable[PromptStatus], counts: Counter[PromptState]) -> End:
         """Read a round's statuses, until too many prompts are dead letters or the time is up."""
-        plan = self.plan
+        limit = self.plan.max_dead_fraction
         try:
             for status in statuses:
-                if self._lease_lost:
-                    raise LeaseError(f"{plan.run_dir} was taken over by another driver")
+                self._raise_if_lost()
                 self._raise_if_fatal(status)
                 counts[status.state] += 1
                 self.watcher.on_status(status)
                 ended = sum(counts[state] for state in ENDED)
-                if ended >= MIN_ENDED and counts[PromptState.DEAD] > plan.max_dead_fraction * ended:
+                if ended >= MIN_ENDED and counts[PromptState.DEAD] > limit * ended:
                     return "too_many_dead"
                 self._spend(status)
         except _TimeUpError:
@@ -342,6 +342,10 @@ class Run:
 
     def _on_lease_lost(self) -> None:
         self._lease_lost = True
+
+    def _raise_if_lost(self) -> None:
+        if self._lease_lost:
+            raise LeaseError(f"{self.plan.run_dir} was taken over by another driver")
 
 
 def execute(plan: Plan, watcher: Watcher) -> RunOutcome:

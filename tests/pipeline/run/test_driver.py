@@ -121,6 +121,9 @@ def test_a_driver_that_lost_its_lease_stops_following(run):
     run._on_lease_lost()
     with pytest.raises(LeaseError, match="was taken over by another driver"):
         run._follow(statuses((DONE, 1)), Counter())
+    # Also where no status comes: the actors may be as long suspended.
+    with pytest.raises(LeaseError, match="was taken over by another driver"):
+        run._while_waiting()
 
 
 def test_a_folder_with_every_row_committed_is_finished_without_ray(tmp_path, monkeypatch):
