@@ -2,10 +2,10 @@
 
   nabla distill --config configs/distill_embedded.yaml
 
-Folders of `nabla export` with responses (sft, tokens) are trained on with SFT, those with pairs
-(preference, reward) with DPO and an SFT loss on the chosen response. The student is in
-`<run_dir>/student`: give that folder to other commands as lm.path. The same command again continues
-from the last checkpoint. The last line of the output is one JSON object.
+Data are folders of `nabla export`, or run folders that are exported first. Responses (sft, tokens)
+are trained on with SFT, pairs (preference, reward) with DPO and an SFT loss on the chosen response.
+The student is in `<run_dir>/student`: give that folder to other commands as lm.path. The same
+command again continues from the last checkpoint. The last line of the output is one JSON object.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from nabla_core.config import check
 from nabla_core.config_metadata import NOT_SHAPING, SHAPING_THROUGHOUT
 from nabla_core.guide_training.settings import Lora
 from nabla_core.model_config import LM
+from pipeline.export.config import Filters, Layout, Pairs, Split
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
 from pipeline.training.config import Workers
@@ -21,8 +22,8 @@ class TrainingRows:
     """The rows that the student is trained on.
 
     Attributes:
-        exports: Folders of the command `export`, all of one format: responses (`sft`, `tokens`) or
-            pairs (`preference`, `reward`).
+        exports: Folders of `nabla export`, all of one format: responses (`sft`, `tokens`) or pairs
+            (`preference`, `reward`).
         held_out: The fraction of prompts that are held out of training, chosen by their ids, where
             the exports have no split of held-out prompts.
         limit (rows): The first rows of each folder, this many; null: all.
@@ -36,7 +37,6 @@ class TrainingRows:
     max_length: int | None = None
 
     def __post_init__(self) -> None:
-        check(bool(self.exports), "data.exports: name at least one folder of the command export")
         check(
             0 <= self.held_out < 1,
             f"data.held_out must be at least 0 and below 1, got {self.held_out}",
@@ -44,6 +44,30 @@ class TrainingRows:
         for name in ("limit", "max_length"):
             value = getattr(self, name)
             check(value is None or value >= 1, f"data.{name} must be at least 1, got {value}")
+
+
+@dataclass(frozen=True)
+class FromRuns:
+    """Run folders that are exported first, to `<run_dir>/export`, for the tokenizer and chat
+    template of the student; instead of `data.exports`. The keys are those of `nabla export`.
+
+    Attributes:
+        run_dir: Run folders of `nabla generate`; empty: `data.exports` names dataset folders.
+        format: What a row is: responses (`sft`, `tokens`) or pairs (`preference`, `reward`).
+        layout: The columns of format `sft`.
+        pairs: Which pairs, of format `preference`.
+        allow_partial: Also takes run folders that are not complete: their committed rows.
+        filters: Which traces are trained on.
+        split: Held-out prompts.
+    """
+
+    run_dir: tuple[str, ...] = ()
+    format: Literal["sft", "tokens", "preference", "reward"] = "sft"
+    layout: Layout = "prompt_completion"
+    pairs: Pairs = "both"
+    allow_partial: bool = False
+    filters: Filters = field(default_factory=Filters)
+    split: Split = field(default_factory=Split)
 
 
 @dataclass(frozen=True)
@@ -174,7 +198,8 @@ class DistillConfig:
     """The settings of `nabla distill`. The student is written to `<run_dir>/student`.
 
     Attributes:
-        data: What the student is trained on.
+        data: What the student is trained on: dataset folders.
+        export: What it is trained on: run folders, exported first.
         run_dir: The run folder: a path or any URI that pyarrow or fsspec opens.
         seed: Seed of the order of rows and of new weights.
         student: The model that is trained.
@@ -186,7 +211,8 @@ class DistillConfig:
         workers: The processes that train.
     """
 
-    data: TrainingRows
+    data: TrainingRows = field(default_factory=TrainingRows)
+    export: FromRuns = field(default_factory=FromRuns)
     run_dir: str = field(default="runs/student", metadata=NOT_SHAPING)
     seed: int = 0
     student: LM = field(default_factory=LM)
@@ -201,6 +227,11 @@ class DistillConfig:
     workers: Workers = field(default_factory=Workers, metadata=NOT_SHAPING)
 
     def __post_init__(self) -> None:
+        check(
+            bool(self.data.exports) != bool(self.export.run_dir),
+            "name what to train on: folders of nabla export in data.exports, or run folders of "
+            "nabla generate in export.run_dir",
+        )
         optimise, count = self.optimise, self.workers.count
         check(
             optimise.batch % count == 0,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal
 
-from pipeline.distill.config import TrainingRows
+from pipeline.distill.config import DistillConfig
+from pipeline.distill.folder import EXPORT
+from pipeline.distill.models import student_of
 from pipeline.errors import InputError
-from pipeline.store.files import Folder, checksum_of
-
-FACTS, SUCCESS = "export.json", "_SUCCESS"
+from pipeline.export.config import ExportConfig, Tokenizer
+from pipeline.export.folder import read_export
+from pipeline.store.files import Folder
+from pipeline.store.final import SUCCESS
 
 # TRL's SFTTrainer takes responses, its DPOTrainer pairs.
 Kind = Literal["responses", "pairs"]
@@ -55,10 +57,10 @@ class Export:
         }
 
 
-def read_exports(data: TrainingRows) -> list[Export]:
-    """The folders that a config names. Raises InputError naming the folder that is none, is not
-    complete, holds rows that no student can be trained on, or differs in kind from the first."""
-    exports = [_read(path) for path in data.exports]
+def read_exports(config: DistillConfig) -> list[Export]:
+    """The folders that a config trains on. Raises InputError naming the folder that is none, is not
+    complete, holds rows that no student can be trained on, or differs in format from the first."""
+    exports = [_read(path) for path in folders_of(config)]
     first = exports[0]
     for other in exports[1:]:
         if (other.format, other.layout) != (first.format, first.layout):
@@ -69,42 +71,52 @@ def read_exports(data: TrainingRows) -> list[Export]:
     return exports
 
 
+def folders_of(config: DistillConfig) -> tuple[str, ...]:
+    """The dataset folders; that of the section `export` is in the run folder."""
+    return config.data.exports or (f"{config.run_dir.rstrip('/')}/{EXPORT}",)
+
+
+def export_config(config: DistillConfig) -> ExportConfig:
+    """The settings of the export of the section `export`."""
+    path, revision = student_of(config)
+    section = config.export
+    return ExportConfig(
+        run_dir=section.run_dir,
+        out=folders_of(config)[0],
+        format=section.format,
+        layout=section.layout,
+        pairs=section.pairs,
+        allow_partial=section.allow_partial,
+        filters=section.filters,
+        split=section.split,
+        tokenizer=Tokenizer(path, revision),
+    )
+
+
+def kind_of(format: str) -> Kind | None:
+    """How rows of a format are trained on; None where no student is."""
+    return KINDS.get(format)
+
+
 def _read(path: str) -> Export:
-    try:
-        folder = Folder(path)
-        if not folder.exists(FACTS):
-            raise InputError(f"{path} is no folder of `nabla export`: it has no {FACTS}")
-        content = folder.read(FACTS)
-        if not folder.exists(SUCCESS) or folder.read(SUCCESS).decode().strip() != checksum_of(
-            content
-        ):
-            raise InputError(
-                f"{path} is not complete: {SUCCESS} does not confirm {FACTS}; give the command "
-                "that exports it again"
-            )
-        facts = json.loads(content)
-        kind = KINDS.get(facts["format"])
-        if kind is None:
-            raise InputError(
-                f"{path} holds rows of format {facts['format']}: a student is trained on "
-                f"{', '.join(KINDS)}"
-            )
-        made_in_text = facts["format"] == "tokens" or facts["layout"] == "text"
-        return Export(
-            path=path,
-            format=facts["format"],
-            layout=facts["layout"],
-            kind=kind,
-            tokenizer=facts["tokenizer"]["fingerprint"] if made_in_text else None,
-            digest=checksum_of(content),
-            facts=facts,
+    found = read_export(path)
+    kind = kind_of(found.format)
+    if kind is None:
+        raise InputError(
+            f"{path} holds rows of format {found.format}: a student is trained on "
+            f"{', '.join(KINDS)}"
         )
-    except InputError:
-        raise
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}/{FACTS} is damaged: {error}") from error
+    # Messages can be rendered for any student.
+    rendered = found.format == "tokens" or found.layout == "text"
+    return Export(
+        path=path,
+        format=found.format,
+        layout=found.layout,
+        kind=kind,
+        tokenizer=found.tokenizer_fingerprint if rendered else None,
+        digest=Folder(path).read(SUCCESS).decode().strip(),
+        facts=found.facts,
+    )
 
 
 def _shown(export: Export) -> str:

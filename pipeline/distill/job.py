@@ -6,17 +6,19 @@ the last checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from nabla_core.models.location import check_locations
 from pipeline.distill.card import make_card, read_card, write_card
 from pipeline.distill.config import DistillConfig
-from pipeline.distill.exports import read_exports
+from pipeline.distill.exports import Export, export_config, read_exports
 from pipeline.distill.folder import CARD, STUDENT
 from pipeline.distill.models import model_paths, sources
 from pipeline.errors import ConfigError
+from pipeline.export.job import export
+from pipeline.export.sources import open_sources
 from pipeline.extras import require, require_for_lora, require_reporter
 from pipeline.grading.graders import check_expected
 from pipeline.inputs.prompts import read as read_prompts
@@ -88,6 +90,10 @@ def _distill(
     models_check.check_models(folder, visible(sources(config)), rows=rows)
     if complete:
         return DistillResult(card, already_complete=True)
+    if config.export.run_dir:
+        # Made once: the folder of a resumed run is complete or continued.
+        export(export_config(config), lambda phase, done, total: None)
+        check_held_out(config, read_exports(config))
     clear_failure(folder)
     following = followed(folder, on_measurement, on_progress)
     result = fit(folder, _work, config, config.workers, following)
@@ -104,15 +110,22 @@ def check_ready(config: DistillConfig) -> None:
     require_for_lora(config.optimise.lora)
     for name in config.report_to:
         require_reporter(name)
-    exports = read_exports(config.data)
+    if config.data.exports:
+        check_held_out(config, read_exports(config))
+    else:
+        open_sources(config.export.run_dir, allow_partial=config.export.allow_partial)
+    for item in read_prompts(config.validation.prompts):
+        check_expected(item.prompt, config.validation.verify)
+
+
+def check_held_out(config: DistillConfig, exports: Sequence[Export]) -> None:
+    """Raises ConfigError where the loss on held-out rows is asked for and none are."""
     held_out = config.data.held_out or any(e.facts["splits"].get("test") for e in exports)
     if config.validation.metric == "loss" and not held_out:
         raise ConfigError(
             "validation.metric=loss needs held-out rows: set data.held_out, or export with "
             "split.held_out"
         )
-    for item in read_prompts(config.validation.prompts):
-        check_expected(item.prompt, config.validation.verify)
 
 
 def _work(settings: Mapping[str, Any]) -> None:

@@ -81,7 +81,7 @@ def _setup(
     config: DistillConfig, folder: Folder, scratch: Path, saved: Path | None, rank: int
 ) -> Training:
     device = get_device()
-    exports = read_exports(config.data)
+    exports = read_exports(config)
     student = load_student(config)
     check_readable(student, exports)
     models = {"student": student.identity}

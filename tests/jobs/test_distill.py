@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from jobs import distill
 from nabla_core import Prompt, drive, greedy, load_engines
+from nabla_core.embedded import task
 from nabla_core.model_config import LM, Reward, Runtime
 from nabla_core.models.pretrained import load_tokenizer
 from tests.pipeline.distill.exported import (
@@ -23,6 +25,9 @@ from tests.pipeline.distill.exported import (
     write_export,
 )
 from tests.pipeline.distill.training import TEMPLATE, trained_alone
+from tests.pipeline.export.runs import trace, write_run
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.mark.timeout(600)
@@ -134,3 +139,33 @@ def test_an_error_of_a_worker_ends_the_job_and_data_that_changed_is_no_resume(
     write_export(export, made, **about)
     assert distill.main(settings(plain, export, run)) == 0
     assert (run / "student" / "card.json").exists()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_run_folders_are_exported_for_the_student_and_trained_on(tmp_path, cluster, capsys):
+    prompts = task.prompts(48, seed=0, split="train")
+    traces = [
+        trace(p.id, task.solve(p.text), question=p.text, answer=p.answer, correct=n < 40)
+        for n, p in enumerate(prompts)
+    ]
+    teacher = write_run(tmp_path / "teacher", traces)
+    run = tmp_path / "run"
+    asked = [
+        "--config",
+        str(CONFIGS / "distill_embedded.yaml"),
+        *(f"run_dir={run}", f"export.run_dir=[{teacher}]", "optimise.steps=4"),
+        *("optimise.batch=8", "validation.prompts.limit=20", "validation.every=4"),
+    ]
+    assert distill.main(asked) == 0
+    card = json.loads((run / "student" / "card.json").read_text())
+    (export,) = card["data"]["exports"]
+    assert (card["data"]["rows"], export["kept"], export["read"]) == (40, 40, 48)
+    assert export["filters"]["verified"] is True
+    assert export["sources"][0]["name"] == "teacher"
+    assert card["metrics"]["stopped"] == 1.0
+    assert card["metrics"]["accuracy"] > 0.2
+    assert (run / "export" / "_SUCCESS").exists()
+    capsys.readouterr()
+    assert distill.main([*asked, "export.filters.verified=false"]) == 2
+    assert "export.filters.verified: True in the folder, False now" in capsys.readouterr().err

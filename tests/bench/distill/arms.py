@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from nabla_core.embedded import task
 from nabla_core.embedded.tokenizer import STOP_ID, encode
-from tests.bench.distill.sources import SAMPLES, Row, Source
+from tests.bench.distill.sources import PLAIN_SAMPLES, SAMPLES, Row, Source
 
 Sources = Mapping[str, Source]
 
@@ -57,7 +57,9 @@ def best_of_equal_flops(made: Sources) -> DataSet:
 def star(made: Sources) -> DataSet:
     """Right samples, each text of a prompt once (STaR, Zelikman et al., arXiv 2203.14465)."""
     rows = {(row.id, *row.tokens): row for row in made["samples"].rows if row.correct}
-    return _of(made["samples"], rows.values())
+    plain = made["plain"]  # no judge reads these
+    flops = plain.flops / plain.prompts / PLAIN_SAMPLES * SAMPLES * made["samples"].prompts
+    return DataSet(rows=_stopping(rows.values()), flops=flops)
 
 
 def gold(made: Sources) -> DataSet:
@@ -106,9 +108,9 @@ def pairs(made: Sources) -> list[Row]:
     ]
 
 
-def by_prompt(samples: Sequence[Row]) -> list[list[Row]]:
-    """The samples of each prompt, in the order of the prompts."""
-    return [list(samples[n : n + SAMPLES]) for n in range(0, len(samples), SAMPLES)]
+def by_prompt(samples: Sequence[Row], size: int = SAMPLES) -> list[list[Row]]:
+    """The samples of each prompt, `size` of each, in the order of the prompts."""
+    return [list(samples[n : n + size]) for n in range(0, len(samples), size)]
 
 
 def best(samples: Sequence[Row]) -> Row:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.intervals import interval
 from tests.bench.distill.arms import Sources, best, by_prompt
-from tests.bench.distill.sources import SAMPLES, Row
+from tests.bench.distill.sources import PLAIN_SAMPLES, Row
 from tests.bench.distill.students import Answers, Trained
 
 
@@ -109,17 +109,18 @@ def yields(made: Sources) -> dict[str, dict[str, float]]:
     whose greedy answer is wrong, and right prompts for 1 GFLOP."""
     search, samples = made["search"], made["samples"]
     hard = {row.id for row in search.rows if row.hard}
-    groups = by_prompt(samples.rows)
-    one = samples.flops / samples.prompts / SAMPLES
-    equal = max(1, min(SAMPLES, round(search.flops / search.prompts / one)))
+    plain = made["plain"]
+    one = plain.flops / plain.prompts / PLAIN_SAMPLES
+    equal = max(1, min(PLAIN_SAMPLES, round(search.flops / search.prompts / one)))
     ways: dict[str, tuple[list[Row], float]] = {
         name: (made[name].rows, made[name].flops) for name in ("search", "null", "guided")
     }
-    ways["best of 8"] = ([best(group) for group in groups], samples.flops)
-    for k in sorted({1, equal, SAMPLES}):
+    ways["best of 8"] = ([best(group) for group in by_prompt(samples.rows)], samples.flops)
+    for k in sorted({1, 8, equal}):
+        groups = by_prompt(plain.rows, PLAIN_SAMPLES)
         rows = [next((r for r in g[:k] if r.correct), g[0]) for g in groups]
         name = f"pass@{k}" + (" (FLOPs of the search)" if k == equal else "")
-        ways[name] = (rows, one * k * samples.prompts)
+        ways[name] = (rows, one * k * plain.prompts)
     return {name: _yield(rows, flops, hard) for name, (rows, flops) in ways.items()}
 
 

@@ -8,18 +8,26 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import torch
+
 from nabla_core import Prompt, Sampling, drive, flow, load_engines
 from nabla_core.config import Decoding
 from nabla_core.draws import DrawKey
 from nabla_core.embedded import task
 from nabla_core.embedded.tokenizer import STOP_ID, decode
+from nabla_core.engines.base import Engines
+from nabla_core.engines.rollouts import RolloutEngine
+from nabla_core.engines.text import TextEngine
 from nabla_core.model_config import LM, Reward, Runtime
-from nabla_core.requests import Decode, Render, RequestGenerator, Rollout, Score, ask, ask_all
+from nabla_core.models.loading import load_language_model
+from nabla_core.requests import Render, RequestGenerator, Rollout, Score, ask, ask_all
 from nabla_core.types import Cost, Trace
 from tests.bench.arms import MAX_TOKENS, ranked_arm
 from tests.bench.distill.guided import guided
 
 SAMPLES = 8
+# For pass@k: as many as cost what a search costs, and a few more.
+PLAIN_PROMPTS, PLAIN_SAMPLES = 2000, 20
 SAMPLING = Sampling(temperature=0.7)
 ETA = 4.0
 SEARCH = ranked_arm(1.0, -3.0, 2.0)
@@ -66,7 +74,7 @@ class SampledPrompt:
     prompt_id: str
     prompt: str
     tokens: tuple[tuple[int, ...], ...]
-    rewards: tuple[float, ...]
+    rewards: tuple[float | None, ...]
     cost: Cost = field(default_factory=Cost)
 
 
@@ -85,6 +93,7 @@ def sources(folder: Path, models: Path, prompts: Sequence[Prompt], batch: int) -
         "search": lambda: _traces(models, prompts, SEARCH, batch, guide="head"),
         "null": lambda: _traces(models, prompts, NULL, batch),
         "samples": lambda: _samples(models, prompts, batch),
+        "plain": lambda: _plain(lm(), prompts[:PLAIN_PROMPTS], batch),
         "guided": lambda: _guided(lm(), str(models / "head"), prompts, batch),
     }
     return {name: _kept(folder / f"{name}.json", make) for name, make in makers.items()}
@@ -132,12 +141,25 @@ def _traces(
     return Source(rows=_ordered(rows, prompts), prompts=len(prompts), flops=flops, seconds=seconds)
 
 
+def _plain(lm: str, prompts: Sequence[Prompt], batch: int) -> Source:
+    """Samples that no judge reads: those of `_samples`, and more."""
+    model = load_language_model(lm, revision=None, device=torch.device("cpu"), dtype=torch.float32)
+    engines = Engines(TextEngine(model, model, model), RolloutEngine(model, batch, 1 << 16))
+    return _sampled_source(engines, prompts, batch, count=PLAIN_SAMPLES, judged=False)
+
+
 def _samples(models: Path, prompts: Sequence[Prompt], batch: int) -> Source:
     reward = Reward(str(models / "judge"))
     engines = load_engines(LM(str(models / "lm")), reward, Runtime(max_batch=batch))
+    return _sampled_source(engines, prompts, batch, count=SAMPLES, judged=True)
+
+
+def _sampled_source(
+    engines: Engines, prompts: Sequence[Prompt], batch: int, *, count: int, judged: bool
+) -> Source:
     started = time.perf_counter()
     rows, flops = [], 0.0
-    flows = (_sampled(p) for p in prompts)
+    flows = (_sampled(p, count, judged) for p in prompts)
     for sampled in drive(flows, engines, in_flight=batch // 2):
         flops += sampled.cost.flops
         for tokens, value in zip(sampled.tokens, sampled.rewards, strict=True):
@@ -154,18 +176,20 @@ def _samples(models: Path, prompts: Sequence[Prompt], batch: int) -> Source:
     return Source(rows=_ordered(rows, prompts), prompts=len(prompts), flops=flops, seconds=seconds)
 
 
-def _sampled(prompt: Prompt) -> RequestGenerator[SampledPrompt]:
+def _sampled(prompt: Prompt, count: int, judged: bool) -> RequestGenerator[SampledPrompt]:
     """The samples of best of n, all of them."""
     context = yield from ask(Render(prompt))
-    keys = [DrawKey(0, prompt.id, prompt.sample, f"rollout {k}") for k in range(SAMPLES)]
+    keys = [DrawKey(0, prompt.id, prompt.sample, f"rollout {k}") for k in range(count)]
     responses = yield from ask_all([Rollout(context, (), MAX_TOKENS, SAMPLING, k) for k in keys])
-    verdicts = yield from ask_all([Score(context, r.tokens) for r in responses])
-    yield from ask(Decode(tuple(r.tokens for r in responses)))
+    rewards: list[float | None] = [None] * count
+    if judged:
+        verdicts = yield from ask_all([Score(context, r.tokens) for r in responses])
+        rewards = [verdict.reward for verdict in verdicts]
     return SampledPrompt(
         prompt_id=prompt.id,
         prompt=context.text,
         tokens=tuple(r.tokens for r in responses),
-        rewards=tuple(v.reward for v in verdicts),
+        rewards=tuple(rewards),
     )
 
 

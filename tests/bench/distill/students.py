@@ -89,6 +89,7 @@ def train(
         [CONFIG],
         [
             *(f"run_dir={run}", f"data.exports=[{export}]", f"student.path={base}"),
+            "export.run_dir=[]",
             *(f"optimise.learning_rate={rate}", f"seed={seed}", f"optimise.steps={steps}"),
             *("data.held_out=0", *more),
         ],

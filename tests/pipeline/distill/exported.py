@@ -52,6 +52,7 @@ def write_export(
         "statistics": {},
         "files": files,
     }
+    (out / "_EXPORT").write_text("{}")
     written = json.dumps(facts).encode()
     (out / "export.json").write_bytes(written)
     (out / "_SUCCESS").write_text(checksum_of(written))

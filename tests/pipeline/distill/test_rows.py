@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.distill.config import TrainingRows
+from pipeline.distill.config import DistillConfig, TrainingRows
 from pipeline.distill.exports import read_exports
 from pipeline.distill.rows import load_rows
 from pipeline.errors import InputError
@@ -15,7 +15,7 @@ from tests.pipeline.distill.exported import pairs, texts, write_export
 
 def load(scratch: Path, *exports: Path, **settings):
     data = TrainingRows(exports=tuple(map(str, exports)), **settings)
-    return load_rows(read_exports(data), data, scratch)
+    return load_rows(read_exports(DistillConfig(data=data)), data, scratch)
 
 
 def test_prompts_are_held_out_as_a_whole_and_in_every_training(tmp_path: Path):
@@ -70,7 +70,7 @@ def test_missing_files_and_columns_are_named(tmp_path: Path):
     with pytest.raises(InputError, match="cannot read"):
         load(tmp_path / "c", export)
     (export / "default" / "train-00000-of-00001.parquet").unlink()
-    with pytest.raises(InputError, match="its split train are not those of"):
+    with pytest.raises(InputError, match="is missing: export it again"):
         load(tmp_path / "d", export)
     one = write_export(tmp_path / "g", texts(1))
     with pytest.raises(InputError, match="0 of 1 rows would be held out"):

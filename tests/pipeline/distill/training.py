@@ -25,7 +25,7 @@ TEMPLATE = (
 def prepared(asked: Sequence[str], scratch: Path, callbacks: Sequence[Any] = ()) -> Prepared:
     """The trainer of these overrides of `jobs.distill`."""
     config = load(DistillConfig, (), list(asked))
-    exports = read_exports(config.data)
+    exports = read_exports(config)
     student = load_student(config)
     check_readable(student, exports)
     rows = load_rows(exports, config.data, scratch / "rows")
