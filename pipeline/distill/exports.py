@@ -15,6 +15,7 @@ from pipeline.export.config import ExportConfig, Tokenizer
 from pipeline.export.folder import read_export
 from pipeline.store.files import Folder
 from pipeline.store.final import SUCCESS
+from pipeline.store.uris import below, without_query
 
 # TRL's SFTTrainer takes responses, its DPOTrainer pairs.
 Kind = Literal["responses", "pairs"]
@@ -43,11 +44,16 @@ class Export:
     digest: str
     facts: Mapping[str, Any]
 
+    @property
+    def name(self) -> str:
+        """The folder's name, without a path of the machine."""
+        return PurePath(without_query(self.path).rstrip("/")).name
+
     def describe(self) -> dict[str, Any]:
         """For the student's card: no path of the machine."""
         kept = ("sources", "partial", "tokenizer", "read", "dropped", "kept", "splits")
         return {
-            "name": PurePath(self.path.rstrip("/")).name,
+            "name": self.name,
             "format": self.format,
             "layout": self.layout,
             "digest": self.digest,
@@ -73,7 +79,7 @@ def read_exports(config: DistillConfig) -> list[Export]:
 
 def folders_of(config: DistillConfig) -> tuple[str, ...]:
     """The dataset folders; that of the section `export` is in the run folder."""
-    return config.data.exports or (f"{config.run_dir.rstrip('/')}/{EXPORT}",)
+    return config.data.exports or (below(config.run_dir, EXPORT),)
 
 
 def export_config(config: DistillConfig) -> ExportConfig:

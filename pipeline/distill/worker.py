@@ -91,7 +91,7 @@ def _setup(
     require_same(folder, read_models(folder), models)
     provenance = {
         f"student.path {student.identity.name}": student.identity.revision,
-        **{f"data {Path(e.path).name}": e.digest for e in exports},
+        **{f"data {e.name}": e.digest for e in exports},
     }
     rows = load_rows(exports, config.data, scratch / "rows")
     output = scratch / "checkpoints"

@@ -15,6 +15,7 @@ from typing import Any
 from pyarrow import fs as pafs
 
 from pipeline.errors import InputError, ResumeError
+from pipeline.store.checks.owner import COMPOSING, owner_of
 from pipeline.store.checks.owner import FILE as JOB_FILE
 from pipeline.store.checks.version import FILE as VERSION_FILE
 from pipeline.store.files import LEASE, TEMPORARY, Folder, checksum_of
@@ -143,10 +144,13 @@ def stored_settings(folder: Folder) -> dict[str, Any]:
 
 
 def _check_enclosing(folder: Folder) -> None:
-    """Raises ResumeError for a local folder inside a run folder."""
+    """Raises ResumeError for a local folder in the run folder of a job that composes no others."""
     for parent in Path(folder.root).parents if folder.local else ():
         # os.path.exists: a parent that this user may not read holds no run of theirs.
         if os.path.exists(parent / JOB_FILE):
+            owner = owner_of(Folder(str(parent)))
+            if owner is not None and owner.job in COMPOSING:
+                return
             raise ResumeError(f"{folder.uri} lies in the run folder {parent}: give another out")
 
 

@@ -162,7 +162,7 @@ def test_run_folders_are_exported_for_the_student_and_trained_on(tmp_path, clust
     (export,) = card["data"]["exports"]
     assert (card["data"]["rows"], export["kept"], export["read"]) == (40, 40, 48)
     assert export["filters"]["verified"] is True
-    assert export["sources"][0]["name"] == "teacher"
+    assert export["sources"][0]["folder"] == "teacher"
     assert card["metrics"]["stopped"] == 1.0
     assert card["metrics"]["accuracy"] > 0.2
     assert (run / "export" / "_SUCCESS").exists()
