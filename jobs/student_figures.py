@@ -14,7 +14,7 @@ _FIGURES = ("loss", "held_out_loss", "accuracy", "reward", "stopped", "tokens")
 
 def print_measurement(measurement: Mapping[str, Any]) -> None:
     """A line on a checkpoint. Figures that were not measured (None) are left out."""
-    known = {name: measurement[name] for name in _FIGURES if measurement[name] is not None}
+    known = {name: x for name in _FIGURES if (x := measurement.get(name)) is not None}
     parts = [f"step {measurement['step']}", *(f"{name} {x:.3f}" for name, x in known.items())]
     console.print_line("  ".join(parts))
 
