@@ -34,6 +34,7 @@ from nabla_core import Prompt
 from nabla_core.embedded import task
 from nabla_core.embedded.weights import ROOT
 from nabla_core.models.flops import Shape
+from nabla_core.models.identity import identify
 from pipeline.run.cluster import shared
 from pipeline.run.cluster_config import Cluster
 from tests.bench.arms import quiet
@@ -58,6 +59,7 @@ from tests.bench.distill.students import (
 )
 
 BATCH = 32
+ROLES = ("lm", "judge", "head")
 LENGTH = 33  # tokens of a prompt and a response that stops
 DPO = ("optimise.warmup=0.1", "dpo.beta=0.1", "dpo.sft_weight=1", "validation.every=25")
 DPO_STEPS = 150
@@ -82,7 +84,7 @@ class Bench:
             "prompts": options.prompts,
             "test": options.test,
             "steps": options.steps,
-            "models": str(options.models),
+            "models": {r: identify(str(self.models / r), None).revision for r in ROLES},
         }
         prompts = task.prompts(options.prompts, seed=0, split="train")
         self._check_folder()
