@@ -7,7 +7,18 @@ MINUTES ?= 30
 # Packages are compiled where they are first used: all of them would take two minutes.
 unexport PYTHONDONTWRITEBYTECODE
 RUN := HF_HUB_OFFLINE=1 PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+PACKAGES := torch, transformers, ray, datasets and what they need (2 GB, with CUDA 7 GB; some minutes)
+WITH_TOOLS := $(PACKAGES), and the tools that tests and checks need
 PYTEST := pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
+# Says before it begins what it will do, because it takes minutes. $(1): what pip installs.
+define install
+"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	{ echo "Python 3.11 or later is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }; \
+echo "Setting up $(VENV), once: $(if $(findstring dev,$(1)),$(WITH_TOOLS),$(PACKAGES))."; \
+$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV) && \
+$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-compile -e '$(1)'
+endef
 
 define STYLE_CHECKS
 $(RUN) ruff check .
@@ -26,35 +37,37 @@ demo: $(VENV)/.installed ## refine 64 prompts with the embedded models on a loca
 
 # Types are checked beside the first tests, on what those leave of the machine; the result
 # is printed last. Either of the two can fail the target.
-test: $(VENV)/.installed ## linters, types and tests: what the continuous integration runs
+test: $(VENV)/.installed-dev ## linters, types and tests: what the continuous integration runs
 	$(STYLE_CHECKS)
 	@$(RUN) sh -c 'types=$$(mktemp); mypy > $$types 2>&1 & mypy_process=$$!; \
 		echo "pytest (and mypy)"; $(PYTEST) -m "not long"; tests=$$?; \
 		wait $$mypy_process; checked=$$?; cat $$types; rm $$types; \
 		[ $$tests -eq 0 ] && [ $$checked -eq 0 ]'
 
-test-long: $(VENV)/.installed ## the tests that take a minute each, which test leaves out
+test-long: $(VENV)/.installed-dev ## the tests that take a minute each, which test leaves out
 	$(RUN) $(PYTEST) -m long
 
 test-all: test test-long chaos ## test, test-long, then chaos
 
-lint: $(VENV)/.installed ## check format, style, import contracts and types
+lint: $(VENV)/.installed-dev ## check format, style, import contracts and types
 	$(STYLE_CHECKS)
 	$(RUN) mypy
 
-format: $(VENV)/.installed ## format the code and repair what ruff can repair
+format: $(VENV)/.installed-dev ## format the code and repair what ruff can repair
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-docs: $(VENV)/.installed ## write configs/README.md from the settings
+docs: $(VENV)/.installed-dev ## write configs/README.md from the settings
 	$(RUN) python -m pipeline.config_reference configs/README.md
 
-chaos: $(VENV)/.installed ## kill and suspend processes of real runs for half an hour, or MINUTES=n; SEED=n repeats a schedule
+chaos: $(VENV)/.installed-dev ## kill and suspend processes of real runs for half an hour, or MINUTES=n; SEED=n repeats a schedule
 	$(RUN) python -m tests.chaos.schedule --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
+# Two stamps in one .venv: what the commands need, and the tools of development on top of it.
 $(VENV)/.installed: pyproject.toml
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-		{ echo "Python 3.11 or later is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
-	$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
-	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-compile -e '.[dev]'
-	touch $@
+	@$(call install,.)
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml
+	@$(call install,.[dev])
+	@touch $(VENV)/.installed $@

@@ -19,6 +19,7 @@ from jobs.exit_codes import ExitCode
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "embedded.yaml"
 RUNS = Path("runs")
+NO_GUIDE = "reward.guide=null decoding.nabla.ranked.beta=null"
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -95,8 +96,14 @@ def _print_next_steps(run_dir: Path) -> None:
   python -c "import datasets; print(datasets.load_dataset('{run_dir}', split='train'))"
   # refine more prompts
   nabla generate --config configs/embedded.yaml --limit 512 run_dir=runs/more
-  # look at prompts of yours, as the model would read them
-  nabla generate --config configs/embedded.yaml --dry-run prompts.path=yours.jsonl
+Then your own prompts, lines such as {{"question": "...", "answer": "..."}}, and models:
+  OWN="lm.path=YOUR_LM reward.judge=YOUR_JUDGE" PROMPTS=yours.jsonl
+  # look before you run
+  nabla generate --config configs/own/generate.yaml $OWN prompts.path=$PROMPTS {NO_GUIDE} --dry-run
+  # explore, train a guide, refine
+  nabla counterfactuals --config configs/own/counterfactuals.yaml $OWN prompts.path=$PROMPTS
+  nabla train-guide --config configs/own/train_guide.yaml $OWN validation.prompts.path=$PROMPTS
+  nabla generate --config configs/own/generate.yaml $OWN prompts.path=$PROMPTS
 nabla --help lists all commands; jobs/README.md is a guide for each."""
     )
 

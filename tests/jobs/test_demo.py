@@ -1,4 +1,12 @@
-from jobs import demo
+"""The demo, and what it says to do next."""
+
+import shlex
+from pathlib import Path
+
+from jobs import cli, demo
+from nabla_core.embedded.weights import folder
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_demo_shows_a_trace_and_a_second_one_is_fresh(cluster, tmp_path, monkeypatch, capsys):
@@ -22,3 +30,28 @@ def test_the_demo_shows_a_trace_and_a_second_one_is_fresh(cluster, tmp_path, mon
     assert "resuming runs/demo-1" in capsys.readouterr().out
     assert demo.main([]) == 0
     assert "runs/demo-2: done" in capsys.readouterr().out
+
+
+def test_the_next_lines_fit_prompts_and_models_of_the_reader(tmp_path, monkeypatch, capsys):
+    demo._print_next_steps(Path("runs/demo-1"))
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    prompts = tmp_path / "yours.jsonl"
+    prompts.write_text('{"question": "4-9-3*8*5+9*5-7*8", "answer": "4"}\n' * 60)
+    models = {"YOUR_LM": folder("lm"), "YOUR_JUDGE": folder("judge"), "yours.jsonl": prompts}
+    (given,) = (line for line in lines if line.startswith("OWN="))
+    for name, path in models.items():
+        given = given.replace(name, str(path))
+    variables = dict(word.split("=", 1) for word in shlex.split(given))
+    own = [line for line in lines if "$OWN" in line]
+    assert [line.split()[1] for line in own] == [
+        "generate",
+        "counterfactuals",
+        "train-guide",
+        "generate",
+    ]
+    monkeypatch.chdir(ROOT)
+    for line in own:
+        filled = line.replace("$OWN", variables["OWN"]).replace("$PROMPTS", variables["PROMPTS"])
+        words = [word for word in shlex.split(filled)[1:] if word != "--dry-run"]
+        assert cli.main([*words, "--print-config"]) == 0, line
+        assert str(prompts) in capsys.readouterr().out
