@@ -36,7 +36,10 @@ class LogitMap:
     def __call__(self, outputs: Tensor) -> Tensor:
         """fp32 logits of fp32 outputs, of the same shape."""
         logits = outputs if self.scale == 1.0 else outputs * self.scale
-        return logits if self.cap is None else (logits / self.cap).tanh() * self.cap
+        if self.cap is None:
+            return logits
+        # An infinite output is an error to be found, and not the cap.
+        return ((logits / self.cap).tanh() * self.cap).where(logits.isfinite(), logits)
 
     def slope(self, logits: Tensor) -> Tensor | float:
         """The derivative of each logit with respect to its output; 0 at masked (-inf) logits where

@@ -5,8 +5,10 @@ import shutil
 
 import pyarrow.parquet as pq
 import pytest
+from safetensors.torch import load_file, save_file
 
 from jobs import generate
+from nabla_core.embedded.tokenizer import IDS
 from nabla_core.models.identity import identify
 from nabla_core.types import Identity
 from pipeline.run import models
@@ -148,19 +150,28 @@ def test_a_judge_that_refuses_system_turns_is_named_before_a_row_is_made(
     told = "its chat template refuses the system turns of these prompts (System role not supported)"
     assert f"{copies['judge']}: {told}; put the text into" in capsys.readouterr().err
     assert not list((tmp_path / "run").glob("parts/*.parquet"))
-    assert command(9) == 0
 
 
-def test_a_few_prompts_with_a_system_turn_are_dead_letters(command, copies, tmp_path):
+def test_prompts_that_a_model_fails_for_are_dead_letters_with_its_error(command, copies, tmp_path):
     (copies["judge"] / "chat_template.jinja").write_text(NO_SYSTEM)
     rows = [{"id": f"p{n}", "prompt": f"{n}+1"} for n in range(4)]
+    weights = copies["lm"] / "model.safetensors"
+    tensors = load_file(weights)
+    tensors["model.embed_tokens.weight"][IDS["("]] = float("nan")
+    save_file(tensors, weights, metadata={"format": "pt"})
+    rows[1]["prompt"] = "(1+1"
     rows[2] = {"id": "p2", "prompt": [{"role": r, "content": "2+1"} for r in ("system", "user")]}
     path = tmp_path / "few.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    command(4, f"prompts.path={path}")
-    (dead,) = pq.read_table(tmp_path / "run" / "dead_letter").to_pylist()
-    told = f"prompt p2: the chat template of {copies['judge']} cannot render it: System role"
-    assert dead["prompt_id"] == "p2"
-    assert told in dead["error"]
+    # The rows of the likelihood have an entry for every token, the one that fails among them.
+    command(4, f"prompts.path={path}", "decoding.nabla.objective.nll_coeff=0")
+    dead = pq.read_table(tmp_path / "run" / "dead_letter").to_pylist()
+    assert {row["prompt_id"]: row["error"] for row in dead} == {
+        "p1": "NonFiniteError: prompt p1: the LM's logits at position 0 of the response are not "
+        "finite",
+        "p2": f"RenderError: prompt p2: the chat template of {copies['judge']} cannot render it: "
+        "System role not supported",
+    }
+    assert {row["reward"] for row in dead} == {None}
     made = pq.read_table(tmp_path / "run" / "data").to_pylist()
-    assert [row["prompt_id"] for row in made] == ["p0", "p1", "p3"]
+    assert [row["prompt_id"] for row in made] == ["p0", "p3"]

@@ -3,6 +3,7 @@ names it, whatever the method, and the others in the responses that they have al
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from nabla_core.errors import ModelError, NonFiniteError
 from nabla_core.methods.counterfactuals import Explore, explore
 from nabla_core.methods.dispatch import flow
 from nabla_core.model_config import LM, Reward
+from nabla_core.models.logit_map import LogitMap
 from nabla_core.sampling import draw
 from tests.core.tiny import LETTERS, Family, characters, qwen2, reward_folder, save
 
@@ -159,6 +161,13 @@ def test_no_token_is_drawn_from_what_is_no_distribution(value: float, sampling: 
         draw(logits, sampling, numbers)
     logits[1, 3] = 0.0  # an id that may not be drawn has minus infinity
     assert draw(logits, sampling, numbers)[1] == 3
+
+
+def test_a_soft_cap_hides_no_infinite_logit():
+    outputs = torch.tensor([float("inf"), float("-inf"), float("nan"), 3.0])
+    found = LogitMap(scale=2.0, cap=3.0)(outputs)
+    assert found.isfinite().tolist() == [False, False, False, True]
+    assert found[3] == pytest.approx(3 * math.tanh(2))
 
 
 def test_weights_that_are_not_finite_at_all_are_refused(tmp_path: Path):
