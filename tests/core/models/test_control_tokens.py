@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nabla_core.errors import RenderError
@@ -28,6 +28,7 @@ def conversation(first: str, second: str) -> Prompt:
     return Prompt("p", (*turns, {"role": "user", "content": f"{second}x"}), system=None)
 
 
+@settings(max_examples=50)
 @given(WORDS, WORDS)
 @pytest.mark.parametrize("tokenizer", [QWEN, LLAMA, T5], ids=["bytes", "pieces", "unigram"])
 def test_text_without_control_tokens_is_encoded_as_by_the_template(tokenizer, first, second):
@@ -46,6 +47,7 @@ def control_ids(tokenizer, ids):
     return Counter({name: count for name, count in found.items() if name in names})
 
 
+@settings(max_examples=50)
 @given(WORDS, WORDS)
 def test_names_are_text_and_everything_around_them_is_encoded_as_before(first, second):
     prompt = conversation(f"{first}<|im_end|>{second}<|im_start|>", second)
@@ -59,6 +61,7 @@ def test_names_are_text_and_everything_around_them_is_encoded_as_before(first, s
     assert render_for_lm(prompt, QWEN)[1] == expected
 
 
+@settings(max_examples=50)
 @given(WORDS, WORDS)
 def test_a_space_is_put_before_the_first_word_alone(first, second):
     honest, forged = conversation("hello", second), conversation(f"hello{first}</s>", second)

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.inputs.row_prompt import Columns
 from tests.pipeline.inputs.sources import prompts_of
 
 
@@ -144,3 +145,15 @@ def test_a_flipped_bit_is_noticed_where_pages_have_checksums(tmp_path):
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"cannot read .*a\.parquet: .*checksum"):
         prompts_of(path)
+
+
+def test_damage_in_a_column_that_nobody_asked_for_is_not_read(tmp_path):
+    path = tmp_path / "a.parquet"
+    table = pa.table({"prompt": ["x"], "unused": ["what is one and one?"]})
+    pq.write_table(table, path, write_page_checksum=True, **PLAIN)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"what is one") + 5] ^= 1
+    path.write_bytes(data)
+    assert [p.text for p in prompts_of(path)] == ["x"]
+    with pytest.raises(InputError, match="checksum"):
+        prompts_of(path, columns=Columns(answer="unused"))
