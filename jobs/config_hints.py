@@ -22,6 +22,7 @@ PROMPTS = {
     "tune": ("prompts.path",),
     "train-guide": ("validation.prompts.path",),
     "improve": ("prompts.path", "eval_prompts.path", "training.validation.prompts.path"),
+    "distill": ("validation.prompts.path",),
 }
 # A config that runs as it stands, and one to begin with for models and prompts of one's own.
 EMBEDDED = {
@@ -30,6 +31,7 @@ EMBEDDED = {
     "tune": "configs/tune_embedded.yaml",
     "train-guide": "configs/train_head_embedded.yaml",
     "improve": "configs/improve_embedded.yaml",
+    "distill": "configs/distill_embedded.yaml",
 }
 OWN = {
     "generate": "configs/own/generate.yaml",
@@ -39,6 +41,11 @@ OWN = {
 _OPENING = re.compile(r"# nabla ([\w-]+) ")
 
 
+def models_of(verb: str) -> tuple[str, ...]:
+    """The keys of the models that a command cannot do without."""
+    return ("student.path",) if verb == "distill" else MODELS
+
+
 def check_enough(config: Any, given: Collection[str]) -> None:
     """Raises ConfigError where a config leaves models or prompts to their defaults, which are those
     of the embedded task: a toy would answer a user's prompts."""
@@ -46,10 +53,11 @@ def check_enough(config: Any, given: Collection[str]) -> None:
     if verb not in PROMPTS:
         return
     # Named as such, the embedded LM may take all other defaults; a scripted one has no judge.
-    chosen = config.lm.path.partition("?")[0]
-    if "lm.path" in given and chosen in ("embedded", "scripted"):
+    models = models_of(verb)
+    lm = config.student if verb == "distill" else config.lm
+    if models[0] in given and lm.path.partition("?")[0] in ("embedded", "scripted"):
         return
-    missing = [key for key in (*MODELS, *PROMPTS[verb]) if key not in given]
+    missing = [key for key in (*models, *PROMPTS[verb]) if key not in given]
     if missing:
         raise ConfigError(
             f"not given: {', '.join(missing)}; the default is the embedded task\n" + _examples(verb)
@@ -133,7 +141,7 @@ def _verb(config: type) -> str:
 def _examples(verb: str) -> str:
     keys = " ".join(
         f"{key}={'FILE' if key.endswith('prompts.path') else 'DIR'}"
-        for key in (*MODELS, *PROMPTS[verb])
+        for key in (*models_of(verb), *PROMPTS[verb])
     )
     return (
         "  on the embedded models:\n"

@@ -8,7 +8,7 @@ import pytest
 
 from jobs import cli
 from jobs.cli import command
-from jobs.config_hints import EMBEDDED, OWN, PROMPTS
+from jobs.config_hints import EMBEDDED, OWN, PROMPTS, models_of
 from jobs.exit_codes import ExitCode
 
 ROOT = Path(__file__).parents[2]
@@ -30,17 +30,20 @@ def refused(capsys):
 
 @pytest.mark.parametrize("verb", PROMPTS)
 def test_a_command_without_anything_says_what_to_give(refused, verb):
-    for said in (refused(verb), refused(verb, *_data(verb), "seed=3", "lm.path=models/lm")):
+    lm, *others = models_of(verb)
+    for said in (refused(verb), refused(verb, *_data(verb), "seed=3", f"{lm}=models/lm")):
         assert f"  nabla {verb} --config {EMBEDDED[verb]}\n" in said
-        for key in ("lm.path=DIR", "reward.judge=DIR", *(f"{key}=FILE" for key in PROMPTS[verb])):
+        models = (f"{key}=DIR" for key in (lm, *others))
+        for key in (*models, *(f"{key}=FILE" for key in PROMPTS[verb])):
             assert key in said
-    assert said.startswith(f"error: not given: reward.judge, {', '.join(PROMPTS[verb])}; ")
+    assert said.startswith(f"error: not given: {', '.join((*others, *PROMPTS[verb]))}; ")
     for file in (EMBEDDED[verb], OWN.get(verb, EMBEDDED[verb])):
         assert (ROOT / file).exists()
 
 
 def _data(verb: str) -> list[str]:
-    return ["data.counterfactuals=[x]"] if verb == "train-guide" else []
+    named = {"train-guide": "data.counterfactuals=[x]", "distill": "data.exports=[x]"}
+    return [named[verb]] if verb in named else []
 
 
 def test_models_named_as_the_embedded_ones_are_enough(monkeypatch, capsys):
