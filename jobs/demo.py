@@ -16,6 +16,7 @@ from typing import Any
 from jobs import console, generate
 from jobs.command import Command
 from jobs.exit_codes import ExitCode
+from pipeline.errors import ConfigError
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "embedded.yaml"
 RUNS = Path("runs")
@@ -29,6 +30,11 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     import pyarrow.dataset
 
+    if not CONFIG.is_file():
+        raise ConfigError(
+            f"nabla demo needs {CONFIG}, which an installed package does not bring along: get the "
+            "project and start the demo in its folder"
+        )
     started = time.monotonic()
     run_dir = _folder()
     code = generate.main(["--config", str(CONFIG), f"run_dir={run_dir}"])

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 _UNITS = ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP")
 
 
-def print_preview(found: Preview, run_dir: str, dtype: str) -> None:
-    """What a run of rows would do, in the order in which a user checks it."""
+def print_preview(found: Preview, run_dir: str, dtype: str, *, each: str = "sample") -> None:
+    """What a run of rows would do, in the order in which a user checks it. `each` is what a prompt
+    has several rows for."""
     print_prompt(found.first, found.rendered)
     console.print_line(
-        f"rows     {found.prompts:,} prompts x {found.samples} samples = {found.rows:,} rows; "
+        f"rows     {_count(found.prompts, 'prompt')} x {_count(found.samples, each)} = "
+        f"{_count(found.rows, 'row')}; "
         f"{found.finished:,} finished and {found.dead:,} dead in {run_dir}"
     )
     print_answers(found.answers, found.prompts, found.method)
@@ -47,6 +49,10 @@ def print_warnings(warnings: list[str]) -> None:
     """What a run would put up with, on standard error."""
     for warning in warnings:
         console.print_note(f"note: {visible(warning)}")
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def amount(flops: float) -> str:
@@ -92,5 +98,6 @@ def _print_cost(found: Preview, dtype: str) -> None:
 
 def print_weights(parameters: int, dtype: str) -> None:
     """The memory that the weights of a process take."""
-    size = parameters * (2 if dtype == "bfloat16" else 4) / 1e9
-    console.print_line(f"weights  {size:,.3g} GB in {dtype} for each process")
+    size = parameters * (2 if dtype == "bfloat16" else 4)
+    shown = f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"
+    console.print_line(f"weights  {shown} in {dtype} for each process")

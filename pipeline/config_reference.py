@@ -52,8 +52,8 @@ Every command takes its settings from YAML files and from `key=value` arguments:
     nabla generate --config configs/embedded.yaml --config mine.yaml seed=3 runtime.max_batch=64
 
 A later file wins over an earlier one and an argument over all files, key by key. A key that no
-file and no argument sets has the default that is given here. `--dry-run` prints all settings as
-the command would use them.
+file and no argument sets has the default that is given here. `--print-config` prints all settings
+as the command would use them.
 
 Below, first the keys of each command, then the sections that commands share. A key of a section
 is written with a dot: `decoding.nabla.max_rollouts`. `null` is no value.

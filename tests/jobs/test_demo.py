@@ -55,3 +55,12 @@ def test_the_next_lines_fit_prompts_and_models_of_the_reader(tmp_path, monkeypat
         words = [word for word in shlex.split(filled)[1:] if word != "--dry-run"]
         assert cli.main([*words, "--print-config"]) == 0, line
         assert str(prompts) in capsys.readouterr().out
+
+
+def test_a_package_without_the_projects_configs_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "CONFIG", tmp_path / "configs" / "embedded.yaml")
+    assert demo.main([]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: nabla demo needs {tmp_path}/configs/embedded.yaml, which an ")
+    assert not list(tmp_path.iterdir())

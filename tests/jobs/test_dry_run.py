@@ -79,7 +79,7 @@ def test_a_dry_run_shows_prompts_rows_answers_columns_and_cost_in_this_order(
         "cost     a row: 9 rollouts, 40 tokens, 6 LM passes to read and 15 of judge and guide, ",
         "6 rows to make: ",
         "(estimated: ",
-        "GB in float32 for each process\n",
+        "weights  0.2 MB in float32 for each process\n",
     )
     assert "note: verify.method=last_number: all 3 answers are numbers\n" in told
     assert "decoding:" not in shown
@@ -89,7 +89,7 @@ def test_the_config_is_printed_where_it_is_asked_for(dry, asked, capsys):
     words = [*asked(), "lm.path=scripted"]
     code, shown, _ = dry("generate", *words, "--print-config")
     assert code == 0
-    in_order(shown, "3 prompts x 1 samples", "\nrun_dir: ", "\ndecoding:\n  method: nabla\n")
+    in_order(shown, "3 prompts x 1 sample ", "\nrun_dir: ", "\ndecoding:\n  method: nabla\n")
     assert command("generate").main([*words, "--print-config"]) == 0
     alone = capsys.readouterr().out
     assert alone.startswith("run_dir: ")
@@ -313,10 +313,10 @@ def test_counterfactuals_and_tune_are_checked_alike(dry, asked, plain):
     paths = [f"lm.path={plain.lm}", f"reward.judge={plain.judge}"]
     code, shown, _ = dry("counterfactuals", *asked(), *paths, "explore.positions=2")
     assert code == 0
-    in_order(shown, "as the LM reads it", "3 prompts x 4 samples = 12 rows", "25 rollouts")
+    in_order(shown, "as the LM reads it", "3 prompts x 4 temperatures = 12 rows", "25 rollouts")
     code, shown, _ = dry("tune", *asked(), *models(plain), "grid.beta=[1]")
     assert code == 0
-    in_order(shown, "3 prompts x 18 samples = 54 rows", "cost", "candidate: beta=null min_score=-4")
+    in_order(shown, "3 prompts x 18 candidates = 54 rows", "cost", "candidate: beta=null min_")
     for verb in ("counterfactuals", "tune"):
         code, _, told = dry(verb, *asked(), f"lm.path={plain.lm}", f"reward.judge={plain.lm}")
         assert code == 2

