@@ -103,7 +103,7 @@ def test_every_command_with_a_config_prints_it_and_runs_nothing(tmp_path, monkey
         ("train-guide", [*EMBEDDED, "data.counterfactuals=[x]"]),
         ("duality", ["seeds=[1]"]),
         ("export", ["run_dir=runs/x"]),
-        ("distill", ["data.exports=[x]"]),
+        ("distill", ["data.exports=[x]", "student.path=embedded"]),
     ):
         assert command(verb).main([*more, "--print-config"]) == 0, verb
         assert "run_dir:" in capsys.readouterr().out
