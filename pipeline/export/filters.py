@@ -23,8 +23,9 @@ def before_texts(index: Index, config: ExportConfig) -> None:
         index.drop(index.correct != 1, "not verified")
     if config.format == "kto":
         index.drop(index.correct < 0, "not graded")
-    if config.format == "preference" and config.pairs != "revision":
-        index.drop(~(index.gain > 0), "no gain over the first response")
+    if config.format == "preference":
+        # A chain of draws may have changed without a gain, and have gained on its way.
+        index.drop(~(index.gain > 0) & ~index.changed, "no gain over the first response")
     # A comparison with NaN is false: a row without a reward is dropped.
     if filters.min_reward is not None:
         index.drop(~(index.reward >= filters.min_reward), "reward below min_reward")

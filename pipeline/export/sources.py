@@ -28,6 +28,8 @@ from pipeline.store.parts import KIND, PARTS
 from pipeline.store.reader import check_table, final_files
 from pipeline.tables.traces import TRACES
 
+_OPEN_FILES = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -118,22 +120,23 @@ def _input_errors(path: str) -> Iterator[None]:
 
 @dataclass
 class _Open:
-    """An open file and the first row of each of its row groups."""
+    """An open file, the first row of each of its row groups, and the row group read last."""
 
     file: pq.ParquetFile
     starts: npt.NDArray[np.int64]
     group: int = -1
+    columns: tuple[str, ...] = ()
     table: pa.Table | None = None
 
 
 @dataclass
 class Reader:
     """Reads the rows of sources. A row is named by the number of its file, over all sources, and
-    its number in the file. One row group of a file is in memory."""
+    its number in the file. Of a few files, those used last, one row group is in memory."""
 
     sources: Sequence[Source]
     files: list[tuple[Source, str]] = field(init=False)
-    _last: tuple[int, tuple[str, ...], _Open] | None = None
+    _opened: dict[int, _Open] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.files = [(source, name) for source in self.sources for name in source.files]
@@ -147,41 +150,49 @@ class Reader:
         """Some columns of all rows, a row group at a time, with its file and first row. Raises
         InputError."""
         for number in range(len(self.files)):
-            opened = self._open(number, ())
-            with _input_errors(self.files[number][0].uri):
-                for group, start in enumerate(opened.starts[:-1]):
-                    yield number, int(start), opened.file.read_row_group(group, list(columns))
+            opened = self._open(number)
+            for group, start in enumerate(opened.starts[:-1]):
+                yield number, int(start), self._read(number, opened, group, tuple(columns))
 
     def gather(
         self, files: npt.NDArray[Any], rows: npt.NDArray[Any], columns: Sequence[str]
     ) -> pa.Table:
-        """Rows in this order. Cheap where neighbours are of one row group. Raises InputError."""
+        """Rows in this order; each row group that holds some is read once. Raises InputError."""
+        order = np.lexsort((rows, files))
         tables: list[pa.Table] = []
         start = 0
-        while start < len(rows):
-            number = int(files[start])
-            opened = self._open(number, tuple(columns))
-            group = int(np.searchsorted(opened.starts, rows[start], side="right")) - 1
+        while start < len(order):
+            number, row = int(files[order[start]]), int(rows[order[start]])
+            opened = self._open(number)
+            group = int(np.searchsorted(opened.starts, row, side="right")) - 1
             low, high = opened.starts[group], opened.starts[group + 1]
-            end = start + 1
-            while end < len(rows) and files[end] == number and low <= rows[end] < high:
-                end += 1
-            with _input_errors(self.files[number][0].uri):
-                if opened.group != group:
-                    opened.table = opened.file.read_row_group(group, list(columns))
-                    opened.group = group
-                assert opened.table is not None
-                tables.append(opened.table.take(pa.array(rows[start:end] - low)))
-            start = end
-        return pa.concat_tables(tables).replace_schema_metadata(None)
+            behind = order[start:]
+            same = (files[behind] == number) & (rows[behind] < high)
+            chosen = behind[: len(behind) if same.all() else int(np.argmin(same))]
+            table = self._read(number, opened, group, tuple(columns))
+            tables.append(table.take(pa.array(rows[chosen].astype(np.int64) - low)))
+            start += len(chosen)
+        back = np.empty(len(order), dtype=np.int64)
+        back[order] = np.arange(len(order))
+        gathered = pa.concat_tables(tables).replace_schema_metadata(None)
+        return gathered if (back == np.arange(len(back))).all() else gathered.take(pa.array(back))
 
-    def _open(self, number: int, columns: tuple[str, ...]) -> _Open:
-        if self._last is not None:
-            last_number, last_columns, opened = self._last
-            if (last_number, last_columns) == (number, columns):
-                return opened
-            opened.file.close(force=True)
-            self._last = None
+    def _read(self, number: int, opened: _Open, group: int, columns: tuple[str, ...]) -> pa.Table:
+        if (opened.group, opened.columns) != (group, columns) or opened.table is None:
+            with _input_errors(self.files[number][0].uri):
+                opened.table = opened.file.read_row_group(group, list(columns))
+            opened.group, opened.columns = group, columns
+        return opened.table
+
+    def _open(self, number: int) -> _Open:
+        # Used last: at the end of the dictionary.
+        opened = self._opened.pop(number, None) or self._opening(number)
+        self._opened[number] = opened
+        if len(self._opened) > _OPEN_FILES:
+            self._opened.pop(next(iter(self._opened))).file.close(force=True)
+        return opened
+
+    def _opening(self, number: int) -> _Open:
         source, name = self.files[number]
         with _input_errors(source.uri):
             handle = source.folder.fs.open_input_file(source.folder.path(name))
@@ -189,9 +200,7 @@ class Reader:
             check_table(file.schema_arrow, TRACES, f"{source.uri}/{name}")
             metadata: Any = file.metadata
             sizes = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
-        opened = _Open(file, np.array([0, *accumulate(sizes)], dtype=np.int64))
-        self._last = (number, columns, opened)
-        return opened
+        return _Open(file, np.array([0, *accumulate(sizes)], dtype=np.int64))
 
 
 def describe(source: Source, rows: int) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class Student:
             raise InputError(f"{self.name}: the chat template leaves the answer out")
         ids = self.tokenizer.encode(after, add_special_tokens=False)
         spoken = [i for i in ids if self.text([i], special=True).strip()]
-        if len(spoken) != 1 or spoken[0] not in self.stop_ids:
+        if not spoken or not self.stop_ids.issuperset(spoken):
             stops = ", ".join(repr(self.text([i], special=True)) for i in sorted(self.stop_ids))
             raise InputError(
                 f"{self.name}: its chat template ends an answer with {after!r}, and the stop "

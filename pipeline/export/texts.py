@@ -22,7 +22,7 @@ CHUNK = 1000
 Progress = Callable[[str, int, int], None]
 # What remains of `format` where a trace gives no row.
 _NO_ROW = {
-    "preference": "no pair of responses that end in a stop token",
+    "preference": "no pair with a margin whose responses end in a stop token",
     "reward": "no pair of a right and a wrong response",
 }
 _NO_STOP = "no stop token of the tokenizer at the end"

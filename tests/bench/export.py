@@ -219,7 +219,7 @@ def _bytes(table: pa.Table) -> int:
 def candidates() -> dict[str, dict[str, float]]:
     draw = random.Random(0)
     cases = {
-        "embedded search, 200 prompts": searched(200),
+        "embedded search, 100 prompts": searched(100),
         "400 random tokens, 16 candidates, 200 rows": [
             row(f"p{n}", "question", "answer", 16, 400, draw) for n in range(200)
         ],

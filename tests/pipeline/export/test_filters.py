@@ -184,6 +184,23 @@ def test_a_prompt_is_in_one_split_by_the_seed_whatever_else_is_exported(tmp_path
     assert {r["prompt_id"] for r in rows_of(tmp_path / "three", "test")} != found[0]["test"]
 
 
+def test_responses_to_a_prompt_are_gathered_from_all_runs_in_order(tmp_path):
+    def rows(run: int) -> list[dict]:
+        return [
+            trace(f"p{n}", f"{run}.", question=f"{n}+2=", reward=n + run / 10) for n in range(40)
+        ]
+
+    runs = [write_run(tmp_path / str(k), rows(k), rows_per_file=7) for k in range(3)]
+    exported(tmp_path / "out", *runs, format="groups", rows_per_file=9)
+    found = rows_of(tmp_path / "out")
+    assert [row["prompt_id"] for row in found] == [f"p{n}" for n in range(40)]
+    for n, row in enumerate(found):
+        assert [c[0]["content"] for c in row["completions"]] == ["0.", "1.", "2."]
+        assert row["rewards"] == [n + k / 10 for k in range(3)]
+    traces = rows_of(tmp_path / "out", config="metadata")
+    assert [row["run"] for row in traces] == ["0", "1", "2"] * 40
+
+
 def test_rewards_of_different_judges_are_not_compared(tmp_path):
     runs = [
         write_run(tmp_path / "a", [trace("a")]),

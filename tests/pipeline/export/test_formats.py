@@ -153,12 +153,12 @@ def test_pairs_of_revisions_need_their_tokens(tmp_path):
 def test_no_pair_has_equal_rewards_or_a_response_without_an_end(tmp_path):
     cut = trace("c", "8.", "44", question="6+2=", reward=2.0, base_reward=1.0)
     cut["base_token_ids"] = list(tokens("44", "length"))
-    rows = [trace("a", "3.", "4.", reward=1.0, base_reward=1.0), cut]
+    rows = [trace("a", "3.", "4.", reward=1.0, base_reward=1.0), cut, trace("d", question="7+2=")]
     run = write_run(tmp_path / "run", rows)
-    with pytest.raises(InputError, match="nothing is left of 2 traces") as error:
+    with pytest.raises(InputError, match="nothing is left of 3 traces") as error:
         exported(tmp_path / "out", run, format="preference")
     assert "1 no gain over the first response" in str(error.value)
-    assert "1 no pair of responses that end in a stop token" in str(error.value)
+    assert "2 no pair with a margin whose responses end in a stop token" in str(error.value)
 
 
 def test_metadata_has_every_column_of_the_traces_row_by_row(run, tmp_path):
