@@ -21,6 +21,8 @@ _PARTS = re.compile(r"\$\{[^}]*\}|[^:$]+")
 _NAMES = "token|secret|signature|sig|password|credential|key"
 _QUERY_SECRET = re.compile(rf"([?&][\w.-]*(?:{_NAMES})[\w.-]*=)(?!\$\{{)[^&\s'\"]+", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{\s*oc\.env:\s*([\w.-]+)")
+# Fields of manifests and cards with words of this program: other files are checked against them.
+_OWN = ("schema", "kind", "config_hash", "commit", "versions", "checksums")
 # Shorter values, and numbers, occur in any text.
 _SHORTEST = 4
 _NUMBER = re.compile(r"[\d.eE+-]+|true|false|null|none", re.IGNORECASE)
@@ -89,13 +91,13 @@ def valued(settings: Mapping[str, Any]) -> list[str]:
 
 def redacted(value: Any) -> Any:
     """A text, or nested lists and mappings of texts, without the values of references and without
-    secrets in URIs."""
+    secrets in URIs. Keys stay, and so do the fields of a manifest or card in `_OWN`."""
     if isinstance(value, str):
         for secret, text in _secrets():
             value = re.sub(secret, text.replace("\\", r"\\"), value)
         return shown_uri(value)
     if isinstance(value, Mapping):
-        return {key: redacted(each) for key, each in value.items()}
+        return {key: each if key in _OWN else redacted(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [redacted(each) for each in value]
     return value

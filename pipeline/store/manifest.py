@@ -40,7 +40,8 @@ def describe(
         "checksums": dict(checksums),
         "notes": list(notes),
     }
-    return {key: redacted(value) for key, value in described.items()}
+    without_values: dict[str, Any] = redacted(described)
+    return without_values
 
 
 def versions(*more: str) -> dict[str, str]:

@@ -80,6 +80,13 @@ def test_a_config_is_written_with_its_references_and_read_back(monkeypatch, tmp_
     }
 
 
+def test_words_that_files_are_checked_by_stay_in_manifests_and_cards(monkeypatch):
+    monkeypatch.setenv("NAME", "guide")
+    load(GenerateConfig, [], ["run_dir=runs/${oc.env:NAME}"])
+    card = {"schema": "guide/2", "kind": "guide", "notes": ["guide, guides"], "guide": 1}
+    assert redacted(card) == card | {"notes": ["${oc.env:NAME}, guides"]}
+
+
 def test_the_hash_depends_on_no_secret_and_on_every_number(monkeypatch):
     def hashed(**environment):
         for name, value in environment.items():
