@@ -21,7 +21,7 @@ TOKENS: tuple[str, ...] = (PAD, STOP, UNKNOWN, *DIGITS, *OPERATORS, SEPARATOR, *
 IDS: dict[str, int] = {token: index for index, token in enumerate(TOKENS)}
 PAD_ID, STOP_ID = IDS[PAD], IDS[STOP]
 ZERO_ID = IDS["0"]
-# Of the LM alone. Turns follow one another as `nabla_core.models.templates` joins them without a
+# Of the LM alone. Turns follow one another as `nabla_core.text.templates` joins them without a
 # template; the answer ends in the stop token, which a trainer would not learn otherwise. The block
 # `generation` marks what a trainer that is given `messages` takes the loss of.
 CHAT_TEMPLATE = (

@@ -10,14 +10,14 @@ from nabla_core.engines.base import BatchEngine
 from nabla_core.errors import ContextError, NablaError, RenderError
 from nabla_core.model_config import TEMPLATE_DATE
 from nabla_core.models.loading import LanguageModel, RewardModel
-from nabla_core.models.template_check import (
+from nabla_core.models.vocab import require_known
+from nabla_core.requests import Context, Decode, Render, Reply, Request, Result
+from nabla_core.text.template_check import (
     check_lm_template,
     check_reward_template,
     check_system_turn,
 )
-from nabla_core.models.templates import render_for_lm, render_for_reward
-from nabla_core.models.vocab import require_known
-from nabla_core.requests import Context, Decode, Render, Reply, Request, Result
+from nabla_core.text.templates import render_for_lm, render_for_reward
 from nabla_core.types import Prompt
 
 

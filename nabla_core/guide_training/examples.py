@@ -16,9 +16,9 @@ from nabla_core.errors import ContextError, PromptError
 from nabla_core.guide_training.settings import Kind
 from nabla_core.methods.counterfactuals import Place
 from nabla_core.models.readers import strip_stop_token
-from nabla_core.models.templates import render_for_reward
-from nabla_core.models.thinking import ThinkBlock, before_response, think_block
 from nabla_core.models.vocab import VocabularyMap
+from nabla_core.text.templates import render_for_reward
+from nabla_core.text.thinking import ThinkBlock, before_response, think_block
 from nabla_core.types import Prompt
 
 

@@ -24,8 +24,8 @@ from nabla_core.models.forward import read
 from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel
 from nabla_core.models.readers import Task, check_finite, read_lm, strip_stop_token
-from nabla_core.models.thinking import before_response, think_block
 from nabla_core.models.vocab import VocabularyMap
+from nabla_core.text.thinking import before_response, think_block
 
 KIND_KEY = "nabla_guide"
 

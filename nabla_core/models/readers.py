@@ -19,15 +19,15 @@ import torch
 from torch import Tensor
 
 from nabla_core.errors import ContextError, NonFiniteError
-from nabla_core.models.encoding import closes_turn
 from nabla_core.models.flops import Shape
 from nabla_core.models.forward import Likelihood, Pass, Reading, likelihood, read
 from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel, RewardModel
 from nabla_core.models.pooling import pool_index
-from nabla_core.models.thinking import before_response, think_block
 from nabla_core.models.vocab import VocabularyMap
 from nabla_core.requests import Context
+from nabla_core.text.encoding import closes_turn
+from nabla_core.text.thinking import before_response, think_block
 from nabla_core.types import Cost
 
 

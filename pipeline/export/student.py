@@ -8,8 +8,8 @@ from hashlib import sha256
 from pathlib import PurePath
 from typing import Any
 
-from nabla_core.models.chat_template import render
-from nabla_core.models.encoding import encode_plain, encoder
+from nabla_core.text.chat_template import render
+from nabla_core.text.encoding import encode_plain, encoder
 from pipeline.errors import InputError
 
 # No model writes it, and no template changes it.
@@ -50,7 +50,7 @@ class Student:
 
     def prompt_ids(self, rendered: str) -> list[int]:
         """The ids of a rendered prompt, as the LM read them."""
-        # As `nabla_core.models.templates.render_for_lm` encodes it.
+        # As `nabla_core.text.templates.render_for_lm` encodes it.
         if self.tokenizer.chat_template:
             return list(self.tokenizer.encode(rendered, add_special_tokens=False))
         return encode_plain(self.tokenizer, encoder(self.tokenizer), rendered)[0]

@@ -41,7 +41,7 @@ def render(
 ) -> Rendered:
     """`today` is the date that templates are told. Raises ModelError naming the first prompt that a
     model's template refuses, or where not one of the prompts fits a context."""
-    from nabla_core.models.templates import (  # noqa: PLC0415 - see pipeline.preview.models
+    from nabla_core.text.templates import (  # noqa: PLC0415 - see pipeline.preview.models
         render_for_lm,
         render_for_reward,
     )

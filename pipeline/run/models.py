@@ -13,7 +13,7 @@ from nabla_core.engines.base import Engines
 from nabla_core.errors import ModelError
 from nabla_core.model_config import LM, TEMPLATE_DATE, Reward, Runtime
 from nabla_core.models.identity import identify_unloaded
-from nabla_core.models.templates import render_for_lm
+from nabla_core.text.templates import render_for_lm
 from nabla_core.types import Identity, Prompt
 
 

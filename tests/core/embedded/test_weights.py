@@ -31,7 +31,7 @@ from nabla_core.embedded.recipe import corpus, measure, train_lm
 from nabla_core.embedded.recipe.rollouts import complete
 from nabla_core.embedded.task import prompts
 from nabla_core.embedded.weights import Role, folder
-from nabla_core.models.templates import render_for_lm
+from nabla_core.text.templates import render_for_lm
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from nabla_core.engines.loading import reader_for
 from nabla_core.errors import ContextError, EncodingError, NonFiniteError
 from nabla_core.models.loading import load_language_model, load_reward_model
 from nabla_core.models.readers import Reader, RMRead, Task
-from nabla_core.models.templates import render_for_reward
 from nabla_core.requests import Context
+from nabla_core.text.templates import render_for_reward
 from nabla_core.types import Prompt
 from tests.core.tiny import Family, one_hots
 

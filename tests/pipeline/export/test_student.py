@@ -1,6 +1,6 @@
 """Texts of a student's tokenizer are those that a run makes with it."""
 
-from nabla_core.models.templates import render_for_lm
+from nabla_core.text.templates import render_for_lm
 from nabla_core.types import Prompt
 from pipeline.export.student import Student
 from tests.core.chat_templates import DATED, appending, chat_tokenizer

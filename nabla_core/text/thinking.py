@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nabla_core.errors import EncodingError, ModelError
-from nabla_core.models.chat_template import PLACEHOLDER, render
+from nabla_core.text.chat_template import PLACEHOLDER, render
 from nabla_core.types import Message
 
 TAGS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<seed:think>", "</seed:think>"))

@@ -20,9 +20,9 @@ from weakref import WeakKeyDictionary
 
 from nabla_core.errors import ModelError, RenderError
 from nabla_core.model_config import TEMPLATE_DATE
-from nabla_core.models.chat_template import PLACEHOLDER, render
-from nabla_core.models.control_tokens import ControlTokens, added_in
-from nabla_core.models.encoding import encode_behind, encode_plain
+from nabla_core.text.chat_template import PLACEHOLDER, render
+from nabla_core.text.control_tokens import ControlTokens, added_in
+from nabla_core.text.encoding import encode_behind, encode_plain
 from nabla_core.types import Message, Prompt
 
 # Takes the place of the content of a turn, to see whether the template writes it.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nabla_core.errors import ModelError
-from nabla_core.models.template_check import (
+from nabla_core.text.template_check import (
     check_lm_template,
     check_reward_template,
     check_system_turn,

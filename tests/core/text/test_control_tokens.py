@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nabla_core.errors import RenderError
-from nabla_core.models.control_tokens import ControlTokens
-from nabla_core.models.templates import render_for_lm, render_for_reward
+from nabla_core.text.control_tokens import ControlTokens
+from nabla_core.text.templates import render_for_lm, render_for_reward
 from nabla_core.types import Prompt
-from tests.core.models.tokenizers_with_turns import byte_level, sentence_pieces, unigram
+from tests.core.text.tokenizers_with_turns import byte_level, sentence_pieces, unigram
 from tests.core.tiny import CHAT, ROLES, characters
 
 QWEN, LLAMA, T5 = byte_level(), sentence_pieces(), unigram()

@@ -16,10 +16,10 @@ from nabla_core.errors import EncodingError
 from nabla_core.guide_training.examples import GuideEncoder, Record
 from nabla_core.guide_training.head_model import new_head
 from nabla_core.methods.counterfactuals import Place
-from nabla_core.models.chat_template import render
 from nabla_core.models.readers import Reader, Task
-from nabla_core.models.thinking import think_block
 from nabla_core.requests import Context, Render, Score, Sweep
+from nabla_core.text.chat_template import render
+from nabla_core.text.thinking import think_block
 from tests.core.chat_templates import FORGETTING, PLAIN, THINKING, chat_tokenizer
 from tests.core.reference import guide_of
 from tests.core.tiny import Family, qwen2, reward_folder, save

@@ -9,7 +9,7 @@ import pytest
 
 from nabla_core.errors import ModelError, RenderError
 from nabla_core.models.readers import strip_stop_token
-from nabla_core.models.templates import render_for_lm, render_for_reward
+from nabla_core.text.templates import render_for_lm, render_for_reward
 from nabla_core.types import Message, Prompt
 from tests.core.chat_templates import DATED, appending, chat_tokenizer, metaspace, prepending
 from tests.core.tiny import CHAT, ROLES, characters

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from nabla_core.errors import ModelError
-from nabla_core.models.chat_template import PLACEHOLDER, render
-from nabla_core.models.thinking import think_block
+from nabla_core.text.chat_template import PLACEHOLDER, render
+from nabla_core.text.thinking import think_block
 from nabla_core.types import Message
 
 _SYSTEM: Message = {"role": "system", "content": "⟦system⟧"}
