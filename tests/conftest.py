@@ -43,6 +43,7 @@ SLOW_FILES = (
     *("chaos/test_runs.py", "pipeline/duality/tokens/test_checks.py", "jobs/test_submit.py"),
     *("chaos/test_halfway.py", "pipeline/duality/language/test_checks.py"),
     *("pipeline/duality/tokens/test_policies.py", "pipeline/duality/checkpoints/test_checks.py"),
+    "jobs/test_own.py",
     *("jobs/test_tune.py", "pipeline/duality/test_pieces.py", "core/test_isolation.py"),
     *("core/guide_training/test_trainees.py", "jobs/test_models.py", "jobs/test_demo.py"),
     *("pipeline/duality/test_stage.py", "core/embedded/test_weights.py", "chaos/test_s3.py"),
