@@ -55,7 +55,7 @@ def end_ledger(ledger: Any) -> None:
     """End the ledger's process after what it was asked before. In a Ray that serves other runs too
     it would stay until the driver ends."""
     # Not `ray.kill`, which waits for the head of the cluster: that may be what was lost.
-    ledger.__ray_terminate__.remote()
+    ledger.__ray_terminate__.options(max_task_retries=0).remote()
 
 
 def suspects(ledger: Any, is_missing: Callable[[Key], bool]) -> list[list[Key]]:

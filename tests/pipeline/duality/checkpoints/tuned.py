@@ -17,6 +17,6 @@ def tuned(path: Path, scale: float = 1.2) -> Path:
     with torch.no_grad():
         model.lm_head.weight.mul_(scale)
     model.save_pretrained(path)
-    for file in folder("lm").glob("tokenizer*"):
+    for file in (*folder("lm").glob("tokenizer*"), folder("lm") / "chat_template.jinja"):
         shutil.copy(file, path)
     return path
