@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nabla_core.models.location import check_locations
+from pipeline.cluster.config import Cluster
+from pipeline.cluster.working_dir import enter_working_dir
 from pipeline.distill.card import make_card, read_card, write_card
 from pipeline.distill.config import DistillConfig
 from pipeline.distill.exports import Export, export_config, read_exports
@@ -22,10 +24,8 @@ from pipeline.export.sources import open_sources
 from pipeline.extras import require, require_for_lora, require_reporter
 from pipeline.grading.graders import check_expected
 from pipeline.inputs.prompts import read as read_prompts
-from pipeline.run.cluster_config import Cluster
 from pipeline.run.models import visible
 from pipeline.run.verify_method import resolve, with_verify
-from pipeline.run.working_dir import enter_working_dir
 from pipeline.store.checks import config_check, models_check
 from pipeline.store.checks.owner import Owner, check_owner
 from pipeline.store.checks.unused import check_unused

@@ -9,9 +9,9 @@ from nabla_core.config_metadata import NOT_SHAPING, SHAPING_THROUGHOUT
 from nabla_core.guide_training.settings import Kind, Optimise, Target
 from nabla_core.methods.counterfactuals import Explore
 from nabla_core.model_config import LM, Reward, Runtime
+from pipeline.cluster.config import Cluster
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
-from pipeline.run.cluster_config import Cluster
 from pipeline.store.settings import Store
 from pipeline.train_guide.config import Start, Validation, check_searchable, ranked_search
 from pipeline.training.config import Workers

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
+from pipeline.cluster.connection import shared
 from pipeline.config import overrides_yaml
 from pipeline.counterfactuals.job import counterfactuals
 from pipeline.errors import RunError
@@ -27,7 +28,6 @@ from pipeline.improve.config import ImproveConfig
 from pipeline.improve.ready import OWNER, check, resolved
 from pipeline.improve.rounds import Evaluation, PromptResult, Round, choose, reward_hacked
 from pipeline.improve.status import ROUNDS
-from pipeline.run.cluster import shared
 from pipeline.run.plan import RunOutcome, Watcher, open_store
 from pipeline.store.checks import config_check
 from pipeline.store.files import Folder

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from pipeline.cluster.config import Cluster
 from pipeline.errors import ConfigError
-from pipeline.run.cluster_config import Cluster
 
 
 def check_devices(cluster: Cluster, device: str) -> list[str]:

@@ -16,12 +16,12 @@ from itertools import islice, takewhile
 from typing import Any, Literal
 
 from nabla_core.models.location import check_locations
+from pipeline.cluster.connection import any_node_has, connected, require_resources
 from pipeline.errors import DamagedError, LeaseError, LoadError, PlacementError, RunError
 from pipeline.inputs.prompts import index
 from pipeline.inputs.system_turns import SystemTurns
 from pipeline.run import pool
 from pipeline.run.budget import COLUMNS, Spending
-from pipeline.run.cluster import any_node_has, connected, require_resources
 from pipeline.run.missing import read_slots
 from pipeline.run.placement import Placement, require_placement
 from pipeline.run.plan import Plan, RunOutcome, Watcher, open_store

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from pipeline.cluster.config import Cluster
+from pipeline.cluster.connection import can_place, free_resources, restart_local
 from pipeline.errors import PlacementError
 from pipeline.run import pool
-from pipeline.run.cluster import can_place, free_resources, restart_local
-from pipeline.run.cluster_config import Cluster
 
 
 def require_placement(cluster: Cluster, note: Callable[[str], None]) -> None:

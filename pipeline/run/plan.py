@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from pipeline.cluster.config import Cluster
 from pipeline.grading.graders import Verify, check_expected
 from pipeline.inputs.prompts import Item, read
 from pipeline.inputs.repeats import Repeats
 from pipeline.run.budget import Budget
-from pipeline.run.cluster_config import Cluster
 from pipeline.run.config import RowsConfig
 from pipeline.run.models import model_paths
 from pipeline.run.prompt_status import PromptStatus

@@ -23,11 +23,11 @@ from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import GetTimeoutError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipeline.cluster.config import Cluster
+from pipeline.cluster.connection import node_alive
 from pipeline.errors import PipelineError
 from pipeline.inputs.prompts import Item
 from pipeline.run.block_stream import stream
-from pipeline.run.cluster import node_alive
-from pipeline.run.cluster_config import Cluster
 from pipeline.run.ledger import Ledger
 from pipeline.run.prompt_status import Key, PromptStatus, from_table
 from pipeline.run.worker import Assignment, PoolWorker

@@ -20,16 +20,16 @@ import ray
 
 from nabla_core.errors import ModelError
 from nabla_core.types import Identity
+from pipeline.cluster.config import Cluster
+from pipeline.cluster.working_dir import enter_working_dir
 from pipeline.errors import StoreError
 from pipeline.inputs.prompts import Item
 from pipeline.printable import visible
 from pipeline.references import shown_uri
-from pipeline.run.cluster_config import Cluster
 from pipeline.run.ledger import Action, Decision, Process
 from pipeline.run.prompt_status import PromptState, PromptStatus, to_table
 from pipeline.run.pump import Pump
 from pipeline.run.recipe import Maker, Recipe
-from pipeline.run.working_dir import enter_working_dir
 from pipeline.store.checks.models_check import read_models, require_same, write_models
 from pipeline.store.run_store import RunStore
 

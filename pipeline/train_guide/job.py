@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nabla_core.models.location import check_locations
-from pipeline.run.cluster_config import Cluster
+from pipeline.cluster.config import Cluster
+from pipeline.cluster.working_dir import enter_working_dir
 from pipeline.run.models import visible
-from pipeline.run.working_dir import enter_working_dir
 from pipeline.store.checks import config_check, models_check
 from pipeline.store.checks.owner import check_owner
 from pipeline.store.files import Folder

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from nabla_core.config import Decoding
 from nabla_core.models.location import check_locations
 from nabla_core.types import Prompt
+from pipeline.cluster.config import Actors, Cluster
 from pipeline.errors import InputError
 from pipeline.inputs.prompts import mapped_columns
 from pipeline.inputs.prompts import read as read_prompts
@@ -17,7 +18,6 @@ from pipeline.preview.cost import of_decoding
 from pipeline.preview.models import Models, check_fit, quick
 from pipeline.preview.prompts import MOST, Rendered, render
 from pipeline.preview.resources import check_devices
-from pipeline.run.cluster_config import Actors, Cluster
 from pipeline.store.checks.config_check import compare_config
 from pipeline.store.reader import finished_rows
 from pipeline.store.run_folder import open_folder, translate_os_errors

@@ -20,9 +20,9 @@ from ray.exceptions import RayActorError, RayError
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from pipeline.cluster.config import Actors, Cluster
+from pipeline.cluster.connection import connected, require_resources
 from pipeline.errors import DamagedError, RunError
-from pipeline.run.cluster import connected, require_resources
-from pipeline.run.cluster_config import Actors, Cluster
 from pipeline.run.placement import require_placement
 from pipeline.store.failpoints import failpoint_environment
 from pipeline.store.files import MALFORMED, Folder

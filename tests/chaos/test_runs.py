@@ -8,7 +8,7 @@ from itertools import pairwise
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.run.cluster_config import Actors, Cluster
+from pipeline.cluster.config import Actors, Cluster
 from pipeline.run.pool import task_size
 from tests.chaos.comparison import final_rows
 

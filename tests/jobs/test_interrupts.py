@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.run.local_ray import PREFIX
+from pipeline.cluster.local_ray import PREFIX
 from tests.jobs.test_generate import rows
 
 ROOT = Path(__file__).parents[2]

@@ -17,8 +17,8 @@ from contextlib import nullcontext
 import ray
 from jobs import generate
 from jobs.progress import Progress
-from pipeline.run.cluster import connected, shared
-from pipeline.run.cluster_config import Cluster
+from pipeline.cluster.connection import connected, shared
+from pipeline.cluster.config import Cluster
 
 @ray.remote
 class Occupant:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from nabla_core.config_metadata import NOT_SHAPING
 from nabla_core.model_config import LM, Reward, Runtime
+from pipeline.cluster.config import Cluster
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
-from pipeline.run.cluster_config import Cluster
 from pipeline.store.settings import Store
 
 

@@ -35,8 +35,8 @@ from nabla_core.embedded import task
 from nabla_core.embedded.weights import ROOT
 from nabla_core.models.flops import Shape
 from nabla_core.models.identity import identify
-from pipeline.run.cluster import shared
-from pipeline.run.cluster_config import Cluster
+from pipeline.cluster.config import Cluster
+from pipeline.cluster.connection import shared
 from tests.bench.arms import quiet
 from tests.bench.distill.arms import ARMS, CORE, pairs
 from tests.bench.distill.report import (

@@ -17,10 +17,10 @@ from ray.data import ActorPoolStrategy, DataContext
 
 from nabla_core.config import Decoding
 from nabla_core.model_config import LM
+from pipeline.cluster.config import Cluster
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.plan import plan
 from pipeline.run.block_stream import _Stream, stream
-from pipeline.run.cluster_config import Cluster
 from pipeline.run.driver import execute
 from pipeline.run.pool import _configure
 from tests.pipeline.rows import item

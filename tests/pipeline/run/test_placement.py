@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from pipeline.cluster import connection as cluster
+from pipeline.cluster.config import Cluster
 from pipeline.errors import PlacementError, RunError
-from pipeline.run import cluster, placement
-from pipeline.run.cluster_config import Cluster
+from pipeline.run import placement
 from pipeline.run.placement import Placement
 from tests.pipeline.run.test_driver import Silent, run
 

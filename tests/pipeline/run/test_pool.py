@@ -2,8 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from pipeline.cluster.config import Actors, Cluster
 from pipeline.errors import InputError
-from pipeline.run.cluster_config import Actors, Cluster
 from pipeline.run.pool import Blocks, Statuses, task_size
 from pipeline.run.prompt_status import PromptState, PromptStatus, to_table
 from pipeline.run.worker import Assignment

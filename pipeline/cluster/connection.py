@@ -15,9 +15,9 @@ from typing import Any
 
 import ray
 
+from pipeline.cluster.config import Cluster
+from pipeline.cluster.local_ray import LocalRay
 from pipeline.errors import ConfigError, RunError
-from pipeline.run.cluster_config import Cluster
-from pipeline.run.local_ray import LocalRay
 
 CONNECT_SECONDS = 10.0
 # For the process of a placed task to start, on a machine that is busy.

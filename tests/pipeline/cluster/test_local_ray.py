@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.run import local_ray
-from pipeline.run.local_ray import LOCK, PREFIX
+from pipeline.cluster import local_ray
+from pipeline.cluster.local_ray import LOCK, PREFIX
 
 ROOT = Path(__file__).parents[3]
 
@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[3]
 SCRIPT = """
 import json, os, time
 import psutil, ray
-from pipeline.run.cluster import connected
-from pipeline.run.cluster_config import Cluster
+from pipeline.cluster.connection import connected
+from pipeline.cluster.config import Cluster
 from tests.pipeline.run.listening import listening
 
 @ray.remote

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
+from pipeline.cluster.config import Cluster
+from pipeline.cluster.connection import _sigterm_restored, connected, restart_local, shared
 from pipeline.errors import RunError
-from pipeline.run.cluster import _sigterm_restored, connected, restart_local, shared
-from pipeline.run.cluster_config import Cluster
 
 
 def test_a_ray_that_cannot_be_joined_ends_the_run_by_name(monkeypatch):

@@ -2,7 +2,7 @@
 
 import os
 
-from pipeline.run.working_dir import enter_working_dir
+from pipeline.cluster.working_dir import enter_working_dir
 
 
 def test_a_worker_moves_to_the_folder_of_the_driver_if_its_node_has_it(tmp_path, monkeypatch):

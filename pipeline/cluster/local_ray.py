@@ -2,8 +2,8 @@
 the process group of the command does not reach it.
 
 Ray 2.60 has no setting for the first and the last. Two of its module-level names are replaced while
-it starts; pyproject.toml fixes its minor version, and `tests/pipeline/run/test_local_ray.py` tells
-whether another one still fits.
+it starts; pyproject.toml fixes its minor version, and `tests/pipeline/cluster/test_local_ray.py`
+tells whether another one still fits.
 """
 
 from __future__ import annotations
