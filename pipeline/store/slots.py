@@ -152,6 +152,10 @@ class Slots:
         """The number of slots in a state, among the first so many ones (None: all)."""
         return self._state.count(state, 0, first)
 
+    def committed(self) -> int:
+        """The number of slots whose row is committed, finished or a dead letter."""
+        return len(self) - self.count(MISSING)
+
     def forget(self, state: SlotState) -> None:
         """Make the slots in a state missing. Their rows stay in the files."""
         for slot in self.in_state(state):

@@ -1,18 +1,16 @@
-"""What a driver does with the reports of workers, and its last step, without any worker."""
+"""The last step of a driver, and a run that needs no worker."""
 
-from collections import Counter
 from dataclasses import dataclass
 
 import pytest
 
-from pipeline.errors import LeaseError, LoadError, RunError
+from pipeline.errors import LeaseError
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.plan import plan
 from pipeline.inputs.prompts import Prompts
 from pipeline.run import driver
 from pipeline.run.driver import Run
 from pipeline.run.plan import open_store
-from pipeline.run.prompt_status import PromptState, PromptStatus
 from pipeline.store.files import Folder
 from pipeline.store.final import MANIFEST
 from tests.pipeline.rows import inputs, item, row
@@ -71,59 +69,6 @@ def run(tmp_path):
     config = GenerateConfig(run_dir=str(tmp_path), max_dead_fraction=0.5)
     described = plan(config)
     return Run(described, Silent(), open_store(described))
-
-
-def statuses(*counts):
-    """So many statuses of each state, in this order."""
-    return [
-        PromptStatus((f"{state}{n}", 0), state, "why")
-        for state, count in counts
-        for n in range(count)
-    ]
-
-
-DONE, DEAD, DEFERRED = PromptState.DONE, PromptState.DEAD, PromptState.DEFERRED
-
-
-@pytest.mark.parametrize(
-    ("reports", "goes_on"),
-    [
-        (statuses((DEAD, 19)), True),
-        (statuses((DEAD, 20)), False),
-        (statuses((DONE, 10), (DEAD, 10)), True),
-        (statuses((DONE, 10), (DEAD, 11)), False),
-        (statuses((PromptState.ALREADY_COMMITTED, 10), (DEAD, 10)), True),
-        # A deferred prompt has not ended.
-        (statuses((DEFERRED, 50), (DEAD, 19)), True),
-    ],
-)
-def test_a_run_ends_early_where_too_many_of_at_least_twenty_prompts_are_dead(run, reports, goes_on):
-    assert run._follow(reports, Counter()) == ("completed" if goes_on else "too_many_dead")
-
-
-def test_dead_letters_of_earlier_rounds_count(run):
-    assert run._follow(statuses((DONE, 1)), Counter({DEAD: 20})) == "too_many_dead"
-
-
-@pytest.mark.parametrize(
-    ("state", "error", "message"),
-    [
-        (PromptState.LOAD_FAILED, LoadError, "^why$"),
-        (PromptState.COMMIT_FAILED, RunError, "cannot commit rows to .*: why"),
-    ],
-)
-def test_a_report_that_no_later_prompt_can_do_better_ends_the_run(run, state, error, message):
-    with pytest.raises(error, match=message):
-        run._follow(statuses((DONE, 1), (state, 1)), Counter())
-
-
-def test_a_driver_that_lost_its_lease_stops_following(run):
-    run._on_lease_lost()
-    with pytest.raises(LeaseError, match="was taken over by another driver"):
-        run._follow(statuses((DONE, 1)), Counter())
-    # Also where no status comes: the actors may be as long suspended.
-    with pytest.raises(LeaseError, match="was taken over by another driver"):
-        run._while_waiting()
 
 
 def test_a_folder_with_every_row_committed_is_finished_without_ray(tmp_path, monkeypatch):

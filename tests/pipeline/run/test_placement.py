@@ -75,15 +75,16 @@ def test_only_a_cluster_that_nodes_may_join_is_waited_for(world, run, monkeypatc
     monkeypatch.setattr(Silent, "note", lambda self, text: notes.append(text))
     settings = Cluster(address=address, scheduling_timeout_s=60)
     run.plan = replace(run.plan, cluster=settings)
-    run._placement = Placement(None, settings)
+    rounds = run._rounds()
+    rounds._placement = Placement(None, settings)
     world.now = 61.0
     if address is None:
         with pytest.raises(PlacementError):
-            run._check_placement()
+            rounds._check_placement()
         assert notes == []
     else:
-        run._check_placement()
-        run._check_placement()
+        rounds._check_placement()
+        rounds._check_placement()
         (note,) = notes
         assert note.startswith("Ray has placed no actor in 61 s: ")
         assert note.endswith(": waiting for a node that joins")
