@@ -75,9 +75,14 @@ class Decontamination:
 @dataclass(frozen=True)
 class Filters:
     """Which traces are exported. They apply in this order, and a trace is counted with the first
-    one that drops it.
+    one that drops it. What a format cannot use, such as responses that were cut by length, is
+    dropped after the pass rates.
 
     Attributes:
+        min_pass_rate: Keeps prompts of whose graded responses at least this fraction is right;
+            null: all.
+        max_pass_rate: Keeps prompts of whose graded responses at most this fraction is right; null:
+            all.
         verified: Keeps traces whose answer is right, by the verifier.
         min_reward: Keeps traces whose reward, the judge's, is at least this; null: all.
         min_gain: Keeps traces whose reward exceeds that of their first response by at least this;
@@ -85,10 +90,6 @@ class Filters:
         changed: Keeps traces whose response differs from their first response.
         min_tokens (tokens): Keeps responses of at least this length; null: all.
         max_tokens (tokens): Keeps responses of at most this length; null: all.
-        min_pass_rate: Keeps prompts of whose graded responses at least this fraction is right;
-            null: all.
-        max_pass_rate: Keeps prompts of whose graded responses at most this fraction is right; null:
-            all.
         best_of_samples (responses): Keeps this many responses to each prompt, those with the
             highest reward; null: all.
         decontamination: Leaves out what benchmarks hold.
@@ -97,14 +98,14 @@ class Filters:
             null: all.
     """
 
+    min_pass_rate: float | None = None
+    max_pass_rate: float | None = None
     verified: bool = False
     min_reward: float | None = None
     min_gain: float | None = None
     changed: bool = False
     min_tokens: int | None = None
     max_tokens: int | None = None
-    min_pass_rate: float | None = None
-    max_pass_rate: float | None = None
     best_of_samples: int | None = None
     decontamination: Decontamination = field(default_factory=Decontamination)
     near_duplicates: NearDuplicates = field(default_factory=NearDuplicates)

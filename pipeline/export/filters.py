@@ -16,7 +16,7 @@ def before_texts(index: Index, config: ExportConfig) -> None:
     """Drop what facts about single rows and about prompts decide. Raises InputError."""
     filters = config.filters
     _check_one_judge(index, filters)
-    rates = _pass_rates(index)
+    _by_pass_rate(index, filters)
     if config.format in TRAINED:
         index.drop(~index.stopped, CUT)
     if filters.verified:
@@ -37,10 +37,6 @@ def before_texts(index: Index, config: ExportConfig) -> None:
         index.drop(index.tokens < filters.min_tokens, "shorter than min_tokens")
     if filters.max_tokens is not None:
         index.drop(index.tokens > filters.max_tokens, "longer than max_tokens")
-    if filters.min_pass_rate is not None:
-        index.drop(~(rates >= filters.min_pass_rate), "pass rate below min_pass_rate")
-    if filters.max_pass_rate is not None:
-        index.drop(~(rates <= filters.max_pass_rate), "pass rate above max_pass_rate")
     if filters.best_of_samples is not None:
         _keep_best(index, filters.best_of_samples)
 
@@ -57,6 +53,17 @@ def after_texts(index: Index, filters: Filters) -> None:
     below = np.setdiff1d(kept, best)
     index.drop(below, "reward below the top fraction")
     index.drop(np.isnan(index.reward), "no reward")
+
+
+def _by_pass_rate(index: Index, filters: Filters) -> None:
+    """Drop by the pass rates of prompts; before other filters, since a rate is of all responses."""
+    if filters.min_pass_rate is None and filters.max_pass_rate is None:
+        return
+    rates = _pass_rates(index)
+    if filters.min_pass_rate is not None:
+        index.drop(~(rates >= filters.min_pass_rate), "pass rate below min_pass_rate")
+    if filters.max_pass_rate is not None:
+        index.drop(~(rates <= filters.max_pass_rate), "pass rate above max_pass_rate")
 
 
 def _keep_best(index: Index, count: int) -> None:
