@@ -40,7 +40,8 @@ class Units:
 
     def of(self, first: int, last: int) -> list[Array]:
         """The rows of the units from `first` up to `last`, unit by unit."""
-        bounds = np.append(self.starts, len(self.order))[first : last + 1]
+        end = self.starts[last] if last < len(self) else len(self.order)
+        bounds = [*self.starts[first:last], end]
         return [self.order[a:b] for a, b in pairwise(bounds)]
 
 
