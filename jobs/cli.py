@@ -11,8 +11,8 @@ from difflib import get_close_matches
 from importlib import import_module
 
 import nabla_core
-from jobs import console
 from jobs.command import Command
+from jobs.display import console
 from jobs.exit_codes import ExitCode, exit_code_table
 
 # Verbs by what a user wants to do. The verb `train-guide` is the COMMAND of jobs/train_guide.py.

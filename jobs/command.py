@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn, TypeVar
 
-from jobs import console
+from jobs.display import console
 from jobs.exit_codes import ExitCode, exit_code_table
 from jobs.interrupts import interruptible
 from nabla_core.errors import ModelError

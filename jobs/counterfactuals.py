@@ -14,10 +14,11 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from jobs import rows, summary
+from jobs import rows
 from jobs.command import Command, load_config, without_run
+from jobs.display import summary
+from jobs.display.preview import print_preview
 from jobs.exit_codes import ExitCode
-from jobs.preview import print_preview
 
 if TYPE_CHECKING:
     from pipeline.counterfactuals.config import CounterfactualsConfig

@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jobs import console, generate
+from jobs import generate
 from jobs.command import Command
+from jobs.display import console
 from jobs.exit_codes import ExitCode
 from pipeline.errors import ConfigError
 

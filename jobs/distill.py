@@ -15,8 +15,8 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from jobs import console, student_figures, training_progress
 from jobs.command import Command, config_options, load_config, without_run
+from jobs.display import console, student_figures, training_progress
 
 if TYPE_CHECKING:
     from pipeline.distill.config import DistillConfig

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from jobs import console
 from jobs.command import Command, config_options, load_config, without_run
+from jobs.display import console
 from jobs.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def _run(options: argparse.Namespace) -> int:
     config = load_config(DualityConfig, options)
     if without_run(options, config):
         return ExitCode.DONE
-    from jobs.progress import Progress
+    from jobs.display.progress import Progress
     from pipeline.duality.stage import run
 
     with Progress() as progress:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from jobs import console
 from jobs.command import Command, config_options, load_config, without_run
+from jobs.display import console
 
 if TYPE_CHECKING:
     from pipeline.export.config import ExportConfig

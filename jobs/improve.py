@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from jobs import console, guide_figures
 from jobs.command import Command, config_options, load_config, without_run
+from jobs.display import console, guide_figures
+from jobs.display.preview import amount, print_prompt, print_warnings
 from jobs.exit_codes import ExitCode
-from jobs.preview import amount, print_prompt, print_warnings
 
 if TYPE_CHECKING:
-    from jobs.progress import Progress
+    from jobs.display.progress import Progress
     from pipeline.improve.config import ImproveConfig
     from pipeline.improve.job import ImproveResult
     from pipeline.intervals import Interval
@@ -61,7 +61,7 @@ def _preview(config: ImproveConfig) -> None:
 
 
 def _improve(config: ImproveConfig) -> int:
-    from jobs.progress import Progress
+    from jobs.display.progress import Progress
     from pipeline.improve.job import improve
     from pipeline.improve.ready import resolved
 

@@ -6,14 +6,14 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from jobs import summary
 from jobs.command import config_options, dead_option
+from jobs.display import summary
 from jobs.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from jobs.progress import Progress
+    from jobs.display.progress import Progress
     from pipeline.run.plan import RunOutcome
 
 
@@ -32,7 +32,7 @@ def run(
     ok_with_dead: bool = False,
 ) -> ExitCode:
     """Run a job with its progress shown, print how it ended, and return the exit code."""
-    from jobs.progress import Progress
+    from jobs.display.progress import Progress
 
     with Progress() as progress:
         outcome = job(progress)

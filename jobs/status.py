@@ -12,8 +12,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from jobs import console, guide_figures, student_figures
 from jobs.command import Command
+from jobs.display import console, guide_figures, student_figures
 from pipeline.printable import visible
 
 if TYPE_CHECKING:

@@ -15,10 +15,9 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from jobs import console, guide_figures, training_progress
 from jobs.command import Command, config_options, load_config, without_run
-from jobs.exit_codes import ExitCode
-from jobs.preview import (
+from jobs.display import console, guide_figures, training_progress
+from jobs.display.preview import (
     amount,
     print_answers,
     print_columns,
@@ -26,6 +25,7 @@ from jobs.preview import (
     print_warnings,
     print_weights,
 )
+from jobs.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from pipeline.train_guide.config import TrainGuideConfig

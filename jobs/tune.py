@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from jobs import console, summary
 from jobs.command import Command, config_options, dead_option, load_config, without_run
+from jobs.display import console, summary
+from jobs.display.preview import print_preview
 from jobs.exit_codes import ExitCode
-from jobs.preview import print_preview
 
 if TYPE_CHECKING:
     from pipeline.tune.config import TuneConfig
@@ -51,7 +51,7 @@ def _preview(config: TuneConfig) -> None:
 
 
 def _tune(config: TuneConfig, *, ok_with_dead: bool) -> int:
-    from jobs.progress import Progress
+    from jobs.display.progress import Progress
     from pipeline.tune.job import tune
 
     with Progress() as progress:

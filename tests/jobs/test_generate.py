@@ -14,7 +14,7 @@ import pytest
 from ray._private import state as ray_state
 
 from jobs import generate, status
-from jobs.progress import Progress
+from jobs.display.progress import Progress
 from tests.pipeline.rows import keys
 
 ROOT = Path(__file__).parents[2]

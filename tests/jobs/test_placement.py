@@ -16,7 +16,7 @@ import sys
 from contextlib import nullcontext
 import ray
 from jobs import generate
-from jobs.progress import Progress
+from jobs.display.progress import Progress
 from pipeline.cluster.connection import connected, shared
 from pipeline.cluster.config import Cluster
 

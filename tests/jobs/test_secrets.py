@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from jobs import console, generate, status
-from jobs.progress import Progress
+from jobs import generate, status
+from jobs.display import console
+from jobs.display.progress import Progress
 from pipeline import references
 from pipeline.run.prompt_status import PromptState, PromptStatus
 

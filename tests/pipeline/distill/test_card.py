@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from jobs import student_figures, training_progress
+from jobs.display import student_figures, training_progress
 from pipeline.config import load
 from pipeline.distill.card import make_card, read_card, readme, write_card
 from pipeline.distill.config import DistillConfig

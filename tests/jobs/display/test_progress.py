@@ -3,7 +3,7 @@
 import json
 import time
 
-from jobs.progress import Progress
+from jobs.display.progress import Progress
 from pipeline.run.prompt_status import PromptState, PromptStatus
 
 
@@ -40,7 +40,7 @@ def test_the_accuracy_of_fewer_than_20_rows_is_not_shown():
 
 
 def test_a_log_gets_a_line_also_while_no_row_ends_and_none_after_the_run(capsys, monkeypatch):
-    monkeypatch.setattr("jobs.progress.LOG_SECONDS", 0.02)
+    monkeypatch.setattr("jobs.display.progress.LOG_SECONDS", 0.02)
     shown = ""
     with Progress() as progress:
         progress.started(8, 0, 0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from jobs import console
+from jobs.display import console
 from jobs.exit_codes import ExitCode
 from pipeline.printable import visible
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from rich.live import Live
 from rich.text import Text
 
-from jobs import console
+from jobs.display import console
 from pipeline.durations import clock
 from pipeline.printable import visible
 from pipeline.run.prompt_status import ENDED, PromptState, PromptStatus

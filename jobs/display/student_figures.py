@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from jobs import console
+from jobs.display import console
 
 _FIGURES = ("loss", "held_out_loss", "accuracy", "reward", "stopped", "tokens")
 

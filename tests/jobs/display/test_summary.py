@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from jobs import summary
+from jobs.display import summary
 from jobs.exit_codes import ExitCode
 from pipeline.run.plan import RunOutcome
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.live import Live
 from rich.text import Text
 
-from jobs import console
+from jobs.display import console
 from pipeline.durations import clock
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from jobs import console
+from jobs.display import console
 from pipeline.printable import visible
 
 if TYPE_CHECKING:

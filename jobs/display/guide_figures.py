@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from jobs import console
+from jobs.display import console
 
 _IN_LINE = ("loss", "top1", "chance", "reward", "accuracy", "calls")
 _IN_TABLE = ("step", "loss", "top1", "within", "across", "slope", "reward", "accuracy", "calls")
