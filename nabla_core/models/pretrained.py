@@ -34,6 +34,10 @@ def load_tokenizer(path: str, revision: str | None) -> Any:
     except Exception as error:
         raise unavailable(path, "tokenizer", error) from error
     _refuse_code(path, "tokenizer", tokenizer.init_kwargs.get("auto_map"))
+    # transformers makes one of tokenizer_config.json alone, which reads every text as nothing.
+    files = sorted({*getattr(tokenizer, "vocab_files_names", {}).values(), "tokenizer.json"})
+    if folder.is_dir() and len(files) > 1 and not any((folder / file).exists() for file in files):
+        raise ModelError(f"{path}: its tokenizer has no vocabulary: none of {', '.join(files)}")
     return tokenizer
 
 

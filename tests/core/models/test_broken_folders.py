@@ -56,6 +56,13 @@ def test_an_empty_tokenizer_is_named(copy: Callable[[], Path]):
         load_tokenizer(str(folder), None)
 
 
+def test_a_tokenizer_without_its_vocabulary_is_refused(copy: Callable[[], Path]):
+    folder = copy()
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=rf"{folder}: its tokenizer has no vocabulary: none of"):
+        load_tokenizer(str(folder), None)
+
+
 @pytest.mark.parametrize(
     "entries",
     [{"hidden_size": "wide"}, {"num_attention_heads": 0}, {"model_type": None}],
