@@ -172,13 +172,14 @@ class _Count:
     def add(self, folder: Folder, name: str, marks: Mapping[bytes, bytes]) -> None:
         try:
             table = _columns(folder, open_marked(folder, name, marks))
+            keys = [table[c].to_pylist() for c in ("prompt_id", "sample", "error", "created_at")]
+            measures = {c: table[c].to_pylist() for c in MEASURES if c in table.column_names}
         except FileNotFoundError:
             return
-        except DamagedError:
+        # Damage of the schema, as in the time zone of created_at, shows where values are made.
+        except (DamagedError, pa.ArrowInvalid):
             self.damaged += 1
             return
-        keys = (table[c].to_pylist() for c in ("prompt_id", "sample", "error", "created_at"))
-        measures = {c: table[c].to_pylist() for c in MEASURES if c in table.column_names}
         for number, (prompt_id, sample, error, created) in enumerate(zip(*keys, strict=True)):
             key = hash((prompt_id, sample))
             if error is None:

@@ -44,7 +44,8 @@ def test_counterfactuals_are_made_exactly_once(cluster, prompts, tmp_path, capsy
 
 
 def test_settings_that_contradict_each_other_are_named(capsys):
-    assert counterfactuals.main(["explore.scorer=verifier"]) == 2
+    given = ["lm.path=scripted", "prompts.path=embedded", "verify.method=none"]
+    assert counterfactuals.main([*given, "explore.scorer=verifier"]) == 2
     assert "explore.scorer=verifier needs a verify.method" in capsys.readouterr().err
-    assert counterfactuals.main(["explore.alternatives=1"]) == 2
+    assert counterfactuals.main([*given, "explore.alternatives=1"]) == 2
     assert "alternatives must be at least 2" in capsys.readouterr().err

@@ -190,7 +190,7 @@ def test_a_second_training_in_the_folder_is_refused_while_the_first_lives(
             assert (run / "config.yaml").read_bytes() == before
             assert first.poll() is None
             first.send_signal(signal.SIGINT)
-            assert first.wait(timeout=60) == 130, output.read_text()
+            assert first.wait(timeout=150) == 130, output.read_text()
         finally:
             first.kill()
             first.wait()

@@ -18,6 +18,7 @@ from pipeline.duality.tokens.enumerable import (
     LETTERS,
     PROMPT,
     STATES,
+    STOP,
     EnumeratedModels,
     T,
     number,
@@ -30,8 +31,12 @@ BATCH = 256
 def engines_of(models: EnumeratedModels) -> Engines:
     """Engines for the enumerated LM and reward model."""
     tokens = tokenizer()
+    # These LMs have no row for a stop token: the generation config names one that never comes.
+    tokens.eos_token = None
     # Copies, so that the tabulated models stay as they are.
-    lm = language_model(copy.deepcopy(models.lm), tokens, Identity("enumerable lm", "1"))
+    model = copy.deepcopy(models.lm)
+    model.generation_config.eos_token_id = STOP
+    lm = language_model(model, tokens, Identity("enumerable lm", "1"))
     rm = reward_model(copy.deepcopy(models.rm), tokens, Identity("enumerable reward", "1"))
     reader = reader_for(rm, lm, 1.0)
     return build_engines(lm, reader, reader, Runtime(max_batch=BATCH))
