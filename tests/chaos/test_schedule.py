@@ -79,7 +79,7 @@ def test_rewards_within_the_tolerance_are_the_same_and_decisions_must_be_equal()
 def test_twelve_kills_of_all_kinds_lose_duplicate_and_alter_nothing():
     command = [sys.executable, "-m", "tests.chaos.schedule", "--seed", "32", "--kills", "12"]
     done = subprocess.run(
-        [*command, "--prompts", "40", "--longest-freeze", "8"],
+        [*command, "--prompts", "40", "--longest-freeze", "6"],
         cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     print(done.stdout)

@@ -30,6 +30,7 @@ from tests.pipeline.export.runs import trace, write_run
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     plain, tmp_path, cluster, capsys, monkeypatch

@@ -19,6 +19,7 @@ SMALL = LanguageConfig(
 )
 
 
+@pytest.mark.long
 def test_the_sampler_agrees_with_importance_sampling_and_its_controls_do_not():
     trained = [language.train(SMALL.rloo, beta, 0) for beta in SMALL.betas]
     results = language.run(SMALL, 0, trained)
