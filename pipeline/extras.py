@@ -16,8 +16,8 @@ def require(package: str, extra: str, setting: str, instead: str | None = None) 
     """
     if find_spec(package) is None:
         raise ConfigError(
-            f"{setting} needs {package}, which is not installed here: install this package with "
-            f"its extra, as in pip install '.[{extra}]'" + (f", or {instead}" if instead else "")
+            f"{setting} needs {package}, which is not installed here: in the folder of the "
+            f"project, run pip install -e '.[{extra}]'" + (f", or {instead}" if instead else "")
         )
 
 
