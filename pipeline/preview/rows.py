@@ -69,8 +69,8 @@ def preview(
     # `index` has consumed its iterator, so the first prompts are read again.
     first = [item.prompt for item in islice(read(config.prompts), MOST)]
     with translate_os_errors(plan.run_dir):
-        compare_config(open_folder(plan.run_dir), plan.config, plan.owner)
         store = open_store(plan)
+        compare_config(store.folder, plan.config, plan.owner, rows=store.has_rows())
         # `inspect` takes no lease and moves no file: another driver may hold the folder.
         slots = store.inspect(inputs, plan.samples)
         if not plan.allow_input_change:

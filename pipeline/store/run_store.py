@@ -63,7 +63,7 @@ from pipeline.store.parts import (
     read,
     read_keys,
 )
-from pipeline.store.quarantine import SUPERSEDED, Quarantine, superseded_report
+from pipeline.store.quarantine import QUARANTINE, SUPERSEDED, Quarantine, superseded_report
 from pipeline.store.run_folder import open_folder
 from pipeline.store.settings import Store
 from pipeline.store.slots import DEAD, FINISHED, Slots
@@ -104,6 +104,11 @@ class RunStore:
     def is_complete(self) -> bool:
         """Whether the final files are complete."""
         return self.folder.exists(SUCCESS)
+
+    def has_rows(self) -> bool:
+        """Whether a row was ever committed, whatever became of its file."""
+        rooms = (PARTS, DATA, DEAD_LETTER, SUPERSEDED, QUARANTINE)
+        return self.is_complete() or any(self.folder.files(room) for room in rooms)
 
     def delete_temporary(self) -> None:
         """Delete temporary files of drivers and workers that crashed.

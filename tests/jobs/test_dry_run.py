@@ -177,7 +177,7 @@ TEMPLATE = "{{ raise_exception('no system role') if messages[0].role == 'system'
         (
             lambda f: (f.lm / "tokenizer.json").unlink(),
             [],
-            "{lm}: its tokenizer has no token for any of the first 3 prompts",
+            "{lm}: its tokenizer has no vocabulary: none of merges.txt, ",
         ),
         (lambda f: (f.lm / "config.json").write_text("[]"), [], "{lm}/config.json: "),
         (

@@ -108,6 +108,8 @@ def test_models_in_folders_answer_judge_and_guide(cluster, plain, tmp_path):
         *(f"reward.judge={plain.judge}", f"reward.guide={plain.guide}", "runtime.device=cpu"),
         *("decoding.max_tokens=6", "decoding.nabla.proposals=ranked", "max_dead_fraction=1"),
     ]
+    # A start with a wrong model leaves no row, and does not occupy the folder.
+    assert generate.main([*arguments, f"reward.judge={plain.lm}"]) == 2
     assert generate.main(arguments) == 3
     rows = pq.read_table(run / "data").to_pylist()
     assert [row["prompt_id"] for row in rows] == ["1+2", "3*4"]

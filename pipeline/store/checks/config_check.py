@@ -50,21 +50,23 @@ def digest(config: Any) -> str:
     return blake2b(json.dumps(shape, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def check_config(folder: Folder, config: Any, owner: Owner) -> None:
+def check_config(folder: Folder, config: Any, owner: Owner, *, rows: bool = True) -> None:
     """Write the resolved config (a dataclass) into the folder, unless it belongs to another job,
-    or rows there were made with other settings that shape rows.
+    or rows there were made with other settings that shape rows. `rows`: whether there are any.
 
     A damaged config.yaml is written again if input.json shows that the rows were made with the same
     settings. Raises ResumeError naming the job or each difference, and VersionError.
     """
-    compare_config(folder, config, owner)
+    compare_config(folder, config, owner, rows=rows)
     claim_owner(folder, owner)
     folder.write(CONFIG, yaml.safe_dump(referenced(asdict(config)), sort_keys=False).encode())
 
 
-def compare_config(folder: Folder, config: Any, owner: Owner) -> None:
+def compare_config(folder: Folder, config: Any, owner: Owner, *, rows: bool = True) -> None:
     """Raises as `check_config` does, and changes nothing."""
     check_owner(folder, owner)
+    if not rows:
+        return  # of a run that failed before its first row, for a mistyped model perhaps
     settings = asdict(config)
     stored = _stored(folder, config)
     if stored is not None:
@@ -72,17 +74,22 @@ def compare_config(folder: Folder, config: Any, owner: Owner) -> None:
         old = _shape(stored, free, levels)
         new = _shape(referenced(settings), free, levels)
         differences = [
-            f"  {name}: {old.get(name, 'not set')!s} in the folder, "
-            f"{new.get(name, 'not set')!s} now"
+            f"  {name}: {_shown(old, name)} in the folder, {_shown(new, name)} now"
             for name in sorted(old.keys() | new.keys())
             if old.get(name) != new.get(name)
         ]
         if differences:
             raise ResumeError(
-                f"{folder.uri} holds rows made with another config; use another run_dir or\n"
-                + "\n".join(differences)
+                f"{folder.uri} holds rows made with another config. Use another run_dir, or set "
+                "these as in the folder:\n" + "\n".join(differences)
             )
         _check_mark(folder, config, new)
+
+
+def _shown(shape: Mapping[str, Any], name: str) -> str:
+    """A setting as a user writes it."""
+    value = shape.get(name, "not set")
+    return "null" if value is None else str(value)
 
 
 def _check_mark(folder: Folder, config: Any, shape: Mapping[str, Any]) -> None:

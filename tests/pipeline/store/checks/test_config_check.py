@@ -123,6 +123,19 @@ def test_a_setting_that_shapes_results_is_named_with_both_values(tmp_path, other
     assert digest(other) != digest(Settings())
 
 
+def test_a_folder_without_rows_takes_another_config(tmp_path):
+    """A first start that failed, for a mistyped model perhaps, does not occupy the folder."""
+    folder = Folder(str(tmp_path))
+    check_config(folder, Settings(), OWNER)
+    other = Settings(names=("a", "b"))
+    check_config(folder, other, OWNER, rows=False)
+    check_config(folder, other, OWNER)
+    with pytest.raises(ResumeError):
+        check_config(folder, Settings(), OWNER)
+    with pytest.raises(ResumeError, match="generate"):
+        check_config(folder, other, Owner("another job"), rows=False)
+
+
 def test_a_setting_that_only_the_folder_has_is_a_difference(tmp_path):
     folder = Folder(str(tmp_path))
     check_config(folder, Settings(), OWNER)
