@@ -94,6 +94,7 @@ def _print_trace(rows: list[dict[str, Any]]) -> None:
 
 
 def _print_next_steps(run_dir: Path) -> None:
+    own = '"${OWN[@]}"'  # zsh, unlike bash, does not split the words of a plain variable
     console.print_line(
         f"""What to do next:
   . .venv/bin/activate
@@ -104,13 +105,14 @@ def _print_next_steps(run_dir: Path) -> None:
   # refine more prompts
   nabla generate --config configs/embedded.yaml --limit 512 run_dir=runs/more
 Then your own prompts, lines such as {{"question": "...", "answer": "..."}}, and models:
-  OWN="lm.path=YOUR_LM reward.judge=YOUR_JUDGE" PROMPTS=yours.jsonl
+  OWN=(lm.path=YOUR_LM reward.judge=YOUR_JUDGE)
+  PROMPTS=yours.jsonl
   # look before you run
-  nabla generate --config configs/own/generate.yaml $OWN prompts.path=$PROMPTS {NO_GUIDE} --dry-run
+  nabla generate --config configs/own/generate.yaml {own} prompts.path=$PROMPTS {NO_GUIDE} --dry-run
   # explore, train a guide, refine
-  nabla counterfactuals --config configs/own/counterfactuals.yaml $OWN prompts.path=$PROMPTS
-  nabla train-guide --config configs/own/train_guide.yaml $OWN validation.prompts.path=$PROMPTS
-  nabla generate --config configs/own/generate.yaml $OWN prompts.path=$PROMPTS
+  nabla counterfactuals --config configs/own/counterfactuals.yaml {own} prompts.path=$PROMPTS
+  nabla train-guide --config configs/own/train_guide.yaml {own} validation.prompts.path=$PROMPTS
+  nabla generate --config configs/own/generate.yaml {own} prompts.path=$PROMPTS
 nabla --help lists all commands; jobs/README.md is a guide for each."""
     )
 

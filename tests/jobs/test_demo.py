@@ -1,6 +1,8 @@
 """The demo, and what it says to do next."""
 
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 from jobs import cli, demo
@@ -35,26 +37,35 @@ def test_the_demo_shows_a_trace_and_a_second_one_is_fresh(cluster, tmp_path, mon
 def test_the_next_lines_fit_prompts_and_models_of_the_reader(tmp_path, monkeypatch, capsys):
     demo._print_next_steps(Path("runs/demo-1"))
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    script = "\n".join(lines[lines.index("# refine more prompts") + 3 : -1])
     prompts = tmp_path / "yours.jsonl"
     prompts.write_text('{"question": "4-9-3*8*5+9*5-7*8", "answer": "4"}\n' * 60)
     models = {"YOUR_LM": folder("lm"), "YOUR_JUDGE": folder("judge"), "yours.jsonl": prompts}
-    (given,) = (line for line in lines if line.startswith("OWN="))
     for name, path in models.items():
-        given = given.replace(name, str(path))
-    variables = dict(word.split("=", 1) for word in shlex.split(given))
-    own = [line for line in lines if "$OWN" in line]
-    assert [line.split()[1] for line in own] == [
-        "generate",
-        "counterfactuals",
-        "train-guide",
-        "generate",
-    ]
+        assert name in script
+        script = script.replace(name, shlex.quote(str(path)))
+    commands = words_passed("bash", script)
+    assert [words[0] for words in commands] == OWN_VERBS
+    if shutil.which("zsh"):  # does not split the words of a plain variable
+        assert words_passed("zsh", script) == commands
     monkeypatch.chdir(ROOT)
-    for line in own:
-        filled = line.replace("$OWN", variables["OWN"]).replace("$PROMPTS", variables["PROMPTS"])
-        words = [word for word in shlex.split(filled)[1:] if word != "--dry-run"]
-        assert cli.main([*words, "--print-config"]) == 0, line
-        assert str(prompts) in capsys.readouterr().out
+    for words in commands:
+        kept = [word for word in words if word != "--dry-run"]
+        assert cli.main([*kept, "--print-config"]) == 0, words
+        printed = capsys.readouterr().out
+        for path in models.values():
+            assert str(path) in printed
+
+
+OWN_VERBS = ["generate", "counterfactuals", "train-guide", "generate"]
+
+
+def words_passed(shell, script):
+    """The words that a shell passes to each `nabla` of a script."""
+    stub = "nabla() { for word; do printf '%s\\t' \"$word\"; done; echo; }\n"
+    ran = subprocess.run([shell, "-c", stub + script], check=False, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return [line.split("\t")[:-1] for line in ran.stdout.splitlines()]
 
 
 def test_a_package_without_the_projects_configs_says_so(tmp_path, monkeypatch, capsys):
