@@ -99,14 +99,19 @@ def read(settings: Prompts, repeats: Repeats | None = None) -> Iterator[Item]:
     """
     repeats = repeats or Repeats()
     end = None if settings.limit is None else settings.skip + settings.limit
-    empty = True
-    for item in islice(_items(settings, repeats), settings.skip, end):
-        empty = False
-        yield item
+    found = 0
+    for found, item in enumerate(islice(_items(settings, repeats), end), 1):
+        if found > settings.skip:
+            yield item
     repeats.complete()
-    if empty:
-        position = f" after the first {settings.skip}" if settings.skip else ""
-        raise InputError(f"{shown_uri(settings.path)}: no prompts{position}")
+    if not found:
+        raise InputError(f"{shown_uri(settings.path)}: no prompts")
+    if found <= settings.skip:
+        raise InputError(
+            f"{shown_uri(settings.path)} has {found} prompt{'s' * (found > 1)}, and "
+            f"prompts.skip={settings.skip} leaves none: give more prompts or a smaller "
+            "prompts.skip"
+        )
 
 
 def _items(settings: Prompts, repeats: Repeats) -> Iterator[Item]:

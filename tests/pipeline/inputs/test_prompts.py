@@ -33,7 +33,10 @@ def test_limit_and_blank_lines(tmp_path):
     everything = prompts_of(path)
     assert prompts_of(path, skip=1) == everything[1:]
     assert prompts_of(path, skip=1, limit=1) == everything[1:2]
-    with pytest.raises(InputError, match="no prompts after the first 9"):
+    with pytest.raises(
+        InputError,
+        match=r"a\.jsonl has 3 prompts, and prompts\.skip=9 leaves none",
+    ):
         prompts_of(path, skip=9)
     assert prompts_of("embedded", skip=2, limit=2) == prompts_of("embedded", limit=4)[2:]
     assert [p.text for p in prompts_of(path)] == ["a", "b", "c"]
@@ -68,7 +71,7 @@ def test_a_limit_that_nobody_can_mean_is_refused(tmp_path, key):
         Prompts(**{key: 10_000_001})
     most = 2**32 - 2
     assert [p.text for p in prompts_of(path, limit=most, skip=1)] == ["b"]
-    with pytest.raises(InputError, match="no prompts after the first 4294967294"):
+    with pytest.raises(InputError, match=r"has 2 prompts, .*skip=4294967294 leaves none"):
         prompts_of(path, limit=most, skip=most)
 
 
