@@ -164,7 +164,7 @@ def test_damaged_files_of_a_training_are_written_again_or_one_error(
 
 @pytest.mark.timeout(600)
 def test_a_second_training_in_the_folder_is_refused_while_the_first_lives(
-    plain, explored, tmp_path, cluster, capsys
+    plain, explored, tmp_path, cluster, capsys, interruptible
 ):
     run = tmp_path / "run"
     asked = settings(plain, explored, run, "optimise.steps=100000", "validation.every=1")
@@ -190,7 +190,7 @@ def test_a_second_training_in_the_folder_is_refused_while_the_first_lives(
             assert (run / "config.yaml").read_bytes() == before
             assert first.poll() is None
             first.send_signal(signal.SIGINT)
-            assert first.wait(timeout=150) == 130, output.read_text()
+            assert first.wait(timeout=60) == 130, output.read_text()
         finally:
             first.kill()
             first.wait()
