@@ -18,13 +18,13 @@ from pathlib import Path
 
 from nabla_core.errors import ModelError
 from nabla_core.models.digest import folder_digest
+from nabla_core.models.hub import HUB_SECONDS, hub_answers
 from nabla_core.models.location import may_be_hub_id
 from nabla_core.types import Identity
 
 # Named here and not imported: the code that trains the shipped models imports this package.
 _SHIPPED = Path(__file__).resolve().parents[1] / "embedded" / "weights"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_HUB_SECONDS = 10.0
 
 
 def identify(path: str, revision: str | None) -> Identity:
@@ -92,10 +92,12 @@ def _hub_commit(path: str, revision: str | None) -> str | None:
     """The commit that the hub gives for a branch or tag now; None where it does not answer."""
     if revision is not None and _COMMIT.fullmatch(revision):
         return revision
+    if not hub_answers():
+        return None
     from huggingface_hub import HfApi  # noqa: PLC0415 - as below
 
     try:
-        return HfApi().model_info(path, revision=revision, timeout=_HUB_SECONDS).sha
+        return HfApi().model_info(path, revision=revision, timeout=HUB_SECONDS).sha
     # No network, offline mode, no such model, no access: loading the model will say which.
     except Exception:  # noqa: BLE001
         return None

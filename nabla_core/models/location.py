@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nabla_core.errors import ModelError
+from nabla_core.models.hub import why_not_on_hub
 
 
 def may_be_hub_id(path: str) -> bool:
@@ -14,7 +15,8 @@ def may_be_hub_id(path: str) -> bool:
 
 
 def check_location(path: str) -> None:
-    """Raises ModelError where a path is neither a folder here nor the form of a hub id."""
+    """Raises ModelError where a path is neither a folder here nor the id of a model that is in
+    the cache or may be on the hub. Takes seconds where the hub does not answer."""
     folder = Path(path).expanduser()
     if folder.is_dir():
         return
@@ -25,6 +27,10 @@ def check_location(path: str) -> None:
     # models/lm has the form of a hub id, but nobody has a folder `models` for its owner.
     if "/" in path and folder.parent.is_dir():
         raise ModelError(f"{path}: no such folder; {path.partition('/')[0]} is a folder here")
+    if (reason := why_not_on_hub(path)) is not None:
+        raise ModelError(
+            f"{path}: no such folder here, and no model of this id on the hub ({reason})"
+        )
 
 
 def check_locations(paths: Mapping[str, str]) -> None:

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from nabla_core.errors import ModelError
 from nabla_core.models.folder import adapter_base, check_model_files, check_tokenizer_files
+from nabla_core.models.hub import cache_without_network
 from nabla_core.models.layers import keep_attention_caps
 from nabla_core.models.location import check_location, shown, unavailable
 
@@ -29,7 +30,10 @@ def load_tokenizer(path: str, revision: str | None) -> Any:
         raise ModelError(f"{path}: no tokenizer files in this folder")
     check_tokenizer_files(path)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+        with cache_without_network(path):
+            tokenizer = AutoTokenizer.from_pretrained(
+                path, revision=revision, trust_remote_code=False
+            )
     # The parsers of transformers and tokenizers raise whatever comes up, a bare Exception too.
     except Exception as error:
         raise unavailable(path, "tokenizer", error) from error
@@ -51,7 +55,8 @@ def load_config(path: str, revision: str | None) -> Any:
     if base is not None and not (Path(path) / "config.json").exists():
         return load_config(base, None)
     try:
-        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+        with cache_without_network(path):
+            config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
     except Exception as error:  # as above
         raise unavailable(path, "config", error) from error
     _refuse_code(path, "config", getattr(config, "auto_map", None))
@@ -85,15 +90,16 @@ def load_pretrained(
     """
     load_config(path, revision)
     try:
-        model, report = auto.from_pretrained(
-            path,
-            revision=revision,
-            trust_remote_code=False,
-            output_loading_info=True,
-            # They are an error below, which names them.
-            ignore_mismatched_sizes=True,
-            **options,
-        )
+        with cache_without_network(path):
+            model, report = auto.from_pretrained(
+                path,
+                revision=revision,
+                trust_remote_code=False,
+                output_loading_info=True,
+                # They are an error below, which names them.
+                ignore_mismatched_sizes=True,
+                **options,
+            )
     # Configs of all kinds, and attention implementations or packages that are not installed.
     except Exception as error:
         raise ModelError(f"{path}: cannot load it as {purpose}: {shown(error)}") from error

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from nabla_core.errors import ModelError
+from nabla_core.models.hub import cache_without_network
 from nabla_core.models.identity import identify, unchanged
 from nabla_core.models.layers import context_length
 from nabla_core.models.loading import stop_ids
@@ -121,7 +122,8 @@ def save_deliverable(config: DistillConfig, checkpoint: Path, target: Path) -> N
     model.to(own_dtype(path, revision)).save_pretrained(target)
     # TRL writes a pad token and its own template into those of the checkpoint.
     load_tokenizer(path, revision).save_pretrained(target)
-    GenerationConfig.from_pretrained(path, revision=revision).save_pretrained(target)
+    with cache_without_network(path):
+        GenerationConfig.from_pretrained(path, revision=revision).save_pretrained(target)
 
 
 def _load(path: str, revision: str | None, dtype: torch.dtype, attention: str) -> Any:

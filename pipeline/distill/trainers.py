@@ -10,6 +10,7 @@ import datasets
 from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
+from nabla_core.models.hub import cache_without_network
 from pipeline.distill.config import DistillConfig
 from pipeline.distill.exports import Kind
 from pipeline.distill.models import student_of
@@ -109,13 +110,14 @@ def _reference(config: DistillConfig) -> Any:
     if config.optimise.lora.rank:
         return None
     path, revision = student_of(config)
-    return AutoModelForCausalLM.from_pretrained(
-        path,
-        revision=revision,
-        trust_remote_code=False,
-        dtype=DTYPES[config.optimise.dtype],
-        attn_implementation=config.optimise.attention,
-    )
+    with cache_without_network(path):
+        return AutoModelForCausalLM.from_pretrained(
+            path,
+            revision=revision,
+            trust_remote_code=False,
+            dtype=DTYPES[config.optimise.dtype],
+            attn_implementation=config.optimise.attention,
+        )
 
 
 def _leave_out(trainer: Any, student: Student, max_length: int | None) -> Counter[str]:

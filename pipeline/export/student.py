@@ -121,13 +121,15 @@ def load_student(path: str, revision: str | None) -> Student:
     from transformers import GenerationConfig  # noqa: PLC0415
 
     from nabla_core.embedded.weights import model_location  # noqa: PLC0415
+    from nabla_core.models.hub import cache_without_network  # noqa: PLC0415
     from nabla_core.models.pretrained import load_tokenizer  # noqa: PLC0415
     from nabla_core.models.vocab import fingerprint  # noqa: PLC0415
 
     location = model_location(path, "lm")
     tokenizer = load_tokenizer(location, revision)
     try:
-        declared = GenerationConfig.from_pretrained(location, revision=revision).eos_token_id
+        with cache_without_network(location):
+            declared = GenerationConfig.from_pretrained(location, revision=revision).eos_token_id
     except OSError:  # a folder of a tokenizer alone
         declared = None
     ids = declared if isinstance(declared, list) else [declared]

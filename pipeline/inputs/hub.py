@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
+from nabla_core.models.hub import cache_without_network
 from pipeline.errors import InputError
 from pipeline.inputs.file import Row, reason
 from pipeline.inputs.tables import BATCH_ROWS, batch_rows
@@ -14,8 +14,6 @@ from pipeline.printable import listed
 
 # As the hub defines it: an owner and a name, or the name alone.
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
-# The library itself would ask six times, with pauses of up to eight seconds.
-_PROBE_SECONDS = 5.0
 
 
 def is_hub_id(path: str) -> bool:
@@ -42,45 +40,15 @@ def hub_rows(
     `datasets`. Raises InputError, within seconds where the hub cannot be reached."""
     import datasets  # noqa: PLC0415 - see above
 
-    reachable = datasets.config.HF_HUB_OFFLINE or _hub_answers()
     try:
-        if reachable:
+        with cache_without_network(path, datasets.config):
             loaded = datasets.load_dataset(path, name, revision=revision)
-        else:
-            with _offline(datasets):
-                loaded = datasets.load_dataset(path, name, revision=revision)
     except Exception as error:  # a dataset's own loading code may raise anything
         raise InputError(
             f"cannot read prompts from {path}: no file or folder has this name, and as a dataset "
             f"of the Hugging Face hub it cannot be loaded: {_short(error)}"
         ) from error
     yield from _rows(loaded, path, split, wanted)
-
-
-def _hub_answers() -> bool:
-    from huggingface_hub import constants, get_session  # noqa: PLC0415 - see above
-
-    try:
-        get_session().head(constants.ENDPOINT, timeout=_PROBE_SECONDS)
-    except Exception:  # noqa: BLE001 - whatever the client raises, the cache is tried
-        return False
-    return True
-
-
-@contextmanager
-def _offline(datasets: Any) -> Iterator[None]:
-    """Let `datasets` use its cache alone."""
-    from huggingface_hub import constants  # noqa: PLC0415 - see above
-
-    places: tuple[Any, ...] = (datasets.config, constants)
-    before = [place.HF_HUB_OFFLINE for place in places]
-    for place in places:
-        place.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        for place, value in zip(places, before, strict=True):
-            place.HF_HUB_OFFLINE = value
 
 
 def _rows(loaded: Any, label: str, split: str | None, wanted: frozenset[str]) -> Iterator[Row]:

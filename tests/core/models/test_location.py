@@ -32,10 +32,13 @@ def test_a_path_that_is_no_folder_is_named(path, message, tmp_path, monkeypatch)
     assert str(failure.value).startswith(message)
 
 
-def test_a_folder_and_the_form_of_a_hub_id_pass(tmp_path, monkeypatch):
+def test_a_folder_and_a_hub_model_in_the_cache_pass(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lm").mkdir()
-    for path in ("lm", "./lm", str(tmp_path / "lm"), "gpt2", "openai-community/gpt2"):
+    cached = tmp_path / "cache" / "models--openai-community--gpt2"
+    (cached / "snapshots" / "0123").mkdir(parents=True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    for path in ("lm", "./lm", str(tmp_path / "lm"), "openai-community/gpt2"):
         check_location(path)
 
 

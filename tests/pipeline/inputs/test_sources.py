@@ -151,7 +151,7 @@ def test_a_hub_that_does_not_answer_is_asked_once(tmp_path, monkeypatch, capfd):
     # A port that takes connections and never answers.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        monkeypatch.setattr("pipeline.inputs.hub._PROBE_SECONDS", 0.2)
+        monkeypatch.setattr("nabla_core.models.hub.PROBE_SECONDS", 0.2)
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
         for place in ("datasets.config", "huggingface_hub.constants"):
             monkeypatch.setattr(f"{place}.HF_HUB_OFFLINE", False)
