@@ -12,7 +12,11 @@ def test_a_package_that_is_installed_is_enough():
 def test_a_missing_package_is_named_with_its_extra_and_the_way_around_it():
     with pytest.raises(ConfigError) as failure:
         require("no_such_package", "train", "some.key=1", "some.key=0")
-    for words in ("some.key=1 needs no_such_package", "run pip install -e '.[train]'", "or some.key=0"):
+    for words in (
+        "some.key=1 needs no_such_package",
+        "run pip install -e '.[train]'",
+        "or some.key=0",
+    ):
         assert words in str(failure.value)
 
 

@@ -102,5 +102,5 @@ def test_rounds_that_are_compared_keep_the_name_of_the_revision_too(tmp_path):
         (replace(one, reward=Reward(judge_revision="main")), "reward.judge_revision"),
         (replace(one, training=Training(start=Start(revision="v2"))), "training.start.revision"),
     ):
-        with pytest.raises(ResumeError, match=rf"{key}: None in the folder"):
+        with pytest.raises(ResumeError, match=rf"{key}: null in the folder"):
             check_config(folder, other, owner)
