@@ -70,7 +70,7 @@ def preview(
     first = [item.prompt for item in islice(read(config.prompts), MOST)]
     with translate_os_errors(plan.run_dir):
         store = open_store(plan)
-        compare_config(store.folder, plan.config, plan.owner, rows=store.has_rows())
+        compare_config(store.folder, plan.config, plan.owner, has_rows=store.has_rows)
         # `inspect` takes no lease and moves no file: another driver may hold the folder.
         slots = store.inspect(inputs, plan.samples)
         if not plan.allow_input_change:

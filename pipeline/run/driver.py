@@ -69,7 +69,7 @@ class Run:
     def _execute(self, inputs: InputIndex, lease: Lease) -> RunOutcome:
         store, plan = self.store, self.plan
         store.hold(lease)
-        config_check.check_config(store.folder, plan.config, plan.owner, rows=store.has_rows())
+        config_check.check_config(store.folder, plan.config, plan.owner, has_rows=store.has_rows)
         store.delete_temporary()
         slots = self._scan(inputs)
         models_check.check_models(store.folder, plan.recipe.models(), rows=bool(slots.files))

@@ -5,7 +5,6 @@ import os
 
 import pyarrow as pa
 import pytest
-from pyarrow import fs
 
 from pipeline.errors import InputError, LeaseError
 from pipeline.inputs.prompts import Prompts, read
@@ -17,6 +16,7 @@ from pipeline.store.slots import FINISHED, MISSING
 from pipeline.store.uris import below
 from tests.chaos.s3 import unreliable
 from tests.pipeline.rows import inputs, item, row, store_in
+from tests.s3_server import s3_server
 
 NAMES = [f"p{n}" for n in range(12)]
 
@@ -24,21 +24,8 @@ NAMES = [f"p{n}" for n in range(12)]
 @pytest.fixture(scope="module")
 def server():
     """Host and port of an S3 server with an empty bucket called `bucket`."""
-    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - seconds, and few tests need it
-
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        os.environ[variable] = "test"
-    os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = "us-east-1"
-    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    direct = fs.S3FileSystem(
-        endpoint_override=f"{host}:{port}", scheme="http", allow_bucket_creation=True
-    )
-    direct.create_dir("bucket")
-    yield host, port
-    moto.stop()
+    with s3_server() as address:
+        yield address
 
 
 def uri(address: str, name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -50,23 +50,35 @@ def digest(config: Any) -> str:
     return blake2b(json.dumps(shape, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def check_config(folder: Folder, config: Any, owner: Owner, *, rows: bool = True) -> None:
+def check_config(
+    folder: Folder, config: Any, owner: Owner, *, has_rows: Callable[[], bool] = lambda: True
+) -> None:
     """Write the resolved config (a dataclass) into the folder, unless it belongs to another job,
-    or rows there were made with other settings that shape rows. `rows`: whether there are any.
+    or rows there were made with other settings that shape rows. `has_rows`, whether there are any,
+    is asked only where settings differ: it lists files.
 
     A damaged config.yaml is written again if input.json shows that the rows were made with the same
     settings. Raises ResumeError naming the job or each difference, and VersionError.
     """
-    compare_config(folder, config, owner, rows=rows)
+    compare_config(folder, config, owner, has_rows=has_rows)
     claim_owner(folder, owner)
     folder.write(CONFIG, yaml.safe_dump(referenced(asdict(config)), sort_keys=False).encode())
 
 
-def compare_config(folder: Folder, config: Any, owner: Owner, *, rows: bool = True) -> None:
+def compare_config(
+    folder: Folder, config: Any, owner: Owner, *, has_rows: Callable[[], bool] = lambda: True
+) -> None:
     """Raises as `check_config` does, and changes nothing."""
     check_owner(folder, owner)
-    if not rows:
-        return  # of a run that failed before its first row, for a mistyped model perhaps
+    try:
+        _compare_settings(folder, config)
+    except ResumeError:
+        # A run that failed before its first row, for a mistyped model perhaps, is no obstacle.
+        if has_rows():
+            raise
+
+
+def _compare_settings(folder: Folder, config: Any) -> None:
     settings = asdict(config)
     stored = _stored(folder, config)
     if stored is not None:

@@ -4,34 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from pyarrow import fs
+from tests.s3_server import s3_server
 
 
 @contextmanager
 def s3_bucket() -> Iterator[str]:
     """The query of URIs `s3://bucket/...` of an S3 server with that bucket."""
-    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - seconds, and few tests need it
-
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        os.environ[variable] = "test"
-    os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = "us-east-1"
-    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    direct = fs.S3FileSystem(
-        endpoint_override=f"{host}:{port}", scheme="http", allow_bucket_creation=True
-    )
-    direct.create_dir("bucket")
-    yield f"scheme=http&endpoint_override={host}:{port}"
-    moto.stop()
+    with s3_server() as (host, port):
+        yield f"scheme=http&endpoint_override={host}:{port}"
 
 
 class Hub(ThreadingHTTPServer):

@@ -128,12 +128,12 @@ def test_a_folder_without_rows_takes_another_config(tmp_path):
     folder = Folder(str(tmp_path))
     check_config(folder, Settings(), OWNER)
     other = Settings(names=("a", "b"))
-    check_config(folder, other, OWNER, rows=False)
+    check_config(folder, other, OWNER, has_rows=lambda: False)
     check_config(folder, other, OWNER)
     with pytest.raises(ResumeError):
         check_config(folder, Settings(), OWNER)
     with pytest.raises(ResumeError, match="generate"):
-        check_config(folder, other, Owner("another job"), rows=False)
+        check_config(folder, other, Owner("another job"), has_rows=lambda: False)
 
 
 def test_a_setting_that_only_the_folder_has_is_a_difference(tmp_path):
