@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.intervals import interval
+from pipeline.tables.yields import Attempted, Counter, Yield, samples_for, yield_of
 from tests.bench.distill.arms import Sources, best, by_prompt
-from tests.bench.distill.sources import PLAIN_SAMPLES, Row
+from tests.bench.distill.sources import Row
 from tests.bench.distill.students import Answers, Trained
+
+# Ways with one response to a prompt.
+WAYS = ("search", "null", "guided")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,29 +113,32 @@ def yields(made: Sources) -> dict[str, dict[str, float]]:
     whose greedy answer is wrong, and right prompts for 1 GFLOP."""
     search, samples = made["search"], made["samples"]
     hard = {row.id for row in search.rows if row.hard}
-    plain = made["plain"]
-    one = plain.flops / plain.prompts / PLAIN_SAMPLES
-    equal = max(1, min(PLAIN_SAMPLES, round(search.flops / search.prompts / one)))
-    ways: dict[str, tuple[list[Row], float]] = {
-        name: (made[name].rows, made[name].flops) for name in ("search", "null", "guided")
-    }
-    ways["best of 8"] = ([best(group) for group in by_prompt(samples.rows)], samples.flops)
+    ways = {name: _attempted(made[name].rows, made[name].flops) for name in WAYS}
+    ways["best of 8"] = _attempted(map(best, by_prompt(samples.rows)), samples.flops)
+    found = {name: _figures(yield_of(way, hard)) for name, way in ways.items()}
+    plain = _attempted(made["plain"].rows, made["plain"].flops)
+    equal = samples_for(search.flops / search.prompts, plain)
     for k in sorted({1, 8, equal}):
-        groups = by_prompt(plain.rows, PLAIN_SAMPLES)
-        rows = [next((r for r in g[:k] if r.correct), g[0]) for g in groups]
         name = f"pass@{k}" + (" (FLOPs of the search)" if k == equal else "")
-        ways[name] = (rows, one * k * plain.prompts)
-    return {name: _yield(rows, flops, hard) for name, (rows, flops) in ways.items()}
+        found[name] = _figures(yield_of(plain, hard, k=k))
+    return found
 
 
-def _yield(rows: Sequence[Row], flops: float, hard: set[str]) -> dict[str, float]:
-    found = [row.correct for row in rows]
-    difficult = [row.correct for row in rows if row.id in hard]
+def _attempted(rows: Iterable[Row], flops: float) -> Attempted:
+    counter = Counter()
+    for row in rows:
+        counter.add(row.id, correct=row.correct, flops=0.0)
+    counted = counter.counted()
+    assert counted is not None
+    return replace(counted, flops=flops)
+
+
+def _figures(found: Yield) -> dict[str, float]:
     return {
-        "right": round(sum(found) / len(found), 4),
-        "right_when_greedy_is_wrong": round(sum(difficult) / max(1, len(difficult)), 4),
-        "mflop": round(flops / len(rows) / 1e6, 1),
-        "right_per_gflop": round(sum(found) / (flops / 1e9), 2),
+        "right": round(found.right, 4),
+        "right_when_greedy_is_wrong": round(found.right_on_hard or 0.0, 4),
+        "mflop": round(found.flops / 1e6, 1),
+        "right_per_gflop": round(found.right_per_gflop, 2),
     }
 
 
