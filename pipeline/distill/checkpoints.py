@@ -1,52 +1,22 @@
-"""A checkpoint of transformers' Trainer is measured as it would be delivered, and handed to Ray
-Train."""
+"""A checkpoint of a student is measured as it would be delivered."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import ray.train
-from ray.train import Checkpoint
-from transformers import TrainerCallback
-
 from pipeline.distill.config import DistillConfig
-from pipeline.distill.folder import PROVENANCE
 from pipeline.distill.measure import Greedy
-from pipeline.errors import DamagedError, ResumeError, RunError
-from pipeline.store.failpoints import failpoint
-from pipeline.store.files import MALFORMED, Folder
-from pipeline.training.folder import HISTORY, MODEL, SELECTION, TRAIN
-from pipeline.training.history import write_history
-from pipeline.training.progress import Progress, write_progress
-
-LOCAL_SECONDS, REMOTE_SECONDS = 2.0, 20.0
+from pipeline.errors import RunError
+from pipeline.training.folder import MODEL, SELECTION
+from pipeline.training.trainer import History, TrainerCheckpoints
 
 
-@dataclass
-class History:
-    """What `history.json` holds: what the student is made of, and all measurements."""
-
-    description: dict[str, Any]
-    baseline: dict[str, Any]
-    measurements: list[dict[str, Any]] = field(default_factory=list)
-
-    def write(self, folder: Folder) -> None:
-        """Write it into the run folder."""
-        write_history(folder, asdict(self))
-
-
-class Checkpoints(TrainerCallback):  # type: ignore[misc]
-    """Says when a checkpoint is due, measures it and reports it to Ray Train.
-
-    Every worker reports: Ray Train holds all of them until the last one does. The files of the
-    first worker are the checkpoint; the others add the states of their random generators.
-    """
+class Checkpoints(TrainerCheckpoints):
+    """Checkpoints of a student. `deliver` writes the model of a checkpoint into a folder and lets
+    it answer."""
 
     def __init__(
         self,
@@ -59,54 +29,21 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
         held_out: bool,
         rank: int,
     ) -> None:
+        super().__init__(
+            config.run_dir,
+            config.validation.every,
+            output,
+            history,
+            provenance,
+            job="distill",
+            held_out=held_out,
+            rank=rank,
+        )
         self._config = config
-        self._output = output
-        self._history = history
-        self._provenance = dict(provenance)
         self._deliver = deliver
-        self._held_out = held_out
-        self._rank = rank
-        self._held_out_loss: float | None = None
-        self._train_loss: float | None = None
-        self._began = self._shown = 0.0
-        self._first = 0
-        self._folder = Folder(config.run_dir)
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        self._began, self._first = time.monotonic(), state.global_step
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        step = state.global_step
-        due = step % self._config.validation.every == 0 or step == state.max_steps
-        control.should_save = due
-        control.should_evaluate = due and self._held_out
-        control.should_log = control.should_log or due
-        if self._rank == 0:
-            self._show(step, state.max_steps)
-
-    def on_log(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        self._train_loss = (more.get("logs") or {}).get("loss", self._train_loss)
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        self._held_out_loss = (more.get("metrics") or {}).get("eval_loss")
-
-    def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        step = state.global_step
-        path = self._output / f"checkpoint-{step}"
-        metrics: dict[str, Any] = {}
-        if self._rank == 0:
-            (path / PROVENANCE).write_text(json.dumps(self._provenance))
-            greedy = self._deliver(path, path / MODEL)
-            metrics = self._measurement(step, greedy)
-            self._history.measurements.append(metrics)
-            (path / HISTORY).write_text(json.dumps(asdict(self._history)))
-            # Besides the checkpoint: the driver shows the measurements while training goes on.
-            self._history.write(self._folder)
-        ray.train.report(metrics, checkpoint=Checkpoint.from_directory(str(path)))
-        shutil.rmtree(path)  # Ray Train has copied it
-        failpoint(f"distill step {step}.")
-
-    def _measurement(self, step: int, greedy: Greedy) -> dict[str, Any]:
+    def measure(self, checkpoint: Path, step: int) -> dict[str, Any]:
+        greedy = self._deliver(checkpoint, checkpoint / MODEL)
         metrics = {
             "step": step,
             "loss": self._train_loss,
@@ -119,36 +56,3 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
             raise RunError("validation.metric=accuracy: no validation prompt has an answer")
         # Ray Train keeps the checkpoint with the highest score.
         return metrics | {SELECTION: -score if metric == "loss" else score}
-
-    def _show(self, step: int, steps: int) -> None:
-        now = time.monotonic()
-        pause = LOCAL_SECONDS if self._folder.local else REMOTE_SECONDS
-        if step < steps and now - self._shown < pause:
-            return
-        self._shown = now
-        seconds = (now - self._began) / (step - self._first)
-        write_progress(self._folder, Progress(step=step, steps=steps, seconds=seconds))
-
-
-def resume_history(path: Path, provenance: Mapping[str, str]) -> History:
-    """The history in a checkpoint. Raises ResumeError where base or data have changed since: the
-    rows of a step are drawn from the data, and adapters fit only the weights that they were
-    trained on. Raises DamagedError."""
-    try:
-        saved = dict(json.loads((path / PROVENANCE).read_bytes()))
-        history = History(**json.loads((path / HISTORY).read_bytes()))
-        step = history.measurements[-1]["step"]
-    except (*MALFORMED, OSError) as error:
-        raise DamagedError(
-            f"checkpoint {path.name} is damaged ({type(error).__name__}): restore it, or delete "
-            f"the folder {TRAIN} of the run to train from the first step"
-        ) from error
-    changed = sorted(
-        name for name in saved.keys() | provenance.keys() if saved.get(name) != provenance.get(name)
-    )
-    if changed:
-        raise ResumeError(
-            f"{' and '.join(changed)}: not what it was at step {step}, from which training would "
-            "continue; another run_dir starts from the beginning"
-        )
-    return history

@@ -5,9 +5,6 @@ Nothing here imports torch or ray.
     config.yaml    the resolved config     student/    the model, README.md, then `card.json`
     logs/          TensorBoard's files, if it is named in `report_to`
     export/        the dataset folder of the section `export`
-
-A checkpoint is one of transformers' Trainer. It also holds `provenance.json`: the digests of the
-base and of the data, with which alone it may be continued.
 """
 
 STUDENT = "student"
@@ -15,4 +12,3 @@ EXPORT = "export"
 CARD = "student/card.json"
 README = "student/README.md"
 LOGS = "logs"
-PROVENANCE = "provenance.json"

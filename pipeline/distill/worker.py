@@ -18,7 +18,7 @@ from ray.train.torch import get_device
 from nabla_core.errors import NablaError
 from nabla_core.models.identity import identify
 from nabla_core.types import Identity
-from pipeline.distill.checkpoints import Checkpoints, History, resume_history
+from pipeline.distill.checkpoints import Checkpoints
 from pipeline.distill.config import DistillConfig
 from pipeline.distill.exports import Export, read_exports
 from pipeline.distill.folder import LOGS
@@ -34,6 +34,7 @@ from pipeline.store.files import Folder
 from pipeline.store.run_folder import translate_os_errors
 from pipeline.training.failure import has_failed, write_failure
 from pipeline.training.group import agree_on_models, all_workers
+from pipeline.training.trainer import History, resume_history
 
 
 @dataclass(kw_only=True)

@@ -5,11 +5,12 @@
     progress.json  how many steps are taken, and how fast
 
 A checkpoint holds `model/`, a plain model as it would be delivered (adapters merged), and what
-training needs to continue.
+training needs to continue. One of transformers' Trainer also holds `provenance.json`: the digests
+of base and data, with which alone it may be continued.
 """
 
 HISTORY, FAILED, TRAIN = "history.json", "failed.json", "train"
 PROGRESS = "progress.json"
-MODEL = "model"
+MODEL, PROVENANCE = "model", "provenance.json"
 # The metric that checkpoints are compared by; the highest is delivered.
 SELECTION = "selection_score"

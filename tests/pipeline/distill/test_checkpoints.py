@@ -7,10 +7,11 @@ import json
 import pytest
 
 from pipeline.config import load
-from pipeline.distill.checkpoints import Checkpoints, History, resume_history
+from pipeline.distill.checkpoints import Checkpoints
 from pipeline.distill.config import DistillConfig
 from pipeline.distill.measure import Greedy
 from pipeline.errors import DamagedError, ResumeError, RunError
+from pipeline.training.trainer import History, resume_history
 from tests.pipeline.distill.exported import settings
 
 BEFORE = {"student.path lm": "sha256:1", "data export": "c0ffee"}
@@ -39,12 +40,16 @@ def test_another_base_or_other_data_is_named(tmp_path):
 def test_the_chosen_metric_is_the_score_and_a_lower_loss_is_better(plain, tmp_path):
     def score(*more, loss=None, **figures):
         config = load(DistillConfig, (), settings(plain, tmp_path, tmp_path, *more))
+        known = {"accuracy": 0.5, "reward": None, "stopped": 1.0, "tokens": 4.0, "failed": 0}
+
+        def deliver(checkpoint, model):
+            return Greedy(**known | figures)
+
         callback = Checkpoints(
-            config, tmp_path, History({}, {}), {}, lambda a, b: None, held_out=True, rank=0
+            config, tmp_path, History({}, {}), {}, deliver, held_out=True, rank=0
         )
         callback.on_evaluate(None, None, None, metrics={"eval_loss": loss})
-        known = {"accuracy": 0.5, "reward": None, "stopped": 1.0, "tokens": 4.0, "failed": 0}
-        return callback._measurement(2, Greedy(**known | figures))["selection_score"]
+        return callback.measure(tmp_path, 2)["selection_score"]
 
     assert score() == 0.5
     assert score("validation.metric=reward", "validation.judge=x", reward=2.0) == 2.0
