@@ -16,6 +16,7 @@ from typing import Any
 from jobs import generate
 from jobs.command import Command
 from jobs.display import console
+from jobs.display.trace import print_change
 from jobs.exit_codes import ExitCode
 from pipeline.errors import ConfigError
 
@@ -70,27 +71,16 @@ def _was_interrupted(folder: Path) -> bool:
 
 
 def _print_trace(rows: list[dict[str, Any]]) -> None:
-    once = [r for r in rows if len([x for x in r["revisions"] if x["accepted"]]) == 1]
-    repaired = [r for r in once if r["correct"] and not r["base_correct"]]
-    if not once:
-        console.print_line("no response was revised exactly once")
+    from pipeline.report.pick import best_example
+
+    row = best_example(rows)
+    if row is None:
+        console.print_line("no response was revised")
         return
-    row = (repaired or once)[0]
-    revision = next(x for x in row["revisions"] if x["accepted"])
-    before, after = row["base_response"], row["response"]
-    pairs = zip(before, after, strict=False)
-    start = next(n for n, (old, new) in enumerate(pairs) if old != new)
     console.print_line(
         f"\nOne of the refined traces, {row['prompt_id']} (the replaced token in brackets):"
     )
-    console.print_line(f"  prompt  {row['question']}")
-    for name, text, token, reward, correct in (
-        ("before", before, revision["from_text"], row["base_reward"], row["base_correct"]),
-        ("after ", after, revision["to_text"], row["reward"], row["correct"]),
-    ):
-        marked = f"{text[:start]}[{token}]{text[start + len(token) :]}"
-        verdict = "right" if correct else "wrong"
-        console.print_line(f"  {name}  {marked}  reward {reward:.3f}, last digit {verdict}")
+    print_change(row, answer="last digit ")
 
 
 def _print_next_steps(run_dir: Path) -> None:

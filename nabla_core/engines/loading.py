@@ -28,7 +28,8 @@ from nabla_core.models.loading import (
 )
 from nabla_core.models.pretrained import load_config
 from nabla_core.models.readers import Reader
-from nabla_core.models.vocab import VocabularyMap, fingerprint, map_vocabulary
+from nabla_core.models.vocab import VocabularyMap, map_vocabulary
+from nabla_core.text.fingerprint import fingerprint
 from nabla_core.types import Identity
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 import torch
@@ -98,11 +97,3 @@ def map_vocabulary(
             f"at least {min_coverage:.1%} are needed: {advice}"
         )
     return VocabularyMap(ids, coverage)
-
-
-def fingerprint(tokenizer: Any) -> str:
-    """A digest of a tokenizer's tokens and their ids: equal where ids mean the same tokens."""
-    digest = sha256()
-    for token, i in sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1]):
-        digest.update(f"{i}\x1f{token}\x1e".encode("utf-8", "surrogatepass"))
-    return f"sha256:{digest.hexdigest()[:16]}"

@@ -16,7 +16,7 @@ from nabla_core.models.identity import identify, unchanged
 from nabla_core.models.layers import context_length
 from nabla_core.models.loading import stop_ids
 from nabla_core.models.pretrained import load_config, load_pretrained, load_tokenizer
-from nabla_core.models.vocab import fingerprint
+from nabla_core.text.fingerprint import fingerprint
 from nabla_core.types import Identity
 from pipeline.distill.config import DistillConfig
 from pipeline.distill.exports import Export

@@ -123,7 +123,7 @@ def load_student(path: str, revision: str | None) -> Student:
     from nabla_core.embedded.weights import model_location  # noqa: PLC0415
     from nabla_core.models.hub import cache_without_network  # noqa: PLC0415
     from nabla_core.models.pretrained import load_tokenizer  # noqa: PLC0415
-    from nabla_core.models.vocab import fingerprint  # noqa: PLC0415
+    from nabla_core.text.fingerprint import fingerprint  # noqa: PLC0415
 
     location = model_location(path, "lm")
     tokenizer = load_tokenizer(location, revision)

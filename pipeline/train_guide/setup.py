@@ -20,7 +20,7 @@ from nabla_core.models.identity import identify, unchanged
 from nabla_core.models.loading import LanguageModel, load_language_model, load_reward_model
 from nabla_core.models.pretrained import load_tokenizer
 from nabla_core.models.readers import Reader
-from nabla_core.models.vocab import fingerprint
+from nabla_core.text.fingerprint import fingerprint
 from nabla_core.types import Identity
 from pipeline.errors import InputError
 from pipeline.inputs.prompts import content_key

@@ -13,7 +13,7 @@ from nabla_core.config import Decoding
 from nabla_core.embedded import task
 from nabla_core.embedded.tokenizer import build, decode, encode
 from nabla_core.model_config import LM, Reward, Runtime
-from nabla_core.models.vocab import fingerprint
+from nabla_core.text.fingerprint import fingerprint
 from pipeline.config import load
 from pipeline.distill.config import DistillConfig
 from pipeline.distill.job import distill

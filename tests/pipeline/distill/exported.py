@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from nabla_core.embedded import task
 from nabla_core.models.pretrained import load_tokenizer
-from nabla_core.models.vocab import fingerprint
+from nabla_core.text.fingerprint import fingerprint
 from pipeline.store.files import checksum_of
 from tests.core.tiny import Family
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from nabla_core.embedded.tokenizer import STOP_ID, build, decode, encode
-from nabla_core.models.vocab import fingerprint as tokenizer_fingerprint
+from nabla_core.text.fingerprint import fingerprint as tokenizer_fingerprint
 from nabla_core.types import FinishReason, Prompt, Revision, Trace
 from pipeline.export.config import ExportConfig
 from pipeline.export.job import ExportOutcome, export
