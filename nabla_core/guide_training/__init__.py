@@ -2,6 +2,7 @@
 the score of each outcome.
 
     settings     the configuration of a training: loss terms, optimiser, LoRA
+    values       the scores of a token's tails -> its value
     examples     records (LM ids) -> examples (guide ids) -> batches of tensors
     trainees     the two kinds of guide as models in training: gradient and head
     head_model   a causal LM turned into a head that predicts advantages

@@ -20,6 +20,12 @@ class Target:
     corrects that.
 
     Attributes:
+        value: The score S_b of a candidate: the `mean` of the scores of its tails, or their `soft`
+            value `beta` log E exp(S / beta), which the optimum of reward against divergence from
+            the LM is made of. It needs several tails of a token (`explore.tails`), drawn from the
+            LM as it is (`explore.tail.temperature` 1).
+        beta (judge's units): Strength of the KL term in the soft value; search and decoding at the
+            same beta use it as it is meant.
         temperature (judge's units): Divides scores (and predictions) before the softmax of the
             terms `within`, `across` and `mirror`.
         within: Weight of the cross-entropy of softmax(P / temperature) relative to softmax(S /
@@ -41,6 +47,8 @@ class Target:
             slope of true on predicted advantages, over examples that it was trained on.
     """
 
+    value: Literal["mean", "soft"] = "mean"
+    beta: float = 1.0
     temperature: float = 0.3
     within: float = 1.0
     across: float = 1.0
@@ -52,7 +60,7 @@ class Target:
     calibrate: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "huber_delta"):
+        for name in ("beta", "temperature", "huber_delta"):
             value = getattr(self, name)
             check(value > 0, f"target.{name} must be above 0, got {value}")
         weights = (self.within, self.across, self.scale, self.mirror, self.score)

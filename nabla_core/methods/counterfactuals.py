@@ -86,13 +86,18 @@ class Explore:
 @dataclass(frozen=True, slots=True)
 class Place:
     """One position and the tokens tried there: LM ids (the response's own first), the LM's
-    log-probability (nats) and the score of each. `confidence` is the LM's top probability."""
+    log-probability (nats) and the score of each. `confidence` is the LM's top probability.
+
+    `tail_scores` are the scores of each token's tails, of which `scores` are the means; empty where
+    a score is not that of tails.
+    """
 
     position: int
     confidence: float
     tokens: tuple[int, ...]
     log_probabilities: tuple[float, ...]
     scores: tuple[float, ...]
+    tail_scores: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,18 +221,18 @@ def _places(
     tried: Sequence[tuple[int, int, int]],
     rewards: Sequence[float | None],
 ) -> tuple[Place, ...]:
-    """The positions in order, each token with the mean score of its tails.
+    """The positions in order, each token with the scores of its tails and their mean.
 
     A token is left out if the judge could not read one of its tails. A position is left out unless
     the response's own token and another one remain.
     """
-    scores: dict[tuple[int, int], float] = {}
+    scores: dict[tuple[int, int], list[float]] = {}
     unread: set[tuple[int, int]] = set()
     for (position, token, _), reward in zip(tried, rewards, strict=True):
         if reward is None:
             unread.add((position, token))
         else:
-            scores[position, token] = scores.get((position, token), 0.0) + reward / config.tails
+            scores.setdefault((position, token), []).append(reward)
     places = []
     for position in sorted({position for position, *_ in tried}):
         choice = choices[position]
@@ -236,14 +241,15 @@ def _places(
         if len(kept) > 1 and kept[0] == 0:
             tokens = tuple(choice.tokens[n] for n in kept)
             log_probabilities = tuple(choice.log_probabilities[n] for n in kept)
-            means = tuple(scores[position, token] for token in tokens)
+            tail_scores = tuple(tuple(scores[position, token]) for token in tokens)
             places.append(
                 Place(
                     position=position,
                     confidence=choice.confidence,
                     tokens=tokens,
                     log_probabilities=log_probabilities,
-                    scores=means,
+                    scores=tuple(sum(each) / config.tails for each in tail_scores),
+                    tail_scores=tail_scores,
                 )
             )
     return tuple(places)

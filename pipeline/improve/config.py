@@ -13,7 +13,13 @@ from pipeline.cluster.config import Cluster
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
 from pipeline.store.settings import Store
-from pipeline.train_guide.config import Start, Validation, check_searchable, ranked_search
+from pipeline.train_guide.config import (
+    Start,
+    Validation,
+    check_searchable,
+    check_tails,
+    ranked_search,
+)
 from pipeline.training.config import Workers
 
 
@@ -114,6 +120,11 @@ class ImproveConfig:
         check(
             self.training.workers.address is None,
             "training.workers.address: cluster.address names the Ray to join",
+        )
+        check_tails(self.training.target, traces=self.training.revisions)
+        check(
+            self.training.target.value == "mean" or self.explore.tails > 1,
+            "training.target.value: soft is over several tails of a token: set explore.tails",
         )
         check_searchable(self.training.kind, self.decoding.nabla, "decoding.nabla")
         check(

@@ -11,10 +11,11 @@ from nabla_core.methods.counterfactuals import Explored, Place
 from pipeline.tables.traces import COST, KEYS, TURNS
 
 # As in `pipeline.tables.traces`.
-VERSION = "2"
+VERSION = "3"
 
-# One struct for each explored position. Scores are rewards or verdicts (column `scorer`);
-# log-probabilities are the LM's, in nats. The token taken is not among the alternatives.
+# One struct for each explored position. Scores are rewards or verdicts (column `scorer`): that of
+# each tail, and their mean. Log-probabilities are the LM's, in nats. The token taken is not among
+# the alternatives.
 _PLACES = pa.list_(
     pa.struct(
         [
@@ -22,9 +23,11 @@ _PLACES = pa.list_(
             ("confidence", pa.float64()),
             ("taken_token", pa.int32()),
             ("taken_score", pa.float64()),
+            ("taken_tail_scores", pa.list_(pa.float64())),
             ("taken_log_probability", pa.float64()),
             ("alternatives", pa.list_(pa.int32())),
             ("scores", pa.list_(pa.float64())),
+            ("tail_scores", pa.list_(pa.list_(pa.float64()))),
             ("log_probabilities", pa.list_(pa.float64())),
         ]
     )
@@ -84,6 +87,7 @@ def place_of(row: dict[str, Any]) -> Place:
         tokens=(row["taken_token"], *row["alternatives"]),
         log_probabilities=(row["taken_log_probability"], *row["log_probabilities"]),
         scores=(row["taken_score"], *row["scores"]),
+        tail_scores=tuple(map(tuple, (row["taken_tail_scores"], *row["tail_scores"]))),
     )
 
 
@@ -93,8 +97,10 @@ def _place_row(place: Place) -> dict[str, Any]:
         "confidence": place.confidence,
         "taken_token": place.tokens[0],
         "taken_score": place.scores[0],
+        "taken_tail_scores": list(place.tail_scores[0]),
         "taken_log_probability": place.log_probabilities[0],
         "alternatives": list(place.tokens[1:]),
         "scores": list(place.scores[1:]),
+        "tail_scores": [list(scores) for scores in place.tail_scores[1:]],
         "log_probabilities": list(place.log_probabilities[1:]),
     }

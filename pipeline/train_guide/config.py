@@ -183,6 +183,7 @@ class TrainGuideConfig:
             "target.mirror needs the LM's probabilities, which traces do not store: leave "
             "data.traces out or name a teacher.path",
         )
+        check_tails(self.target, traces=bool(self.data.traces))
         target = self.target
         without_score = (target.within, target.across, target.scale, target.mirror)
         check(
@@ -190,6 +191,15 @@ class TrainGuideConfig:
             "target.score is of a guide's own reward, and a head has none",
         )
         check_searchable(self.kind, self.validation.nabla, "validation.nabla")
+
+
+def check_tails(target: Target, *, traces: bool) -> None:
+    """Raises ValueError where soft values are asked for and revisions of traces are trained on."""
+    check(
+        not (target.value == "soft" and traces),
+        "target.value: soft is over several tails of a token, and a revision of a trace has one: "
+        "leave traces out",
+    )
 
 
 def check_searchable(kind: Kind, config: NablaConfig, name: str) -> None:

@@ -10,6 +10,9 @@ from pathlib import PurePath
 from typing import Any
 
 from nabla_core.guide_training.examples import Record
+from nabla_core.guide_training.settings import Target
+from nabla_core.guide_training.values import with_soft_values
+from nabla_core.methods.counterfactuals import Place
 from nabla_core.types import Identity
 from pipeline.errors import InputError
 from pipeline.store.reader import finished_rows
@@ -31,22 +34,24 @@ class Mixture:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def mix(data: Data, *, lm: Identity, tokenizer: str, encode: Encode) -> Mixture:
-    """Read all folders of `data`.
+def mix(data: Data, *, target: Target, lm: Identity, tokenizer: str, encode: Encode) -> Mixture:
+    """Read all folders of `data`. Scores become the values that `target` asks for.
 
     Their rows must have been made with `lm` and `tokenizer` (a fingerprint): token ids of others
     would be meaningless. `encode` turns the text of a response into ids of the LM. Raises
-    InputError naming folder and row.
+    InputError naming folder and row, also where `target.value: soft` finds single tails.
     """
     mixture = Mixture()
     expected = {"generation_revision": lm.revision}
     if not lm.digested:  # a commit does not tell which repository it is from
         expected["generation_model"] = lm.name
 
-    def of_counterfactuals(row: dict[str, Any]) -> list[Record]:
-        return [_record(row, data.label_smoothing)]
+    def of_counterfactuals(row: dict[str, Any], location: str) -> list[Record]:
+        if target.value == "soft":
+            require_tails(row, location)
+        return [_record(row, data.label_smoothing, target)]
 
-    def of_trace(row: dict[str, Any]) -> list[Record]:
+    def of_trace(row: dict[str, Any], location: str) -> list[Record]:
         return records_of_trace(row, encode, mixture.left_out)
 
     for path in data.counterfactuals:
@@ -57,13 +62,15 @@ def mix(data: Data, *, lm: Identity, tokenizer: str, encode: Encode) -> Mixture:
     return mixture
 
 
-def check_folders(data: Data) -> None:
-    """Raises InputError where a folder of `data` does not hold what it should. Reads first rows
-    only, so that the error comes before any model is loaded."""
+def check_folders(data: Data, target: Target) -> None:
+    """Raises InputError where a folder of `data` does not hold what it should, `target` included.
+    Reads first rows only, so that the error comes before any model is loaded."""
     for kind, paths in (("counterfactuals", data.counterfactuals), ("traces", data.traces)):
         for path in paths:
             # The reader checks version, schema and completeness before it yields a row.
-            next(finished_rows(path, TABLES[kind]), None)
+            first = next(finished_rows(path, TABLES[kind]), None)
+            if first is not None and kind == "counterfactuals" and target.value == "soft":
+                require_tails(*first)
 
 
 def _add(
@@ -72,7 +79,7 @@ def _add(
     kind: str,
     limit: int | None,
     expected: Mapping[str, str],
-    records_of: Callable[[dict[str, Any]], list[Record]],
+    records_of: Callable[[dict[str, Any], str], list[Record]],
 ) -> None:
     """Add the records of a folder's first `limit` rows and the description of the folder."""
     before, rows = len(mixture.records), 0
@@ -90,7 +97,7 @@ def _add(
         configs.add(row["config_hash"])
         judges.add(row["judge_revision"])
         scorers.add(row.get("scorer") or "judge")
-        mixture.records += records_of(row)
+        mixture.records += records_of(row, location)
     mixture.sources.append(
         {
             # By name and not by path, which is of this machine; the hashes tell which run it was.
@@ -105,7 +112,7 @@ def _add(
     )
 
 
-def _record(row: dict[str, Any], label_smoothing: float) -> Record:
+def _record(row: dict[str, Any], label_smoothing: float, target: Target) -> Record:
     """A row of counterfactuals as a record. Verdicts of a verifier become log-odds."""
 
     def score(value: float) -> float:
@@ -115,10 +122,13 @@ def _record(row: dict[str, Any], label_smoothing: float) -> Record:
         p = label_smoothing + (1 - 2 * label_smoothing) * value
         return log(p / (1 - p))
 
-    places = tuple(
-        replace(place, scores=tuple(map(score, place.scores)))
-        for place in map(place_of, row["places"])
-    )
+    def valued(place: Place) -> Place:
+        if target.value == "mean":
+            return replace(place, scores=tuple(map(score, place.scores)))
+        tails = tuple(tuple(map(score, scores)) for scores in place.tail_scores)
+        return with_soft_values(replace(place, tail_scores=tails), target)
+
+    places = tuple(map(valued, map(place_of, row["places"])))
     return Record(
         f"{row['prompt_id']}#{row['sample']}",
         prompt_of(row),
@@ -126,3 +136,14 @@ def _record(row: dict[str, Any], label_smoothing: float) -> Record:
         score(row["score"]),
         places,
     )
+
+
+def require_tails(row: dict[str, Any], location: str) -> None:
+    """Raises InputError where a token of a row has a single tail: its soft value would be its
+    mean, whatever beta is."""
+    if any(len(place["taken_tail_scores"]) < 2 for place in row["places"]):
+        raise InputError(
+            f"{location}: each token has one tail, and target.value: soft is over several; make "
+            "the counterfactuals with explore.tails of at least 2 and explore.tail.temperature 1, "
+            "or set target.value: mean"
+        )

@@ -67,7 +67,7 @@ def _train(
     card = read_card(folder) if complete else {}
     if not complete:
         # Before the config is written, so that a mistyped path does not occupy the folder.
-        check_folders(config.data)
+        check_folders(config.data, config.target)
         check_ready(config.optimise, config.validation)
         if not Cluster(address=config.workers.address).ray_address:
             check_locations(model_paths(config))

@@ -57,7 +57,7 @@ def preview(config: TrainGuideConfig) -> TrainPreview:
     local = not Cluster(address=config.workers.address).ray_address
     if local:
         check_locations(model_paths(config))
-    check_folders(config.data)
+    check_folders(config.data, config.target)
     check_ready(config.optimise, config.validation)
     with translate_os_errors(config.run_dir):
         compare_config(open_folder(config.run_dir), config, OWNER)

@@ -25,7 +25,7 @@ from nabla_core.types import Identity
 from pipeline.errors import InputError
 from pipeline.inputs.prompts import content_key
 from pipeline.inputs.prompts import read as read_prompts
-from pipeline.train_guide.config import Data, TrainGuideConfig
+from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.train_guide.data import Mixture, mix
 from pipeline.train_guide.lora import adapt
 from pipeline.train_guide.models import judge_of, lm_of, start_of, teacher_of
@@ -51,7 +51,7 @@ def setup(config: TrainGuideConfig, device: str = "auto") -> TrainingState:
         )
     trainee.model.to(lm.device)
     encoder = guide_encoder(config.kind, trainee, tokenizer, lm, config.reward.min_coverage)
-    mixture = _read(config.data, lm)
+    mixture = _read(config, lm)
     train_records, held_out_records = _split(config, mixture.records)
     labelled, teacher = _label(config, train_records, lm, judge, mixture.left_out)
     floor = config.data.log_probability_floor
@@ -128,13 +128,19 @@ def _optimizer(config: TrainGuideConfig, trainee: Trainee) -> torch.optim.Optimi
     return torch.optim.AdamW(trained, lr=optimise.learning_rate, weight_decay=optimise.weight_decay)
 
 
-def _read(data: Data, lm: LanguageModel) -> Mixture:
+def _read(config: TrainGuideConfig, lm: LanguageModel) -> Mixture:
     def encode_response(text: str) -> list[int]:
         ids: list[int] = lm.tokenizer.encode(text, add_special_tokens=False)
         # A trace stores the text of its first response without the stop token.
         return [*ids, lm.tokenizer.eos_token_id]
 
-    return mix(data, lm=lm.identity, tokenizer=fingerprint(lm.tokenizer), encode=encode_response)
+    return mix(
+        config.data,
+        target=config.target,
+        lm=lm.identity,
+        tokenizer=fingerprint(lm.tokenizer),
+        encode=encode_response,
+    )
 
 
 def _split(

@@ -102,6 +102,7 @@ def test_settings_that_make_no_sense_are_refused(capsys):
         ("prompts.limit=null", "prompts.limit must say"),
         ("run_dir=s3://bucket/run", "a folder that every node sees"),
         ("decoding.method=greedy", "uses no guide"),
+        ("training.target.value=soft", "a revision of a trace has one"),
         ("reward.guide=embedded", "the judge is round 0's guide"),
         ("decoding.nabla.proposals=left_to_right", "a head has no gradient"),
         ("training.workers.address=here:1", "cluster.address names the Ray to join"),

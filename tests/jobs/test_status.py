@@ -97,7 +97,7 @@ def test_a_row_that_was_made_twice_counts_once(tmp_path, shown):
 
 def test_counterfactuals_are_shown_with_their_score(uri, shown):
     store = open_store(counterfactuals_plan(CounterfactualsConfig(run_dir=uri)))
-    claim_owner(store.folder, Owner("counterfactuals", "counterfactuals/2"))
+    claim_owner(store.folder, Owner("counterfactuals", "counterfactuals/3"))
     store.write_expected(4)
     store.commit([row(item(f"p{n}")) | {"score": float(n)} for n in range(3)])
     assert shown(uri)[:3] == [

@@ -51,6 +51,8 @@ def test_settings_that_contradict_each_other_are_named(capsys):
     assert "target.score is of a guide's own reward" in capsys.readouterr().err
     assert train_guide.main(["data.traces=[x]", "target.mirror=1"]) == 2
     assert "target.mirror needs the LM's probabilities" in capsys.readouterr().err
+    assert train_guide.main(["data.traces=[x]", "target.value=soft"]) == 2
+    assert "a revision of a trace has one" in capsys.readouterr().err
 
 
 @pytest.mark.timeout(600)
@@ -226,7 +228,7 @@ def test_workers_for_which_there_is_no_room_are_refused(cluster, plain, explored
 def test_folders_without_data_are_refused_before_anything_starts(plain, explored, tmp_path, capsys):
     for wrong, message in (
         (f"data.counterfactuals=[{tmp_path}]", "is no finished run folder of counterfactuals"),
-        (f"data.traces=[{explored}]", "holds counterfactuals/2, not traces"),
+        (f"data.traces=[{explored}]", "holds counterfactuals/3, not traces"),
     ):
         assert train_guide.main(settings(plain, explored, tmp_path / "run", wrong)) == 2
         assert message in capsys.readouterr().err

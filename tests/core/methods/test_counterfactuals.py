@@ -93,6 +93,31 @@ def test_what_is_drawn_depends_on_nothing_around_it(plain: Family):
     assert drawn(other) != drawn(reference)
 
 
+def test_each_tail_has_its_score_and_a_token_their_mean(plain: Family):
+    engines = plain.engines()
+    config = replace(TRY, temperatures=(0.0,), tails=3, tail=Sampling(1.0))
+    differ = 0
+    for made in explored(engines, config):
+        (prompt,) = [p for p in prompts(4) if p.id == made.prompt_id]
+        (context,) = serve(engines, [Render(prompt)])
+        for place in made.places:
+            for token, score, scores in zip(
+                place.tokens, place.scores, place.tail_scores, strict=True
+            ):
+                prefix = (*made.tokens[: place.position], token)
+                keys = [
+                    DrawKey(0, made.prompt_id, 0, f"explore tail {place.position} {token} {n}")
+                    for n in range(3)
+                ]
+                asked = [Rollout(context, prefix, 9, config.tail, key) for key in keys]
+                tails = serve(engines, asked)
+                judged = serve(engines, [Score(context, t.tokens) for t in tails])
+                assert scores == pytest.approx([j.reward for j in judged], abs=1e-3)
+                assert score == pytest.approx(sum(scores) / 3)
+                differ += len(set(scores)) > 1
+    assert differ > 10
+
+
 def test_costs_are_those_of_response_choices_tails_and_scores():
     (made,) = drive([explore(Prompt.of("q", id="q"), TRY, ungraded)], scripted())
     tails = 3 * 5
@@ -197,4 +222,5 @@ def test_what_the_judge_cannot_read_costs_its_token_and_no_other(monkeypatch: py
     kept = [n for n in range(len(first.tokens)) if n != 1]
     assert left[0].tokens == tuple(first.tokens[n] for n in kept)
     assert left[0].scores == tuple(first.scores[n] for n in kept)
+    assert left[0].tail_scores == tuple(first.tail_scores[n] for n in kept)
     assert left[0].log_probabilities == tuple(first.log_probabilities[n] for n in kept)

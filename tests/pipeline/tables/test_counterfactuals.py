@@ -11,9 +11,12 @@ from pipeline.tables.traces import key_columns, prompt_columns
 from tests.pipeline.rows import item
 
 PLACES = (
-    Place(1, 0.75, (5, 6, 7), (-0.5, -1.0, -9.0), (1.0, 3.0, 0.0)),
-    Place(3, 0.5, (8, 9), (-0.25, -2.0), (1.0, 0.5)),
-)
+    Place(
+        1, 0.75, (5, 6, 7), (-0.5, -1.0, -9.0), (1.0, 3.0, 0.0),
+        ((0.0, 2.0), (2.0, 4.0), (-1.0, 1.0)),
+    ),
+    Place(3, 0.5, (8, 9), (-0.25, -2.0), (1.0, 0.5), ((1.0, 1.0), (0.0, 1.0))),
+)  # fmt: skip
 MODELS = {
     "generation_model": "embedded:lm",
     "generation_revision": "sha256:1",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from nabla_core.guide_training.settings import Target
 from nabla_core.methods.counterfactuals import Explored, Place
 from nabla_core.types import Cost, Identity
 from pipeline.store.parts import with_config
@@ -18,9 +19,12 @@ from pipeline.train_guide.data import mix
 from tests.pipeline.rows import inputs, item
 
 PLACES = (
-    Place(1, 0.75, (5, 6, 7), (-0.5, -1.0, -9.0), (1.0, 3.0, 0.0)),
-    Place(3, 0.5, (8, 9), (-0.25, -2.0), (1.0, 0.5)),
-)
+    Place(
+        1, 0.75, (5, 6, 7), (-0.5, -1.0, -9.0), (1.0, 3.0, 0.0),
+        ((0.0, 2.0), (2.0, 4.0), (-1.0, 1.0)),
+    ),
+    Place(3, 0.5, (8, 9), (-0.25, -2.0), (1.0, 0.5), ((1.0, 1.0), (0.0, 1.0))),
+)  # fmt: skip
 
 
 EXPLORED = Explored(
@@ -56,6 +60,12 @@ def explored_row(name: str, explored: Explored = EXPLORED, **changes: Any) -> di
     return {**row, **key_columns(of, "worker", 1, None), **changes}
 
 
-def read(**data: Any) -> Any:
+def read(target: Target | None = None, **data: Any) -> Any:
     asked = Data(**{k: (v,) if isinstance(v, str) else v for k, v in data.items()})
-    return mix(asked, lm=LM, tokenizer="tok1", encode=lambda text: [ord(text), 0])
+    return mix(
+        asked,
+        target=target or Target(),
+        lm=LM,
+        tokenizer="tok1",
+        encode=lambda text: [ord(text), 0],
+    )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import log
+from math import exp, log
 from pathlib import Path
 
 import pytest
 
+from nabla_core.guide_training.settings import Target
 from nabla_core.methods.counterfactuals import Place
 from nabla_core.types import Identity
 from pipeline.errors import InputError
@@ -18,7 +19,7 @@ from pipeline.tables.counterfactual_totals import COLUMNS, summarise
 from pipeline.tables.counterfactuals import COUNTERFACTUALS
 from pipeline.tables.traces import key_columns, prompt_columns
 from pipeline.train_guide.config import Data
-from pipeline.train_guide.data import mix
+from pipeline.train_guide.data import check_folders, mix
 from tests.pipeline.rows import item
 from tests.pipeline.train_guide.folders import (
     BEARS,
@@ -55,11 +56,41 @@ def test_counterfactuals_come_back_as_they_were(tmp_path: Path):
 
 
 def test_a_verifiers_verdicts_become_log_odds(tmp_path: Path):
-    right = replace(EXPLORED, score=0.0, places=(Place(1, 0.5, (5, 6), (-1, -1), (0.5, 1.0)),))
+    tails = ((0.0, 1.0), (1.0, 1.0))
+    place = Place(1, 0.5, (5, 6), (-1, -1), (0.5, 1.0), tails)
+    right = replace(EXPLORED, score=0.0, places=(place,))
     path = folder(tmp_path, COUNTERFACTUALS, [explored_row("a", right, scorer="verifier")])
     (record,) = read(counterfactuals=path, label_smoothing=0.1).records
     assert record.places[0].scores == pytest.approx((0.0, log(9)))
     assert record.score == pytest.approx(-log(9))
+    # The log-odds of each verdict, then their soft value: log((9 + 1/9) / 2).
+    soft = Target(value="soft", beta=1.0)
+    (record,) = read(soft, counterfactuals=path, label_smoothing=0.1).records
+    assert record.places[0].scores == pytest.approx((log((9 + 1 / 9) / 2), log(9)))
+
+
+def test_soft_values_are_over_the_tails_of_a_token(tmp_path: Path):
+    path = folder(tmp_path, COUNTERFACTUALS, [explored_row("a")])
+    (record,) = read(Target(value="soft", beta=2.0), counterfactuals=path).records
+    for place, stored in zip(record.places, PLACES, strict=True):
+        expected = [
+            2 * log(sum(exp(score / 2) for score in scores) / len(scores))
+            for scores in stored.tail_scores
+        ]
+        assert place.scores == pytest.approx(expected)
+        assert place.scores != pytest.approx(stored.scores)
+
+
+def test_soft_values_of_single_tails_are_refused_by_row(tmp_path: Path):
+    single = Place(1, 0.5, (5, 6), (-1, -1), (0.5, 1.0), ((0.5,), (1.0,)))
+    rows = [explored_row("a"), explored_row("b", replace(EXPLORED, places=(single,)))]
+    path = folder(tmp_path, COUNTERFACTUALS, rows)
+    assert len(read(counterfactuals=path).records) == 2
+    with pytest.raises(InputError, match=r"row 2: each token has one tail.*explore.tails"):
+        read(Target(value="soft"), counterfactuals=path)
+    path = folder(tmp_path / "first", COUNTERFACTUALS, rows[1:])
+    with pytest.raises(InputError, match=r"row 1: each token has one tail"):
+        check_folders(Data((path,)), Target(value="soft"))
 
 
 @pytest.mark.parametrize("column", ["generation_revision", "tokenizer_fingerprint"])
@@ -73,7 +104,7 @@ def test_another_lms_counterfactuals_are_refused(tmp_path: Path, column: str):
 def test_of_a_hub_the_model_must_be_the_same_too(tmp_path: Path):
     bears = {"generation_revision": "main", "generation_model": "org/one"}
     path = folder(tmp_path, COUNTERFACTUALS, [explored_row("a", **bears)])
-    asked = {"data": Data((path,)), "tokenizer": "tok1", "encode": ord}
+    asked = {"data": Data((path,)), "target": Target(), "tokenizer": "tok1", "encode": ord}
     assert len(mix(lm=Identity("org/one", "main"), **asked).records) == 1
     with pytest.raises(InputError, match=r"generation_model is org/one, .* is org/two"):
         mix(lm=Identity("org/two", "main"), **asked)
@@ -83,7 +114,7 @@ def test_other_folders_are_named(tmp_path: Path):
     with pytest.raises(InputError, match="no finished run folder of counterfactuals"):
         read(counterfactuals=str(tmp_path))
     path = folder(tmp_path / "run", COUNTERFACTUALS, [explored_row("a")])
-    with pytest.raises(InputError, match="holds counterfactuals/2, not traces"):
+    with pytest.raises(InputError, match="holds counterfactuals/3, not traces"):
         read(traces=path)
     with pytest.raises(ValueError, match="at least one folder"):
         Data()

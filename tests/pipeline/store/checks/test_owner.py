@@ -13,7 +13,7 @@ GENERATE, TUNE = Owner("generate", "traces/2"), Owner("tune", "traces/2")
 IMPROVE, TRAIN = Owner("improve"), Owner("train-guide")
 OWNERS = (
     *(GENERATE, TUNE, IMPROVE, TRAIN),
-    Owner("counterfactuals", "counterfactuals/2"),
+    Owner("counterfactuals", "counterfactuals/3"),
     Owner("duality"),
     Owner("duality", "duality-responses/1"),
 )
