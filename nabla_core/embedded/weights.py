@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from nabla_core.embedded import smollm2
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -23,7 +25,11 @@ def folder(role: Role) -> Path:
 
 def model_location(path: str, role: Role) -> str:
     """The folder or hub id behind a path of a config: "embedded" is the shipped model of that
-    role, "embedded-head" the shipped head in any role; in all other paths `~` is expanded."""
+    role, "embedded-head" the shipped head in any role, "smollm2" a folder in the user's cache, made
+    here if need be; in all other paths `~` is expanded. Raises ModelError where it cannot be made.
+    """
+    if path == smollm2.NAME:
+        return str(smollm2.smollm2_folder())
     shipped: dict[str, Role] = {"embedded": role, "embedded-head": "head"}
     return str(folder(shipped[path])) if path in shipped else os.path.expanduser(path)
 
