@@ -75,9 +75,12 @@ def _train(config: TrainGuideConfig) -> int:
     for note in notes:
         console.print_note(note)
     steps, every = config.optimise.steps, config.validation.every
-    console.print_line(f"{config.run_dir}: {steps} steps, measured every {every}")
+
+    def started() -> None:
+        console.print_line(f"{config.run_dir}: {steps} steps, measured every {every}")
+
     with training_progress.Progress() as progress:
-        trained = train_guide(config, guide_figures.print_measurement, progress.show)
+        trained = train_guide(config, guide_figures.print_measurement, progress.show, started)
     card = trained.card
     console.print_line(
         f"{config.run_dir}/guide: {'was already there' if trained.already_complete else 'done'}"

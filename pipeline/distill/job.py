@@ -58,9 +58,8 @@ def distill(
     """
     folder = open_folder(config.run_dir)
     with translate_os_errors(config.run_dir):
-        # Before the lease writes into the folder.
-        check_owner(folder, OWNER)
-        check_unused(folder)
+        # Before the lease writes into the folder: a mistake leaves it as it was.
+        check_start(folder, config)
         with hold_lease(folder, config.workers.lease_seconds) as lease:
             return _distill(lease.folder, config, on_measurement, on_progress)
 
@@ -80,11 +79,6 @@ def _distill(
 ) -> DistillResult:
     complete = folder.exists(CARD)
     card = read_card(folder) if complete else {}
-    if not complete:
-        # Before the config is written, so that a mistyped path does not occupy the folder.
-        check_ready(config)
-        if not Cluster(address=config.workers.address).ray_address:
-            check_locations(model_paths(config))
     config_check.check_config(folder, config, OWNER)
     rows = complete or folder.exists(HISTORY)
     models_check.check_models(folder, visible(sources(config)), rows=rows)
@@ -101,6 +95,17 @@ def _distill(
     card = make_card(config, history, step)
     write_card(folder, card)
     return DistillResult(card, already_complete=False)
+
+
+def check_start(folder: Folder, config: DistillConfig) -> None:
+    """Raises PipelineError and ModelError where the training cannot start; changes nothing."""
+    check_owner(folder, OWNER)
+    check_unused(folder)
+    if not folder.exists(CARD):
+        check_ready(config)
+        if not Cluster(address=config.workers.address).ray_address:
+            check_locations(model_paths(config))
+    config_check.compare_config(folder, config, OWNER)
 
 
 def check_ready(config: DistillConfig) -> None:

@@ -32,6 +32,7 @@ from pipeline.inputs.prompts import read as read_prompts
 from pipeline.store.checks.models_check import read_models, require_same
 from pipeline.store.files import Folder
 from pipeline.store.run_folder import translate_os_errors
+from pipeline.training.disk import full_disk_named
 from pipeline.training.failure import has_failed, write_failure
 from pipeline.training.group import agree_on_models, all_workers
 from pipeline.training.trainer import History, resume_history
@@ -67,7 +68,7 @@ def work(config: DistillConfig) -> None:
         if not all_workers(training is not None, world, get_device()) or training is None:
             return
         try:
-            with translate_os_errors(config.run_dir):
+            with translate_os_errors(config.run_dir), full_disk_named(folder):
                 agree_on_models(training.models, folder, rank, world)
                 training.prepared.trainer.train(
                     resume_from_checkpoint=str(saved) if saved else None
@@ -170,7 +171,8 @@ def _describe(
 def _storing(folder: Folder, make: Any) -> Any:
     """What `make` returns; None where it raises, after the error is stored in the run folder."""
     try:
-        return make()
+        with full_disk_named(folder):
+            return make()
     except (NablaError, PipelineError) as error:
         write_failure(folder, error)
         return None

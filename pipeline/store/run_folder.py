@@ -47,3 +47,12 @@ def translate_os_errors(uri: str, what: str = "run folder") -> Iterator[None]:
     except OSError as error:
         kind = RunError if error.errno in _FULL else StoreError
         raise kind(f"{what} {uri}: {error}") from error
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether an error is, or comes of, that of a full disk or of a quota that is used up."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -6,7 +6,7 @@ continues from the last checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -44,20 +44,35 @@ def train_guide(
     config: TrainGuideConfig,
     on_measurement: OnMeasurement,
     on_progress: OnProgress | None = None,
+    on_start: Callable[[], None] = lambda: None,
 ) -> TrainGuideResult:
     """Train a guide, or continue its training, and write it to `<run_dir>/guide`.
 
-    `on_measurement` is called with each measurement, `on_progress` as steps are taken. A run folder
-    has one driver at a time (LeaseError). Raises PipelineError and ModelError. After
-    KeyboardInterrupt the folder can be resumed.
+    `on_start` is called when all is checked that needs no model to be loaded, `on_measurement` with
+    each measurement, `on_progress` as steps are taken. A run folder has one driver at a time
+    (LeaseError). Raises PipelineError and ModelError. After KeyboardInterrupt the folder can be
+    resumed.
     """
     config, _ = resolved(config)
     folder = open_folder(config.run_dir)
     with translate_os_errors(config.run_dir):
-        check_owner(folder, OWNER)  # before the lease writes into the folder
+        # Before the lease writes into the folder: a mistake leaves it as it was.
+        _check(folder, config)
+        on_start()
         with hold_lease(folder, config.workers.lease_seconds) as lease:
             following = followed(lease.folder, on_measurement, on_progress)
             return _train(lease.folder, config, following)
+
+
+def _check(folder: Folder, config: TrainGuideConfig) -> None:
+    """Raises PipelineError and ModelError where the training cannot start; changes nothing."""
+    check_owner(folder, OWNER)
+    if not folder.exists(CARD):
+        check_folders(config.data, config.target)
+        check_ready(config.optimise, config.validation)
+        if not Cluster(address=config.workers.address).ray_address:
+            check_locations(model_paths(config))
+    config_check.compare_config(folder, config, OWNER)
 
 
 def _train(
@@ -65,12 +80,6 @@ def _train(
 ) -> TrainGuideResult:
     complete = folder.exists(CARD)
     card = read_card(folder) if complete else {}
-    if not complete:
-        # Before the config is written, so that a mistyped path does not occupy the folder.
-        check_folders(config.data, config.target)
-        check_ready(config.optimise, config.validation)
-        if not Cluster(address=config.workers.address).ray_address:
-            check_locations(model_paths(config))
     config_check.check_config(folder, config, OWNER)
     rows = complete or folder.exists(HISTORY)
     models_check.check_models(folder, visible(sources(config)), rows=rows)

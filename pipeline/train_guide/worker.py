@@ -21,6 +21,7 @@ from pipeline.train_guide.evaluation import judge_agreement
 from pipeline.train_guide.setup import setup
 from pipeline.train_guide.state import TrainingState
 from pipeline.train_guide.training import train_step
+from pipeline.training.disk import full_disk_named, require_room
 from pipeline.training.failure import has_failed, write_failure
 from pipeline.training.group import agree_on_models, all_workers
 from pipeline.training.progress import ProgressFile
@@ -40,8 +41,9 @@ def work(config: TrainGuideConfig) -> None:
     if not all_workers(state is not None, world, get_device()) or state is None:
         return
     try:
-        agree_on_models(state.models, folder, rank, world)
-        _train(state, rank, world)
+        with full_disk_named(folder):
+            agree_on_models(state.models, folder, rank, world)
+            _train(state, rank, world)
     except (NablaError, PipelineError) as error:
         write_failure(folder, error)
         if world > 1:  # the others may wait for this worker in an all_reduce, for ever
@@ -51,7 +53,8 @@ def work(config: TrainGuideConfig) -> None:
 def _setup(config: TrainGuideConfig, folder: Folder) -> TrainingState | None:
     """The state to start with; None where it cannot be set up."""
     try:
-        state = setup(config, str(get_device()))
+        with full_disk_named(folder):
+            state = setup(config, str(get_device()))
         require_same(folder, read_models(folder), state.models)
         return state
     except (NablaError, PipelineError) as error:
@@ -85,6 +88,7 @@ def _train(state: TrainingState, rank: int, world: int) -> None:
             saved = None  # Ray Train copies the checkpoint into the run folder
             if rank == 0:
                 metrics = save_checkpoint(state, loss, Path(path), baseline)
+                require_room(Folder(config.run_dir), Path(path))
                 saved = Checkpoint.from_directory(path)
             # Every worker must report: Ray Train holds all of them here until the last one does.
             ray.train.report(metrics, checkpoint=saved)

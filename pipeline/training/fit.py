@@ -27,6 +27,7 @@ from pipeline.run.placement import require_placement
 from pipeline.store.failpoints import failpoint_environment
 from pipeline.store.files import MALFORMED, Folder
 from pipeline.training.config import Workers
+from pipeline.training.disk import raise_if_full
 from pipeline.training.failure import raise_failure
 from pipeline.training.folder import HISTORY, MODEL, SELECTION, TRAIN
 from pipeline.training.history import read_history
@@ -71,6 +72,8 @@ def fit(
                 result = trainer.fit()
         except ray.train.TrainingFailedError as error:
             raise_failure(folder)
+            # A worker could not even store its error.
+            raise_if_full(folder, error)
             raise RunError(f"training failed: {error}") from error
         except RayActorError as error:
             # Of Ray Train's own actor. Its message is a traceback, and the last line says what.

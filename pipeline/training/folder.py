@@ -6,11 +6,12 @@
 
 A checkpoint holds `model/`, a plain model as it would be delivered (adapters merged), and what
 training needs to continue. One of transformers' Trainer also holds `provenance.json`: the digests
-of base and data, with which alone it may be continued.
+of base and data, with which alone it may be continued, and `checksums.json`: the checksums of the
+other files of the first worker.
 """
 
 HISTORY, FAILED, TRAIN = "history.json", "failed.json", "train"
 PROGRESS = "progress.json"
-MODEL, PROVENANCE = "model", "provenance.json"
+MODEL, PROVENANCE, CHECKSUMS = "model", "provenance.json", "checksums.json"
 # The metric that checkpoints are compared by; the highest is delivered.
 SELECTION = "selection_score"

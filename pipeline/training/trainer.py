@@ -19,10 +19,12 @@ import ray.train
 from ray.train import Checkpoint
 from transformers import TrainerCallback
 
-from pipeline.errors import DamagedError, ResumeError
+from pipeline.errors import ResumeError
 from pipeline.store.failpoints import failpoint
 from pipeline.store.files import MALFORMED, Folder
-from pipeline.training.folder import HISTORY, PROVENANCE, TRAIN
+from pipeline.training.checksums import check_files, damaged, write_checksums
+from pipeline.training.disk import require_room
+from pipeline.training.folder import HISTORY, PROVENANCE
 from pipeline.training.history import write_history
 from pipeline.training.progress import Progress, write_progress
 
@@ -108,6 +110,8 @@ class TrainerCheckpoints(TrainerCallback):  # type: ignore[misc]
             metrics = self.measure(path, step)
             self._history.measurements.append(metrics)
             (path / HISTORY).write_text(json.dumps(asdict(self._history)))
+            write_checksums(path)
+            require_room(self._folder, path)
             # Besides the checkpoint: the driver shows the measurements while training goes on.
             self._history.write(self._folder)
         ray.train.report(metrics, checkpoint=Checkpoint.from_directory(str(path)))
@@ -127,16 +131,14 @@ class TrainerCheckpoints(TrainerCallback):  # type: ignore[misc]
 def resume_history(path: Path, provenance: Mapping[str, str]) -> History:
     """The history in a checkpoint. Raises ResumeError where base or data have changed since: the
     rows of a step are drawn from the data, and adapters fit only the weights that they were
-    trained on. Raises DamagedError."""
+    trained on. Raises DamagedError naming the file."""
+    check_files(path)
     try:
         saved = dict(json.loads((path / PROVENANCE).read_bytes()))
         history = History(**json.loads((path / HISTORY).read_bytes()))
         step = history.measurements[-1]["step"]
     except (*MALFORMED, OSError) as error:
-        raise DamagedError(
-            f"checkpoint {path.name} is damaged ({type(error).__name__}): restore it, or delete "
-            f"the folder {TRAIN} of the run to train from the first step"
-        ) from error
+        raise damaged(path, type(error).__name__) from error
     changed = sorted(
         name for name in saved.keys() | provenance.keys() if saved.get(name) != provenance.get(name)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,49 @@ def test_pairs_with_adapters_in_bfloat16_chosen_by_the_judge(plain, tmp_path, cl
     (lm / "chat_template.jinja").write_text(f"{TEMPLATE} ")
     assert distill.main(settings(plain, export, run, *more)) == 2
     assert "holds rows made with other models" in capsys.readouterr().err
+
+
+def test_a_mistake_leaves_no_folder(plain, tmp_path, capsys):
+    export, run = tmp_path / "export", tmp_path / "run"
+    assert distill.main(settings(plain, export, run)) == 2
+    assert f"{export} is no folder of `nabla export`" in capsys.readouterr().err
+    write_export(export, tokens(texts(24), plain), format="tokens", layout=None)
+    assert distill.main(settings(plain, export, run, "student.path=./none")) == 2
+    assert "student.path: ./none: no such folder" in capsys.readouterr().err
+    assert not run.exists()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_full_disk_ends_the_training_and_more_room_continues_it(
+    plain, tmp_path, cluster, capsys, monkeypatch
+):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1600k", "none", disk], check=False
+    ).returncode:
+        pytest.skip("only root may mount a small file system")
+    try:
+        made = tokens(texts(24), plain)
+        about = {"format": "tokens", "layout": None, "tokenizer": fingerprint_of(plain)}
+        export, run = write_export(tmp_path / "export", made, **about), disk / "run"
+        asked = settings(plain, export, run)
+        assert distill.main(asked) == 1
+        printed = capsys.readouterr()
+        assert f"error: run folder {run}: its disk has" in printed.err
+        assert "Traceback" not in printed.err
+        before = json.loads((run / "history.json").read_text())["measurements"]
+        saved = {path.name for path in (run / "train").glob("checkpoint_2*")}
+        assert len(saved) == 1
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        assert distill.main(asked) == 0
+        after = json.loads((run / "history.json").read_text())["measurements"]
+        assert [m["step"] for m in after] == [2, 4, 6]
+        # What was in the checkpoint was not measured again.
+        assert after[:1] == before
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 @pytest.mark.long

@@ -11,8 +11,10 @@ from pipeline.distill.checkpoints import Checkpoints
 from pipeline.distill.config import DistillConfig
 from pipeline.distill.measure import Greedy
 from pipeline.errors import DamagedError, ResumeError, RunError
+from pipeline.training.checksums import write_checksums
 from pipeline.training.trainer import History, resume_history
 from tests.pipeline.distill.exported import settings
+from tests.pipeline.training.damage import DAMAGES
 
 BEFORE = {"student.path lm": "sha256:1", "data export": "c0ffee"}
 
@@ -21,6 +23,7 @@ def saved(path, **provenance):
     (path / "provenance.json").write_text(json.dumps({**BEFORE, **provenance}))
     history = {"description": {}, "baseline": {}, "measurements": [{"step": 4}]}
     (path / "history.json").write_text(json.dumps(history))
+    write_checksums(path)
     return path
 
 
@@ -33,8 +36,29 @@ def test_another_base_or_other_data_is_named(tmp_path):
     for file in ("history.json", "provenance.json"):
         saved(tmp_path)
         (tmp_path / file).write_text("[")
+        write_checksums(tmp_path)
         with pytest.raises(DamagedError, match=r"is damaged \(JSONDecodeError\): restore it"):
             resume_history(tmp_path, BEFORE)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["optimizer.pt", "model.safetensors", "model/config.json"])
+def test_a_damaged_file_of_a_checkpoint_is_named_before_a_trainer_loads_it(tmp_path, name, damage):
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"as it was saved")
+    saved(tmp_path)
+    assert resume_history(tmp_path, BEFORE).measurements
+    file.write_bytes(DAMAGES[damage](file.read_bytes()))
+    message = rf"checkpoint {tmp_path.name} is damaged \({name} was altered\): restore it, or"
+    with pytest.raises(DamagedError, match=message):
+        resume_history(tmp_path, BEFORE)
+    file.unlink()
+    with pytest.raises(DamagedError, match=f"{name} is missing"):
+        resume_history(tmp_path, BEFORE)
+    (tmp_path / "checksums.json").unlink()
+    with pytest.raises(DamagedError, match=r"checksums\.json: FileNotFoundError"):
+        resume_history(tmp_path, BEFORE)
 
 
 def test_the_chosen_metric_is_the_score_and_a_lower_loss_is_better(plain, tmp_path):

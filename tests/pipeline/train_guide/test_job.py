@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pipeline.config import load
-from pipeline.errors import InputError, StoreError
+from pipeline.errors import InputError, ResumeError, StoreError
 from pipeline.store.files import Folder
 from pipeline.train_guide import job
 from pipeline.train_guide.config import TrainGuideConfig
@@ -96,12 +96,21 @@ def test_a_card_of_another_schema_is_refused_before_anything_is_written(
     assert attempts == []
 
 
-def test_a_mistyped_folder_leaves_the_run_folder_free(
+def test_a_mistake_leaves_the_run_folder_free_and_starts_nothing(
     plain: Family, explored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     attempts = pretend(monkeypatch, tmp_path)
     wrong = f"data.counterfactuals=[{tmp_path / 'none'}]"
     with pytest.raises(InputError, match="no finished run folder of counterfactuals"):
         run(load(TrainGuideConfig, (), settings(plain, explored, tmp_path / "run", wrong)))
-    assert not (tmp_path / "run" / "config.yaml").exists()
+    assert not (tmp_path / "run").exists()
     assert attempts == []
+    config = load(TrainGuideConfig, (), settings(plain, explored, tmp_path / "run"))
+    run(config)
+    wrong_seed = load(TrainGuideConfig, (), settings(plain, explored, tmp_path / "run", "seed=9"))
+    started: list[str] = []
+    with pytest.raises(ResumeError, match="seed: 0 in the folder, 9 now"):
+        train_guide(wrong_seed, print, on_start=lambda: started.append("started"))
+    assert started == []
+    train_guide(config, print, on_start=lambda: started.append("started"))
+    assert started == ["started"]
