@@ -164,7 +164,11 @@ def open_trainee(
     if kind == "head":
         trainee = HeadTrainee(new_head(path, revision=revision), tokenizer, path)
     else:
-        trainee = GradientTrainee(_classifier(path, revision, optimise.attention), tokenizer, path)
+        trainee = GradientTrainee(
+            open_classifier(path, revision, attention=optimise.attention, purpose="a guide"),
+            tokenizer,
+            path,
+        )
     freeze(trainee.model, optimise, path)
     if adapt:
         adapt(trainee)
@@ -188,7 +192,17 @@ def guide_encoder(
     )
 
 
-def _classifier(path: str, revision: str | None, attention: str) -> Any:
+def open_classifier(
+    path: str,
+    revision: str | None,
+    *,
+    attention: str,
+    purpose: str,
+    dtype: torch.dtype = torch.float32,
+) -> Any:
+    """A sequence classifier with one label on the backbone of a reward model, an LM or a head; a
+    missing output layer is drawn at random. `purpose` as in `load_pretrained`. Raises ModelError.
+    """
 
     def score_layer(model: Any) -> set[str]:
         if not isinstance(getattr(model, "score", None), nn.Linear):
@@ -198,12 +212,12 @@ def _classifier(path: str, revision: str | None, attention: str) -> Any:
     model = load_pretrained(
         AutoModelForSequenceClassification,
         path,
-        purpose="a guide",
+        purpose=purpose,
         initialised=score_layer,
         unused=LM_HEADS,
         revision=revision,
         num_labels=1,
-        dtype=torch.float32,
+        dtype=dtype,
         attn_implementation=attention,
     )
     if hasattr(model.config, KIND_KEY):  # the model started as a head and is no head now

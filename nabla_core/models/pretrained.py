@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from nabla_core.errors import ModelError
@@ -68,6 +69,12 @@ def load_config(path: str, revision: str | None) -> Any:
             "not supported; use the model that was not quantized"
         )
     return config
+
+
+def own_dtype(path: str, revision: str | None) -> torch.dtype:
+    """The type of a model's weights, by its config; float32 where that does not say."""
+    dtype = load_config(path, revision).dtype
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
 def load_pretrained(

@@ -7,12 +7,11 @@ from typing import Literal
 
 from nabla_core.config import check
 from nabla_core.config_metadata import NOT_SHAPING, SHAPING_THROUGHOUT
-from nabla_core.guide_training.settings import Lora
 from nabla_core.model_config import LM
 from pipeline.export.config import Filters, Layout, Pairs, Split
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
-from pipeline.training.config import Workers
+from pipeline.training.config import Finetune, Workers
 
 Metric = Literal["accuracy", "reward", "loss"]
 
@@ -88,64 +87,6 @@ class Dpo:
         for name in ("beta", "sft_weight"):
             value = getattr(self, name)
             check(value > 0, f"dpo.{name} must be above 0, got {value}")
-
-
-@dataclass(frozen=True)
-class Finetune:
-    """The optimiser of a student, AdamW. Trained weights and the optimiser's state are float32.
-
-    Attributes:
-        epochs: How often each row is trained on.
-        steps (steps): The length of the training instead of `epochs`; null: by `epochs`.
-        batch (rows): Rows a step, over all workers.
-        micro_batch (rows): Rows that a worker processes at a time; gradients are accumulated over
-            the others. Smaller needs less memory.
-        learning_rate: The largest learning rate.
-        schedule: How the learning rate falls after the warm-up: to 0 in a line, as a cosine, or not
-            at all.
-        warmup: The fraction of the steps in which the learning rate rises linearly from 0.
-        weight_decay: Decoupled weight decay.
-        clip: The norm of a step's gradient is clipped to this.
-        dtype: Type of the forward pass (bfloat16: autocast). Weights that are trained stay in
-            float32; weights that LoRA freezes have this type.
-        attention: transformers' name of the attention.
-        gradient_checkpointing: Keeps no activations inside a layer and computes them again.
-        fsdp: Shards weights, gradients and the optimiser's state over the workers (FSDP); needs
-            `workers.gpu`.
-        lora: Adapters instead of full weights; they are merged into the student that is delivered.
-    """
-
-    epochs: float = 1.0
-    steps: int | None = None
-    batch: int = 32
-    micro_batch: int = 32
-    learning_rate: float = 2e-5
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup: float = 0.03
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    attention: str = "sdpa"
-    gradient_checkpointing: bool = False
-    fsdp: bool = False
-    lora: Lora = field(default_factory=Lora)
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "learning_rate", "clip"):
-            value = getattr(self, name)
-            check(value > 0, f"optimise.{name} must be above 0, got {value}")
-        for name in ("batch", "micro_batch"):
-            value = getattr(self, name)
-            check(value >= 1, f"optimise.{name} must be at least 1, got {value}")
-        check(
-            self.steps is None or self.steps >= 1,
-            f"optimise.steps must be at least 1, got {self.steps}",
-        )
-        check(0 <= self.warmup < 1, f"optimise.warmup must be in [0, 1), got {self.warmup}")
-        check(
-            self.weight_decay >= 0,
-            f"optimise.weight_decay must be at least 0, got {self.weight_decay}",
-        )
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from nabla_core.errors import PromptError
 from nabla_core.methods.baselines import greedy, majority
 from nabla_core.model_config import Runtime
 from nabla_core.models.loading import LanguageModel, load_language_model, load_reward_model
+from nabla_core.models.pretrained import own_dtype
 from nabla_core.requests import Flow
 from nabla_core.scheduler import drive
 from nabla_core.types import Prompt, Trace
 from pipeline.distill.config import Selection
-from pipeline.distill.student import own_dtype
 from pipeline.errors import RunError
 from pipeline.grading.graders import grader
 from pipeline.inputs.prompts import read as read_prompts

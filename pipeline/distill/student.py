@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from nabla_core.errors import ModelError
@@ -15,7 +14,7 @@ from nabla_core.models.hub import cache_without_network
 from nabla_core.models.identity import identify, unchanged
 from nabla_core.models.layers import context_length
 from nabla_core.models.loading import stop_ids
-from nabla_core.models.pretrained import load_config, load_pretrained, load_tokenizer
+from nabla_core.models.pretrained import load_pretrained, load_tokenizer, own_dtype
 from nabla_core.text.fingerprint import fingerprint
 from nabla_core.types import Identity
 from pipeline.distill.config import DistillConfig
@@ -80,32 +79,6 @@ def check_readable(student: Student, exports: list[Export]) -> None:
             )
 
 
-def adapters(config: DistillConfig, model: nn.Module) -> Any:
-    """peft's settings of `optimise.lora`, None without. Raises ModelError naming a target that is
-    no linear layer of the model."""
-    lora = config.optimise.lora
-    if not lora.rank:
-        return None
-    from peft import LoraConfig  # noqa: PLC0415 - an optional package
-
-    linear = {
-        name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)
-    } - {"lm_head"}
-    for target in lora.targets:
-        if target not in linear:
-            raise ModelError(
-                f"optimise.lora.targets: {target!r} cannot be adapted; there are "
-                + ", ".join(sorted(linear))
-            )
-    return LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=0.0,
-        target_modules=list(lora.targets) or sorted(linear),
-        task_type="CAUSAL_LM",
-    )
-
-
 def save_deliverable(config: DistillConfig, checkpoint: Path, target: Path) -> None:
     """Write the model of a Trainer's checkpoint as users will get it: plain weights in the type of
     the base (adapters merged in float32), with the base's own tokenizer and generation config."""
@@ -135,9 +108,3 @@ def _load(path: str, revision: str | None, dtype: torch.dtype, attention: str) -
         dtype=dtype,
         attn_implementation=attention,
     )
-
-
-def own_dtype(path: str, revision: str | None) -> torch.dtype:
-    """The type of a model's weights, by its config; float32 where that does not say."""
-    dtype = load_config(path, revision).dtype
-    return dtype if isinstance(dtype, torch.dtype) else torch.float32

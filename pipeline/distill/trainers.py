@@ -15,14 +15,9 @@ from pipeline.distill.config import DistillConfig
 from pipeline.distill.exports import Kind
 from pipeline.distill.models import student_of
 from pipeline.distill.rows import KEY, Rows
-from pipeline.distill.student import DTYPES, Student, adapters
+from pipeline.distill.student import DTYPES, Student
 from pipeline.errors import InputError
-
-SCHEDULES = {
-    "linear": "linear",
-    "cosine": "cosine",
-    "constant": "constant_with_warmup",
-}
+from pipeline.training.arguments import adapters, trainer_arguments
 
 
 @dataclass
@@ -54,11 +49,22 @@ def build_trainer(
         "eval_dataset": None if rows.held_out is None else rows.held_out.remove_columns(KEY),
         "processing_class": student.tokenizer,
         "callbacks": callbacks,
-        "peft_config": adapters(config, student.model),
+        "peft_config": adapters(
+            config.optimise.lora, student.model, output="lm_head", task="CAUSAL_LM"
+        ),
     }
+    arguments = trainer_arguments(
+        config.optimise,
+        config.workers.count,
+        seed=config.seed,
+        every=config.validation.every,
+        report_to=config.report_to,
+        output=output,
+        cpu=cpu,
+    ) | {"max_length": None}  # rows are never cut, which would alter them silently
     trainer: Any
     if kind == "responses":
-        settings = SFTConfig(completion_only_loss=True, **_arguments(config, output, cpu))
+        settings = SFTConfig(completion_only_loss=True, **arguments)
         trainer = SFTTrainer(args=settings, **common)
     else:
         settings = DPOConfig(
@@ -66,43 +72,10 @@ def build_trainer(
             # Without the SFT term the likelihood of the chosen response may fall too.
             loss_type=["sigmoid", "sft"],
             loss_weights=[1.0, config.dpo.sft_weight],
-            **_arguments(config, output, cpu),
+            **arguments,
         )
         trainer = DPOTrainer(args=settings, ref_model=_reference(config), **common)
     return Prepared(trainer, _leave_out(trainer, student, config.data.max_length))
-
-
-def _arguments(config: DistillConfig, output: str, cpu: bool) -> dict[str, Any]:
-    """The arguments that both trainers share."""
-    optimise = config.optimise
-    share = optimise.batch // config.workers.count
-    return {
-        "output_dir": output,
-        "per_device_train_batch_size": config.micro_batch,
-        "per_device_eval_batch_size": config.micro_batch,
-        "gradient_accumulation_steps": share // config.micro_batch,
-        "num_train_epochs": optimise.epochs,
-        "max_steps": optimise.steps or -1,
-        "learning_rate": optimise.learning_rate,
-        "lr_scheduler_type": SCHEDULES[optimise.schedule],
-        "warmup_steps": optimise.warmup,
-        "weight_decay": optimise.weight_decay,
-        "max_grad_norm": optimise.clip,
-        "bf16": optimise.dtype == "bfloat16",
-        "gradient_checkpointing": optimise.gradient_checkpointing,
-        "seed": config.seed,
-        "use_cpu": cpu,
-        "ddp_find_unused_parameters": False,
-        "dataloader_pin_memory": not cpu,
-        # Our callback says when; rows are never cut, which would alter them silently.
-        "save_strategy": "no",
-        "eval_strategy": "no",
-        "max_length": None,
-        "logging_steps": min(10, config.validation.every),
-        "report_to": list(config.report_to) or "none",
-        "disable_tqdm": True,
-        **({"fsdp": True} if optimise.fsdp else {}),
-    }
 
 
 def _reference(config: DistillConfig) -> Any:

@@ -36,3 +36,37 @@ def steps(row: Mapping[str, Any]) -> Iterator[Step]:
             reward_after=revision["reward_after"],
         )
         response = after
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """The response of a proposal, accepted or not, with its reward."""
+
+    tokens: Tokens
+    reward: float
+    accepted: bool
+
+
+def candidates(row: Mapping[str, Any]) -> Iterator[Candidate]:
+    """The responses of all proposals that the judge could read, in order. Those whose tokens were
+    not kept (`store.candidates`) are left out, and all behind an accepted one of them."""
+    response = previous = tuple(row["base_token_ids"])
+    accepted: Mapping[str, Any] | None = None
+    for revision in row["revisions"] or ():
+        if revision["tail_token_ids"] is None:
+            if revision["accepted"]:
+                return
+            continue
+        # A batch with `take: best` may have more proposals behind its accepted one; they were made
+        # for the response before it.
+        late = accepted is not None and (
+            revision["reward_before"] == accepted["reward_before"] != accepted["reward_after"]
+        )
+        start = previous if late else response
+        tokens = (*start[: revision["position"]], *revision["tail_token_ids"])
+        if revision["reward_after"] is not None:
+            yield Candidate(
+                tokens=tokens, reward=revision["reward_after"], accepted=revision["accepted"]
+            )
+        if revision["accepted"]:
+            previous, response, accepted = response, tokens, revision

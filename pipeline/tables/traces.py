@@ -153,6 +153,19 @@ def prompt_columns(prompt: Prompt) -> dict[str, Any]:
     }
 
 
+def prompt_of(row: Mapping[str, Any]) -> Prompt:
+    """The prompt of a row of traces or counterfactuals."""
+    # A system prompt of the config is stored in a column of its own and as the first turn.
+    turns = [t for t in row["prompt"] if t["role"] != "system" or row["system"] is None]
+    return Prompt(
+        row["prompt_id"],
+        tuple({"role": t["role"], "content": t["content"]} for t in turns),
+        system=row["system"],
+        answer=row["expected_answer"],
+        sample=row["sample"],
+    )
+
+
 def trace_columns(prompt: Prompt, trace: Trace, candidates: Candidates = "all") -> dict[str, Any]:
     """The columns of the response and of how it came to be. `candidates` are the revisions whose
     tokens are kept."""

@@ -17,9 +17,9 @@ from nabla_core.types import Identity
 from pipeline.errors import InputError
 from pipeline.store.reader import finished_rows
 from pipeline.tables.counterfactuals import COUNTERFACTUALS, place_of
-from pipeline.tables.traces import TRACES
+from pipeline.tables.traces import TRACES, prompt_of
 from pipeline.train_guide.config import Data
-from pipeline.train_guide.revisions import Encode, prompt_of, records_of_trace
+from pipeline.train_guide.revisions import Encode, records_of_trace
 
 TABLES = {"counterfactuals": COUNTERFACTUALS, "traces": TRACES}
 

@@ -19,8 +19,9 @@ from nabla_core.models.pretrained import load_tokenizer
 from pipeline.errors import RunError
 from pipeline.grading.graders import grader
 from pipeline.inputs.prompts import read as read_prompts
-from pipeline.train_guide.setup import encode, subsample
+from pipeline.train_guide.setup import encode
 from pipeline.train_guide.state import TrainingState
+from pipeline.training.subsample import subsample
 
 
 def calibration(state: TrainingState) -> float:

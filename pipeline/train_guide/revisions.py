@@ -22,7 +22,7 @@ from typing import Any
 
 from nabla_core.guide_training.examples import Record
 from nabla_core.methods.counterfactuals import Place
-from nabla_core.types import Prompt
+from pipeline.tables.traces import prompt_of
 
 Encode = Callable[[str], Sequence[int]]
 
@@ -59,19 +59,6 @@ def records_of_trace(
     if used < len(revisions):
         left_out["revisions of responses that are not kept"] += len(revisions) - used
     return records
-
-
-def prompt_of(row: Mapping[str, Any]) -> Prompt:
-    """The prompt of a row of traces or counterfactuals."""
-    # A system prompt of the config is stored in a column of its own and as the first turn.
-    turns = [t for t in row["prompt"] if t["role"] != "system" or row["system"] is None]
-    return Prompt(
-        row["prompt_id"],
-        tuple({"role": t["role"], "content": t["content"]} for t in turns),
-        system=row["system"],
-        answer=row["expected_answer"],
-        sample=row["sample"],
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

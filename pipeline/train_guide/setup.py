@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -30,8 +29,7 @@ from pipeline.train_guide.data import Mixture, mix
 from pipeline.train_guide.lora import adapt
 from pipeline.train_guide.models import judge_of, lm_of, start_of, teacher_of
 from pipeline.train_guide.state import TrainingState
-
-T = TypeVar("T")
+from pipeline.training.subsample import subsample
 
 
 def setup(config: TrainGuideConfig, device: str = "auto") -> TrainingState:
@@ -103,14 +101,6 @@ def encode(
             yield example
         else:
             left_out["responses without a position to learn from"] += 1
-
-
-def subsample(items: Sequence[T], size: int, seed: int) -> list[T]:
-    """At most `size` items in their order, drawn from all of them: the first ones alone would be
-    of the first source only."""
-    if len(items) <= size:
-        return list(items)
-    return [items[n] for n in sorted(random.Random(seed).sample(range(len(items)), size))]
 
 
 def _lm_and_judge(config: TrainGuideConfig, device: torch.device) -> tuple[LanguageModel, Reader]:
