@@ -35,10 +35,11 @@ from transformers import PrinterCallback, Qwen2ForCausalLM, TrainerCallback
 from nabla_core.guide_training.settings import Lora
 from nabla_core.model_config import LM
 from nabla_core.models.flops import Shape
-from pipeline.distill.config import DistillConfig, Finetune, TrainingRows
+from pipeline.distill.config import DistillConfig, TrainingRows
 from pipeline.distill.rows import KEY, Rows
 from pipeline.distill.student import load_student
 from pipeline.distill.trainers import build_trainer
+from pipeline.training.config import Finetune
 from tests.bench.arms import quiet
 from tests.bench.gpu import CARD, REHEARSAL, Plan, matmul_rate, synchronize
 from tests.bench.shapes import ONE_AND_A_HALF_B, TINY, Size, configuration, tokenizer
