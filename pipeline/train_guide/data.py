@@ -19,7 +19,7 @@ from pipeline.store.reader import finished_rows
 from pipeline.tables.counterfactuals import COUNTERFACTUALS, place_of
 from pipeline.tables.traces import TRACES, prompt_of
 from pipeline.train_guide.config import Data
-from pipeline.train_guide.revisions import Encode, records_of_trace
+from pipeline.train_guide.revisions import records_of_trace
 
 TABLES = {"counterfactuals": COUNTERFACTUALS, "traces": TRACES}
 
@@ -34,15 +34,15 @@ class Mixture:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def mix(data: Data, *, target: Target, lm: Identity, tokenizer: str, encode: Encode) -> Mixture:
+def mix(data: Data, *, target: Target, lm: Identity, tokenizer: str) -> Mixture:
     """Read all folders of `data`. Scores become the values that `target` asks for.
 
     Their rows must have been made with `lm` and `tokenizer` (a fingerprint): token ids of others
-    would be meaningless. `encode` turns the text of a response into ids of the LM. Raises
-    InputError naming folder and row, also where `target.value: soft` finds single tails.
+    would be meaningless. Raises InputError naming folder and row, also where `target.value: soft`
+    finds single tails.
     """
     mixture = Mixture()
-    expected = {"generation_revision": lm.revision}
+    expected = {"generation_revision": lm.revision, "tokenizer_fingerprint": tokenizer}
     if not lm.digested:  # a commit does not tell which repository it is from
         expected["generation_model"] = lm.name
 
@@ -52,11 +52,10 @@ def mix(data: Data, *, target: Target, lm: Identity, tokenizer: str, encode: Enc
         return [_record(row, data.label_smoothing, target)]
 
     def of_trace(row: dict[str, Any], location: str) -> list[Record]:
-        return records_of_trace(row, encode, mixture.left_out)
+        return records_of_trace(row, mixture.left_out)
 
     for path in data.counterfactuals:
-        with_tokenizer = expected | {"tokenizer_fingerprint": tokenizer}
-        _add(mixture, path, "counterfactuals", data.limit, with_tokenizer, of_counterfactuals)
+        _add(mixture, path, "counterfactuals", data.limit, expected, of_counterfactuals)
     for path in data.traces:
         _add(mixture, path, "traces", data.limit, expected, of_trace)
     return mixture

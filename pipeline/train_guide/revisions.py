@@ -3,20 +3,21 @@
 A revision, accepted or rejected, compares two tokens at a position of a response: the token that
 stood there and the token that was tried, each with the score of its response.
 
-Counterfactuals need the whole response. A trace stores two of them: the last response as ids,
-the first one as text. So the following revisions can be used:
+Counterfactuals need the whole response. A trace stores the ids of two of them, the last and the
+first. So the following revisions can be used:
 
 - of the last response: those rejected after the last acceptance, and that acceptance itself in
   reverse (the old token is the alternative);
 - of the first response: those up to and including the first acceptance.
 
-Revisions of the responses in between are counted as left out.
+Revisions of the responses in between are counted as left out: whether their tokens were kept is a
+setting of the run (`store.candidates`), and what a guide learns must not depend on it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +25,8 @@ from nabla_core.guide_training.examples import Record
 from nabla_core.methods.counterfactuals import Place
 from pipeline.tables.traces import prompt_of
 
-Encode = Callable[[str], Sequence[int]]
 
-
-def records_of_trace(
-    row: Mapping[str, Any], encode: Encode, left_out: Counter[str]
-) -> list[Record]:
+def records_of_trace(row: Mapping[str, Any], left_out: Counter[str]) -> list[Record]:
     """The records of a trace: of its last response and of its first, where they have
     counterfactuals."""
     revisions = [
@@ -49,8 +46,8 @@ def records_of_trace(
         records.append(Record(name, prompt_of(row), tokens, row["reward"], _places(last)))
     if accepted:
         first = revisions[: accepted[0] + 1]
-        base = _first_response(row, first, encode)
-        if base is not None:
+        base = tuple(row["base_token_ids"])
+        if all(_has_token(base, r["position"], r["from_token"]) for r in first):
             places = _places([_Comparison.of(r) for r in first])
             score = row["base_reward"]
             records.append(Record(f"{name} (base)", prompt_of(row), base, score, places))
@@ -113,16 +110,6 @@ def _of_last_response(
         if _has_token(response, last["position"], last["to_token"]):
             comparisons.append(_Comparison.reversed(last))
     return comparisons
-
-
-def _first_response(
-    row: Mapping[str, Any], revisions: Sequence[Mapping[str, Any]], encode: Encode
-) -> tuple[int, ...] | None:
-    """The ids of the first response. None where its text does not encode to the tokens that its
-    revisions replaced: decoding and encoding again need not give the same ids."""
-    ids = tuple(encode(row["base_response"]))
-    fits = all(_has_token(ids, r["position"], r["from_token"]) for r in revisions)
-    return ids if fits else None
 
 
 def _has_token(response: Sequence[int], position: int, token: int) -> bool:

@@ -119,18 +119,8 @@ def _optimizer(config: TrainGuideConfig, trainee: Trainee) -> torch.optim.Optimi
 
 
 def _read(config: TrainGuideConfig, lm: LanguageModel) -> Mixture:
-    def encode_response(text: str) -> list[int]:
-        ids: list[int] = lm.tokenizer.encode(text, add_special_tokens=False)
-        # A trace stores the text of its first response without the stop token.
-        return [*ids, lm.tokenizer.eos_token_id]
-
-    return mix(
-        config.data,
-        target=config.target,
-        lm=lm.identity,
-        tokenizer=fingerprint(lm.tokenizer),
-        encode=encode_response,
-    )
+    tokenizer = fingerprint(lm.tokenizer)
+    return mix(config.data, target=config.target, lm=lm.identity, tokenizer=tokenizer)
 
 
 def _split(

@@ -62,10 +62,4 @@ def explored_row(name: str, explored: Explored = EXPLORED, **changes: Any) -> di
 
 def read(target: Target | None = None, **data: Any) -> Any:
     asked = Data(**{k: (v,) if isinstance(v, str) else v for k, v in data.items()})
-    return mix(
-        asked,
-        target=target or Target(),
-        lm=LM,
-        tokenizer="tok1",
-        encode=lambda text: [ord(text), 0],
-    )
+    return mix(asked, target=target or Target(), lm=LM, tokenizer="tok1")

@@ -17,7 +17,7 @@ from pipeline.store.run_store import RunStore
 from pipeline.store.settings import Store
 from pipeline.tables.counterfactual_totals import COLUMNS, summarise
 from pipeline.tables.counterfactuals import COUNTERFACTUALS
-from pipeline.tables.traces import key_columns, prompt_columns
+from pipeline.tables.traces import TRACES, key_columns, prompt_columns
 from pipeline.train_guide.config import Data
 from pipeline.train_guide.data import check_folders, mix
 from tests.pipeline.rows import item
@@ -29,6 +29,7 @@ from tests.pipeline.train_guide.folders import (
     folder,
     read,
 )
+from tests.pipeline.train_guide.test_revisions import revision, trace_row
 
 
 def test_counterfactuals_come_back_as_they_were(tmp_path: Path):
@@ -94,17 +95,21 @@ def test_soft_values_of_single_tails_are_refused_by_row(tmp_path: Path):
 
 
 @pytest.mark.parametrize("column", ["generation_revision", "tokenizer_fingerprint"])
-def test_another_lms_counterfactuals_are_refused(tmp_path: Path, column: str):
+def test_data_of_another_lm_is_refused(tmp_path: Path, column: str):
     rows = [explored_row("a"), explored_row("b", **{column: "other"})]
-    path = folder(tmp_path, COUNTERFACTUALS, rows)
-    with pytest.raises(InputError, match=rf"row 2 \(prompt b\): {column} is other, .* is .*1: "):
+    path = folder(tmp_path / "explored", COUNTERFACTUALS, rows)
+    other = rf"\(prompt [ab]\): {column} is other, .* is .*1: "
+    with pytest.raises(InputError, match=f"row 2 {other}"):
         read(counterfactuals=path)
+    row = trace_row(revision(0, 4, 9, (1.0, 0.0)), tokens=(4, 0)) | {column: "other"}
+    with pytest.raises(InputError, match=f"row 1 {other}"):
+        read(traces=folder(tmp_path / "traces", TRACES, [row]))
 
 
 def test_of_a_hub_the_model_must_be_the_same_too(tmp_path: Path):
     bears = {"generation_revision": "main", "generation_model": "org/one"}
     path = folder(tmp_path, COUNTERFACTUALS, [explored_row("a", **bears)])
-    asked = {"data": Data((path,)), "target": Target(), "tokenizer": "tok1", "encode": ord}
+    asked = {"data": Data((path,)), "target": Target(), "tokenizer": "tok1"}
     assert len(mix(lm=Identity("org/one", "main"), **asked).records) == 1
     with pytest.raises(InputError, match=r"generation_model is org/one, .* is org/two"):
         mix(lm=Identity("org/two", "main"), **asked)

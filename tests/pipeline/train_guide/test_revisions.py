@@ -30,12 +30,14 @@ def revision(position: int, old: int, new: int, rewards: tuple[float, float | No
     )  # fmt: skip
 
 
-def trace_row(*revisions: Revision, tokens: tuple[int, ...], base: str = "?") -> dict[str, Any]:
+def trace_row(
+    *revisions: Revision, tokens: tuple[int, ...], base: tuple[int, ...] = ()
+) -> dict[str, Any]:
     of = item("a")
     rewards = [r.reward_after for r in revisions if r.accepted]
     trace = Trace(
         prompt_id="a", sample=0, prompt_text="rendered", text="text", tokens=tokens,
-        finish_reason="stop", base_text=base, base_tokens=(),
+        finish_reason="stop", base_text="first", base_tokens=base,
         base_reward=revisions[0].reward_before,
         reward=rewards[-1] if rewards else revisions[0].reward_before, revisions=revisions, seed=0,
     )  # fmt: skip
@@ -52,7 +54,7 @@ def test_rejected_revisions_are_counterfactuals_of_the_response(tmp_path: Path):
         tokens=(4, 5, 0),
     )
     left = Counter[str]()
-    (record,) = records_of_trace(row, lambda text: [], left)
+    (record,) = records_of_trace(row, left)
     assert record.tokens == (4, 5, 0)
     assert record.score == 1.0
     assert record.places == (
@@ -76,24 +78,24 @@ def test_acceptances_are_seen_from_both_sides_and_what_lies_between_is_counted()
         revision(0, 4, 8, (1.0, 2.0)),  # accepted: makes the last
         revision(1, 2, 3, (2.0, 1.5)),  # of the last
         tokens=(8, 2, 0),
-        base="first",
+        base=(4, 5, 6),  # cut by length: without a stop token
     )
     left = Counter[str]()
-    last, first = records_of_trace(row, lambda text: [4, 5, 6, 0], left)
+    last, first = records_of_trace(row, left)
     assert (last.tokens, last.score) == ((8, 2, 0), 2.0)
     assert last.places == (
         Place(0, 0.5, (8, 4), (0.0, 0.0), (2.0, 1.0)),
         Place(1, 0.5, (2, 3), (0.0, 0.0), (2.0, 1.5)),
     )
-    assert (first.tokens, first.score) == ((4, 5, 6, 0), 0.0)
+    assert (first.tokens, first.score) == ((4, 5, 6), 0.0)
     assert first.places == (
         Place(1, 0.5, (5, 7), (0.0, 0.0), (0.0, 1.0)),
         Place(2, 0.5, (6, 9), (0.0, 0.0), (0.0, -1.0)),
     )
     assert left["revisions of responses that are not kept"] == 1
-    # A first response whose text does not encode to what stood there is not trusted.
+    # A first response in which another token stood is not that of the revisions.
     left.clear()
-    assert len(records_of_trace(row, lambda text: [4, 1, 6, 0], left)) == 1
+    assert len(records_of_trace(row | {"base_token_ids": [4, 1, 6, 0]}, left)) == 1
     assert left["revisions of responses that are not kept"] == 3
 
 
@@ -106,10 +108,10 @@ def test_what_a_batch_tried_beside_its_winner_is_not_of_the_last_response():
         revision(0, 4, 3, (1.0, 0.5)),  # of the last response
         revision(0, 4, 4, (1.0, 1.0)),  # nothing was changed (decoding.method: mh)
         tokens=(4, 6, 0),
-        base="first",
+        base=(4, 5, 7, 0),
     )
     left = Counter[str]()
-    last, first = records_of_trace(row, lambda text: [4, 5, 7, 0], left)
+    last, first = records_of_trace(row, left)
     assert last.places == (
         Place(0, 0.5, (4, 3), (0.0, 0.0), (1.0, 0.5)),
         Place(1, 0.5, (6, 5), (0.0, 0.0), (1.0, 0.0)),
@@ -120,4 +122,4 @@ def test_what_a_batch_tried_beside_its_winner_is_not_of_the_last_response():
 
 def test_a_trace_without_revisions_says_nothing():
     row = trace_row(revision(0, 4, 9, (1.0, 0.0)), tokens=(4, 0)) | {"revisions": []}
-    assert records_of_trace(row, lambda text: [], Counter()) == []
+    assert records_of_trace(row, Counter()) == []
