@@ -19,22 +19,33 @@ def check(holds: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a token is drawn from the LM.
+    """How a token is drawn: from the LM's law p, or with `beta` from the guided law
+
+        q(b) ~ p(b) exp(A(b) / beta),  the optimum of E[A] - beta KL(q || p),
+
+    with the guide's advantages A. Temperature, top-k and top-p act on q.
 
     Attributes:
         temperature: Divides the logits before the softmax; 0 takes the most probable token.
         top_p: Draws from the smallest set of tokens whose probabilities sum to this; 1 is off.
         top_k (tokens): Draws from the most probable tokens, this many; 0 is off.
+        beta (judge's units per nat): Strength of the KL term; the smaller, the more the guide (a
+            head) decides. null: no guide.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
+    beta: float | None = None
 
     def __post_init__(self) -> None:
         check(self.temperature >= 0, f"temperature must be at least 0, got {self.temperature}")
         check(0 < self.top_p <= 1, f"top_p must be in (0, 1], got {self.top_p}")
         check(self.top_k >= 0, f"top_k must be at least 0, got {self.top_k}")
+        check(
+            self.beta is None or 0 < self.beta < math.inf,
+            f"beta must be above 0 and finite, or null for no guide; got {self.beta}",
+        )
 
 
 @dataclass(frozen=True)
@@ -224,10 +235,13 @@ class NablaConfig:
         )
         check(self.max_rollouts >= 0, f"max_rollouts must be at least 0, got {self.max_rollouts}")
         check(self.speculate >= 1, f"speculate must be at least 1, got {self.speculate}")
+        check(
+            self.resample.beta is None, "resample.beta must be null: rollout.beta guides rollouts"
+        )
 
     @property
     def uses_guide(self) -> bool:
-        """Whether a sweep uses the guide."""
+        """Whether a sweep uses the guide. Rollouts with `rollout.beta` use it too."""
         if self.proposals == "ranked":
             return self.ranked.beta is not None
         return self.proposals == "left_to_right"
@@ -279,8 +293,9 @@ class MH:
     Attributes:
         beta (judge's units per nat): Strength of the KL term.
         steps (steps): Proposals.
-        rollout: Defines p_ref: at temperature 1 without top-p and top-k the LM's own distribution,
-            otherwise the distribution of such sampling, which is then the reference of the KL term.
+        rollout: Defines p_ref: at temperature 1 without top-p, top-k and `rollout.beta` the LM's
+            own distribution, otherwise the distribution of such sampling (the guided law, for
+            example), which is then the reference of the KL term.
     """
 
     beta: float = 1.0
@@ -304,15 +319,18 @@ class Decoding:
         method: The method. `greedy` takes the most probable token at each position.
         max_tokens (tokens): The longest response.
         nabla: The settings of method nabla.
+        guided: The settings of method guided: one response, drawn from the guided law. This is
+            method sample with `beta` set.
         sample: The settings of method sample: one response, drawn like this.
         best_of_n: The settings of method best_of_n.
         majority: The settings of method majority.
         mh: The settings of method mh.
     """
 
-    method: Literal["nabla", "greedy", "sample", "best_of_n", "majority", "mh"] = "nabla"
+    method: Literal["nabla", "guided", "greedy", "sample", "best_of_n", "majority", "mh"] = "nabla"
     max_tokens: int = 1024
     nabla: NablaConfig = field(default_factory=NablaConfig)
+    guided: Sampling = field(default_factory=lambda: Sampling(temperature=0, beta=1.0))
     sample: Sampling = field(default_factory=lambda: Sampling(temperature=0.6, top_p=0.95))
     best_of_n: BestOfN = field(default_factory=BestOfN)
     majority: Majority = field(default_factory=Majority)
@@ -320,3 +338,14 @@ class Decoding:
 
     def __post_init__(self) -> None:
         check(self.max_tokens >= 1, f"max_tokens must be at least 1, got {self.max_tokens}")
+        check(
+            self.guided.beta is not None, "decoding.guided.beta must be set; sample needs no guide"
+        )
+
+    @property
+    def rollout(self) -> Sampling:
+        """How the method draws responses."""
+        if self.method == "greedy":
+            return Sampling(temperature=0)
+        settings: Sampling | NablaConfig | BestOfN | Majority | MH = getattr(self, self.method)
+        return settings if isinstance(settings, Sampling) else settings.rollout

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from nabla_core.config import NablaConfig, check
+from nabla_core.config import NablaConfig, Sampling, check
 from nabla_core.errors import PromptError
 from nabla_core.requests import Reply, Request, Result
 from nabla_core.types import Cost, Identity
@@ -147,8 +147,8 @@ class Engines:
     """The engines of one process.
 
     `identities`: the models behind them by role. `check(config)` raises ModelError where the
-    guide cannot serve a config of the loop, `check_system_turns()` where a chat template refuses
-    prompts with a system turn.
+    guide cannot serve a config of the loop, `check_sampling(sampling)` where it cannot guide such
+    rollouts, `check_system_turns()` where a chat template refuses prompts with a system turn.
     """
 
     def __init__(
@@ -156,11 +156,13 @@ class Engines:
         *engines: Engine,
         identities: dict[str, Identity] | None = None,
         check: Callable[[NablaConfig], None] = lambda config: None,
+        check_sampling: Callable[[Sampling], None] = lambda sampling: None,
         check_system_turns: Callable[[], None] = lambda: None,
     ) -> None:
         self.engines = engines
         self.identities = identities or {}
         self.check = check
+        self.check_sampling = check_sampling
         self.check_system_turns = check_system_turns
         self._serving = {kind: engine for engine in engines for kind in engine.kinds}
 

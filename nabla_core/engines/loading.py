@@ -16,6 +16,7 @@ from nabla_core.engines.sweeps import SweepEngine
 from nabla_core.engines.text import TextEngine
 from nabla_core.errors import ModelError
 from nabla_core.guides.base import Guide
+from nabla_core.guides.decoding import DecodingGuide
 from nabla_core.guides.gradient import GradientGuide
 from nabla_core.guides.head import KIND_KEY, HeadGuide
 from nabla_core.model_config import LM, Reward, Runtime
@@ -92,6 +93,7 @@ def build_engines(
     rows, tokens = runtime.max_batch, runtime.max_batch_tokens
     if isinstance(guide, HeadGuide):
         built: Guide = guide
+        decodes: DecodingGuide | None = guide
         model: LanguageModel | RewardModel = guide.head
     else:
         built = GradientGuide(
@@ -101,7 +103,7 @@ def build_engines(
             return_cache=runtime.reuse,
             checkpoint=runtime.gradient_checkpointing,
         )
-        model = guide.rm
+        model, decodes = guide.rm, None
         if runtime.gradient_checkpointing:
             for swept_model in (lm, guide.rm):
                 require_checkpointable(swept_model)
@@ -112,7 +114,7 @@ def build_engines(
         ProposeEngine(built, rows, tokens),
         SweepEngine(built, rows, tokens),
         ChoicesEngine(lm, judge.vocabulary, rows, tokens),
-        RolloutEngine(lm, rows, tokens, return_cache=runtime.reuse),
+        RolloutEngine(lm, rows, tokens, return_cache=runtime.reuse, guide=decodes),
         identities={
             "lm": lm.identity,
             "judge": judge.rm.identity,
@@ -121,6 +123,7 @@ def build_engines(
             "tokenizer": Identity(lm.identity.name, fingerprint(lm.tokenizer)),
         },
         check=built.check,
+        check_sampling=built.check_sampling,
         check_system_turns=text.check_system_turns,
     )
 

@@ -1,14 +1,9 @@
-"""Rows of a rollout batch, and the reading of their histories."""
+"""Rows of a rollout batch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import torch
-from transformers import DynamicCache
-
-from nabla_core.models.kv_cache import PrefixCache, from_cache, left_mask
-from nabla_core.models.loading import LanguageModel
 from nabla_core.requests import Rollout
 from nabla_core.types import Cost
 
@@ -19,7 +14,8 @@ class Row:
     `error` ends with it.
 
     `prefix_length`: tokens of the request's prefix. `prefilled`: tokens read before the first new
-    one.
+    one. `guide_history`: see `guided_rows`; the guide has read so many whole histories
+    (`guide_reads`), and `guide_tokens` in all.
     """
 
     ticket: int
@@ -31,6 +27,9 @@ class Row:
     prefilled: int = 0
     flops: float = 0.0
     seconds: float = 0.0
+    guide_history: list[int] = field(default_factory=list)
+    guide_reads: int = 0
+    guide_tokens: int = 0
 
     def __post_init__(self) -> None:
         self.prefix_length = len(self.tokens)
@@ -56,40 +55,17 @@ class Row:
 
     @property
     def cost(self) -> Cost:
-        """`lm_forward` counts the reading of the prompt; generated tokens have their own field."""
+        """`lm_forward` and, of a guide, `rm_forward` count the reading of the prompt; generated
+        tokens have their own field. A guided token is one call of the paper's count, as one that
+        the LM draws alone: no response is read again."""
         generated = len(self.tokens) - self.prefix_length
         return Cost(
             rollouts=1,
             generated_tokens=generated,
             lm_forward=1 if self.prefilled else 0,
-            token_passes=self.prefilled + generated,
+            rm_forward=self.guide_reads,
+            token_passes=self.prefilled + generated + self.guide_tokens,
             flops=self.flops,
             paper_calls=generated,
             seconds=self.seconds,
         )
-
-
-def read_histories(lm: LanguageModel, sequences: list[tuple[int, ...]]) -> list[PrefixCache]:
-    """Keys and values of whole sequences, read as one left-padded batch."""
-    width = max(1, *(len(s) for s in sequences))
-    # A one-token prompt has nothing before its pending token. One column of padding, masked like
-    # any other, takes the place of its empty history.
-    ids = torch.tensor([[0] * (width - len(s)) + list(s) for s in sequences])
-    lengths = torch.tensor([len(s) for s in sequences])
-    mask = left_mask(lengths, width)
-    # Positions count from each row's first real token.
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    device = lm.device
-    cache = DynamicCache()
-    lm.body(
-        input_ids=ids.to(device),
-        attention_mask=mask.to(device),
-        position_ids=positions.to(device),
-        past_key_values=cache,
-        use_cache=True,
-    )
-    kv = from_cache(cache)
-    return [
-        PrefixCache([t[i : i + 1, :, width - len(s) :] for t in kv], s)
-        for i, s in enumerate(sequences)
-    ]

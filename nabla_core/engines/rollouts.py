@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,19 +17,12 @@ from torch import Tensor
 
 from nabla_core.config import Sampling
 from nabla_core.draws import uniform
-from nabla_core.engines.rollout_rows import Row, read_histories
-from nabla_core.errors import ContextError, NonFiniteError
-from nabla_core.models.kv_cache import (
-    KeyValues,
-    PrefixCache,
-    cut,
-    from_cache,
-    join,
-    left_mask,
-    select,
-    stack,
-    to_cache,
-)
+from nabla_core.engines.guided_rows import GuidedRows
+from nabla_core.engines.histories import Histories, prefix_caches
+from nabla_core.engines.rollout_rows import Row
+from nabla_core.errors import UNREADABLE, ContextError, ModelError, NonFiniteError
+from nabla_core.guides.decoding import DecodingGuide
+from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel
 from nabla_core.requests import Reply, Request, Response, Result, Rollout
 from nabla_core.sampling import draw
@@ -40,14 +34,22 @@ class RolloutEngine:
 
     If a batch fails as a whole, its rows start again one at a time, so that only the bad one
     fails. Draws are keyed, so a row that starts again draws the same tokens. `return_cache`:
-    replies carry a prefix cache if the request asks for one.
+    replies carry a prefix cache if the request asks for one. `guide`: what rollouts with
+    `Sampling.beta` are guided by. Guided and other rows share a batch; only guided ones are read by
+    the guide.
     """
 
     kinds: tuple[type[Request[Any]], ...] = (Rollout,)
     cheap = False
 
     def __init__(
-        self, lm: LanguageModel, capacity: int, max_batch_tokens: int, *, return_cache: bool = True
+        self,
+        lm: LanguageModel,
+        capacity: int,
+        max_batch_tokens: int,
+        *,
+        return_cache: bool = True,
+        guide: DecodingGuide | None = None,
     ) -> None:
         self.capacity = capacity
         self._return_cache = return_cache
@@ -55,10 +57,10 @@ class RolloutEngine:
         self._max_batch_tokens = max_batch_tokens
         self._queue: deque[tuple[int, Rollout]] = deque()
         self._suspects: deque[tuple[int, Rollout]] = deque()
-        # The batch: its rows, their keys and values, and the lengths of their histories.
+        # The batch: its rows, and what LM and guide have read of them.
         self._rows: list[Row] = []
-        self._kv: KeyValues = []
-        self._lengths = torch.empty(0, dtype=torch.int64, device=lm.device)
+        self._histories = Histories(lm)
+        self._guided = GuidedRows(guide)
 
     @property
     def waiting(self) -> int:
@@ -98,7 +100,9 @@ class RolloutEngine:
         return []
 
     def _drop_rows(self) -> None:
-        self._rows, self._kv, self._lengths = [], [], self._lengths[:0]
+        self._rows = []
+        self._histories.clear()
+        self._guided.clear()
 
     # Admission ------------------------------------------------------------------------
 
@@ -112,10 +116,10 @@ class RolloutEngine:
             if self._rows and room < self.capacity // 4:
                 return
         # Room is reserved for what a row may become, not for what it is: no row is ever evicted.
-        width = max((len(r.prompt) + r.limit for r in self._rows), default=0)
+        width = max((self._width(row) for row in self._rows), default=0)
         while source and len(admitted) < room:
             row = self._row(*source[0])
-            width = max(width, len(row.prompt) + row.limit)
+            width = max(width, self._width(row))
             rows = len(self._rows) + len(admitted) + 1
             # A row beyond the limit still runs, alone.
             if rows > 1 and rows * width > self._max_batch_tokens:
@@ -125,50 +129,48 @@ class RolloutEngine:
                 finished.append((row.ticket, ContextError("there is no room for a response")))
             elif self._ended(row):
                 finished.append((row.ticket, self._reply(row, None)))
+            elif (error := self._refusal(row)) is not None:
+                finished.append((row.ticket, error))
             else:
                 admitted.append(row)
         if admitted:
             self._join(admitted)
 
     def _row(self, ticket: int, request: Rollout) -> Row:
-        limit = min(request.max_tokens, self._lm.context - len(request.context.lm))
-        return Row(ticket, request, list(request.prefix), limit)
+        row = Row(ticket, request, list(request.prefix), request.max_tokens)
+        room = self._lm.context - len(request.context.lm)
+        row.limit = min(request.max_tokens, room, self._guided.limit(row))
+        return row
+
+    def _width(self, row: Row) -> int:
+        """The longest history that a row may have in LM or guide."""
+        return max(len(row.prompt) + row.limit, self._guided.width(row))
+
+    def _refusal(self, row: Row) -> Exception | None:
+        """Why the guide cannot read a row, or None."""
+        try:
+            self._guided.prepare(row)
+        except UNREADABLE as error:
+            return type(error)(f"prompt {row.request.key.prompt_id}: {error}")
+        except ModelError as error:
+            return error
+        return None
 
     def _join(self, rows: list[Row]) -> None:
         """Read what the rows' caches do not hold, and join them to the batch."""
         started = time.perf_counter()
-        caches = self._prefix_caches(rows)
-        kv, lengths = stack(caches)
-        if self._rows:
-            kv, lengths = join(self._kv, kv), torch.cat([self._lengths, lengths])
-        self._rows, self._kv, self._lengths = [*self._rows, *rows], kv, lengths
+        reads = [row.read for row in rows]
+        caches, read = prefix_caches(self._lm, reads, [row.request.reuse for row in rows])
+        for index in read:
+            # The cost of reading a history is added to the first row that has it.
+            rows[index].prefilled = len(reads[index])
+            rows[index].flops += self._lm.shape.forward(len(reads[index]))
+        self._histories.add(caches)
         seconds = (time.perf_counter() - started) / len(rows)
         for row in rows:
             row.seconds += seconds
-
-    def _prefix_caches(self, rows: list[Row]) -> list[PrefixCache]:
-        """The cache each row continues from: that of its request, or its prompt read now."""
-        known: dict[tuple[int, ...], PrefixCache] = {}
-        unread: dict[tuple[int, ...], Row] = {}
-        reused: list[PrefixCache | None] = []
-        for row in rows:
-            cache: PrefixCache | None = row.request.reuse
-            shared = cache.shared(row.read) if cache is not None else None
-            if shared is not None and shared.length == len(row.read):
-                reused.append(shared)
-            else:
-                reused.append(None)
-                # The cost of reading a history is added to the first row that has it.
-                unread.setdefault(row.read, row)
-        if unread:
-            known = dict(zip(unread, read_histories(self._lm, list(unread)), strict=True))
-            for tokens, row in unread.items():
-                row.prefilled = len(tokens)
-                row.flops += self._lm.shape.forward(len(tokens))
-        return [
-            known[row.read] if cache is None else cache
-            for row, cache in zip(rows, reused, strict=True)
-        ]
+        self._guided.join(rows)
+        self._rows = [*self._rows, *rows]
 
     # Decoding -------------------------------------------------------------------------
 
@@ -176,26 +178,18 @@ class RolloutEngine:
         """One token for every row; returns the rows that end with it."""
         started = time.perf_counter()
         lm, rows = self._lm, self._rows
-        width = self._kv[0].size(2)
-        cache = to_cache(self._kv)
-        # One column: the pending token of each row, at the position behind its own history.
-        hidden = lm.body(
-            input_ids=torch.tensor([[row.pending] for row in rows], device=lm.device),
-            attention_mask=left_mask(self._lengths + 1, width + 1),
-            position_ids=self._lengths[:, None],
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
-        self._kv, self._lengths = from_cache(cache), self._lengths + 1
+        hidden = self._histories.feed([row.pending for row in rows])
         logits = lm.logits(hidden)
         self._fail_where(~lm.finite(logits), logits)
+        guide_seconds = self._guided.steer(rows, hidden, logits)
         tokens = self._draw(logits)
-        seconds = (time.perf_counter() - started) / len(rows)
+        seconds = (time.perf_counter() - started - guide_seconds) / len(rows)
         for row, token in zip(rows, tokens, strict=True):
             row.flops += lm.shape.forward(1, row.history) + lm.shape.head(1)
             row.seconds += seconds
             if row.error is None:
                 row.tokens.append(token)
+        self._guided.extend({row for row in rows if self._ended(row)})
         return self._remove_ended()
 
     def _fail_where(self, failed: Tensor, logits: Tensor) -> None:
@@ -235,30 +229,29 @@ class RolloutEngine:
         return tokens
 
     def _remove_ended(self) -> list[tuple[int, Result]]:
-        ended = [i for i, row in enumerate(self._rows) if self._ended(row)]
+        ended = {i for i, row in enumerate(self._rows) if self._ended(row)}
         if not ended:
             return []
         finished: list[tuple[int, Result]] = []
-        width = self._kv[0].size(2)
-        for i in ended:
+        for i in sorted(ended):
             row = self._rows[i]
             if row.error is not None:
                 finished.append((row.ticket, row.error))
-                continue
-            kept = row.request.return_cache and self._return_cache
-            cache = cut(self._kv, i, width, row.read) if kept else None
-            finished.append((row.ticket, self._reply(row, cache)))
-        remaining = [i for i in range(len(self._rows)) if i not in set(ended)]
-        if not remaining:
-            self._drop_rows()
-            return finished
+            else:
+                finished.append((row.ticket, self._reply(row, self._cache(i))))
+        remaining = [i for i in range(len(self._rows)) if i not in ended]
         self._rows = [self._rows[i] for i in remaining]
-        index = torch.tensor(remaining, device=self._lengths.device)
-        self._lengths = self._lengths[index]
-        # The batch is as wide as its longest history: columns that only the removed rows used
-        # are dropped.
-        self._kv = select(self._kv, index, max(row.history for row in self._rows))
+        self._histories.keep(remaining)
+        self._guided.keep(self._rows)
         return finished
+
+    def _cache(self, index: int) -> PrefixCache | None:
+        """The prefix cache of a response that has ended, if its request asks for one."""
+        row = self._rows[index]
+        if not (row.request.return_cache and self._return_cache):
+            return None
+        cache = self._histories.cut(index, row.read)
+        return replace(cache, guide=self._guided.cache(row))
 
     def _ended(self, row: Row) -> bool:
         if row.error is not None or len(row.tokens) >= row.limit:

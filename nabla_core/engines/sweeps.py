@@ -77,5 +77,9 @@ def _log_probabilities(lm: LMRead) -> tuple[float, ...]:
 
 def _guide_cache(request: Sweep) -> PrefixCache | None:
     previous: Gradients | None = request.previous
-    # Both responses have the same tokens before `boundary`, so their keys and values too.
-    return previous.guide_cache if previous else None
+    if previous is not None:
+        # Both responses have the same tokens before `boundary`, so their keys and values too.
+        return previous.guide_cache
+    # A guided rollout has read the prompt already.
+    cache: PrefixCache | None = request.response.cache
+    return cache.guide if cache is not None else None

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from nabla_core.config import NablaConfig, Objective
+from nabla_core.config import NablaConfig, Objective, Sampling
 from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel
 from nabla_core.models.readers import LMRead, Task
@@ -70,6 +70,9 @@ class Guide(Protocol):
 
     def check(self, config: NablaConfig) -> None:
         """Raises ModelError where this guide cannot serve a config."""
+
+    def check_sampling(self, sampling: Sampling) -> None:
+        """Raises ModelError where a sampling is guided (`beta`), and this guide cannot decode."""
 
     def read(
         self, tasks: Sequence[Task], lm_caches: Sequence[PrefixCache | None], config: NablaConfig

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nabla_core.config import NablaConfig, Objective
+from nabla_core.config import NablaConfig, Objective, Sampling
 from nabla_core.guides.base import GuideRead
+from nabla_core.guides.decoding import refuse_decoding
 from nabla_core.models.forward import BLOCK
 from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel, RewardModel
@@ -59,7 +60,12 @@ class GradientGuide:
         return self.reader.vocabulary
 
     def check(self, config: NablaConfig) -> None:
-        """A gradient guide serves every config."""
+        """A gradient guide serves every config but one with guided rollouts. Raises ModelError."""
+        self.check_sampling(config.rollout)
+
+    def check_sampling(self, sampling: Sampling) -> None:
+        """Raises ModelError where a sampling has a `beta`."""
+        refuse_decoding(self.reader.rm.source, sampling)
 
     def read(
         self, tasks: Sequence[Task], lm_caches: Sequence[PrefixCache | None], config: NablaConfig

@@ -3,7 +3,8 @@
 A causal backbone and a linear head: at the token before position i, `W h` are the advantages
 A_i `[V]` of every token that could stand at i, in units of the judge's reward. The backbone is
 causal because the tail behind i is rolled out again: the advantage depends on the prefix alone.
-There is no backward pass, not even of the LM: the ranking adds the likelihood itself.
+There is no backward pass, not even of the LM: the ranking adds the likelihood itself. The same
+advantages guide decoding, token by token (`guides.decoding`).
 
 On disk a head is a causal LM of transformers whose output layer is `W`, with `nabla_guide: head`
 in its config. It differs from an LM in one thing: its outputs are advantages, not logits.
@@ -17,15 +18,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nabla_core.config import NablaConfig, Objective
+from nabla_core.config import NablaConfig, Objective, Sampling
 from nabla_core.errors import ContextError, ModelError
 from nabla_core.guides.base import GuideRead
+from nabla_core.guides.decoding import HistoryReader
 from nabla_core.models.forward import read
 from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel
 from nabla_core.models.readers import Task, check_finite, read_lm, strip_stop_token
 from nabla_core.models.vocab import VocabularyMap
-from nabla_core.text.thinking import before_response, think_block
+from nabla_core.text.thinking import think_block
 
 KIND_KEY = "nabla_guide"
 
@@ -52,7 +54,7 @@ def require_no_gradient(source: str, config: NablaConfig) -> None:
 
 
 class HeadGuide:
-    """An LM and a head. See `guides.base.Guide`."""
+    """An LM and a head. See `guides.base.Guide` and `guides.decoding.DecodingGuide`."""
 
     judges = False
 
@@ -67,13 +69,17 @@ class HeadGuide:
         self.lm = lm
         self.head = head
         self.vocabulary = vocabulary
+        self.reader = HistoryReader(head, vocabulary, think_block(head.tokenizer))
         self._return_cache = return_cache
         self._ids = vocabulary.ids.clamp(min=0).to(head.device)
-        self._think = think_block(head.tokenizer)
+        self._unknown = vocabulary.ids.lt(0).to(head.device)
 
     def check(self, config: NablaConfig) -> None:
         """Raises ModelError where a config needs a gradient."""
         require_no_gradient(self.head.source, config)
+
+    def check_sampling(self, sampling: Sampling) -> None:
+        """A head guides every sampling."""
 
     def read(
         self, tasks: Sequence[Task], lm_caches: Sequence[PrefixCache | None], config: NablaConfig
@@ -111,25 +117,30 @@ class HeadGuide:
     def row_flops(self, objective: Objective) -> float:
         return self.head.shape.head(1)
 
+    def next_advantages(self, hidden: Tensor) -> Tensor:
+        return self.head.head(hidden).float()[:, self._ids].masked_fill(self._unknown, 0.0)
+
+    def next_flops(self) -> float:
+        return self.head.shape.head(1)
+
     def _read_head(self, tasks: Sequence[Task]) -> list[tuple[HeadState, PrefixCache | None]]:
         """The head's state of each response and its prefix cache, from one forward pass. The last
         token of a response is not read: no position follows it."""
         readings, befores = [], []
         for task in tasks:
-            body = self.vocabulary.translate(
-                strip_stop_token(self.head.tokenizer, self.lm.stop, task.tokens)
-            )
-            before = before_response(self._think, self.head.tokenizer, task.context.guide[0], body)
-            befores.append(len(before))
+            body = strip_stop_token(self.head.tokenizer, self.lm.stop, task.tokens)
+            history = self.reader.history(task.context, body)
+            before = len(history) - len(body)
+            befores.append(before)
             # The last token is cut off here, unless it was a stop token that is stripped already.
-            tokens = (*before, *body)[: len(before) + len(task.tokens) - 1]
+            tokens = tuple(history[: before + len(task.tokens) - 1])
             if len(tokens) > self.head.context:
                 raise ContextError(
                     f"prompt and response are {len(tokens)} tokens to the guide, whose context "
                     f"is {self.head.context}"
                 )
             # The token before `start` must be fed: its hidden state predicts position `start`.
-            readings.append(task.reading(tokens, len(before) - 1 + task.start))
+            readings.append(task.reading(tokens, before - 1 + task.start))
         forward = read(self.head, readings, gradient=False, return_cache=self._return_cache)
         states = []
         for row, (task, reading) in enumerate(zip(tasks, readings, strict=True)):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from nabla_core.config import Decoding
 from nabla_core.methods.answers import last_answer, same_answer
-from nabla_core.methods.baselines import best_of_n, greedy, majority, sample
+from nabla_core.methods.baselines import best_of_n, majority, sample
 from nabla_core.methods.metropolis import mh
 from nabla_core.methods.nabla import nabla
 from nabla_core.requests import Flow
@@ -29,10 +29,9 @@ def flow(
     match decoding.method:
         case "nabla":
             return nabla(prompt, decoding.nabla, seed=seed, max_tokens=limit)
-        case "greedy":
-            return greedy(prompt, seed=seed, max_tokens=limit)
-        case "sample":
-            return sample(prompt, decoding.sample, seed=seed, max_tokens=limit)
+        case "greedy" | "sample" | "guided":
+            # They differ in how the one response is drawn: `guided` has a beta.
+            return sample(prompt, decoding.rollout, seed=seed, max_tokens=limit)
         case "best_of_n":
             return best_of_n(prompt, decoding.best_of_n, seed=seed, max_tokens=limit)
         case "majority":

@@ -20,17 +20,22 @@ KeyValues = list[Tensor]
 
 @dataclass(frozen=True, eq=False)
 class PrefixCache:
-    """Keys and values of one sequence of tokens; batch dimension 1."""
+    """Keys and values of one sequence of tokens; batch dimension 1.
+
+    `guide`: of a response that was drawn with a guide, what the guide's model has read of it.
+    """
 
     kv: KeyValues
     tokens: tuple[int, ...]
+    guide: PrefixCache | None = None
 
     @property
     def length(self) -> int:
         return len(self.tokens)
 
     def shared(self, tokens: Sequence[int]) -> PrefixCache:
-        """The cache of the longest prefix common with `tokens`: a view, not a copy."""
+        """The cache of the longest prefix common with `tokens`: a view, not a copy, without
+        `guide`."""
         # zip ends with the shorter one; without a difference all of it is shared.
         pairs = zip(self.tokens, tokens, strict=False)
         differ = (n for n, (a, b) in enumerate(pairs) if a != b)

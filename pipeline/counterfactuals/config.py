@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from nabla_core.config_metadata import NOT_SHAPING
 from nabla_core.methods.counterfactuals import Explore
-from pipeline.run.config import RowsConfig
+from pipeline.run.config import RowsConfig, require_guide_of
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,8 @@ class CounterfactualsConfig(RowsConfig):
     """The settings of `nabla counterfactuals`: responses with scored alternatives at some
     positions.
 
-    Of `reward`, the judge scores, and the guide is used where `explore.choose` is `guide`.
+    Of `reward`, the judge scores, and the guide is used where `explore.choose` is `guide` or
+    `explore.tail.beta` is set.
 
     Attributes:
         max_tokens (tokens): The longest response.
@@ -31,3 +32,4 @@ class CounterfactualsConfig(RowsConfig):
             raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}")
         if self.explore.scorer == "verifier" and self.verify.method == "none":
             raise ValueError("explore.scorer=verifier needs a verify.method that grades")
+        require_guide_of(self.reward, self.explore.tail, "explore.tail")

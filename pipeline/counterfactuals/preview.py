@@ -15,6 +15,7 @@ def preview(config: CounterfactualsConfig) -> rows.Preview:
         planned.config,
         max_tokens=config.max_tokens,
         search=None,
+        rollout=config.explore.tail,
         expected=lambda models, prompt: cost.of_exploration(
             config.explore, config.max_tokens, models, prompt
         ),

@@ -48,7 +48,10 @@ class CounterfactualRecipe:
         return identities(self.lm, self.reward)
 
     def open(self) -> CounterfactualMaker:
-        return CounterfactualMaker(self, open_engines(self.lm, self.reward, self.runtime))
+        engines = open_engines(self.lm, self.reward, self.runtime)
+        # An error of `open` ends the run; later it would fail prompt by prompt.
+        engines.check_sampling(self.explore.tail)
+        return CounterfactualMaker(self, engines)
 
 
 class CounterfactualMaker:

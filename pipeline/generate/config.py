@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from nabla_core.config import Decoding
 from nabla_core.config_metadata import NOT_SHAPING
-from pipeline.run.config import RowsConfig
+from pipeline.run.config import RowsConfig, require_guide
 
 
 @dataclass(frozen=True)
@@ -30,3 +30,4 @@ class GenerateConfig(RowsConfig):
             raise ValueError(
                 f"samples_per_prompt must be at least 1, got {self.samples_per_prompt}"
             )
+        require_guide(self.reward, self.decoding)

@@ -16,5 +16,6 @@ def preview(config: GenerateConfig) -> rows.Preview:
         planned.config,
         max_tokens=decoding.max_tokens,
         search=decoding.nabla if decoding.method == "nabla" else None,
+        rollout=decoding.rollout,
         expected=lambda models, prompt: cost.of_decoding(decoding, models, prompt),
     )

@@ -53,8 +53,9 @@ class TraceRecipe:
 
     def open(self) -> Maker:
         engines = open_engines(self.lm, self.reward, self.runtime)
+        # An error of `open` ends the run; later it would fail prompt by prompt.
+        engines.check_sampling(self.decoding.rollout)
         if self.decoding.method == "nabla":
-            # An error of `open` ends the run; later it would fail prompt by prompt.
             engines.check(self.decoding.nabla)
         return TraceMaker(self, engines)
 

@@ -7,7 +7,7 @@ optimising logits is left out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from nabla_core.config import Decoding, NablaConfig
@@ -44,27 +44,26 @@ class Expected:
 
 @dataclass(frozen=True)
 class _Row:
-    """The pieces of a row: `prompt` and `length` tokens of prompt and response."""
+    """The pieces of a row: `prompt` and `length` tokens of prompt and response. `guided`: rollouts
+    are read by the guide too."""
 
     models: Models
     prompt: float
     length: int
+    guided: bool = False
 
     def rollout(self, share: float = 1.0) -> Expected:
         """The last `share` of a response; what is before it is in a cache."""
         fed, cached = self._split(share)
         new = round(self.length * share)
-        shape = self.models.lm.shape
-        flops = shape.forward(fed, cached) + shape.head(new)
-        return Expected(rollouts=1, generated_tokens=new, flops=flops)
+        return Expected(rollouts=1, generated_tokens=new, flops=self._decoded(fed, cached, new))
 
     def samples(self, count: int) -> Expected:
         """Responses to one prompt, which is read once."""
-        shape, prompt = self.models.lm.shape, round(self.prompt)
         again = Expected(
             rollouts=1,
             generated_tokens=self.length,
-            flops=shape.forward(self.length, prompt) + shape.head(self.length),
+            flops=self._decoded(self.length, round(self.prompt), self.length),
         )
         return self.rollout() + again * (count - 1)
 
@@ -96,6 +95,12 @@ class _Row:
         rows = 2.0 * shape.hidden * self.models.lm.outputs * self.length * share
         return read + Expected(reward_passes=2 if gradient else 1, flops=flops + rows)
 
+    def _decoded(self, fed: int, cached: int, new: int) -> float:
+        """FLOPs of LM, and of a guide that decodes with it, for `new` tokens."""
+        shapes = [self.models.lm.shape]
+        shapes += [self.models.guide.shape] if self.guided else []
+        return sum(shape.forward(fed, cached) + shape.head(new) for shape in shapes)
+
     def _split(self, share: float) -> tuple[int, int]:
         """Tokens that are fed, and those before them whose keys and values are kept."""
         whole, last = round(self.prompt) + self.length, round(self.length * share)
@@ -104,11 +109,11 @@ class _Row:
 
 def of_decoding(decoding: Decoding, models: Models, prompt: float) -> Expected:
     """A row of a method; `prompt` is the mean length of a prompt in tokens."""
-    row = _Row(models, prompt, decoding.max_tokens)
+    row = _Row(models, prompt, decoding.max_tokens, decoding.rollout.beta is not None)
     match decoding.method:
         case "nabla":
             return _search(decoding.nabla, row)
-        case "greedy" | "sample":
+        case "greedy" | "sample" | "guided":
             return row.rollout() + row.score()
         case "best_of_n":
             return row.samples(decoding.best_of_n.n) + row.score() * decoding.best_of_n.n
@@ -136,7 +141,8 @@ def of_exploration(explore: Explore, max_tokens: int, models: Models, prompt: fl
     """A response with its counterfactuals."""
     row = _Row(models, prompt, max_tokens)
     tails = min(explore.positions, max_tokens) * explore.alternatives * explore.tails
-    tail = row.rollout(0.5)
+    # The response is the LM's; its tails may be guided.
+    tail = replace(row, guided=explore.tail.beta is not None).rollout(0.5)
     if explore.scorer == "judge":
         tail += row.score(0.5)
     found = row.rollout() + row.likelihood() + row.score() + tail * tails

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nabla_core.config import NablaConfig
+from nabla_core.config import NablaConfig, Sampling
 from nabla_core.embedded.weights import model_location
 from nabla_core.errors import ModelError
 from nabla_core.model_config import LM, Reward
@@ -42,15 +42,21 @@ class Models:
         return sum(model.parameters for model in different.values())
 
 
-def inspect(lm: LM, reward: Reward, search: NablaConfig | None = None) -> Models | None:
+def inspect(
+    lm: LM,
+    reward: Reward,
+    search: NablaConfig | None = None,
+    rollout: Sampling | None = None,
+) -> Models | None:
     """The models of a run; None for a scripted LM, which has none. `search` is the loop that the
-    guide must serve, None where there is none.
+    guide must serve, and `rollout` the sampling; None where there is none.
 
     Raises ModelError and VocabularyError where they cannot be loaded or do not fit.
     """
     if is_scripted(lm):
         return None
     from nabla_core.engines.loading import kind_of  # noqa: PLC0415 - see the module
+    from nabla_core.guides.decoding import refuse_decoding  # noqa: PLC0415
     from nabla_core.guides.head import require_no_gradient  # noqa: PLC0415
     from nabla_core.models.outline import outline  # noqa: PLC0415
 
@@ -64,6 +70,8 @@ def inspect(lm: LM, reward: Reward, search: NablaConfig | None = None) -> Models
     guide = outline(path, reward.guide_revision, "head" if kind == "head" else "reward")
     if kind == "head" and search is not None:
         require_no_gradient(path, search)
+    if kind == "gradient" and rollout is not None:
+        refuse_decoding(path, rollout)
     warnings += check_fit(language, guide, reward, "guide")
     warnings += card_warnings(path, {"lm": language.source, "judge": judge.source})
     return Models(lm=language, judge=judge, guide=guide, kind=kind, warnings=warnings)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
-from nabla_core.config import NablaConfig
+from nabla_core.config import NablaConfig, Sampling
 from nabla_core.models.location import check_locations
 from nabla_core.types import Prompt
 from pipeline.inputs.prompts import Item, index, mapped_columns, read
@@ -54,13 +54,14 @@ def preview(
     *,
     max_tokens: int,
     search: NablaConfig | None,
+    rollout: Sampling,
     expected: Callable[[Models, float], Expected],
 ) -> Preview:
     """Check a run, read all of its prompts and its folder, and change nothing.
 
-    `config` is the plan's. `search` is the loop that the guide must serve, if there is one;
-    `expected` gives the cost of a row from the models and the mean length of a prompt. Raises
-    PipelineError and ModelError where the run would fail.
+    `config` is the plan's. `search` is the loop that the guide must serve, if there is one, and
+    `rollout` how responses or tails are drawn; `expected` gives the cost of a row from the models
+    and the mean length of a prompt. Raises PipelineError and ModelError where the run would fail.
     """
     if not plan.cluster.ray_address:
         check_locations(plan.model_paths)
@@ -77,7 +78,7 @@ def preview(
             store.refuse_changes(slots)
         unread = _compare_models(plan, slots)
     warnings = [*plan.notes, *unread]
-    models = inspect(config.lm, config.reward, search)
+    models = inspect(config.lm, config.reward, search, rollout)
     rendered = None
     if not is_scripted(config.lm):
         warnings += check_devices(plan.cluster, config.runtime.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from nabla_core.config import Decoding, Sampling
 from nabla_core.config_metadata import NOT_SHAPING
 from nabla_core.model_config import LM, Reward, Runtime
 from pipeline.cluster.config import Cluster
@@ -57,3 +58,19 @@ class RowsConfig:
             raise ValueError(f"max_attempts must be at least 1, got {self.max_attempts}")
         if not 0 <= self.max_dead_fraction <= 1:
             raise ValueError(f"max_dead_fraction must be in [0, 1], got {self.max_dead_fraction}")
+
+
+def require_guide(reward: Reward, decoding: Decoding) -> None:
+    """Raises ValueError where responses are guided (`beta`), and no guide is named."""
+    nested = decoding.method not in ("guided", "sample")
+    key = f"decoding.{decoding.method}" + (".rollout" if nested else "")
+    require_guide_of(reward, decoding.rollout, key)
+
+
+def require_guide_of(reward: Reward, sampling: Sampling, key: str) -> None:
+    """As `require_guide`, for the sampling at `key`."""
+    if sampling.beta is not None and reward.guide is None:
+        raise ValueError(
+            f"{key}.beta={sampling.beta:g} needs a guide that decodes: set reward.guide to a head "
+            f"(`nabla train-guide` makes one), or {key}.beta to null"
+        )

@@ -13,9 +13,9 @@ from pipeline.tune.config import Grid
 @dataclass(frozen=True)
 class Candidate:
     """Settings of the search to try: as overrides of a config and as the decoding that they give.
-    `gradient`: whether proposals use a guide's gradient."""
+    `gradient`: whether the guide is used."""
 
-    overrides: tuple[tuple[str, float | None], ...]
+    overrides: tuple[tuple[str, float | str | None], ...]
     decoding: Decoding
     gradient: bool
 
@@ -29,6 +29,8 @@ class Candidate:
 def candidates(decoding: Decoding, grid: Grid) -> list[Candidate]:
     """All candidates, those without a gradient first."""
     # From no guide to the one that is followed most closely: a small beta weights advantages more.
+    if decoding.method == "guided":
+        return _guided(decoding, grid)
     betas = (None, *sorted(set(grid.beta), reverse=True))
     if decoding.nabla.proposals == "ranked":
         return [
@@ -48,6 +50,26 @@ def candidates(decoding: Decoding, grid: Grid) -> list[Candidate]:
     return [_candidate(decoding, "dto", gradient=rate != 0, learning_rate=rate) for rate in rates]
 
 
+def _guided(decoding: Decoding, grid: Grid) -> list[Candidate]:
+    """Guided decoding at each beta, and the same sampling without a guide."""
+    alone: Decoding = replace(decoding, method="sample", sample=replace(decoding.guided, beta=None))
+    settings = {"temperature": alone.sample.temperature, "top_p": alone.sample.top_p}
+    overrides: list[tuple[str, float | str | None]] = [("decoding.method", "sample")]
+    overrides += [(f"decoding.sample.{key}", value) for key, value in settings.items()]
+    overrides.append(("decoding.sample.top_k", alone.sample.top_k))
+    return [
+        Candidate(tuple(overrides), alone, gradient=False),
+        *(
+            Candidate(
+                (("decoding.guided.beta", beta),),
+                replace(decoding, guided=replace(decoding.guided, beta=beta)),
+                gradient=True,
+            )
+            for beta in sorted(set(grid.guided_beta), reverse=True)
+        ),
+    ]
+
+
 def _candidate(
     decoding: Decoding,
     section: Literal["ranked", "dto"],
@@ -63,5 +85,7 @@ def _candidate(
     return Candidate(overrides, replace(decoding, nabla=replace(nabla, **search)), gradient)
 
 
-def _shown(value: float | None) -> str:
+def _shown(value: float | str | None) -> str:
+    if isinstance(value, str):
+        return value
     return "null" if value is None else f"{value:g}"

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 
 from nabla_core.config import Decoding
 from nabla_core.config_metadata import NOT_SHAPING
-from pipeline.run.config import RowsConfig
+from pipeline.run.config import RowsConfig, require_guide
 
 
 @dataclass(frozen=True)
 class Grid:
     """The values to try. Ranked proposals vary `beta`, `min_score` and `reward_weight`; left-to-
-    right proposals vary `learning_rate` (Adam) or `beta` (mirror step).
+    right proposals vary `learning_rate` (Adam) or `beta` (mirror step). Method guided varies
+    `guided_beta`.
 
     Settings without a gradient (`beta` null, `learning_rate` 0) are always tried too: they show
     whether the guide improves the results.
@@ -23,12 +24,14 @@ class Grid:
         min_score (nats): Values of `ranked.min_score`.
         reward_weight (1 / judge's unit): Values of `ranked.reward_weight`.
         learning_rate: Values of `dto.learning_rate`.
+        guided_beta (judge's units per nat): Values of `guided.beta`.
     """
 
     beta: tuple[float, ...] = (0.5, 1.0, 2.0)
     min_score: tuple[float, ...] = (-4.0, -3.0, -2.0)
     reward_weight: tuple[float, ...] = (0.0, 1.0, 2.0)
     learning_rate: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
+    guided_beta: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class TuneConfig(RowsConfig):
     """The settings of `nabla tune`: those of `nabla generate`, with `decoding` varied over `grid`.
 
     Attributes:
-        decoding: The method to tune: nabla with ranked or left-to-right proposals.
+        decoding: The method to tune: guided, or nabla with ranked or left-to-right proposals.
         grid: The values to try.
     """
 
@@ -46,9 +49,12 @@ class TuneConfig(RowsConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_guide(self.reward, self.decoding)
+        if self.decoding.method == "guided":
+            return
         if self.decoding.method != "nabla":
             raise ValueError(
-                "nabla tune varies the settings of method nabla, not "
+                "nabla tune varies the settings of the methods nabla and guided, not "
                 f"decoding.method={self.decoding.method}"
             )
         if self.decoding.nabla.proposals not in ("ranked", "left_to_right"):

@@ -23,6 +23,7 @@ def preview(config: TuneConfig) -> rows.Preview:
         planned,
         planned.config,
         max_tokens=config.decoding.max_tokens,
-        search=config.decoding.nabla,
+        search=config.decoding.nabla if config.decoding.method == "nabla" else None,
+        rollout=config.decoding.rollout,
         expected=mean,
     )

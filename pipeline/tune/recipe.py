@@ -21,7 +21,9 @@ class TuneRecipe(TraceRecipe):
 
     def open(self) -> TuneMaker:
         engines = open_engines(self.lm, self.reward, self.runtime)
-        engines.check(self.decoding.nabla)
+        engines.check_sampling(self.decoding.rollout)
+        if self.decoding.method == "nabla":
+            engines.check(self.decoding.nabla)
         return TuneMaker(self, engines)
 
 
