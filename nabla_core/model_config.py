@@ -87,11 +87,12 @@ class Runtime:
             self.max_batch_tokens >= 1,
             f"max_batch_tokens must be at least 1, got {self.max_batch_tokens}",
         )
-        check(
-            _is_date(self.template_date),
-            f"runtime.template_date must be a date such as {TEMPLATE_DATE}, got "
-            f"{self.template_date!r}",
-        )
+        check_date("runtime.template_date", self.template_date)
+
+
+def check_date(key: str, text: str) -> None:
+    """Raises ValueError naming the setting unless the text is a date such as 2024-07-26."""
+    check(_is_date(text), f"{key} must be a date such as {TEMPLATE_DATE}, got {text!r}")
 
 
 def _is_date(text: str) -> bool:

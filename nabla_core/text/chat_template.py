@@ -5,8 +5,9 @@ Nothing depends on the clock: templates are told the date of the caller.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 
 from nabla_core.model_config import TEMPLATE_DATE
@@ -24,12 +25,23 @@ def render(
 ) -> str:
     """The turns as a text. `today` (YYYY-MM-DD) is the date that the template is told.
     `generation`: with what begins the assistant's turn. Raises what the template raises."""
-    day = date.fromisoformat(today)
     text: str = tokenizer.apply_chat_template(
         list(turns),
         tokenize=False,
         add_generation_prompt=generation,
-        # transformers would give templates the clock. An argument takes precedence.
-        strftime_now=day.strftime,
+        strftime_now=_clock(today),
     )
     return text
+
+
+def fix_date(tokenizer: Any, today: str) -> None:
+    """Let this tokenizer tell templates the date `today` (YYYY-MM-DD) whoever renders with it: a
+    trainer of another library, for example."""
+    tokenizer.apply_chat_template = partial(
+        tokenizer.apply_chat_template, strftime_now=_clock(today)
+    )
+
+
+def _clock(today: str) -> Callable[[str], str]:
+    # transformers would give templates the clock. An argument takes precedence.
+    return date.fromisoformat(today).strftime

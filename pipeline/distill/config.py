@@ -7,7 +7,7 @@ from typing import Literal
 
 from nabla_core.config import check
 from nabla_core.config_metadata import NOT_SHAPING, SHAPING_THROUGHOUT
-from nabla_core.model_config import LM
+from nabla_core.model_config import LM, TEMPLATE_DATE, check_date
 from pipeline.export.config import Filters, Layout, Pairs, Split
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
@@ -147,6 +147,9 @@ class DistillConfig:
         dpo: The loss where the rows are pairs.
         optimise: The optimiser.
         validation: How checkpoints are measured and chosen.
+        template_date (YYYY-MM-DD): The date that chat templates are told, in training and in
+            validation: that of the runs which made the data (`runtime.template_date`). It never
+            comes from the clock.
         report_to: Where the figures of training are sent besides the run folder: `tensorboard`,
             `wandb` or `mlflow`, where installed. Nothing is sent anywhere else.
         workers: The processes that train.
@@ -160,6 +163,7 @@ class DistillConfig:
     dpo: Dpo = field(default_factory=Dpo)
     optimise: Finetune = field(default_factory=Finetune)
     validation: Selection = field(default_factory=Selection)
+    template_date: str = TEMPLATE_DATE
     report_to: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = field(
         default=(), metadata=NOT_SHAPING
     )
@@ -173,6 +177,7 @@ class DistillConfig:
             "name what to train on: folders of nabla export in data.exports, or run folders of "
             "nabla generate in export.run_dir",
         )
+        check_date("template_date", self.template_date)
         optimise, count = self.optimise, self.workers.count
         check(
             optimise.batch % count == 0,

@@ -14,7 +14,7 @@ from nabla_core.engines.rollouts import RolloutEngine
 from nabla_core.engines.text import TextEngine
 from nabla_core.errors import PromptError
 from nabla_core.methods.baselines import greedy, majority
-from nabla_core.model_config import Runtime
+from nabla_core.model_config import TEMPLATE_DATE, Runtime
 from nabla_core.models.loading import LanguageModel, load_language_model, load_reward_model
 from nabla_core.models.pretrained import own_dtype
 from nabla_core.requests import Flow
@@ -43,9 +43,14 @@ class Greedy:
 
 
 def measure(
-    path: str, config: Selection, judge: tuple[str, str | None] | None, device: torch.device
+    path: str,
+    config: Selection,
+    judge: tuple[str, str | None] | None,
+    device: torch.device,
+    template_date: str = TEMPLATE_DATE,
 ) -> Greedy:
     """Load the model in a folder, in the type of its weights, and let it answer all prompts.
+    `template_date` (YYYY-MM-DD) is the date that chat templates are told.
 
     Raises RunError where it can answer none, InputError, ModelError.
     """
@@ -64,7 +69,7 @@ def measure(
     traces: list[Trace] = list(
         drive(
             (_flow(prompt, config, judged=judge is not None) for prompt in prompts),
-            _engines(lm, config, judge),
+            _engines(lm, config, judge, template_date),
             in_flight=2 * config.max_batch,
             failed=failed,
         )
@@ -91,15 +96,21 @@ def _flow(prompt: Prompt, config: Selection, *, judged: bool) -> Flow:
     return majority(prompt, alone, lambda text: None, max_tokens=config.max_tokens)
 
 
-def _engines(lm: LanguageModel, config: Selection, judge: tuple[str, str | None] | None) -> Engines:
+def _engines(
+    lm: LanguageModel,
+    config: Selection,
+    judge: tuple[str, str | None] | None,
+    template_date: str,
+) -> Engines:
     rows, tokens = config.max_batch, config.max_batch_tokens
     if judge is None:
-        return Engines(TextEngine(lm, lm, lm), RolloutEngine(lm, rows, tokens))
+        return Engines(TextEngine(lm, lm, lm, template_date), RolloutEngine(lm, rows, tokens))
     path, revision = judge
     dtype = own_dtype(path, revision)
     model = load_reward_model(path, revision=revision, device=lm.device, dtype=dtype)
     reader = reader_for(model, lm, MIN_COVERAGE)
-    return build_engines(lm, reader, reader, Runtime(max_batch=rows, max_batch_tokens=tokens))
+    runtime = Runtime(max_batch=rows, max_batch_tokens=tokens, template_date=template_date)
+    return build_engines(lm, reader, reader, runtime)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -15,6 +15,7 @@ from nabla_core.models.identity import identify, unchanged
 from nabla_core.models.layers import context_length
 from nabla_core.models.loading import stop_ids
 from nabla_core.models.pretrained import load_pretrained, load_tokenizer, own_dtype
+from nabla_core.text.chat_template import fix_date
 from nabla_core.text.fingerprint import fingerprint
 from nabla_core.types import Identity
 from pipeline.distill.config import DistillConfig
@@ -48,6 +49,8 @@ def load_student(config: DistillConfig) -> Student:
     with unchanged(path):
         tokenizer = load_tokenizer(path, revision)
         model = _load(path, revision, dtype, optimise.attention)
+    # TRL renders the rows with it, and would tell the template the date of today.
+    fix_date(tokenizer, config.template_date)
     if tokenizer.pad_token_id is None:
         raise ModelError(
             f"{path}: its tokenizer has no pad token, and TRL would use a stop token in its place"

@@ -101,7 +101,7 @@ def _setup(
 
     def deliver(checkpoint: Path, target: Path) -> Greedy:
         save_deliverable(config, checkpoint, target)
-        return measure(str(target), config.validation, judge, device)
+        return measure(str(target), config.validation, judge, device, config.template_date)
 
     callback = Checkpoints(
         config,
@@ -126,7 +126,9 @@ def _setup(
         history.write(folder)
     if saved is None and rank == 0:
         base, _ = student_of(config)
-        history.baseline = asdict(measure(base, config.validation, judge, device))
+        history.baseline = asdict(
+            measure(base, config.validation, judge, device, config.template_date)
+        )
         history.description = _describe(config, exports, student, models, rows, prepared)
     return Training(
         exports=exports,

@@ -13,7 +13,7 @@ from nabla_core.errors import ModelError
 from pipeline.config import load
 from pipeline.distill.config import DistillConfig
 from pipeline.distill.student import load_student, save_deliverable
-from pipeline.errors import InputError
+from pipeline.errors import ConfigError, InputError
 from tests.pipeline.distill.exported import (
     fingerprint_of,
     pairs,
@@ -181,3 +181,23 @@ def test_a_base_that_is_no_language_model_is_refused(plain, tmp_path):
     )
     with pytest.raises(ModelError, match="no such folder"):
         load_student(config)
+
+
+def test_templates_are_told_the_date_of_the_config_and_never_that_of_the_clock(plain, tmp_path):
+    lm = shutil.copytree(plain.lm, tmp_path / "dated")
+    (lm / "chat_template.jinja").write_text("{{ strftime_now('%d+%m') }}" + TEMPLATE)
+    made = pairs(12)
+    answered = [{**row, "completion": row["chosen"]} for row in made]
+    encode = AutoTokenizer.from_pretrained(lm).encode
+    for name, rows, about, column in (
+        ("pairs", made, {"format": "preference", "layout": None}, "prompt_ids"),
+        ("answers", answered, {"format": "sft", "layout": "prompt_completion"}, "input_ids"),
+    ):
+        export = write_export(tmp_path / name, rows, **about)
+        asked = settings(plain, export, "unused", f"student.path={lm}")
+        for more, date in (([], "26+07"), (["template_date=2001-03-04"], "04+03")):
+            trainer = prepared([*asked, *more], tmp_path / name / date).trainer
+            for row in trainer.train_dataset:
+                assert row[column][:5] == encode(date)
+    with pytest.raises(ConfigError, match="template_date must be a date such as 2024-07-26, got"):
+        load(DistillConfig, (), [*asked, "template_date=today"])
