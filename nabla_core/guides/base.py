@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from nabla_core.config import NablaConfig, Objective, Sampling
@@ -91,3 +92,15 @@ class Guide(Protocol):
 
     def row_flops(self, objective: Objective) -> float:
         """Floating-point operations that form one row."""
+
+
+def rows_of(places: Sequence[tuple[Tensor, int]]) -> Tensor:
+    """One row `[D]` of each given tensor `[T, D]`, as `[n, D]`."""
+    # One selection for each run of rows of the same tensor, not one for each row.
+    runs: list[tuple[Tensor, list[int]]] = []
+    for tensor, row in places:
+        if runs and runs[-1][0] is tensor:
+            runs[-1][1].append(row)
+        else:
+            runs.append((tensor, [row]))
+    return torch.cat([tensor[rows] for tensor, rows in runs])

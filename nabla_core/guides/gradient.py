@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nabla_core.config import NablaConfig, Objective, Sampling
-from nabla_core.guides.base import GuideRead
+from nabla_core.guides.base import GuideRead, rows_of
 from nabla_core.guides.decoding import refuse_decoding
 from nabla_core.models.forward import BLOCK
 from nabla_core.models.kv_cache import PrefixCache
@@ -112,10 +112,11 @@ class GradientGuide:
     def rows(
         self, chosen: Sequence[tuple[GradientState, int]], objective: Objective, logits: Tensor
     ) -> Tensor:
-        rm = torch.stack([s.rm[i - s.start] for s, i in chosen])
+        places = [(s, i - s.start) for s, i in chosen]
+        rm = rows_of([(s.rm, i) for s, i in places])
         lm = None
         if chosen[0][0].lm is not None:
-            lm = torch.stack([s.lm[i - s.start] for s, i in chosen if s.lm is not None])
+            lm = rows_of([(s.lm, i) for s, i in places if s.lm is not None])
         return gradient_rows(self.lm, self.reader, objective, rm, lm, logits)
 
     def row_flops(self, objective: Objective) -> float:

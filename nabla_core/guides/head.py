@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nabla_core.config import NablaConfig, Objective, Sampling
 from nabla_core.errors import ContextError, ModelError
-from nabla_core.guides.base import GuideRead
+from nabla_core.guides.base import GuideRead, rows_of
 from nabla_core.guides.decoding import HistoryReader
 from nabla_core.models.forward import read
 from nabla_core.models.kv_cache import PrefixCache
@@ -106,7 +106,7 @@ class HeadGuide:
     ) -> Tensor:
         """`-reward_coeff * A`: rows of a loss, like those of a gradient. `nll_coeff` does not
         matter: a head knows nothing of the likelihood."""
-        hidden = torch.stack([a.hidden[i - a.start] for a, i in chosen])
+        hidden = rows_of([(a.hidden, i - a.start) for a, i in chosen])
         rows = self.head.head(hidden).float()[:, self._ids]
         check_finite("predicted advantage", rows)
         # A row for an unknown token would be of another token: 0 everywhere, so no advantage.
