@@ -17,26 +17,65 @@ from typing import TYPE_CHECKING
 
 from jobs.command import Command, config_options, load_config, without_run
 from jobs.display import console, student_figures, training_progress
+from jobs.display.preview import print_answers, print_warnings
 
 if TYPE_CHECKING:
     from pipeline.distill.config import DistillConfig
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    config_options(parser, dry_run="check the data, print the config, train nothing")
+    config_options(
+        parser, dry_run="check what a training would fail at, show data, steps and memory"
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
     from pipeline.distill.config import DistillConfig
 
     config = load_config(DistillConfig, options)
-    if options.dry_run:
-        from pipeline.distill.job import check_ready
-
-        check_ready(config)
-    if without_run(options, config):
+    if without_run(options, config, lambda: _preview(config)):
         return 0
     return _distill(config)
+
+
+def _preview(config: DistillConfig) -> None:
+    from pipeline.distill.preview import preview
+
+    found = preview(config)
+    for folder in found.data.folders:
+        console.print_line(f"data     {folder}")
+    about = "about " if found.data.about else ""
+    console.print_line(
+        f"training {found.steps:,} steps of {config.optimise.batch} rows, of {about}"
+        f"{found.data.rows:,}, loss {found.loss}"
+    )
+    tokens = config.optimise.batch * found.row_tokens * (2 if "dpo" in found.loss else 1)
+    console.print_line(
+        f"tokens   {found.row_tokens:,.0f} a row on average, {tokens:,.0f} a step, "
+        f"{tokens * found.steps:,.0f} in all (by the first {found.sampled} rows)"
+    )
+    if found.too_long:
+        console.print_line(
+            f"         {found.too_long} of the first {found.sampled} rows are too long and would "
+            "be left out"
+        )
+    console.print_line(
+        f"memory   {found.memory / 1e6:,.1f} MB in each worker for weights, gradients and "
+        f"optimiser, {found.trained:,} of {found.parameters:,} weights trained; activations come "
+        "on top"
+    )
+    console.print_line(
+        f"measured on {found.prompts:,} validation prompts, every {config.validation.every:,} "
+        f"steps, by {config.validation.metric}"
+    )
+    print_answers(found.answers, found.prompts, found.method)
+    states = {
+        "new": "is new",
+        "begun": f"holds this training, {found.step} of {found.steps} steps taken: it would go on",
+        "complete": "holds this student, complete: nothing would be done",
+    }
+    console.print_line(f"run_dir  {config.run_dir} {states[found.state]}")
+    print_warnings(found.warnings)
 
 
 def _distill(config: DistillConfig) -> int:

@@ -25,10 +25,14 @@ if TYPE_CHECKING:
     from pipeline.export.config import ExportConfig
 
 LOG_SECONDS = 10.0
+# Characters of a row in a dry run.
+SHOWN = 2000
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    config_options(parser, dry_run="print the config, export nothing")
+    config_options(
+        parser, dry_run="check what an export would fail at, filter the first traces; write nothing"
+    )
     parser.add_argument(
         "--push",
         metavar="REPO",
@@ -45,9 +49,36 @@ def _run(options: argparse.Namespace) -> int:
 
     options.overrides = [_as_list(each) for each in options.overrides]
     config = load_config(ExportConfig, options)
-    if without_run(options, config):
+    if without_run(options, config, lambda: _preview(config)):
         return 0
     return _export(config, options.push, public=options.public)
+
+
+def _preview(config: ExportConfig) -> None:
+    from pipeline.export import preview
+
+    found = preview.preview(config)
+    for name, rows, complete in found.sources:
+        state = "complete" if complete else "not complete, its committed rows are taken"
+        console.print_line(f"from     {name}: {rows:,} traces, {state}")
+    states = {
+        "free": "is free",
+        "interrupted": "holds this export, not complete: it would be continued",
+        "complete": "holds this export, complete: nothing would be done",
+    }
+    console.print_line(f"out      {config.out} {states[found.out]}")
+    layout = f", {config.layout}" if config.format == "sft" else ""
+    student = f", for {found.student}" if found.student else ""
+    console.print_line(f"format   {config.format}{layout}{student}")
+    if found.rows:
+        shown = json.dumps(found.rows[0], ensure_ascii=False, indent=1)
+        more = " ..." if len(shown) > SHOWN else ""
+        console.print_line(f"The first row:\n{console.quoted(shown[:SHOWN] + more)}\n")
+    whole = found.read == found.total
+    console.print_line(
+        "Of all traces:" if whole else f"Of the first {preview.FIRST:,} traces of each run folder:"
+    )
+    console.print_table(_table({"read": found.read, "dropped": found.dropped, "kept": found.kept}))
 
 
 def _as_list(override: str) -> str:

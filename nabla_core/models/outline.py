@@ -58,7 +58,7 @@ def outline(
     config = load_config(path, revision)
     if kind == "reward" and config.num_labels != 1 and not new_output:
         raise HeadError(f"{path}: a reward model has one label, this one has {config.num_labels}")
-    model = _empty(path, config, kind)
+    model = empty_model(path, config, kind)
     head = getattr(model, "score", None) if kind == "reward" else model.get_output_embeddings()
     if not isinstance(head, nn.Linear):
         found = "no linear layer `score`" if head is None else f"a {type(head).__name__}, no Linear"
@@ -84,8 +84,8 @@ def outline(
     )
 
 
-def _empty(path: str, config: Any, kind: str) -> Any:
-    """The model with parameters that have shapes and no values."""
+def empty_model(path: str, config: Any, kind: str) -> Any:
+    """The model with parameters that have shapes and no values. Raises ModelError."""
     auto: Any = AutoModelForSequenceClassification if kind == "reward" else AutoModelForCausalLM
     try:
         with torch.device("meta"):

@@ -9,6 +9,7 @@
     checkpoints  a checkpoint is measured and handed to Ray Train
     worker       what Ray Train runs
     job          the driver: starts workers, shows progress, stores the student
+    preview      the dry run
     card, folder what driver and workers write into the run folder, besides `pipeline.training`
 
 Everything up to `measure` runs without Ray.

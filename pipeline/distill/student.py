@@ -51,10 +51,7 @@ def load_student(config: DistillConfig) -> Student:
         model = _load(path, revision, dtype, optimise.attention)
     # TRL renders the rows with it, and would tell the template the date of today.
     fix_date(tokenizer, config.template_date)
-    if tokenizer.pad_token_id is None:
-        raise ModelError(
-            f"{path}: its tokenizer has no pad token, and TRL would use a stop token in its place"
-        )
+    require_pad_token(tokenizer, path)
     return Student(
         model=model,
         tokenizer=tokenizer,
@@ -64,12 +61,20 @@ def load_student(config: DistillConfig) -> Student:
     )
 
 
-def check_readable(student: Student, exports: list[Export]) -> None:
-    """Raises InputError where the student's tokenizer or template does not fit the rows."""
-    name = student.identity.name
+def require_pad_token(tokenizer: Any, path: str) -> None:
+    """Raises ModelError where a tokenizer has no pad token."""
+    if tokenizer.pad_token_id is None:
+        raise ModelError(
+            f"{path}: its tokenizer has no pad token, and TRL would use a stop token in its place"
+        )
+
+
+def check_readable(tokenizer: Any, name: str, exports: list[Export]) -> None:
+    """Raises InputError where the student's tokenizer or template does not fit the rows. `name` is
+    that of the student."""
     for export in exports:
-        own = fingerprint(student.tokenizer)
-        if export.tokenizer is None and not student.tokenizer.chat_template:
+        own = fingerprint(tokenizer)
+        if export.tokenizer is None and not tokenizer.chat_template:
             raise InputError(
                 f"{export.path} holds messages, and the tokenizer of {name} has no chat template: "
                 "export with layout=text or format=tokens"

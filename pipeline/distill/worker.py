@@ -85,7 +85,7 @@ def _setup(
     device = get_device()
     exports = read_exports(config)
     student = load_student(config)
-    check_readable(student, exports)
+    check_readable(student.tokenizer, student.identity.name, exports)
     models = {"student": student.identity}
     judge = judge_of(config)
     if judge is not None:

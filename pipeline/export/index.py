@@ -74,8 +74,8 @@ class Index:
         return {r: int(n) for r, n in zip(self.reasons, counted, strict=True) if r and n}
 
 
-def build(reader: Reader) -> Index:
-    """Read the facts of all rows. Raises InputError."""
+def build(reader: Reader, first: int | None = None) -> Index:
+    """Read the facts of all rows, or of the `first` ones of each source. Raises InputError."""
     chunks: dict[str, list[Array]] = {name: [] for name in _ARRAYS}
     per_file: Counter[int] = Counter()
     judges: set[str] = set()
@@ -85,7 +85,7 @@ def build(reader: Reader) -> Index:
     seen: set[tuple[int, bytes]] = set()
     source_of = {id(s): n for n, s in enumerate(reader.sources)}
     total = 0
-    for file, start, table in reader.scan(_COLUMNS):
+    for file, start, table in reader.scan(_COLUMNS, first):
         source = reader.files[file][0]
         for name, values in _facts(table, file, start).items():
             chunks[name].append(values)

@@ -52,11 +52,7 @@ def export(config: ExportConfig, progress: Progress) -> ExportOutcome:
     Raises InputError, StoreError, ModelError, and RunError where the disk is full. After a
     KeyboardInterrupt the same call continues.
     """
-    if config.filters.near_duplicates.threshold is not None:
-        require("rensa", "export", "filters.near_duplicates.threshold")
-    sources = open_sources(config.run_dir, allow_partial=config.allow_partial)
-    check_tails(config, [_candidates(source) for source in sources])
-    student = _student(config, sources)
+    sources, student = opened(config)
     with translate_os_errors(config.out, "dataset folder"):
         out = open_folder(config.out)
         digest = _digest(config, sources, student)
@@ -70,6 +66,23 @@ def export(config: ExportConfig, progress: Progress) -> ExportOutcome:
             folder.claim(lease.folder, digest, public(config, sources))
             facts = _write(lease.folder, config, chosen, digest, progress)
     return ExportOutcome(out=config.out, facts=facts, already_complete=False)
+
+
+def opened(config: ExportConfig) -> tuple[list[Source], Student | None]:
+    """The run folders and the student's tokenizer. Raises ConfigError where a package is missing,
+    InputError and ModelError; changes nothing."""
+    if config.filters.near_duplicates.threshold is not None:
+        require("rensa", "export", "filters.near_duplicates.threshold")
+    sources = open_sources(config.run_dir, allow_partial=config.allow_partial)
+    check_tails(config, [_candidates(source) for source in sources])
+    return sources, _student(config, sources)
+
+
+def check_out(config: ExportConfig, sources: list[Source], student: Student | None) -> Folder:
+    """The dataset folder. Raises ResumeError where it holds something else; changes nothing."""
+    out = open_folder(config.out)
+    _check_out(out, _digest(config, sources, student), config, sources)
+    return out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,29 +154,47 @@ def _check_out(out: Folder, digest: str, config: ExportConfig, sources: list[Sou
     folder.check_free(out, digest, "".join(lines) or same)
 
 
-def _choose(
-    config: ExportConfig, sources: list[Source], student: Student | None, progress: Progress
-) -> _Chosen:
-    reader = Reader(sources)
-    index = build(reader)
+def filtered(
+    config: ExportConfig,
+    reader: Reader,
+    student: Student | None,
+    progress: Progress,
+    first: int | None = None,
+) -> tuple[Index, list[dict[str, Any]]]:
+    """The index after all filters, of all traces or of the `first` ones of each run folder, and
+    what decontamination removed. Raises InputError."""
+    index = build(reader, first)
     made = converter(config, student)
     _check_tokenizer(config, index, student)
     filters.before_texts(index, config)
     removed = texts.filter_texts(index, reader, config, made, student, progress)
     filters.after_texts(index, config.filters)
     if config.format == "reward":
-        units = _units(index, index.kept, by_prompt=True)
+        units = units_of(index, index.kept, by_prompt=True)
         found = units.of(0, len(units))
         texts.drop_empty_units(index, reader, config, made, found, progress)
+    return index, removed
+
+
+def nothing_left(index: Index) -> InputError:
+    """The error of an export without rows, with the counts by reason."""
+    counts = "".join(f"\n  {n} {reason}" for reason, n in index.counts().items())
+    return InputError(f"nothing is left of {len(index)} traces:{counts}")
+
+
+def _choose(
+    config: ExportConfig, sources: list[Source], student: Student | None, progress: Progress
+) -> _Chosen:
+    reader = Reader(sources)
+    index, removed = filtered(config, reader, student, progress)
     kept = index.kept
     if not len(kept):
-        counts = "".join(f"\n  {n} {reason}" for reason, n in index.counts().items())
-        raise InputError(f"nothing is left of {len(index)} traces:{counts}")
+        raise nothing_left(index)
     held_out = filters.held_out(index, config.split)[kept]
     by_prompt = config.format in BY_PROMPT
-    splits = {TRAIN: _units(index, kept[~held_out], by_prompt=by_prompt)}
+    splits = {TRAIN: units_of(index, kept[~held_out], by_prompt=by_prompt)}
     if config.split.held_out:
-        splits[TEST] = _units(index, kept[held_out], by_prompt=by_prompt)
+        splits[TEST] = units_of(index, kept[held_out], by_prompt=by_prompt)
     for name, units in splits.items():
         if not len(units):
             raise InputError(
@@ -173,11 +204,11 @@ def _choose(
     return _Chosen(reader=reader, index=index, student=student, removed=removed, splits=splits)
 
 
-def _units(index: Index, rows: np.ndarray[Any, Any], *, by_prompt: bool) -> Units:
+def units_of(index: Index, rows: np.ndarray[Any, Any], *, by_prompt: bool) -> Units:
+    """Rows of the index as units: a row each, or a prompt each in the order of their first rows."""
     if not by_prompt:
         return Units(order=rows, starts=np.arange(len(rows)))
     _, first, prompt = np.unique(index.prompt[rows], return_index=True, return_inverse=True)
-    # Prompts in the order of their first rows.
     order = np.lexsort((rows, first[prompt]))
     keys = first[prompt][order]
     starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]]) if len(keys) else keys

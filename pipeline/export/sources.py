@@ -146,13 +146,31 @@ class Reader:
         source, name = self.files[file]
         return f"{source.uri}/{name} row {row + 1}"
 
-    def scan(self, columns: Sequence[str]) -> Iterator[tuple[int, int, pa.Table]]:
-        """Some columns of all rows, a row group at a time, with its file and first row. Raises
-        InputError."""
-        for number in range(len(self.files)):
+    def scan(
+        self, columns: Sequence[str], first: int | None = None
+    ) -> Iterator[tuple[int, int, pa.Table]]:
+        """Some columns of all rows, or of the `first` ones of each source, a row group at a time,
+        with its file and first row. Raises InputError."""
+        left = dict.fromkeys(map(id, self.sources), first)
+        for number, (source, _) in enumerate(self.files):
+            if left[id(source)] == 0:
+                continue
             opened = self._open(number)
             for group, start in enumerate(opened.starts[:-1]):
-                yield number, int(start), self._read(number, opened, group, tuple(columns))
+                table = self._read(number, opened, group, tuple(columns))
+                rest = left[id(source)]
+                if rest is not None:
+                    table = table.slice(0, rest)
+                    left[id(source)] = rest - len(table)
+                if len(table):
+                    yield number, int(start), table
+
+    def counts(self) -> list[int]:
+        """The rows of each source. Raises InputError."""
+        found = dict.fromkeys(map(id, self.sources), 0)
+        for number, (source, _) in enumerate(self.files):
+            found[id(source)] += int(self._open(number).starts[-1])
+        return list(found.values())
 
     def gather(
         self, files: npt.NDArray[Any], rows: npt.NDArray[Any], columns: Sequence[str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,11 @@ import pytest
 from pyarrow import fs
 
 from jobs import cli
+from nabla_core.embedded import weights
+from pipeline.export import preview
 from pipeline.export.folder import read_export
 from pipeline.store.files import Folder
+from tests.jobs.test_dry_run import in_order
 from tests.pipeline.export.runs import rows_of, trace, write_run
 from tests.pipeline.export.servers import hub, s3_bucket
 
@@ -68,9 +72,56 @@ def test_errors_are_one_line_and_exit_with_2(runs, tmp_path, capsys):
     assert not out.exists()
 
 
-def test_a_dry_run_prints_the_settings_alone(runs, tmp_path, capsys):
-    assert cli.main(["export", f"run_dir={runs[0]}", f"out={tmp_path}/out", "--dry-run"]) == 0
-    assert f"- {runs[0]}" in capsys.readouterr().out
+def test_a_dry_run_filters_the_first_traces_and_writes_nothing(runs, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out"
+    arguments = ["export", f"run_dir={runs[0]},{runs[1]}", f"out={out}", "filters.top_fraction=0.5"]
+    monkeypatch.setattr(preview, "FIRST", 3)
+    assert cli.main([*arguments, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    in_order(
+        shown,
+        "from     a: 4 traces, complete\n",
+        "from     b: 4 traces, complete\n",
+        f"out      {out} is free\n",
+        "format   sft, prompt_completion, for embedded\n",
+        '  |    "content": "0+0="',
+        "Of the first 3 traces of each run folder:\n",
+        "6  read",
+        "3  dropped: reward below the top fraction",
+        "3  kept",
+    )
+    assert not out.exists()
+    assert cli.main(arguments) == 0
+    monkeypatch.undo()
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    assert cli.main([*arguments, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    in_order(shown, "complete: nothing would be done", "Of all traces:\n", "8  read", "4  kept")
+    (out / "_SUCCESS").unlink()
+    assert cli.main([*arguments, "--dry-run"]) == 0
+    assert "not complete: it would be continued" in capsys.readouterr().out
+    del before[out / "_SUCCESS"]
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
+
+
+def test_a_dry_run_fails_where_the_export_would(runs, tmp_path, capsys):
+    lm = tmp_path / "lm"
+    shutil.copytree(weights.folder("lm"), lm)
+    (lm / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.txt").touch()
+    unfinished = write_run(tmp_path / "unfinished", [trace("p0")], finished=False)
+    for words, message in (
+        ([f"run_dir={tmp_path}/none"], "none is no run folder"),
+        ([f"run_dir={unfinished}"], f"{unfinished} is not complete"),
+        ([f"tokenizer.path={lm}"], "would not learn to stop"),
+        ([f"out={tmp_path}/taken"], "holds something else (thesis.txt)"),
+        (["filters.min_reward=9"], "nothing is left of 4 traces:\n    4 reward below min_reward"),
+        ([f"filters.decontamination.benchmarks=[{tmp_path}/gsm.jsonl]"], "gsm.jsonl"),
+    ):
+        asked = [f"run_dir={runs[0]}", f"out={tmp_path}/out", *words]
+        assert cli.main(["export", *asked, "--dry-run"]) == 2, message
+        assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -27,7 +27,7 @@ def prepared(asked: Sequence[str], scratch: Path, callbacks: Sequence[Any] = ())
     config = load(DistillConfig, (), list(asked))
     exports = read_exports(config)
     student = load_student(config)
-    check_readable(student, exports)
+    check_readable(student.tokenizer, student.identity.name, exports)
     rows = load_rows(exports, config.data, scratch / "rows")
     return build_trainer(
         config,
