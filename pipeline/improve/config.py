@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
-from nabla_core.config import Decoding, check
+from nabla_core.config import Decoding, Sampling, check
 from nabla_core.config_metadata import NOT_SHAPING, SHAPING_THROUGHOUT
 from nabla_core.guide_training.settings import Kind, Optimise, Target
 from nabla_core.methods.counterfactuals import Explore
 from nabla_core.model_config import LM, Reward, Runtime
 from pipeline.cluster.config import Cluster
+from pipeline.export.config import Filters
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
 from pipeline.store.settings import Store
@@ -20,26 +22,96 @@ from pipeline.train_guide.config import (
     check_tails,
     ranked_search,
 )
-from pipeline.training.config import Workers
+from pipeline.training.config import Finetune, Workers
+
+# In the order in which a round takes them.
+Step = Literal["search", "samples", "distill", "counterfactuals", "guide"]
+STEPS: tuple[Step, ...] = ("search", "samples", "distill", "counterfactuals", "guide")
+GUIDE_STEPS: tuple[Step, ...] = ("search", "counterfactuals", "guide")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The plain samples of step `samples`, which no judge reads.
+
+    Attributes:
+        count (responses): Samples of each prompt.
+        sampling: How they are drawn.
+    """
+
+    count: int = 8
+    sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.7))
+
+    def __post_init__(self) -> None:
+        check(self.count >= 1, f"samples.count must be at least 1, got {self.count}")
+        check(
+            self.count == 1 or self.sampling.temperature > 0,
+            f"samples.count={self.count} at samples.sampling.temperature=0 would be one response",
+        )
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """How the LM of a round is trained, in step `distill`: on the traces of its steps `search` and
+    `samples`. Keys have the meanings of `nabla export` and `nabla distill`. Checkpoints are
+    measured on `training.validation.prompts`.
+
+    Attributes:
+        from_scratch: Trains `lm` in each round; without it the LM of the round before.
+        all_rounds: Trains on the traces of all rounds so far; without it on those of the round.
+        format: What a row is.
+        filters: Which traces are trained on.
+        max_length (tokens): Longer rows are left out; null: the context of the LM.
+        optimise: The optimiser.
+        metric: What a checkpoint is chosen by: the `accuracy` of its greedy answers, or the judge's
+            mean `reward`.
+        every (steps): A checkpoint is made and measured every so many steps.
+        workers: The processes that train. `workers.address` must be null: `cluster.address` is
+            used.
+    """
+
+    from_scratch: bool = False
+    all_rounds: bool = True
+    format: Literal["sft", "tokens"] = "tokens"
+    filters: Filters = field(default_factory=lambda: Filters(verified=True))
+    max_length: int | None = None
+    optimise: Finetune = field(default_factory=Finetune)
+    metric: Literal["accuracy", "reward"] = "accuracy"
+    every: int = 250
+    workers: Workers = field(default_factory=Workers, metadata=NOT_SHAPING)
+
+    def __post_init__(self) -> None:
+        check(self.every >= 1, f"distill.every must be at least 1, got {self.every}")
+
+    @property
+    def answer_filters(self) -> list[str]:
+        """The keys of filters that use answers."""
+        used = {
+            "verified": self.filters.verified,
+            "min_pass_rate": self.filters.min_pass_rate is not None,
+            "max_pass_rate": self.filters.max_pass_rate is not None,
+        }
+        return [f"distill.filters.{name}" for name, uses in used.items() if uses]
 
 
 @dataclass(frozen=True)
 class Training:
     """How the guide of a round is trained; keys have the meanings of `nabla train-guide`. It is
-    trained on the counterfactuals of all rounds so far.
+    trained on the counterfactuals of all rounds so far that have the LM and the judge of the round.
 
     Attributes:
         kind: `gradient` or `head`.
-        start: The model that the first round's guide is initialised with.
+        start: The model that the first guide is initialised with, where `reward.guide` names none.
         from_scratch: Initialises the guide of each round with `start`; without it a guide continues
-            from that of the round before.
-        revisions: Also trains on the revisions in the traces of all rounds so far.
+            from the last one in use.
+        revisions: Also trains on the revisions in the traces of the same rounds.
         held_out: The fraction of prompts that are held out of training.
         min_log_probability (nats): Leaves out alternatives with a lower log-probability under the
             LM; null: none.
         target: The loss.
         optimise: The optimiser.
-        validation: How checkpoints are measured and chosen.
+        validation: How checkpoints are measured and chosen. Its prompts also decide whether what a
+            round has trained is used.
         workers: The processes that train. `workers.address` must be null: `cluster.address` is
             used.
     """
@@ -58,7 +130,7 @@ class Training:
 
 @dataclass(frozen=True)
 class ImproveConfig:
-    """The settings of `nabla improve`: rounds of search, exploration and guide training.
+    """The settings of `nabla improve`: rounds of generation and training.
 
     Each round takes the next `prompts.limit` of `prompts`; all rounds are measured on
     `eval_prompts`.
@@ -66,13 +138,20 @@ class ImproveConfig:
     Attributes:
         run_dir: The run folder, which every node must see; not a URI.
         rounds (rounds): Rounds of training.
+        steps: The steps of a round, in this order: `search` (`decoding` on the prompts of the
+            round), `samples` (plain ones), `distill` (an LM, trained on both), `counterfactuals`
+            and `guide` (a guide, trained on them). Any of them can be left out.
+        answers: What answers are used for. `never`: nothing is trained on them; where there are
+            some, they measure and choose. `final`: verified traces may be trained on too.
         seed: Seed of all draws.
         prompts: The prompts of the rounds; `prompts.limit` is the number that a round takes.
-        eval_prompts: The prompts that the guide of each round is measured on.
+        eval_prompts: The prompts that each round is measured on.
         lm: The language model.
-        reward: The judge, which also is the guide of round 0. `reward.guide` must be null.
-        verify: How answers are graded. Accuracy is reported and nothing is trained on it.
+        reward: The judge, and the guide of round 0: null is the judge itself.
+        verify: How answers are graded.
         decoding: The search, for traces and for measurements; its method must be nabla.
+        samples: The plain samples.
+        distill: How the LM of a round is trained.
         explore: Which counterfactuals are made.
         training: How the guide of a round is trained.
         runtime: Where and how models run.
@@ -82,6 +161,8 @@ class ImproveConfig:
 
     run_dir: str = field(default="runs/improve", metadata=NOT_SHAPING)
     rounds: int = field(default=3, metadata=NOT_SHAPING)
+    steps: tuple[Step, ...] = GUIDE_STEPS
+    answers: Literal["never", "final"] = "never"
     seed: int = 0
     prompts: Prompts = field(default_factory=lambda: Prompts(split="train", limit=1000))
     eval_prompts: Prompts = field(default_factory=lambda: Prompts(split="test", limit=1000))
@@ -92,6 +173,8 @@ class ImproveConfig:
     # Rounds are compared with each other, so all of them must be graded alike.
     verify: Verify = field(default_factory=Verify, metadata=SHAPING_THROUGHOUT)
     decoding: Decoding = field(default_factory=lambda: Decoding(nabla=ranked_search()))
+    samples: Samples = field(default_factory=Samples)
+    distill: Distillation = field(default_factory=Distillation)
     explore: Explore = field(default_factory=Explore)
     training: Training = field(default_factory=Training)
     runtime: Runtime = field(default_factory=Runtime)
@@ -110,17 +193,14 @@ class ImproveConfig:
         )
         check(
             "://" not in self.run_dir,
-            f"run_dir {self.run_dir}: guides are loaded from it, so it must be a folder that "
+            f"run_dir {self.run_dir}: models are loaded from it, so it must be a folder that "
             "every node sees",
         )
-        check(
-            self.reward.guide is None,
-            "reward.guide: the judge is round 0's guide, and rounds train the others",
-        )
-        check(
-            self.training.workers.address is None,
-            "training.workers.address: cluster.address names the Ray to join",
-        )
+        for name in ("training", "distill"):
+            check(
+                getattr(self, name).workers.address is None,
+                f"{name}.workers.address: cluster.address names the Ray to join",
+            )
         check_tails(self.training.target, traces=self.training.revisions)
         check(
             self.training.target.value == "mean" or self.explore.tails > 1,
@@ -130,4 +210,49 @@ class ImproveConfig:
         check(
             self.decoding.method == "nabla",
             f"decoding.method={self.decoding.method} uses no guide",
+        )
+        self._check_steps()
+        self._check_answers()
+
+    def takes(self, step: Step) -> bool:
+        """Whether a round takes a step."""
+        return step in self.steps
+
+    def _check_steps(self) -> None:
+        shown = ", ".join(self.steps)
+        check(bool(self.steps), f"steps: name some of {', '.join(STEPS)}")
+        check(
+            self.steps == tuple(step for step in STEPS if step in self.steps),
+            f"steps: [{shown}] must be in the order {', '.join(STEPS)}, each at most once",
+        )
+        check(
+            self.takes("distill") or self.takes("guide"),
+            f"steps: [{shown}] trains nothing; add distill or guide",
+        )
+        check(
+            not self.takes("distill") or self.takes("search") or self.takes("samples"),
+            "steps: distill needs traces to train on; add search or samples",
+        )
+        check(
+            not self.takes("counterfactuals") or self.takes("guide"),
+            "steps: nothing is trained on counterfactuals without guide",
+        )
+        # A trained LM makes the traces of its round those of another LM.
+        revisions = self.training.revisions and self.takes("search") and not self.takes("distill")
+        check(
+            not self.takes("guide") or self.takes("counterfactuals") or revisions,
+            "steps: guide needs data; add counterfactuals, or search with training.revisions=true "
+            "and without distill",
+        )
+
+    def _check_answers(self) -> None:
+        if self.answers != "never":
+            return
+        used = self.distill.answer_filters if self.takes("distill") else []
+        if self.takes("counterfactuals") and self.explore.scorer == "verifier":
+            used.append("explore.scorer=verifier")
+        check(
+            not used,
+            f"{', '.join(used)}: a model would be trained on answers; set answers=final to allow "
+            "it, or leave these out",
         )

@@ -6,11 +6,14 @@ from dataclasses import replace
 
 from nabla_core.models.location import check_locations
 from pipeline.errors import ConfigError
+from pipeline.extras import require, require_for_lora
 from pipeline.grading.graders import check_expected
 from pipeline.improve import steps
 from pipeline.improve.config import ImproveConfig
+from pipeline.improve.steps import Models
 from pipeline.inputs.prompts import Prompts, content_key
 from pipeline.inputs.prompts import read as read_prompts
+from pipeline.run.models import model_paths as run_paths
 from pipeline.run.verify_method import resolve, with_verify
 from pipeline.store.checks.owner import Owner
 from pipeline.train_guide.models import model_paths
@@ -42,17 +45,46 @@ def _prompts_of_all_rounds(config: ImproveConfig) -> Prompts:
 
 def check(config: ImproveConfig) -> None:
     """Raises before the first round what would otherwise fail in its last step, hours later."""
+    models = Models(lm=config.lm, reward=config.reward)
+    runs = [config.run_dir]  # of data that is still to be made
+    paths = run_paths(config.lm, config.reward)
     try:
         # The settings of later steps check their values when they are built.
-        steps.explore(config, 1, None)
-        training = steps.train(config, 1, None)
+        steps.search(config, 1, models)
+        if config.takes("samples"):
+            steps.samples(config, 1, models)
+        if config.takes("distill"):
+            steps.distill(config, 1, models, runs)
+        if config.takes("counterfactuals"):
+            steps.explore(config, 1, models)
+        if config.takes("guide"):
+            training = steps.train(config, 1, models, counterfactuals=runs, traces=())
+            of_guide = model_paths(training)
+            paths |= {key.replace("start.", "training.start."): of_guide[key] for key in of_guide}
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if not config.cluster.ray_address:
-        paths = model_paths(training)
-        check_locations({key.replace("start.", "training.start."): paths[key] for key in paths})
+        check_locations(paths)
+    if config.takes("distill"):
+        _check_distillation(config)
+    # Its prompts also decide whether what a round has trained is used.
     check_ready(config.training.optimise, config.training.validation)
     _check_prompts(config)
+
+
+def _check_distillation(config: ImproveConfig) -> None:
+    section, validation = config.distill, config.training.validation
+    require("trl", "train", "steps: distill")
+    require_for_lora(section.optimise.lora)
+    if section.answer_filters and config.verify.method == "none":
+        raise ConfigError(
+            f"{', '.join(section.answer_filters)}: no trace is verified with verify.method=none"
+        )
+    if section.metric == "accuracy" and validation.verify.method == "none":
+        raise ConfigError(
+            "distill.metric=accuracy: no answer to training.validation.prompts is verified with "
+            "training.validation.verify.method=none; set distill.metric=reward"
+        )
 
 
 def _check_prompts(config: ImproveConfig) -> None:

@@ -63,8 +63,9 @@ def test_rounds_are_checked_before_the_first(dry, plain, tmp_path):
     in_order(
         shown,
         "as the judge reads it",
-        "3 of training: 12 rows of search, 48 of exploration, 20 of evaluation\n",
-        "graded by verify.method=embedded\n",
+        "2 of search, samples, distill, counterfactuals, guide\n",
+        "8 of search, 64 of samples, 32 of exploration, 21 of evaluation, 24 of greedy evaluation",
+        "graded by verify.method=embedded; answers=final\n",
         "without training",
     )
     code, _, told = dry("improve", *words, f"reward.judge={plain.lm}")

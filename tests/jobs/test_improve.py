@@ -85,8 +85,20 @@ def test_a_round_learns_from_new_prompts_and_resumes(cluster, plain, tmp_path, c
     assert second["reward"] == pytest.approx(sum(row["reward"] for row in measured) / 4)
     card = json.loads((guide / "card.json").read_text())
     assert [s["kind"] for s in card["data"]["sources"]] == ["counterfactuals", "traces"]
-    chosen = yaml.safe_load((run / "chosen.yaml").read_text())["reward"]["guide"]
-    assert chosen == line["rounds"][line["chosen"]]["guide"]
+    alone = rows(run / "round-0" / "eval-greedy")
+    assert first["greedy"]["reward"] == pytest.approx(sum(row["reward"] for row in alone) / 4)
+    assert second["greedy"] == first["greedy"]
+    assert second["used"]["guide"]["reason"].startswith("accuracy is ")
+    assert second["yields"]["search"]["hard"] == len(
+        [row for row in rows(run / "round-1" / "traces") if not row["base_correct"]]
+    )
+    chosen = yaml.safe_load((run / "chosen.yaml").read_text())
+    best = line["rounds"][line["chosen"]]
+    assert chosen == {
+        "lm": {"path": str(plain.lm)},
+        "reward": {"judge": str(plain.judge), "guide": best["guide"]},
+        "decoding": {"method": "greedy" if best["way"] == "greedy" else "nabla"},
+    }
 
     before = {p: p.stat().st_mtime_ns for p in run.glob("round-*/*/data/*")}
     assert improve.main(given) in (0, 3)
@@ -103,10 +115,49 @@ def test_settings_that_make_no_sense_are_refused(capsys):
         ("run_dir=s3://bucket/run", "a folder that every node sees"),
         ("decoding.method=greedy", "uses no guide"),
         ("training.target.value=soft", "a revision of a trace has one"),
-        ("reward.guide=embedded", "the judge is round 0's guide"),
+        ("steps=[search,samples]", "trains nothing; add distill or guide"),
+        ("steps=[search,distill]", "a model would be trained on answers; set answers=final"),
         ("decoding.nabla.proposals=left_to_right", "a head has no gradient"),
         ("training.workers.address=here:1", "cluster.address names the Ray to join"),
+        ("distill.workers.address=here:1", "distill.workers.address: cluster.address names"),
         ("training.validation.prompts.path=none.jsonl", "none.jsonl"),
     ):
         assert improve.main(["lm.path=embedded", wrong]) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_a_round_with_all_steps_trains_an_lm_that_the_next_steps_use(cluster, tmp_path, capsys):
+    run = tmp_path / "run"
+    given = [
+        *("--config", "configs/improve_embedded.yaml", f"run_dir={run}", "rounds=1"),
+        *("prompts.limit=24", "eval_prompts.limit=12", "training.validation.prompts.limit=12"),
+        *("samples.count=2", "distill.optimise.steps=4", "distill.every=4"),
+        *("explore.temperatures=[0]", "training.optimise.steps=4", "training.validation.every=4"),
+    ]
+    assert improve.main(given) in (0, 3)
+    shown = capsys.readouterr().out
+    line = json.loads(shown.splitlines()[-1])
+    _, second = line["rounds"]
+    student = run / "round-1" / "student" / "student"
+    card = json.loads((student / "card.json").read_text())
+    assert second["distilled"] == card["data"]["rows"] > 0
+    right = [r for step in ("traces", "samples") for r in rows(run / "round-1" / step)]
+    # Only verified traces are trained on.
+    assert card["data"]["rows"] <= len([row for row in right if row["correct"]])
+    explored = rows(run / "round-1" / "counterfactuals")
+    assert {row["generation_revision"] for row in explored} == (
+        {identify(str(student), None).revision}
+        if second["used"]["lm"]["used"]
+        else {row["generation_revision"] for row in right}
+    )
+    assert set(second["yields"]) == {"search", "samples"}
+    assert second["yields"]["search"]["plain_samples"] == 2
+    assert "pass@2" in shown
+    chosen = tmp_path / "run" / "chosen.yaml"
+    config = load(GenerateConfig, ["configs/embedded.yaml", str(chosen)])
+    assert config.lm.path == line["rounds"][line["chosen"]]["lm"]
+
+    assert improve.main(given) in (0, 3)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == line

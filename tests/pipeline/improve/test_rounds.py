@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from pipeline.improve.rounds import Evaluation, PromptResult, Round, choose, reward_hacked
+from pipeline.improve.evaluation import Evaluation, Gains, PromptResult
+from pipeline.improve.rounds import Figures, Round, choose, reward_hacked, use_of
 from pipeline.intervals import Interval
 
 UP, DOWN, FLAT = Interval(0.2, 0.1, 0.3), Interval(-0.2, -0.3, -0.1), Interval(0.0, -0.1, 0.1)
@@ -28,6 +29,25 @@ def test_the_reward_is_hacked_where_it_rises_and_accuracy_falls():
     assert not reward_hacked(FLAT, DOWN)
     assert not reward_hacked(DOWN, DOWN)
     assert not reward_hacked(UP, None)
+    # Rewards of another judge have another scale.
+    assert not reward_hacked(None, DOWN)
+
+
+def test_only_what_is_clearly_worse_is_not_used_by_accuracy_if_there_are_answers():
+    assert use_of(Gains(DOWN, FLAT), "the LM").used
+    assert use_of(Gains(DOWN, FLAT), "the LM").reason == (
+        "accuracy is not clearly different from that of the LM: +0.000 [-0.100, +0.100]"
+    )
+    assert not use_of(Gains(UP, DOWN), "the LM").used
+    assert not use_of(Gains(DOWN, None), "the LM").used
+    assert use_of(Gains(UP, None), "the LM").reason.startswith("reward is above that of the LM")
+
+
+def test_a_round_counts_with_the_way_in_which_its_models_answer_best():
+    alone = Figures(reward=0.0, accuracy=0.95, calls=17.0)
+    rounds = [round_(1, 0.9), round_(2, 0.85, greedy=alone, way="greedy")]
+    assert choose(rounds).number == 2
+    assert choose([rounds[0], replace(rounds[1], way="decoding")]).number == 1
 
 
 def test_the_best_round_without_reward_hacking_is_chosen():
