@@ -1,4 +1,4 @@
-"""Refine 64 prompts with the embedded models on a local Ray, and show one of the traces.
+"""Search better answers to 64 prompts with the embedded models on a local Ray, and show a trace.
 
   nabla demo
 
@@ -22,7 +22,9 @@ from pipeline.errors import ConfigError
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "embedded.yaml"
 RUNS = Path("runs")
-NO_GUIDE = "reward.guide=null decoding.nabla.ranked.beta=null"
+# The search shows what became of the first answer. Guided decoding, the config's method, has none.
+SEARCH = "decoding.method=nabla"
+NO_GUIDE = f"reward.guide=null {SEARCH} decoding.nabla.ranked.beta=null"
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +41,7 @@ def _run(options: argparse.Namespace) -> int:
         )
     started = time.monotonic()
     run_dir = _folder()
-    code = generate.main(["--config", str(CONFIG), f"run_dir={run_dir}"])
+    code = generate.main(["--config", str(CONFIG), SEARCH, f"run_dir={run_dir}"])
     if code != ExitCode.DONE:
         return code
     rows = pyarrow.dataset.dataset(run_dir / "data").to_table().to_pylist()
@@ -92,14 +94,14 @@ def _print_next_steps(run_dir: Path) -> None:
   nabla status run_dir={run_dir}
   # read the traces
   python -c "import datasets; print(datasets.load_dataset('{run_dir}', split='train'))"
-  # refine more prompts
+  # answer more prompts by guided decoding: as good, for the cost of one answer
   nabla generate --config configs/embedded.yaml --limit 512 run_dir=runs/more
 Then your own prompts, lines such as {{"question": "...", "answer": "..."}}, and models:
   OWN=(lm.path=YOUR_LM reward.judge=YOUR_JUDGE)
   PROMPTS=yours.jsonl
   # look before you run
   nabla generate --config configs/own/generate.yaml {own} prompts.path=$PROMPTS {NO_GUIDE} --dry-run
-  # explore, train a guide, refine
+  # explore, train a guide, generate with it
   nabla counterfactuals --config configs/own/counterfactuals.yaml {own} prompts.path=$PROMPTS
   nabla train-guide --config configs/own/train_guide.yaml {own} validation.prompts.path=$PROMPTS
   nabla generate --config configs/own/generate.yaml {own} prompts.path=$PROMPTS
@@ -109,7 +111,7 @@ nabla --help lists all commands; jobs/README.md is a guide for each."""
 
 COMMAND = Command(
     name="demo",
-    summary="refine 64 prompts with the embedded models and show a trace",
+    summary="search better answers to 64 prompts with the embedded models and show a trace",
     description=__doc__,
     add_options=_options,
     run=_run,

@@ -91,4 +91,6 @@ def counterfactuals_table(outcome: RunOutcome) -> Table:
 def _change(before: float | None, after: float | None) -> str:
     if before is None or after is None:
         return ""
+    if before == after:  # a method without a first response to improve on, or no change
+        return f"{after:.4f}"
     return f"{before:.4f} -> {after:.4f} ({after - before:+.4f})"

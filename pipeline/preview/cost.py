@@ -56,7 +56,13 @@ class _Row:
         """The last `share` of a response; what is before it is in a cache."""
         fed, cached = self._split(share)
         new = round(self.length * share)
-        return Expected(rollouts=1, generated_tokens=new, flops=self._decoded(fed, cached, new))
+        return Expected(
+            rollouts=1,
+            generated_tokens=new,
+            # The guide reads the prompt; behind a prefix in its cache it only decodes.
+            reward_passes=1 if self.guided and share == 1 else 0,
+            flops=self._decoded(fed, cached, new),
+        )
 
     def samples(self, count: int) -> Expected:
         """Responses to one prompt, which is read once."""

@@ -89,7 +89,7 @@ def report(config: TuneConfig) -> Choice:
     with translate_os_errors(config.run_dir):
         store = open_store(plan(config))
         choice = choose(store, candidates(config.decoding, config.grid))
-        chosen = overrides_yaml(dict(choice.chosen.candidate.overrides))
+        chosen = overrides_yaml(choice.chosen.candidate.settings)
         store.folder.write(CHOSEN, chosen.encode())
     return choice
 

@@ -29,6 +29,7 @@ from nabla_core import (
 from nabla_core.embedded import task
 from nabla_core.embedded.task import Grade
 from nabla_core.engines.base import Engines
+from nabla_core.judge_training.evaluation import JudgedAnswer, auc
 from nabla_core.model_config import LM
 from nabla_core.requests import Flow
 from nabla_core.types import Cost
@@ -59,7 +60,9 @@ class Arm:
 @dataclass
 class ArmResult:
     """Measurements of one arm: accuracy and trace accuracy of each prompt (mean over seeds), mean
-    cost per prompt, wall seconds per 1,000 prompts, proposals accepted and made per prompt."""
+    cost per prompt, wall seconds per 1,000 prompts, proposals accepted and made per prompt.
+    `auc` is that of the judge's rewards of the final responses as a score of right answers, None
+    where it is not defined."""
 
     arm: Arm
     answer: list[float]
@@ -68,6 +71,7 @@ class ArmResult:
     seconds: float
     accepted: float
     proposed: float
+    auc: float | None = None
 
 
 @dataclass
@@ -113,6 +117,7 @@ def run(
     answer, trace = [0.0] * len(prompts), [0.0] * len(prompts)
     index = {p.id: i for i, p in enumerate(prompts)}
     cost, accepted, proposed = Cost(), 0, 0
+    judged: list[JudgedAnswer] = []
     started = time.perf_counter()
     flows = (_flow(arm, p, s, engines) for s in arm.seeds for p in prompts)
     for done in drive(flows, engines, in_flight=3 * batch):
@@ -120,12 +125,21 @@ def run(
         answer[index[done.prompt_id]] += marks.answer / len(arm.seeds)
         trace[index[done.prompt_id]] += marks.trace / len(arm.seeds)
         cost += done.cost
+        if done.reward is not None:
+            judged.append(JudgedAnswer(done.prompt_id, done.reward, marks.answer))
         proposed += len(done.revisions)
         accepted += sum(r.accepted for r in done.revisions)
     runs = len(prompts) * len(arm.seeds)
     seconds = (time.perf_counter() - started) / runs * 1000
     return ArmResult(
-        arm, answer, trace, _per(cost, runs), seconds, accepted / runs, proposed / runs
+        arm,
+        answer,
+        trace,
+        _per(cost, runs),
+        seconds,
+        accepted / runs,
+        proposed / runs,
+        auc(judged),
     )
 
 
@@ -163,6 +177,17 @@ def best_of(n: int) -> Decoding:
     return Decoding("best_of_n", MAX_TOKENS, best_of_n=BestOfN(n, Sampling(temperature=0.7)))
 
 
+def guided_arm(beta: float, *, temperature: float = 0.0) -> Decoding:
+    """One response, guided token by token."""
+    return Decoding("guided", MAX_TOKENS, guided=Sampling(temperature, beta=beta))
+
+
+def guided_best_of(n: int, beta: float) -> Decoding:
+    """Best of n draws from the guided law."""
+    settings = BestOfN(n, Sampling(temperature=1.0, beta=beta))
+    return Decoding("best_of_n", MAX_TOKENS, best_of_n=settings)
+
+
 def majority_of(n: int) -> Decoding:
     """Majority of n at temperature .7."""
     return Decoding("majority", MAX_TOKENS, majority=Majority(n, Sampling(temperature=0.7)))
@@ -173,7 +198,7 @@ def print_table(results: Sequence[ArmResult], *, header: bool = True) -> None:
     if header:
         print(
             f"{'arm':44}{'accuracy':>15}{'trace':>15}{'rollouts':>9}{'tokens':>8}{'LM f':>6}"
-            f"{'LM b':>6}{'RM f':>6}{'RM b':>6}{'calls':>7}{'MFLOP':>7}{'s/1000':>8}"
+            f"{'LM b':>6}{'RM f':>6}{'RM b':>6}{'calls':>7}{'MFLOP':>7}{'s/1000':>8}{'AUC':>6}"
         )
     for o in results:
         c = o.cost
@@ -181,7 +206,7 @@ def print_table(results: Sequence[ArmResult], *, header: bool = True) -> None:
             f"{o.arm.name:44}{Interval.of(o.answer)!s:>15}{Interval.of(o.trace)!s:>15}"
             f"{c.rollouts:9.1f}{c.generated_tokens:8.1f}{c.lm_forward:6.1f}{c.lm_backward:6.1f}"
             f"{c.rm_forward:6.1f}{c.rm_backward:6.1f}{c.paper_calls:7.1f}{c.flops / 1e6:7.0f}"
-            f"{o.seconds:8.2f}",
+            f"{o.seconds:8.2f}{'' if o.auc is None else f'{o.auc:6.3f}'}",
             flush=True,
         )
 

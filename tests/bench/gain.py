@@ -2,13 +2,15 @@
 
     python -m tests.bench.gain [--prompts 2000] [--batch 256] [--figures DIR]
                                [--models DIR ...] [--guide gold] [--only TEXT ...]
+                               [--split validation]
 
 The bench decodes the same unseen prompts with every arm and prints one table row per arm.
 Accuracy is the share of right last digits. Trace accuracy is the share of responses in which
-every step is right. Intervals are 95 % normal intervals over prompts. Arms that sample are
-averaged over three seeds of draws (best of 32 and of 64: one seed). Differences between arms are
-paired by prompt. Settings were chosen on validation prompts of the shipped models and are the
-same for all models.
+every step is right. AUC is that of the judge's rewards of the final responses as a score of right
+answers. Intervals are 95 % normal intervals over prompts. Arms that sample are averaged over three
+seeds of draws (best of 32 and of 64, guided best of N: one seed). Differences between arms are
+paired by prompt. Settings were chosen on validation prompts of the shipped models and are the same
+for all models.
 
 `--models` names folders that hold `lm` and `judge` each, one folder per training seed
 (`python -m nabla_core.embedded.recipe.train --seed 1 --out DIR` makes them, with `aligned` and
@@ -16,6 +18,8 @@ same for all models.
 configs/train_guide_embedded.yaml. Without `--models` the shipped models are measured. An arm whose
 models are missing is skipped. With `--guide gold` every arm with a gradient guide uses the
 gold-aligned one.
+
+`--split validation` decodes the prompts that settings are chosen on, in place of unseen ones.
 
 `--figures DIR` stores the arms in DIR/gain.json and draws DIR/gain-light.svg and
 DIR/gain-dark.svg from it. Arms that the file already has and that were not measured now are kept,
@@ -30,6 +34,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +50,8 @@ from tests.bench.arms import (
     Interval,
     best_of,
     engines_for,
+    guided_arm,
+    guided_best_of,
     majority_of,
     nabla_arm,
     paired,
@@ -58,6 +65,7 @@ from tests.bench.variants import second_order, two_at_once
 BETA, MIN_SCORE, REWARD_WEIGHT = 1.0, -3.0, 2.0
 NULL_MIN_SCORE, NULL_REWARD_WEIGHT = -4.0, 2.0
 ADAM_RATE = 1.0
+GUIDED_BETAS = (1.0, 1 / 2, 1 / 3, 1 / 4)
 DEFAULT = "ranked, gold-free head + judge (default)"
 SEEDS = (0, 1, 2)
 
@@ -103,7 +111,24 @@ def arms(guide: str) -> list[Arm]:
         Arm("ranked, second-order advantages", default, guide=guide, order=second_order),
         Arm("ranked, guide + judge", default, guide=guide),
         Arm(DEFAULT, default, guide="head"),
+        *guided_arms(),
     ]
+
+
+def guided_arms() -> list[Arm]:
+    """Guided decoding with the head at several strengths, and the search at the same."""
+    found = []
+    for beta in GUIDED_BETAS:
+        name = f"beta {Fraction(beta).limit_denominator(9)}"
+        tails = Sampling(temperature=0, beta=beta)
+        searches = {
+            "search": ranked_arm(beta, MIN_SCORE, REWARD_WEIGHT),
+            "search on guided tails": ranked_arm(BETA, MIN_SCORE, REWARD_WEIGHT, rollout=tails),
+        }
+        ways = {"guided": guided_arm(beta)} | searches
+        ways |= {f"guided best of {n}": guided_best_of(n, beta) for n in (4, 8)}
+        found += [Arm(f"{way}, {name}", decoding, guide="head") for way, decoding in ways.items()]
+    return found
 
 
 def main() -> None:
@@ -114,14 +139,15 @@ def main() -> None:
     parser.add_argument("--models", type=Path, nargs="+", default=[ROOT])
     parser.add_argument("--guide", choices=("guide", "gold"), default="guide")
     parser.add_argument("--only", nargs="+", help="arms whose names hold one of these texts")
+    parser.add_argument("--split", choices=("test", "validation"), default="test")
     options = parser.parse_args()
     quiet()
-    prompts = task.prompts(options.prompts, seed=0, split="test")
+    prompts = task.prompts(options.prompts, seed=0, split=options.split)
     reports = {}
     for models in options.models:
         print(
-            f"\n{len(prompts)} unseen prompts, models {models.name}, batch {options.batch}, "
-            "one CPU thread, fp32",
+            f"\n{len(prompts)} {options.split} prompts, models {models.name}, "
+            f"batch {options.batch}, one CPU thread, fp32",
             flush=True,
         )
         results = measure(models, prompts, options)
@@ -163,6 +189,7 @@ def summary(results: dict[str, ArmResult]) -> dict[str, Any]:
                 "trace": round(sum(o.trace) / len(o.trace), 4),
                 "prompts": len(o.answer),
                 "draw_seeds": len(o.arm.seeds),
+                "auc": None if o.auc is None else round(o.auc, 4),
                 "calls": round(o.cost.paper_calls, 2),
                 "mflop": round(o.cost.flops / 1e6, 1),
                 "seconds_per_1000": round(o.seconds, 2),

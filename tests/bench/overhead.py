@@ -51,7 +51,12 @@ def main() -> None:
     config = load(
         GenerateConfig,
         ["configs/embedded.yaml"],
-        ["cluster.actors.min=1", "cluster.actors.max=1", "store.flush_rows=16"],
+        [
+            "decoding.method=nabla",
+            "cluster.actors.min=1",
+            "cluster.actors.max=1",
+            "store.flush_rows=16",
+        ],
     )
     report: dict[str, float] = embedded(config, many) if many else {}
     for seconds, count in STUBS.items():

@@ -37,7 +37,9 @@ def test_the_demo_shows_a_trace_and_a_second_one_is_fresh(cluster, tmp_path, mon
 def test_the_next_lines_fit_prompts_and_models_of_the_reader(tmp_path, monkeypatch, capsys):
     demo._print_next_steps(Path("runs/demo-1"))
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    script = "\n".join(lines[lines.index("# refine more prompts") + 3 : -1])
+    script = "\n".join(
+        lines[next(n for n, x in enumerate(lines) if x.startswith("# answer more")) + 3 : -1]
+    )
     prompts = tmp_path / "yours.jsonl"
     prompts.write_text('{"question": "4-9-3*8*5+9*5-7*8", "answer": "4"}\n' * 60)
     models = {"YOUR_LM": folder("lm"), "YOUR_JUDGE": folder("judge"), "yours.jsonl": prompts}

@@ -207,6 +207,18 @@ TEMPLATE = "{{ raise_exception('no system role') if messages[0].role == 'system'
             ["reward.guide=embedded-head", "decoding.nabla.proposals=left_to_right"],
             "is a head: it predicts advantages and has no gradient",
         ),
+        *(
+            (
+                lambda f: None,
+                ["reward.guide={guide}", *words],
+                "{guide} is a reward model: its gradient exists for finished responses alone",
+            )
+            for words in (
+                ["decoding.method=guided"],
+                ["decoding.nabla.rollout.beta=0.5"],
+                ["decoding.method=best_of_n", "decoding.best_of_n.rollout.beta=0.5"],
+            )
+        ),
         (lambda f: None, ["reward.guide={lm}"], "{lm}: a reward model has one label"),
         (lambda f: None, ["reward.guide={lm}/none"], "reward.guide: {lm}/none: no such folder"),
         (

@@ -61,7 +61,17 @@ def test_three_commands_make_refined_traces_with_a_head_of_ones_own(cluster, giv
     made = rows(Path("runs/own/traces"))
     assert len(made) == 24
     assert {row["guide_model"] for row in made} == {"guide"}
+    assert {row["method"] for row in made} == {"guided"}
+    assert all(row["correct"] in (True, False) for row in made)
+    # The head read the prompt, and the judge the answer: guiding adds no call.
+    assert {row["cost"]["rm_forward"] for row in made} == {2}
+    assert all(row["cost"]["paper_calls"] == len(row["response_token_ids"]) + 1 for row in made)
+    assert " -> " not in shown.out
+
+    searched = ["decoding.max_tokens=20", "decoding.method=nabla", "run_dir=runs/own/searched"]
+    run("generate", "generate.yaml", "prompts.path", *searched)
+    made = rows(Path("runs/own/searched"))
+    assert len(made) == 24
     assert all(row["reward"] >= row["base_reward"] for row in made)
     assert any(revision["accepted"] for row in made for revision in row["revisions"])
-    assert all(row["correct"] in (True, False) for row in made)
     assert sum(row["correct"] for row in made) >= sum(row["base_correct"] for row in made)

@@ -115,6 +115,12 @@ def test_the_resolved_config_reads_back_to_the_same_one(tmp_path):
         ("decoding.nabla.dto.update_postfix=true", ["exact: true refuses dto.update_postfix=True"]),
         ("decoding.nabla.dto.gumbel_noise=-1", ["dto.gumbel_noise must be at least 0, got -1"]),
         ("cluster.actors.min=5", ["cluster.actors", "min=5"]),
+        (
+            "decoding.method=guided",
+            ["decoding.guided.beta=1 needs a guide that decodes: set reward.guide to a head"],
+        ),
+        ("decoding.nabla.rollout.beta=2", ["decoding.nabla.rollout.beta=2 needs a guide"]),
+        ("decoding.guided.beta=null", ["guided.beta must be set; method sample needs no guide"]),
         ("store.flush_rows=0", ["store.flush_rows must be at least 1"]),
         ("seed", ["'seed' is not of the form key=value"]),
         ("=3", ["'=3' is not of the form key=value"]),

@@ -11,7 +11,7 @@ Intervals are 95 % normal intervals over prompts; differences are paired by prom
 
 `--models` is a folder with `lm`, `judge` and `head` (default: the shipped ones); one folder for
 each training seed. `--core` measures the arms that every training seed must have. "guided" is
-greedy under p exp(eta A), by a prototype (`guided`).
+guided decoding at beta 1/4.
 
 What was made is kept in DIR: data (`sources`), students (`students`), answers (`answers`). The same
 command continues, and an arm that was made is not made again. Another DIR for another `--prompts`,

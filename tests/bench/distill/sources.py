@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from nabla_core import Prompt, Sampling, drive, flow, load_engines
-from nabla_core.config import Decoding
+from nabla_core.config import Decoding, Majority
 from nabla_core.draws import DrawKey
 from nabla_core.embedded import task
 from nabla_core.embedded.tokenizer import STOP_ID, decode
@@ -23,13 +23,13 @@ from nabla_core.models.loading import load_language_model
 from nabla_core.requests import Render, RequestGenerator, Rollout, Score, ask, ask_all
 from nabla_core.types import Cost, Trace
 from tests.bench.arms import MAX_TOKENS, ranked_arm
-from tests.bench.distill.guided import guided
 
 SAMPLES = 8
 # For pass@k: as many as cost what a search costs, and a few more.
 PLAIN_PROMPTS, PLAIN_SAMPLES = 2000, 20
 SAMPLING = Sampling(temperature=0.7)
-ETA = 4.0
+# One response each, and no judge.
+GUIDED = Decoding("majority", MAX_TOKENS, majority=Majority(1, Sampling(temperature=0, beta=0.25)))
 SEARCH = ranked_arm(1.0, -3.0, 2.0)
 NULL = ranked_arm(None, -4.0, 2.0)
 
@@ -94,7 +94,7 @@ def sources(folder: Path, models: Path, prompts: Sequence[Prompt], batch: int) -
         "null": lambda: _traces(models, prompts, NULL, batch),
         "samples": lambda: _samples(models, prompts, batch),
         "plain": lambda: _plain(lm(), prompts[:PLAIN_PROMPTS], batch),
-        "guided": lambda: _guided(lm(), str(models / "head"), prompts, batch),
+        "guided": lambda: _guided(models, prompts, batch),
     }
     return {name: _kept(folder / f"{name}.json", make) for name, make in makers.items()}
 
@@ -193,17 +193,10 @@ def _sampled(prompt: Prompt, count: int, judged: bool) -> RequestGenerator[Sampl
     )
 
 
-def _guided(lm: str, head: str, prompts: Sequence[Prompt], batch: int) -> Source:
-    started = time.perf_counter()
-    responses, flops = guided(
-        lm, head, [p.text for p in prompts], eta=ETA, limit=MAX_TOKENS, batch=batch
-    )
-    rows = [
-        Row(id=p.id, prompt=p.text, tokens=tokens, correct=right(p.text, tokens), reward=None)
-        for p, tokens in zip(prompts, responses, strict=True)
-    ]
-    seconds = time.perf_counter() - started
-    return Source(rows=rows, prompts=len(prompts), flops=flops, seconds=seconds)
+def _guided(models: Path, prompts: Sequence[Prompt], batch: int) -> Source:
+    """Guided responses. No judge reads them, and no base response is made."""
+    source = _traces(models, prompts, GUIDED, batch, guide="head")
+    return replace(source, rows=[replace(row, base=None) for row in source.rows])
 
 
 def _ordered(rows: list[Row], prompts: Sequence[Prompt]) -> list[Row]:

@@ -10,7 +10,9 @@ import pytest
 from nabla_core import Decoding, Prompt, flow
 
 
-@pytest.mark.parametrize("method", ["nabla", "greedy", "sample", "best_of_n", "majority", "mh"])
+@pytest.mark.parametrize(
+    "method", ["nabla", "guided", "greedy", "sample", "best_of_n", "majority", "mh"]
+)
 def test_every_method_makes_a_generator_that_first_asks_for_its_prompt(method: Any):
     prompt = Prompt.of("question", id="q")
     generator = flow(prompt, Decoding(method=method), seed=1)

@@ -3,7 +3,7 @@
 import pytest
 
 from nabla_core import Reward, drive, load_engines
-from nabla_core.config import Decoding, NablaConfig, Ranked, Sampling
+from nabla_core.config import BestOfN, Decoding, NablaConfig, Ranked, Sampling
 from nabla_core.embedded import task
 from nabla_core.methods.counterfactuals import Explore, explore
 from nabla_core.methods.dispatch import flow
@@ -21,8 +21,13 @@ def ranked(**settings: float | None) -> Decoding:
     return Decoding(max_tokens=LENGTH, nabla=search)
 
 
-def method(name: str) -> Decoding:
-    return Decoding(method=name, max_tokens=LENGTH)
+def method(name: str, **settings) -> Decoding:
+    return Decoding(method=name, max_tokens=LENGTH, **settings)
+
+
+LED = Sampling(0, beta=0.25)
+ON_TAILS = NablaConfig(proposals="ranked", rollout=LED, ranked=Ranked(reward_weight=2.0))
+DRAWN = BestOfN(4, Sampling(1.0, beta=0.25))
 
 
 @pytest.mark.parametrize(
@@ -33,12 +38,18 @@ def method(name: str) -> Decoding:
         (None, ranked(reward_weight=2.0), 1.7),
         (None, ranked(beta=None, reward_weight=2.0), 1.4),
         ("embedded", method("nabla"), 2.5),
+        ("embedded-head", method("guided", guided=LED), 1.1),
+        ("embedded-head", method("nabla", nabla=ON_TAILS), 2.5),
+        ("embedded-head", method("best_of_n", best_of_n=DRAWN), 1.1),
         (None, method("greedy"), 1.1),
         (None, method("best_of_n"), 1.1),
         (None, method("majority"), 1.1),
         (None, method("mh"), 2.0),
     ],
-    ids=["head", "gradient", "judge", "null", "adam", "greedy", "best", "majority", "mh"],
+    ids=[
+        *("head", "gradient", "judge", "null", "adam", "guided", "guided search", "guided best"),
+        *("greedy", "best", "majority", "mh"),
+    ],
 )
 def test_the_estimate_is_an_upper_one_and_not_far_off(guide, decoding, most):
     reward = Reward(guide=guide)

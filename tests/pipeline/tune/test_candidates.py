@@ -1,6 +1,6 @@
 import pytest
 
-from nabla_core.config import DTO, Decoding, NablaConfig
+from nabla_core.config import DTO, Decoding, NablaConfig, Sampling
 from pipeline.tune.candidates import candidates
 from pipeline.tune.config import Grid
 
@@ -39,3 +39,23 @@ def test_the_overrides_of_a_candidate_are_the_settings_of_its_decoding(number):
         "decoding.nabla.ranked.min_score": ranked.min_score,
         "decoding.nabla.ranked.reward_weight": ranked.reward_weight,
     }
+
+
+def test_guided_decoding_is_compared_with_the_same_sampling_without_a_guide():
+    grid = Grid(guided_beta=(0.25, 1.0))
+    asked = Decoding(method="guided", guided=Sampling(0.7, 0.9, 5, beta=0.5))
+    found = candidates(asked, grid)
+    assert [c.gradient for c in found] == [False, True, True]
+    assert [c.name for c in found[1:]] == ["beta=1", "beta=0.25"]
+    assert [c.decoding.rollout for c in found] == [
+        Sampling(0.7, 0.9, 5),
+        Sampling(0.7, 0.9, 5, beta=1.0),
+        Sampling(0.7, 0.9, 5, beta=0.25),
+    ]
+    assert found[0].settings == {
+        "decoding.method": "sample",
+        "decoding.sample.temperature": 0.7,
+        "decoding.sample.top_p": 0.9,
+        "decoding.sample.top_k": 5,
+    }
+    assert found[2].settings == {"decoding.method": "guided", "decoding.guided.beta": 0.25}
