@@ -338,9 +338,7 @@ class Decoding:
 
     def __post_init__(self) -> None:
         check(self.max_tokens >= 1, f"max_tokens must be at least 1, got {self.max_tokens}")
-        check(
-            self.guided.beta is not None, "decoding.guided.beta must be set; sample needs no guide"
-        )
+        check(self.guided.beta is not None, "guided.beta must be set; sample needs no guide")
 
     @property
     def rollout(self) -> Sampling:

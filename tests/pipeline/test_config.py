@@ -120,7 +120,7 @@ def test_the_resolved_config_reads_back_to_the_same_one(tmp_path):
             ["decoding.guided.beta=1 needs a guide that decodes: set reward.guide to a head"],
         ),
         ("decoding.nabla.rollout.beta=2", ["decoding.nabla.rollout.beta=2 needs a guide"]),
-        ("decoding.guided.beta=null", ["guided.beta must be set; method sample needs no guide"]),
+        ("decoding.guided.beta=null", ["guided.beta must be set; sample needs no guide"]),
         ("store.flush_rows=0", ["store.flush_rows must be at least 1"]),
         ("seed", ["'seed' is not of the form key=value"]),
         ("=3", ["'=3' is not of the form key=value"]),
