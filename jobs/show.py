@@ -40,6 +40,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     from pipeline.report.committed import committed
     from pipeline.report.pick import example, find
+    from pipeline.report.records import fits
     from pipeline.report.tokens import run_tokens
 
     run_dir = options.run_dir.removeprefix("run_dir=")
@@ -51,11 +52,10 @@ def _run(options: argparse.Namespace) -> int:
         raise InputError(_missing(rows, run_dir, options.id, options.sample))
     tokens = run_tokens(rows.folder, options.tokenizer)
     # Ids of another tokenizer would be shown as other texts than the model wrote.
-    mark = row["tokenizer_fingerprint"]
-    fits = tokens is not None and mark in (None, tokens.fingerprint)
-    if options.tokenizer is not None and not fits:
+    known = tokens if tokens is not None and fits(row, tokens) else None
+    if options.tokenizer is not None and known is None:
         raise ConfigError(f"--tokenizer: {options.tokenizer} is not the tokenizer of this run")
-    print_trace(row, tokens if fits else None)
+    print_trace(row, known)
     return 0
 
 

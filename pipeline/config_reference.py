@@ -27,12 +27,14 @@ from pipeline.duality.config import DualityConfig
 from pipeline.export.config import ExportConfig
 from pipeline.generate.config import GenerateConfig
 from pipeline.improve.config import ImproveConfig
+from pipeline.report.config import ReportConfig
 from pipeline.store.checks.config_check import not_shaping
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.tune.config import TuneConfig
 
 COMMANDS: dict[str, type] = {
     "generate": GenerateConfig,
+    "report": ReportConfig,
     "export": ExportConfig,
     "counterfactuals": CounterfactualsConfig,
     "tune": TuneConfig,

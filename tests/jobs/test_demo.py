@@ -26,6 +26,8 @@ def test_the_demo_shows_a_trace_and_a_second_one_is_fresh(cluster, tmp_path, mon
     before, after = (x for x in output.splitlines() if x.startswith(("  before", "  after")))
     assert before.count("[") == after.count("[") == 1
     assert "[9]" in after
+    assert "open runs/demo-1-report/index.html" in output
+    assert Path("runs/demo-1-report/index.html").is_file()
 
     (tmp_path / "runs" / "demo-1" / "_SUCCESS").unlink()
     assert demo.main([]) == 0

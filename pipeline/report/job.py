@@ -1,0 +1,63 @@
+"""`jobs.report`: run folders in, a folder of pages out. Nothing here imports torch or ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from pipeline.report.arms import open_arms
+from pipeline.report.committed import ChangedError
+from pipeline.report.config import ReportConfig
+from pipeline.report.site import PAGE, building, write_page
+from pipeline.report.writer import Progress, write_traces
+
+# A run that is being compacted replaces its files once.
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOutcome:
+    """Pages that are written. `page` is the file to open, `facts` the content of its run.js."""
+
+    page: Path
+    facts: dict[str, Any]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the pages should know; the pages say it too."""
+        found = []
+        for arm in self.facts["arms"]:
+            have, of = arm["figures"]["rows"] + arm["figures"]["dead"], arm["expected"]
+            if of is not None and have < of:
+                found.append(f"{arm['name']} is not finished: {have} of {of} rows are committed")
+            if arm["damaged"]:
+                found.append(f"{arm['name']}: {arm['damaged']} damaged files are left out")
+            if not arm["tokens"] and have:
+                found.append(
+                    f"{arm['name']}: the tokenizer of its LM was not found, so tokens are not "
+                    "shown; give tokenizer=FOLDER"
+                )
+        return found
+
+
+def report(config: ReportConfig, progress: Progress) -> ReportOutcome:
+    """Write the pages. Raises InputError, StoreError, ConfigError, and RunError where the disk is
+    full; then an earlier report stays as it is."""
+    out = config.out or default_out(config.run_dir[0])
+    for attempt in range(_ATTEMPTS):
+        try:
+            with building(out) as folder:
+                facts = write_traces(folder, open_arms(config.run_dir, config.tokenizer), progress)
+                write_page(folder)
+            return ReportOutcome(page=Path(out).expanduser() / PAGE, facts=facts)
+        except ChangedError:
+            if attempt + 1 == _ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
+
+
+def default_out(run_dir: str) -> str:
+    """Beside the run folder; for one in an object store in the present folder."""
+    path = run_dir.partition("?")[0].rstrip("/")
+    return f"{PurePath(path).name if '://' in path else path}-report"

@@ -1,0 +1,80 @@
+"""What the pages of traces are made of: the overview, the index in blocks, and chunks of rows.
+
+run.js        titles, figures, settings       index/N.js   columns of BLOCK rows
+chunks.js     the first row of each chunk     words/N.js   words of WORDS rows
+pairs.js      rows of the same prompts        rows/N.js    whole rows
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+import nabla_core
+from pipeline.report.arms import Arm, comparison, described, partners
+from pipeline.report.index import COLUMNS, Methods, Part, joined, packed
+from pipeline.report.scripts import json_script, script
+
+BLOCK, WORDS = 50_000, 10_000
+
+
+def overview(
+    arms: Sequence[Arm], parts: Sequence[Part], methods: Methods, *, chunks: int, version: int
+) -> dict[str, Any]:
+    """The content of run.js; `parts` are the indexes of the runs. `version` grows whenever a server
+    shows other rows, and 0 means that the pages do not change."""
+    return {
+        **head("traces", " and ".join(arm.name for arm in arms)),
+        "version": version,
+        "arms": [described(arm, part) for arm, part in zip(arms, parts, strict=True)],
+        "comparisons": [comparison(parts[0], part) for part in parts[1:]],
+        "methods": methods.names,
+        "rows": sum(map(len, parts)),
+        "starts": np.cumsum([0, *map(len, parts)]).tolist(),
+        "columns": COLUMNS,
+        "block": BLOCK,
+        "words": WORDS,
+        "chunks": chunks,
+    }
+
+
+def head(kind: str, title: str) -> dict[str, Any]:
+    """What every report begins with."""
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"kind": kind, "title": title, "made": made, "release": nabla_core.__version__}
+
+
+def index_scripts(whole: Part, parts: Sequence[Part]) -> dict[str, bytes]:
+    """The scripts of the columns, and of pairs where there are several runs."""
+    scripts = {
+        f"index/{number}": script(f"index/{number}", packed(whole.columns, start, start + BLOCK))
+        for number, start in enumerate(range(0, len(whole), BLOCK))
+    }
+    if len(parts) > 1:
+        pairs = [np.full(len(parts[0]), -1, dtype="i4")]
+        pairs += [partners(parts[0], part) for part in parts[1:]]
+        scripts["pairs"] = script("pairs", np.concatenate(pairs).astype("<i4").tobytes())
+    return scripts
+
+
+def words_script(number: int, lines: Sequence[str]) -> bytes:
+    """The script of the words of a block of rows."""
+    return script(f"words/{number}", "\n".join(lines).encode())
+
+
+def chunks_script(starts: Sequence[int]) -> bytes:
+    """The script of the first row of each chunk."""
+    return script("chunks", np.array(starts, dtype="<u4").tobytes())
+
+
+def run_script(value: dict[str, Any]) -> bytes:
+    """The script of the overview."""
+    return json_script("run", value)
+
+
+def whole_of(parts: Sequence[Part]) -> Part:
+    """The index of all runs."""
+    return joined(parts)

@@ -1,0 +1,158 @@
+// The list of traces: search, filters, order, pages. Its state stands in the address.
+
+let list = { key: null, rows: new Uint32Array(0), query: new URLSearchParams() };
+let selected = 0;
+
+async function browserPage(query) {
+  document.title = run.title + " – traces";
+  if (!document.getElementById("filters")) {
+    show(h("h1", {}, "Traces"), filterForm(query), h("div", { id: "list" }, h("p", {}, "Loading.")));
+  }
+  await showList(query);
+}
+
+async function chosenRows(query) {
+  const wanted = new URLSearchParams(query);
+  wanted.delete("page");
+  if (list.key !== wanted.toString() || list.of !== columns || !columns) {
+    const rows = await filtered(query);
+    list = { key: wanted.toString(), rows, query: wanted, of: columns };
+  }
+  return list.rows;
+}
+
+async function showList(query) {
+  const began = performance.now();
+  const rows = await chosenRows(query);
+  const pages = Math.max(1, Math.ceil(rows.length / PAGE_ROWS));
+  const page = Math.min(pages, Math.max(1, Math.floor(+query.get("page")) || 1));
+  const start = (page - 1) * PAGE_ROWS;
+  const shown = [...rows.subarray(start, start + PAGE_ROWS)];
+  const words = await Promise.all(shown.map(wordsOf));
+  const target = document.getElementById("list");
+  if (!target) return;
+  target.dataset.milliseconds = Math.round(performance.now() - began);
+  selected = Math.min(selected, Math.max(0, shown.length - 1));
+  target.replaceChildren();
+  add(target, [
+    h("p", { class: "count" }, `${number(rows.length)} of ${number(run.rows)} rows`,
+      rows.length > PAGE_ROWS && `, ${number(start + 1)} to ${number(start + shown.length)} shown`),
+    pager(page, pages),
+    rows.length ? listTable(shown, words) : h("p", {}, "No row passes these filters."),
+    pages > 1 && pager(page, pages),
+  ]);
+  announce(`${rows.length} of ${run.rows} rows`);
+}
+
+function listTable(rows, words) {
+  const several = run.arms.length > 1;
+  const header = ["trace", several && "run", "prompt", "gold", "answer", "verdict", "reward", "gain",
+    "revisions", "tokens"].filter(Boolean);
+  const body = rows.map((row, n) => {
+    const w = words[n];
+    const cells = [
+      h("th", { scope: "row" }, h("a", { href: traceLink(w.id, w.sample, columns.arm[row]), "data-n": n },
+        line(w.id), w.sample ? " #" + w.sample : "")),
+      several && h("td", { "data-name": "run" }, line(run.arms[columns.arm[row]].name)),
+      h("td", { "data-name": "prompt", class: "prompt" }, line(w.prompt)),
+      h("td", { "data-name": "gold" }, line(w.gold)),
+      h("td", { "data-name": "answer" }, line(w.answer)),
+      h("td", { "data-name": "verdict" }, verdict(columns.flags[row])),
+      h("td", { "data-name": "reward", class: "number" }, fixed(columns.reward[row])),
+      h("td", { "data-name": "gain", class: "number" }, (columns.gain[row] > 0 ? "+" : "") + fixed(columns.gain[row])),
+      h("td", { "data-name": "revisions", class: "number" },
+        columns.proposed[row] ? `${columns.accepted[row]} of ${columns.proposed[row]}` : "–"),
+      h("td", { "data-name": "tokens", class: "number" }, number(columns.tokens[row])),
+    ].filter(Boolean);
+    return h("tr", {}, cells);
+  });
+  return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "List of traces" },
+    h("table", { class: "traces" }, h("caption", { class: "hidden" }, "Traces"),
+      h("thead", {}, h("tr", {}, header.map((name) => h("th", { scope: "col" }, name)))),
+      h("tbody", {}, body)));
+}
+
+function verdict(flags) {
+  if (flags & DEAD) return "✝ dead letter";
+  const before = flags & BASE_RIGHT ? "right" : flags & BASE_WRONG ? "wrong" : "";
+  const after = flags & RIGHT ? "✓ right" : flags & WRONG ? "✗ wrong" : "not graded";
+  const was = before && !after.endsWith(before) ? `, was ${before}` : "";
+  return after + was + (flags & CUT ? ", cut" : "");
+}
+
+function traceLink(id, sample, arm) {
+  const more = new URLSearchParams();
+  if (sample) more.set("sample", sample);
+  if (arm) more.set("arm", arm);
+  const tail = more.toString();
+  return "#/trace/" + encodeURIComponent(id) + (tail ? "?" + tail : "");
+}
+
+function pager(page, pages) {
+  const go = (to) => () => setQuery({ page: to > 1 ? to : "" });
+  return h("nav", { class: "pager", "aria-label": "Pages of the list" },
+    button("← previous", go(page - 1), { disabled: page <= 1 }),
+    h("span", {}, `page ${number(page)} of ${number(pages)}`),
+    button("next →", go(page + 1), { disabled: page >= pages }));
+}
+
+// Changes the address, and with it the list.
+function setQuery(changes) {
+  const { query } = place();
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === "" || value === null) query.delete(name);
+    else query.set(name, value);
+  }
+  const text = query.toString();
+  location.hash = "#/traces" + (text ? "?" + text : "");
+}
+
+let typing = 0;
+function filterForm(query) {
+  const later = (name) => (event) => {
+    clearTimeout(typing);
+    const value = event.target.value;
+    typing = setTimeout(() => setQuery({ [name]: value, page: "" }), 150);
+  };
+  const now = (name) => (event) => setQuery({ [name]: event.target.value, page: "" });
+  const select = (name, label, options) =>
+    h("label", {}, label, h("select", { name, onchange: now(name) },
+      options.map(([value, text]) => h("option", { value, selected: (query.get(name) || "") === value }, text))));
+  const range = ([name, label]) => h("fieldset", {}, h("legend", {}, label),
+    ["min", "max"].map((end) => h("input", { type: "number", step: "any", name: name + "." + end,
+      "aria-label": `${label}, ${end === "min" ? "at least" : "at most"}`,
+      placeholder: end === "min" ? "at least" : "at most",
+      value: query.get(name + "." + end) || "", oninput: later(name + "." + end) })));
+  return h("form", { id: "filters", role: "search", onsubmit: (event) => event.preventDefault() },
+    h("label", { class: "search" }, "Search ids, beginnings of prompts, and answers",
+      h("input", { type: "search", name: "q", value: query.get("q") || "", oninput: later("q") })),
+    h("div", { class: "choices" },
+      Object.entries(CHOICES).map(([name, [label, options]]) => select(name, label, options)),
+      run.methods.length > 1 && select("method", "method", [["", "all"], ...run.methods.map((m) => [m, m])]),
+      run.arms.length > 1 && select("arm", "run", [["", "all"], ...run.arms.map((a, n) => [String(n), a.name])]),
+      run.arms.length > 1 && select("pair", "against the first run", [["", "all"], ["both", "same prompt in both"],
+        ["gained", "right here alone"], ["lost", "wrong here alone"], ["better", "higher reward"],
+        ["worse", "lower reward"], ["same", "same reward"]]),
+      select("sort", "order", SORTS)),
+    h("details", { open: RANGES.some(([k]) => query.get(k + ".min") || query.get(k + ".max")) },
+      h("summary", {}, "Ranges"), h("div", { class: "choices" }, RANGES.map(range))),
+    button("Clear filters", () => { location.hash = "#/traces"; clearForm(); }));
+}
+
+function clearForm() {
+  for (const element of document.querySelectorAll("#filters input, #filters select")) element.value = "";
+}
+
+// Moves the selection in the list; it is the focus, so that a screen reader follows.
+function select(step) {
+  const links = [...document.querySelectorAll("#list a[data-n]")];
+  if (!links.length) return;
+  const at = links.indexOf(document.activeElement);
+  const next = at < 0 ? (step > 0 ? 0 : links.length - 1) : Math.min(links.length - 1, Math.max(0, at + step));
+  links[next].focus();
+}
+
+function turn(step) {
+  const buttons = document.querySelectorAll("#list .pager button");
+  if (buttons.length) buttons[step < 0 ? 0 : 1].click();
+}

@@ -1,0 +1,100 @@
+// Charts as SVG, each with its numbers as a table: nothing is told by a colour alone.
+
+const WIDTH = 420, HEIGHT = 170, PAD_LEFT = 46, PAD_RIGHT = 8, PAD_TOP = 10, PAD_BOTTOM = 34;
+const MARKS = ["solid", "outline", "dashed", "dotted"];
+
+function frame(title, unit, low, high, top, parts, marks) {
+  const at = (x) => PAD_LEFT + ((WIDTH - PAD_LEFT - PAD_RIGHT) * (x - low)) / (high - low || 1);
+  const up = (y) => HEIGHT - PAD_BOTTOM - ((HEIGHT - PAD_TOP - PAD_BOTTOM) * y) / (top || 1);
+  const axis = [
+    h("line", { x1: PAD_LEFT, x2: WIDTH - PAD_RIGHT, y1: up(0), y2: up(0), class: "axis" }),
+    h("text", { x: PAD_LEFT, y: HEIGHT - 20 }, marks ? marks[0] : number(low, 2)),
+    h("text", { x: WIDTH - PAD_RIGHT, y: HEIGHT - 20, "text-anchor": "end" },
+      marks ? marks[1] : number(high, 2)),
+    h("text", { x: (PAD_LEFT + WIDTH) / 2, y: HEIGHT - 5, "text-anchor": "middle" }, unit),
+    h("text", { x: PAD_LEFT - 5, y: up(top) + 10, "text-anchor": "end" }, number(top, 2)),
+    h("text", { x: PAD_LEFT - 5, y: up(0), "text-anchor": "end" }, "0"),
+  ];
+  return h("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title },
+    axis, parts(at, up));
+}
+
+function figure(title, picture, names, header, rows) {
+  const legend = names.length > 1 &&
+    h("ul", { class: "legend" }, names.map((name, n) =>
+      h("li", {}, h("span", { class: "key " + MARKS[n % 4], "aria-hidden": "true" }), name)));
+  return h("figure", {}, h("figcaption", {}, title), picture, legend,
+    h("details", {}, h("summary", {}, "Numbers"), table(title, header, rows)));
+}
+
+function histogram(shown) {
+  const { title, unit, edges, series, means } = shown;
+  const names = Object.keys(series);
+  const top = Math.max(1, ...Object.values(series).flat());
+  const last = edges.length - 1;
+  // A bin of a whole number reaches half a step to both sides of it.
+  const whole = edges[1] - edges[0] === 1 && edges[0] % 1 !== 0;
+  const ends = whole ? [number(edges[0] + 0.5), number(edges[last] - 0.5)] : null;
+  const picture = frame(title, unit, edges[0], edges[last], top, (at, up) =>
+    names.map((name, n) => steps(edges, series[name], at, up, MARKS[n % 4])), ends);
+  const rows = edges.slice(0, -1).map((edge, n) =>
+    [whole ? number(edge + 0.5) : number(edge, 3) + " to " + number(edges[n + 1], 3),
+      ...names.map((k) => number(series[k][n]))]);
+  const mean = names.map((k) => (names.length > 1 ? k + " " : "") + number(means[k], 3)).join(", ");
+  return figure(title + ": mean " + mean, picture, names, [unit, ...names], rows);
+}
+
+function steps(edges, counts, at, up, mark) {
+  let path = "M" + at(edges[0]) + " " + up(0);
+  counts.forEach((count, n) => {
+    path += "V" + up(count) + "H" + at(edges[n + 1]);
+  });
+  return h("path", { d: path + "V" + up(0), class: "series " + mark });
+}
+
+// Lines through points; `lines` maps names to lists of [x, y], and null y are left out.
+function curves(title, unit, lines) {
+  const names = Object.keys(lines);
+  const points = Object.fromEntries(names.map((k) => [k, lines[k].filter((p) => p[1] !== null)]));
+  const every = Object.values(points).flat();
+  if (!every.length) return null;
+  const xs = every.map((p) => p[0]), ys = every.map((p) => p[1]);
+  const low = Math.min(0, ...ys), top = Math.max(...ys, low + 1e-9) - low;
+  const picture = frame(title, unit, Math.min(...xs), Math.max(...xs), top, (at, up) =>
+    names.map((name, n) => h("g", {},
+      h("path", { class: "curve " + MARKS[n % 4],
+        d: points[name].map((p, i) => (i ? "L" : "M") + at(p[0]) + " " + up(p[1] - low)).join("") }),
+      points[name].map((p) => h("circle", { cx: at(p[0]), cy: up(p[1] - low), r: 2.5 },
+        h("title", {}, name + " " + number(p[1]) + " at " + number(p[0])))))));
+  if (low < 0) picture.querySelectorAll("text")[4].textContent = number(low, 2);
+  const at = [...new Set(xs)].sort((a, b) => a - b);
+  const rows = at.map((x) => [number(x), ...names.map((k) => {
+    const point = points[k].find((p) => p[0] === x);
+    return point ? number(point[1]) : "";
+  })]);
+  return figure(title, picture, names, [unit, ...names], rows);
+}
+
+function growth(times, total) {
+  const { at: stamps, rows } = times;
+  const date = (t) => new Date(1000 * t).toISOString().replace("T", " ").slice(0, 19);
+  const ends = [date(stamps[0]), date(stamps[stamps.length - 1])];
+  const top = Math.max(total || 0, rows[rows.length - 1]);
+  const picture = frame("Rows over time", "UTC", stamps[0], stamps[stamps.length - 1], top,
+    (at, up) => h("path", { class: "curve solid",
+      d: rows.map((y, n) => (n ? "L" : "M") + at(stamps[n]) + " " + up(y)).join("") }), ends);
+  return figure("Rows over time", picture, ["rows"], ["UTC", "rows"],
+    stamps.map((t, n) => [date(t), number(rows[n])]));
+}
+
+// Arms by cost and result, each with its name.
+function frontier(title, unit, points) {
+  const known = points.filter((p) => p.x !== null && p.y !== null && p.y !== undefined);
+  if (known.length < 2) return null;
+  const top = Math.max(...known.map((p) => p.y), 1e-9), high = 1.15 * Math.max(...known.map((p) => p.x));
+  const picture = frame(title, unit, 0, high, 1.1 * top, (at, up) => known.map((p) => h("g", {},
+    h("circle", { cx: at(p.x), cy: up(Math.max(0, p.y)), r: 4, class: "dot" }),
+    h("text", { x: at(p.x), y: up(Math.max(0, p.y)) - 7, "text-anchor": "middle" }, p.name))));
+  return figure(title, picture, ["arms"], ["arm", unit, title],
+    known.map((p) => [p.name, number(p.x), number(p.y)]));
+}

@@ -1,0 +1,84 @@
+// Elements without markup: every text becomes a text node, so that no text is ever run.
+
+const SVG = "http://www.w3.org/2000/svg";
+const svgTags = new Set(["svg", "g", "rect", "path", "line", "text", "circle", "title"]);
+
+// h("p", { class: "note", onclick: f }, "text", element, [more]); null and false are left out.
+function h(tag, attributes, ...children) {
+  const element = svgTags.has(tag)
+    ? document.createElementNS(SVG, tag)
+    : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "value" || name === "checked" || name === "open") element[name] = value;
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  add(element, children);
+  return element;
+}
+
+function add(element, children) {
+  for (const child of children.flat(Infinity)) {
+    if (child === null || child === undefined || child === false) continue;
+    element.append(child instanceof Node ? child : String(child));
+  }
+}
+
+function show(...children) {
+  const main = document.getElementById("main");
+  main.replaceChildren();
+  add(main, children);
+}
+
+// Read out by screen readers.
+function announce(text) {
+  document.getElementById("live").textContent = text;
+}
+
+function button(text, action, attributes) {
+  return h("button", { type: "button", onclick: action, ...attributes }, text);
+}
+
+function table(caption, header, rows) {
+  const cells = (row) =>
+    row.map((cell, n) => (n ? h("td", {}, cell) : h("th", { scope: "row" }, cell)));
+  return h(
+    "div", { class: "wide", tabindex: "0", role: "region", "aria-label": caption },
+    h("table", {}, h("caption", {}, caption),
+      h("thead", {}, h("tr", {}, header.map((name) => h("th", { scope: "col" }, name)))),
+      h("tbody", {}, rows.map((row) => h("tr", {}, cells(row))))),
+  );
+}
+
+function number(value, digits = 4) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  if (Number.isInteger(value)) return value.toLocaleString("en");
+  const size = Math.abs(value);
+  if (size >= 1e6 || size < 1e-4) return value.toExponential(2);
+  return value.toFixed(size >= 100 ? 1 : digits);
+}
+
+function signed(value, digits = 4) {
+  const text = number(value, digits);
+  return value > 0 ? "+" + text : text;
+}
+
+// Always with these digits: numbers below one another.
+function fixed(value, digits = 3) {
+  return Number.isNaN(value) ? "–" : value.toFixed(digits);
+}
+
+function percent(part, whole) {
+  return whole ? ((100 * part) / whole).toFixed(1) + " %" : "–";
+}
+
+function stored(key, value) {
+  try {
+    if (value === undefined) return localStorage.getItem("nabla-" + key);
+    localStorage.setItem("nabla-" + key, value);
+  } catch {
+    // A browser may refuse storage: the choice then lasts as long as the page.
+  }
+  return null;
+}

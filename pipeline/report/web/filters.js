@@ -1,0 +1,164 @@
+// Which rows a list shows, and in which order. What is chosen stands in the address.
+
+const CHOICES = {
+  state: ["state", [["", "all"], ["rows", "finished"], ["dead", "dead letters"], ["cut", "cut by length"]]],
+  change: ["change", [["", "all"], ["changed", "changed"], ["same", "unchanged"],
+    ["accepted", "with an accepted revision"], ["rejected", "all revisions rejected"]]],
+  answer: ["answer", [["", "all"], ["right", "right"], ["wrong", "wrong"],
+    ["fixed", "wrong made right"], ["broken", "right made wrong"], ["ungraded", "not graded"]]],
+};
+const RANGES = [["gain", "gain in reward"], ["reward", "reward"], ["tokens", "tokens"],
+  ["flops", "FLOPs"]];
+const SORTS = [["", "order of the run"], ["-gain", "largest gain"], ["gain", "largest loss"],
+  ["-reward", "highest reward"], ["reward", "lowest reward"], ["-tokens", "longest"],
+  ["tokens", "shortest"], ["-flops", "most FLOPs"], ["logp", "least certain"],
+  ["-accepted", "most accepted revisions"], ["-created", "newest"]];
+const PAGE_ROWS = 50;
+// More rows than that do not fit beside the 32 bits of a value.
+const PLACES = 4194304;
+let orders = new Map();
+
+function forgetOrders() {
+  orders = new Map();
+}
+
+// All rows by a column, numbers that are missing last; "-name" is descending.
+function order(key) {
+  if (!orders.has(key)) {
+    const descending = key[0] === "-";
+    const values = columns[descending ? key.slice(1) : key];
+    // Value and row in one number of 53 bits: typed numbers sort without a comparison function.
+    const keys = new Float64Array(run.rows);
+    const finite = new Float32Array(run.rows);
+    for (let n = 0; n < run.rows; n++) {
+      const value = values[n];
+      finite[n] = Number.isNaN(value) ? Infinity : descending ? -value : value;
+    }
+    const bits = new Int32Array(finite.buffer);
+    for (let n = 0; n < run.rows; n++) {
+      const whole = bits[n] < 0 ? -2147483648 - bits[n] : bits[n];
+      keys[n] = whole * PLACES + n;
+    }
+    keys.sort();
+    const rows = new Uint32Array(run.rows);
+    for (let n = 0; n < run.rows; n++) rows[n] = keys[n] - Math.floor(keys[n] / PLACES) * PLACES;
+    orders.set(key, rows);
+  }
+  return orders.get(key);
+}
+
+// The rows that the query chooses, in its order.
+async function filtered(query) {
+  await loadColumns();
+  const passes = await matcher(query);
+  const sort = SORTS.some(([key]) => key === query.get("sort")) ? query.get("sort") : "";
+  const chosen = new Uint32Array(run.rows);
+  const sorted = sort ? order(sort) : null;
+  let count = 0;
+  for (let n = 0; n < run.rows; n++) {
+    const row = sorted ? sorted[n] : n;
+    if (passes(row)) chosen[count++] = row;
+  }
+  return chosen.subarray(0, count);
+}
+
+async function matcher(query) {
+  const tests = [flagTest(query), ...rangeTests(query)];
+  const arm = query.get("arm"), method = query.get("method");
+  if (arm !== null && arm !== "") tests.push((row) => columns.arm[row] === +arm);
+  if (method) {
+    const wanted = run.methods.indexOf(method);
+    tests.push((row) => columns.method[row] === wanted);
+  }
+  const found = await searched(query.get("q") || "");
+  if (found) tests.push((row) => found[row] === 1);
+  if (query.get("pair")) tests.push(pairTest(query.get("pair")));
+  return (row) => tests.every((test) => test(row));
+}
+
+function flagTest(query) {
+  let all = 0, none = 0, rejected = false, ungraded = false;
+  const state = query.get("state"), change = query.get("change"), answer = query.get("answer");
+  if (state === "rows") none |= DEAD;
+  if (state === "dead") all |= DEAD;
+  if (state === "cut") all |= CUT;
+  if (change === "changed") all |= CHANGED;
+  if (change === "same") none |= CHANGED | DEAD;
+  if (change === "rejected") rejected = true;
+  if (answer === "right" || answer === "fixed") all |= RIGHT;
+  if (answer === "wrong" || answer === "broken") all |= WRONG;
+  if (answer === "fixed") all |= BASE_WRONG;
+  if (answer === "broken") all |= BASE_RIGHT;
+  if (answer === "ungraded") ungraded = true;
+  const { flags, accepted, proposed } = columns;
+  return (row) =>
+    (flags[row] & all) === all && (flags[row] & none) === 0 &&
+    (change !== "accepted" || accepted[row] > 0) &&
+    (!rejected || (proposed[row] > 0 && accepted[row] === 0)) &&
+    (!ungraded || (flags[row] & (RIGHT | WRONG | DEAD)) === 0);
+}
+
+function rangeTests(query) {
+  const tests = [];
+  for (const [name] of RANGES) {
+    const values = columns[name];
+    const low = bound(query.get(name + ".min")), high = bound(query.get(name + ".max"));
+    if (low !== null) tests.push((row) => values[row] >= low);
+    if (high !== null) tests.push((row) => values[row] <= high);
+    // A dead letter has no numbers.
+    if (low !== null || high !== null) tests.push((row) => (columns.flags[row] & DEAD) === 0);
+  }
+  return tests;
+}
+
+function bound(text) {
+  return text === null || text.trim() === "" || Number.isNaN(+text) ? null : +text;
+}
+
+// 1 for each row whose words hold all words of the search; null without a search.
+let lastSearch = { text: "", of: null, rows: null };
+async function searched(text) {
+  const wanted = text.toLowerCase().split(/\s+/).filter(Boolean);
+  if (!wanted.length) return null;
+  if (lastSearch.text === text && lastSearch.of === columns) return lastSearch.rows;
+  const hits = new Uint8Array(run.rows);
+  for (let n = 0; n * run.words < run.rows; n++) {
+    if (!words[n] && n % 10 === 9) announce("Searching, " + percent(n * run.words, run.rows));
+    markHits(await loadWords(n), n * run.words, wanted, hits);
+  }
+  for (let row = 0; row < hits.length; row++) hits[row] = hits[row] === wanted.length ? 1 : 0;
+  lastSearch = { text, of: columns, rows: hits };
+  return hits;
+}
+
+// Counts in `hits` how many of the words each row holds.
+function markHits(block, first, wanted, hits) {
+  const { low, starts } = block;
+  for (let n = 0; n < wanted.length && n < 255; n++) {
+    let row = 0, at = low.indexOf(wanted[n]);
+    while (at >= 0) {
+      while (starts[row + 1] <= at) row++;
+      if (hits[first + row] === n) hits[first + row]++;
+      at = low.indexOf(wanted[n], starts[row + 1]);
+    }
+  }
+}
+
+// Rows of the second run that differ from the first one in this way.
+function pairTest(kind) {
+  const { flags, reward } = columns;
+  const first = (row) => (columns.arm[row] > 0 ? pairs[row] : -1);
+  const tests = {
+    both: (row, other) => other >= 0,
+    gained: (row, other) => flags[row] & RIGHT && flags[other] & WRONG,
+    lost: (row, other) => flags[row] & WRONG && flags[other] & RIGHT,
+    better: (row, other) => reward[row] > reward[other],
+    worse: (row, other) => reward[row] < reward[other],
+    same: (row, other) => reward[row] === reward[other],
+  };
+  const test = tests[kind] || tests.both;
+  return (row) => {
+    const other = first(row);
+    return other >= 0 && Boolean(test(row, other));
+  };
+}

@@ -1,0 +1,132 @@
+// The overview of runs: figures, distributions, dead letters, settings; and of several runs their
+// paired comparison.
+
+function overviewPage() {
+  document.title = run.title + " – overview";
+  show(
+    h("h1", {}, write(h("span", {}), run.title)),
+    run.arms.length > 1 && comparisonSection(),
+    run.arms.map(armSection),
+    h("p", { class: "note" }, "Written " + run.made + " by nabla " + run.release + "."),
+  );
+}
+
+function armSection(arm, number_) {
+  const f = arm.figures;
+  const several = run.arms.length > 1;
+  return h("section", { "aria-label": arm.name },
+    several && h("h2", {}, write(h("span", {}), arm.name)),
+    stateOf(arm),
+    h("dl", { class: "cards" }, cards(arm, f)),
+    f.verdicts && f.accuracy && verdictTable(f.verdicts, number_),
+    h("h3", {}, "Distributions"),
+    h("div", { class: "charts" }, f.distributions.map(histogram),
+      f.times && growth(f.times, arm.expected)),
+    Object.keys(arm.dead).length > 0 && deadTable(arm, number_),
+    settings(arm),
+  );
+}
+
+function stateOf(arm) {
+  const f = arm.figures, have = f.rows + f.dead;
+  const of = arm.expected === null ? "" : " of " + number(arm.expected);
+  const text = `${arm.job ? "nabla " + arm.job + ", " : ""}${arm.state}: ${number(have)}${of} rows committed.`;
+  const unfinished = arm.expected !== null && have < arm.expected;
+  return [
+    h("p", { class: unfinished ? "warning" : "" },
+      unfinished && h("strong", {}, "This run is not finished. "), write(h("span", {}), text),
+      unfinished && " The figures are those of the committed rows."),
+    arm.damaged > 0 && h("p", { class: "warning" }, h("strong", {}, "Damage. "),
+      `${arm.damaged} files cannot be read; their rows are left out, and a resume makes them again.`),
+    !arm.tokens && f.rows > 0 && h("p", { class: "note" },
+      "The tokenizer of the run's LM was not found, so tokens are neither shaded nor marked: " +
+      "give tokenizer=FOLDER."),
+  ];
+}
+
+function cards(arm, f) {
+  const made = [];
+  const add = (name, value, note) =>
+    made.push(h("div", {}, h("dt", {}, name), h("dd", {}, h("b", {}, value), note && h("small", {}, note))));
+  const changed = (name, c) => {
+    if (!c) return;
+    if (c.before === undefined) add(name, number(c.after), `${number(c.n)} rows`);
+    else add(name, number(c.before) + " → " + number(c.after), interval(c));
+  };
+  changed("Accuracy", f.accuracy);
+  changed("Mean reward", f.reward);
+  if (f.proposed) add("Revisions accepted", `${number(f.accepted)} of ${number(f.proposed)}`,
+    `${percent(f.accepted, f.proposed)}; ${number(f.revised)} rows revised`);
+  add("Responses changed", number(f.changed), percent(f.changed, f.rows));
+  add("Cost of a row", number(f.flops) + " FLOPs", `${number(f.seconds, 2)} s of the engines`);
+  add("Length", number(f.tokens, 1) + " tokens", `${number(f.cut)} cut by length`);
+  add("Dead letters", number(f.dead), f.dead ? "see below" : "");
+  return made;
+}
+
+function interval(c) {
+  return `change ${signed(c.change)}, 95 % interval ${signed(c.low)} to ${signed(c.high)}, ${number(c.n)} rows`;
+}
+
+function verdictTable(counts, arm) {
+  const links = { "wrong to right": "fixed", "right to wrong": "broken" };
+  const cell = (from, to) => {
+    const name = from + " to " + to;
+    return links[name]
+      ? h("a", { href: "#/traces?" + new URLSearchParams({ answer: links[name], arm }) }, number(counts[name]))
+      : number(counts[name]);
+  };
+  return table("Answers: first response, then last response", ["", "last right", "last wrong"],
+    ["right", "wrong"].map((from) => ["first " + from, cell(from, "right"), cell(from, "wrong")]));
+}
+
+function deadTable(arm, number_) {
+  return [h("h3", {}, "Dead letters by error"), table("Dead letters", ["error", "rows"],
+    Object.entries(arm.dead).map(([name, count]) => [write(h("span", {}), name), number(count)])),
+  h("p", {}, h("a", { href: "#/traces?" + new URLSearchParams({ state: "dead", arm: number_ }) },
+    "Look at the dead letters"))];
+}
+
+function settings(arm) {
+  const models = Object.entries(arm.models).map(([role, [name, revision]]) =>
+    [role, write(h("span", {}), name), write(h("code", {}), revision)]);
+  return h("details", {}, h("summary", {}, "Models and settings"),
+    models.length > 0 && table("Models", ["role", "model", "revision"], models),
+    box(JSON.stringify(arm.config, null, 2), { class: "text code" }));
+}
+
+function comparisonSection() {
+  const first = run.arms[0];
+  const rows = run.arms.map((arm, n) => {
+    const f = arm.figures;
+    return [write(h("span", {}), arm.name), number(f.accuracy && f.accuracy.after), number(f.reward && f.reward.after),
+      number(f.flops), number(f.tokens, 1), number(f.rows)];
+  });
+  const points = run.arms.map((arm) => ({ name: arm.name, x: arm.figures.flops,
+    y: arm.figures.accuracy ? arm.figures.accuracy.after : null }));
+  const rewards = run.arms.map((arm) => ({ name: arm.name, x: arm.figures.flops,
+    y: arm.figures.reward ? arm.figures.reward.after : null }));
+  return h("section", { "aria-label": "Comparison" },
+    h("h2", {}, "Comparison"),
+    table("All runs, each over its own rows",
+      ["run", "accuracy", "reward", "FLOPs a row", "tokens", "rows"], rows),
+    run.comparisons.map((c, n) => pairedTable(first, run.arms[n + 1], n + 1, c)),
+    h("div", { class: "charts" }, frontier("Accuracy", "FLOPs a row", points),
+      frontier("Reward", "FLOPs a row", rewards)));
+}
+
+function pairedTable(first, second, arm, c) {
+  const row = (name, x) => [name, x ? number(x.before) : "–", x ? number(x.after) : "–",
+    x ? signed(x.change) : "–", x ? `${signed(x.low)} to ${signed(x.high)}` : "–", x ? number(x.n) : "0"];
+  const link = (pair, count, text) => h("li", {}, h("a",
+    { href: "#/traces?" + new URLSearchParams({ arm, pair, sort: "-gain" }) }, text + ": " + number(count)));
+  return [
+    h("p", {}, `Paired: ${number(c.pairs)} rows answer the same prompt and sample in both; ` +
+      `${number(c.only_first)} are in the first run alone, ${number(c.only_second)} in the second.`),
+    table(`The same prompts: ${first.name}, then ${second.name}`,
+      ["", first.name, second.name, "difference", "95 % interval", "rows"],
+      [row("accuracy", c.accuracy), row("reward", c.reward), row("FLOPs", c.flops), row("tokens", c.tokens)]),
+    h("ul", { class: "links" }, link("gained", c.only_second_right, "right in the second run alone"),
+      link("lost", c.only_first_right, "right in the first run alone")),
+  ];
+}

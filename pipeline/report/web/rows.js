@@ -1,0 +1,125 @@
+// Rows: the columns of the index, the words of a row, and whole rows.
+
+const LENGTHS = { f4: Float32Array, u4: Uint32Array, u2: Uint16Array, u1: Uint8Array };
+const DEAD = 1, CHANGED = 2, RIGHT = 4, WRONG = 8, BASE_RIGHT = 16, BASE_WRONG = 32, CUT = 64;
+let run = null;
+let columns = null;
+let columnsReady = null;
+let words = [];
+let pairs = null;
+let chunkStarts = null;
+
+// The columns of all rows, by name.
+function loadColumns() {
+  if (!columnsReady) columnsReady = readColumns();
+  return columnsReady;
+}
+
+async function readColumns() {
+  const made = {};
+  for (const [name, kind] of run.columns) made[name] = new LENGTHS[kind](run.rows);
+  const blocks = Math.ceil(run.rows / run.block);
+  for (let n = 0; n < blocks; n++) {
+    const start = n * run.block, size = Math.min(run.block, run.rows - start);
+    const bytes = await load("index/" + n);
+    let offset = 0;
+    for (const [name, kind] of run.columns) {
+      made[name].set(new LENGTHS[kind](bytes, offset, size), start);
+      offset += size * LENGTHS[kind].BYTES_PER_ELEMENT;
+    }
+    loaded.delete("index/" + n);
+  }
+  made.gain = new Float32Array(run.rows);
+  for (let n = 0; n < run.rows; n++) made.gain[n] = made.reward[n] - made.base[n];
+  if (run.arms.length > 1) pairs = new Int32Array(await load("pairs"));
+  columns = made;
+  return made;
+}
+
+function forgetRows() {
+  columns = columnsReady = pairs = chunkStarts = null;
+  words = [];
+  forgetOrders();
+}
+
+// The words of a block of rows: as lines, and in lower case as one text to search.
+async function loadWords(number) {
+  if (!words[number]) {
+    const text = new TextDecoder().decode(await load("words/" + number));
+    loaded.delete("words/" + number);
+    const low = text.toLowerCase();
+    const starts = new Uint32Array(Math.min(run.words, run.rows - number * run.words) + 1);
+    let at = 0;
+    for (let n = 1; n < starts.length; n++) starts[n] = at = low.indexOf("\n", at) + 1;
+    starts[starts.length - 1] = low.length + 1;
+    words[number] = { lines: text.split("\n"), low, starts };
+  }
+  return words[number];
+}
+
+async function wordsOf(row) {
+  const block = await loadWords(Math.floor(row / run.words));
+  const [id, sample, prompt, gold, answer] = block.lines[row % run.words].split("\t");
+  return { id: id.replace(/\\(.)/g, unescaped), sample: +sample, prompt, gold, answer };
+}
+
+function unescaped(_, character) {
+  return { t: "\t", n: "\n" }[character] || character;
+}
+
+// A whole row, with the texts of its tokens.
+async function loadRow(row) {
+  if (!chunkStarts) chunkStarts = new Uint32Array(await load("chunks"));
+  let low = 0, high = chunkStarts.length;
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (chunkStarts[middle] <= row) low = middle;
+    else high = middle;
+  }
+  const chunk = await loadJson("rows/" + low);
+  const special = new Set(chunk.special);
+  return { ...chunk.rows[row - chunkStarts[low]], pieces: chunk.pieces, special, row };
+}
+
+// The row of an id, a sample and a run; -1 where there is none.
+async function findRow(id, sample, arm) {
+  const wanted = id.replace(/\\/g, "\\\\").replace(/\t/g, "\\t").replace(/\n/g, "\\n");
+  const start = run.starts[arm], end = run.starts[arm + 1];
+  for (let n = Math.floor(start / run.words); n * run.words < end; n++) {
+    const { lines } = await loadWords(n);
+    const first = Math.max(0, start - n * run.words), last = Math.min(lines.length, end - n * run.words);
+    for (let i = first; i < last; i++)
+      if (lines[i].startsWith(wanted + "\t" + (sample === null ? "" : sample + "\t")))
+        return n * run.words + i;
+  }
+  return -1;
+}
+
+function armOf(row) {
+  let arm = 0;
+  while (row >= run.starts[arm + 1]) arm++;
+  return arm;
+}
+
+// Rows of the same prompt and sample in all runs, by run; -1 where a run has none.
+function partnersOf(row) {
+  const arm = armOf(row);
+  const first = arm === 0 ? row : pairs[row];
+  return run.arms.map((_, n) => {
+    if (n === arm) return row;
+    if (n === 0) return first;
+    if (first < 0) return -1;
+    const found = partnerIndex(n).get(first);
+    return found === undefined ? -1 : found;
+  });
+}
+
+const partnerIndexes = [];
+function partnerIndex(arm) {
+  if (partnerIndexes[arm] && partnerIndexes[arm].of === pairs) return partnerIndexes[arm].map;
+  const map = new Map();
+  for (let row = run.starts[arm]; row < run.starts[arm + 1]; row++)
+    if (pairs[row] >= 0) map.set(pairs[row], row);
+  partnerIndexes[arm] = { of: pairs, map };
+  return map;
+}

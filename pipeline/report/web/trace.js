@@ -1,0 +1,207 @@
+// One trace: prompt, answer beside gold, the response with its revisions, rejected branches, costs.
+
+async function tracePage(id, query) {
+  const arm = Math.min(run.arms.length - 1, Math.max(0, +query.get("arm") || 0));
+  const sample = query.get("sample");
+  await loadColumns();
+  const row = await findRow(id, sample, arm);
+  if (row < 0) {
+    document.title = run.title + " – not found";
+    show(h("h1", {}, "No such trace"), h("p", {}, "No committed row has the id ", line(id),
+      sample === null ? "." : " and sample " + sample + "."), h("p", {}, h("a", { href: "#/traces" }, "All traces")));
+    return;
+  }
+  const trace = await loadRow(row);
+  document.title = id + " – " + run.title;
+  show(
+    h("h1", {}, line(trace.id), trace.sample ? ` #${trace.sample}` : ""),
+    await neighbours(row),
+    trace.error === null ? null : deadLetter(trace),
+    switches(trace),
+    h("section", { "aria-label": "Prompt" }, h("h2", {}, "Prompt"), promptOf(trace)),
+    trace.error === null && responseSections(trace),
+    run.arms.length > 1 && otherArms(row),
+    provenance(trace),
+  );
+}
+
+function responseSections(trace) {
+  return [answers(trace), responses(trace), revisionsSection(trace), costs(trace)];
+}
+
+async function neighbours(row) {
+  await chosenRows(list.query);
+  const at = list.rows.indexOf(row);
+  const back = "#/traces" + (list.query.toString() ? "?" + list.query : "");
+  const link = async (n, text, key) => {
+    if (at < 0 || n < 0 || n >= list.rows.length) return h("span", {}, text);
+    const w = await wordsOf(list.rows[n]);
+    return h("a", { href: traceLink(w.id, w.sample, columns.arm[list.rows[n]]), "data-key": key }, text);
+  };
+  return h("nav", { class: "pager", "aria-label": "Traces" }, await link(at - 1, "← previous", "k"),
+    h("a", { href: back, "data-key": "u" }, at < 0 ? "all traces" : `trace ${number(at + 1)} of ${number(list.rows.length)} in the list`),
+    await link(at + 1, "next →", "j"));
+}
+
+function deadLetter(trace) {
+  return h("section", { "aria-label": "Error" }, h("p", { class: "warning" },
+    h("strong", {}, "Dead letter. "), `No response could be made, in ${trace.attempt} attempts.`), box(trace.error));
+}
+
+function switches(trace) {
+  const toggle = (label, key, on, set) => h("label", { class: "switch" },
+    h("input", { type: "checkbox", checked: on, "data-key": key, onchange: (event) => {
+      set(event.target.checked);
+      route();
+    } }), label);
+  return h("div", { class: "switches" },
+    toggle("white space", "w", spacesVisible, (on) => { spacesVisible = on; stored("spaces", on ? "1" : "0"); }),
+    toggle("special tokens and the rendered prompt", "s", specialVisible, (on) => { specialVisible = on; stored("special", on ? "1" : "0"); }),
+    trace.logp && trace.known && toggle("shading", "l", shadingVisible, (on) => { shadingVisible = on; stored("shading", on ? "1" : "0"); }));
+}
+
+function promptOf(trace) {
+  if (specialVisible && trace.rendered_prompt !== null)
+    return [h("p", { class: "role" }, "as the LM read it"), box(trace.rendered_prompt)];
+  return trace.messages.map((message) => [h("p", { class: "role" }, line(message.role)), box(message.content || "")]);
+}
+
+function answers(trace) {
+  const verdict_ = (correct) => (correct === null ? "not graded" : correct ? "✓ right" : "✗ wrong");
+  return h("section", { "aria-label": "Answer" }, h("h2", {}, "Answer"), h("dl", { class: "cards" },
+    card("Gold", trace.expected_answer === null ? "none" : short(trace.expected_answer)),
+    card("Answer", trace.predicted_answer === null ? "none found" : short(trace.predicted_answer), verdict_(trace.correct)),
+    card("First response", verdict_(trace.base_correct), "reward " + number(trace.base_reward, 3)),
+    card("Last response", verdict_(trace.correct), `reward ${number(trace.reward, 3)}` +
+      (trace.reward !== null && trace.base_reward !== null ? `, gain ${signed(trace.reward - trace.base_reward, 3)}` : ""))));
+}
+
+// Answers may be long; the response has all of it.
+function short(text) {
+  return line(text.length > 300 ? text.slice(0, 300) + "…" : text);
+}
+
+function card(name, value, note) {
+  return h("div", {}, h("dt", {}, name), h("dd", {}, h("b", {}, value), note && h("small", {}, note)));
+}
+
+function responses(trace) {
+  const same = trace.response === trace.base_response;
+  const marks = trace.known ? markers(trace) : null;
+  return h("section", { "aria-label": "Response" }, h("h2", {}, "Response"),
+    trace.finish_reason === "length" && h("p", { class: "warning" }, h("strong", {}, "Cut. "), "The response reached the limit of tokens."),
+    !trace.known && h("p", { class: "note" }, "The tokens of this response are not known here: its tokenizer was not found."),
+    trace.logp === null && h("p", { class: "note" }, "The search did not read the last response with the LM, so there are no log-probabilities."),
+    trace.known ? tokenBox(trace, trace.ids, trace.logp, marks) : box(trace.response),
+    trace.known && trace.logp && [shadingVisible && shadeLegend(), leastLikely(trace)],
+    same ? h("p", { class: "note" }, "The first response is the same.")
+      : [h("h3", {}, "First response"), trace.known ? tokenBox(trace, trace.base_ids, null, firstMarks(trace)) : box(trace.base_response)]);
+}
+
+// Where the accepted revisions stand in the last response: a later one may have replaced the tail
+// with an earlier one in it.
+function markers(trace) {
+  const marks = new Map();
+  trace.revisions.forEach((revision, n) => {
+    if (!revision.accepted) return;
+    for (const position of [...marks.keys()]) if (position >= revision.position) marks.delete(position);
+    marks.set(revision.position, (element) => [h("a", { class: "change", href: "#revision-" + (n + 1),
+      title: `revision ${n + 1}: reward ${number(revision.reward_before, 3)} to ${number(revision.reward_after, 3)}`,
+      onclick: (event) => { event.preventDefault(); openRevision(n); } },
+    h("del", {}, tokenText(trace, revision.from_token, revision.from_text)), h("span", { class: "arrow" }, "→"),
+    h("ins", {}, element), h("sup", {}, n + 1))]);
+  });
+  return marks;
+}
+
+function firstMarks(trace) {
+  const positions = trace.revisions.filter((r) => r.accepted).map((r) => r.position);
+  if (!positions.length) return null;
+  const at = positions[0];
+  return new Map([[at, (element) => h("del", {}, element)]]);
+}
+
+function tokenText(trace, id, text) {
+  return write(h("span", { class: "token" }), trace.known && trace.pieces[id] !== undefined ? trace.pieces[id] : text);
+}
+
+function openRevision(n) {
+  const element = document.getElementById("revision-" + (n + 1));
+  element.open = true;
+  element.querySelector("summary").focus();
+  element.scrollIntoView({ block: "center" });
+}
+
+// The tokens that each revision was proposed for: those of the present response or, in a batch of
+// which the best was taken, of the one before; the reward tells.
+function responsesBefore(trace) {
+  let ids = trace.base_ids, reward = trace.base_reward;
+  let last = { ids, reward };
+  return trace.revisions.map((revision) => {
+    if (ids === null) return null;
+    const before = !revision.accepted && revision.reward_before !== reward && revision.reward_before === last.reward ? last.ids : ids;
+    if (revision.accepted) {
+      last = { ids, reward };
+      reward = revision.reward_after;
+      ids = revision.tail_token_ids === null ? null : [...ids.slice(0, revision.position), ...revision.tail_token_ids];
+    }
+    return before;
+  });
+}
+
+function revisionsSection(trace) {
+  if (!trace.revisions.length) return null;
+  const before = responsesBefore(trace);
+  const accepted = trace.revisions.filter((r) => r.accepted).length;
+  return h("section", { "aria-label": "Revisions" }, h("h2", {}, "Revisions"),
+    h("p", {}, `${number(accepted)} of ${number(trace.revisions.length)} proposals were accepted, in this order. Open one for its branch.`),
+    button("Open all", () => toggleRevisions(), { "data-key": "r" }),
+    trace.revisions.map((revision, n) => revisionDetails(trace, revision, n, before[n])));
+}
+
+function toggleRevisions() {
+  const all = [...document.querySelectorAll("details.revision")];
+  const open = all.some((element) => !element.open);
+  for (const element of all) element.open = open;
+}
+
+function revisionDetails(trace, revision, n, before) {
+  const body = h("div", {});
+  let filled = false;
+  return h("details", { class: "revision", id: "revision-" + (n + 1), ontoggle: (event) => {
+    if (!event.target.open || filled) return;
+    filled = true;
+    add(body, [branch(trace, revision, before)]);
+  } },
+  h("summary", {}, `${n + 1}. `, h("b", {}, revision.accepted ? "✓ accepted" : "✗ rejected"), ` at ${revision.position}: `,
+    h("del", {}, tokenText(trace, revision.from_token, revision.from_text)), " → ",
+    h("ins", {}, tokenText(trace, revision.to_token, revision.to_text)),
+    `, reward ${number(revision.reward_before, 3)} → ${revision.reward_after === null ? "not readable by the judge" : number(revision.reward_after, 3)}`),
+  body);
+}
+
+function branch(trace, revision, before) {
+  const facts = h("p", { class: "note" }, `advantage ${number(revision.advantage)}, confidence ${number(revision.confidence)}, ` +
+    `gradient norm ${number(revision.grad_norm)}`);
+  if (revision.tail_token_ids === null || before === null || !trace.known)
+    return [facts, h("p", { class: "note" }, "The tokens of this branch are not kept (store.candidates), or their texts are not known.")];
+  const ids = [...before.slice(0, revision.position), ...revision.tail_token_ids];
+  const marks = new Map([[revision.position, (element) => [
+    h("del", {}, tokenText(trace, revision.from_token, revision.from_text)), h("span", { class: "arrow" }, "→"), h("ins", {}, element)]]]);
+  return [facts, tokenBox(trace, ids, null, marks, revision.position)];
+}
+
+function costs(trace) {
+  const names = { rollouts: "rollouts", generated_tokens: "generated tokens", lm_forward: "LM forward passes", lm_backward: "LM backward passes",
+    rm_forward: "judge and guide forward passes", rm_backward: "judge and guide backward passes", token_passes: "token passes", flops: "FLOPs",
+    paper_calls: "calls as the paper counts them", seconds: "seconds of the engines" };
+  return trace.cost && h("section", { "aria-label": "Cost" }, h("h2", {}, "Cost"),
+    table("Cost", ["", "count"], Object.entries(names).map(([key, name]) => [name, number(trace.cost[key])])));
+}
+
+function provenance(trace) {
+  const rows = Object.entries(trace.models).map(([role, [name, revision]]) => [role, write(h("span", {}), `${name} ${revision}`)]);
+  return h("details", {}, h("summary", {}, "Where it comes from"), table("Where it comes from", ["", ""],
+    [...rows, ["method", trace.method || "–"], ["seed", number(trace.seed)], ["attempt", number(trace.attempt)],
+      ["worker", write(h("span", {}), trace.worker)], ["made at", trace.created]]));
+}
