@@ -12,6 +12,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from jobs import cli
+from jobs.command import runs_as_list
 from pipeline.config import load
 from pipeline.config_reference import COMMANDS
 
@@ -78,6 +79,8 @@ def test_commands_name_keys_of_their_job(document):
             for word in arguments
             if re.match(r"[a-z_]+(\.[a-z_]+)*=", word) and not word.endswith("=...")
         ]
+        if verb in ("export", "report"):
+            overrides = [runs_as_list(override) for override in overrides]
         load(CONFIGS[verb], [file for file in files if file.exists()], overrides)
 
 
@@ -87,7 +90,7 @@ def test_keys_in_the_text_are_keys_of_a_job(document):
         pytest.skip("names keys that are gone")
     sections = {field.name for cls in CONFIGS.values() for field in fields(cls)}
     for key in SPAN.findall(_prose(document)):
-        is_file = key.endswith((".py", ".md", ".yaml", ".json"))
+        is_file = key.endswith((".py", ".md", ".yaml", ".json", ".js"))
         if key.partition(".")[0] in sections and not is_file:
             assert any(_has_key(cls, key) for cls in CONFIGS.values()), key
 

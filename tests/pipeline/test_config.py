@@ -13,6 +13,7 @@ from pipeline.errors import ConfigError
 from pipeline.export.config import ExportConfig
 from pipeline.generate.config import GenerateConfig
 from pipeline.improve.config import ImproveConfig
+from pipeline.report.config import ReportConfig
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.tune.config import TuneConfig
 
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 EMBEDDED = ROOT / "configs" / "embedded.yaml"
 JOBS = {
     "generate": GenerateConfig,
+    "report": ReportConfig,
     "export": ExportConfig,
     "tune": TuneConfig,
     "counterfactuals": CounterfactualsConfig,

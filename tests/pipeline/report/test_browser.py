@@ -14,13 +14,14 @@ from tests.pipeline.report import browser, sites
 from tests.pipeline.report.sites import ANSI, BIDI, IDS, MEGABYTE, SCRIPT, hostile, made, ordinary
 
 pytestmark = pytest.mark.browser
+if os.environ.get("NABLA_BROWSER") != "1":
+    pytest.skip("`make test-browser` runs these in a Chromium", allow_module_level=True)
+
 AXE = Path(__file__).parents[3] / ".venv" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture(scope="module")
 def tab():
-    if os.environ.get("NABLA_BROWSER") != "1":
-        pytest.skip("`make test-browser` runs these in a Chromium")
     with browser.chromium() as page:
         yield page
 
