@@ -14,6 +14,7 @@ from pipeline.cluster.config import Cluster
 from pipeline.export.config import Filters
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
+from pipeline.run.config import require_guide
 from pipeline.store.settings import Store
 from pipeline.train_guide.config import (
     Start,
@@ -44,6 +45,11 @@ class Samples:
 
     def __post_init__(self) -> None:
         check(self.count >= 1, f"samples.count must be at least 1, got {self.count}")
+        check(
+            self.sampling.beta is None,
+            "samples.sampling.beta must be null: plain samples are the LM's own; set "
+            "decoding.method=guided for guided ones",
+        )
         check(
             self.count == 1 or self.sampling.temperature > 0,
             f"samples.count={self.count} at samples.sampling.temperature=0 would be one response",
@@ -149,7 +155,8 @@ class ImproveConfig:
         lm: The language model.
         reward: The judge, and the guide of round 0: null is the judge itself.
         verify: How answers are graded.
-        decoding: The search, for traces and for measurements; its method must be nabla.
+        decoding: The search, for traces and for measurements: method nabla, or guided, which needs
+            `reward.guide`.
         samples: The plain samples.
         distill: How the LM of a round is trained.
         explore: Which counterfactuals are made.
@@ -201,15 +208,20 @@ class ImproveConfig:
                 getattr(self, name).workers.address is None,
                 f"{name}.workers.address: cluster.address names the Ray to join",
             )
-        check_tails(self.training.target, traces=self.training.revisions)
+        check_tails(self.training.target, traces=self.revisions)
         check(
             self.training.target.value == "mean" or self.explore.tails > 1,
             "training.target.value: soft is over several tails of a token: set explore.tails",
         )
         check_searchable(self.training.kind, self.decoding.nabla, "decoding.nabla")
         check(
-            self.decoding.method == "nabla",
+            self.decoding.method in ("nabla", "guided"),
             f"decoding.method={self.decoding.method} uses no guide",
+        )
+        require_guide(self.reward, self.decoding)
+        check(
+            not self.guided or self.training.kind == "head",
+            "training.kind=gradient: only a head guides tokens as they are drawn",
         )
         self._check_steps()
         self._check_answers()
@@ -217,6 +229,16 @@ class ImproveConfig:
     def takes(self, step: Step) -> bool:
         """Whether a round takes a step."""
         return step in self.steps
+
+    @property
+    def revisions(self) -> bool:
+        """Whether guides are trained on revisions too, which the traces of a search hold."""
+        return self.training.revisions and self.decoding.method == "nabla"
+
+    @property
+    def guided(self) -> bool:
+        """Whether a guide draws tokens, so that there is no search without one."""
+        return self.decoding.rollout.beta is not None
 
     def _check_steps(self) -> None:
         shown = ", ".join(self.steps)
@@ -238,7 +260,7 @@ class ImproveConfig:
             "steps: nothing is trained on counterfactuals without guide",
         )
         # A trained LM makes the traces of its round those of another LM.
-        revisions = self.training.revisions and self.takes("search") and not self.takes("distill")
+        revisions = self.revisions and self.takes("search") and not self.takes("distill")
         check(
             not self.takes("guide") or self.takes("counterfactuals") or revisions,
             "steps: guide needs data; add counterfactuals, or search with training.revisions=true "

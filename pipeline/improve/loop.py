@@ -81,9 +81,11 @@ class Loop:
         number = len(self.rounds)
         used: dict[Trained, Use] = {}
         made, yields = self._generate(number)
-        distilled, trained = 0, _Guide(models=self._models)
+        distilled = 0
         if self._takes("distill"):
             used["lm"], distilled = self._distil(number, made)
+        # Only now: the LM in use may be a new one.
+        trained = _Guide(models=self._models)
         if self._takes("guide"):
             trained = self._train_guide(number)
         models = trained.models
@@ -127,7 +129,8 @@ class Loop:
     def _hard(self, number: int, runs: Mapping[str, GenerateConfig]) -> set[str] | None:
         """The prompts of the round whose greedy answer is wrong."""
         search = runs.get("search")
-        if search is not None and search.decoding.nabla.rollout.temperature == 0:
+        drawn = self._config.decoding.rollout
+        if search is not None and drawn.temperature == 0 and drawn.beta is None:
             # The first response of the search is the greedy one.
             return self._runner.wrong(search, "base_correct")
         alone = steps.greedy(self._config, number, self._models)
@@ -183,13 +186,16 @@ class Loop:
         Where they are not, those before stay, if these are of use to the LM."""
         config, runner = self._config, self._runner
         alone, before = self._alone(self._lm_round, models), self._models
+        if not self._can_search(models):
+            self._searching = False
+            return use_of(alone.gains(alone), "the LM alone"), "greedy"
         gains = runner.evaluate(steps.validate(config, number, "search", models)).gains(alone)
         use = use_of(gains, "the LM alone")
         self._searching = use.used
         if use.used:
             self._models = models
             return use, "decoding" if use.gain.mean > 0 else "greedy"
-        if models != before:
+        if models != before and self._can_search(before):
             kept = runner.evaluate(steps.validate(config, number, "search-before", before))
             self._searching = use_of(kept.gains(alone), "the LM alone").used
         if not self._searching:
@@ -214,10 +220,16 @@ class Loop:
 
     def _evaluate(self, number: int, models: Models) -> _Evaluated:
         config, runner, lm = self._config, self._runner, self._lm_round
-        searched = runner.evaluate(steps.evaluate(config, number, models))
         if lm not in self._evaluated:
             self._evaluated[lm] = runner.evaluate(steps.evaluate_greedy(config, lm, models))
-        return _Evaluated(searched, self._evaluated[lm], models.reward.judge)
+        greedy = searched = self._evaluated[lm]
+        if self._can_search(models):
+            searched = runner.evaluate(steps.evaluate(config, number, models))
+        return _Evaluated(searched, greedy, models.reward.judge)
+
+    def _can_search(self, models: Models) -> bool:
+        """Whether there is a guide, where the LM alone is all that is left without one."""
+        return models.reward.guide is not None or not self._config.guided
 
     def _round(self, number: int, models: Models, before: _Evaluated | None) -> Round:
         """The figures of a round on the evaluation prompts."""

@@ -52,7 +52,9 @@ def preview(config: ImproveConfig) -> ImprovePreview:
     first = [item.prompt for item in islice(read(config.prompts), MOST)]
     rows = _rows(config)
     warnings, rendered, flops = [*notes], None, 0.0
-    models = inspect(config.lm, config.reward, config.decoding.nabla)
+    searched = config.decoding.nabla if config.decoding.method == "nabla" else None
+    rollout = config.decoding.rollout if config.guided else None
+    models = inspect(config.lm, config.reward, searched, rollout)
     if models is not None:
         warnings += models.warnings + check_devices(config.cluster, config.runtime.device)
         rendered = render(first, models, config.decoding.max_tokens, config.runtime.template_date)

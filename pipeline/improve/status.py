@@ -18,7 +18,7 @@ ROUNDS = "rounds.json"
 # The run folders of a round, in the order in which they begin.
 STEPS = (
     *("traces", "samples", "greedy", "student", "validation-greedy", "counterfactuals", "guide"),
-    *("validation-search", "validation-search-before", "eval", "eval-greedy"),
+    *("validation-search", "validation-search-before", "eval-greedy", "eval"),
 )
 
 

@@ -126,6 +126,14 @@ def distill(
 
 def explore(config: ImproveConfig, number: int, models: Models) -> CounterfactualsConfig:
     """Counterfactuals of the prompts of the round."""
+    guide, settings = models.reward.guide, config.explore
+    if guide is None:
+        # Without a guide there are plain tails.
+        settings = replace(settings, tail=replace(settings.tail, beta=None))
+    else:
+        # A trained guide predicts where a change would raise the reward; the judge as its own guide
+        # does not.
+        settings = replace(settings, choose="guide")
     return CounterfactualsConfig(
         run_dir=folder(config, number, "counterfactuals"),
         seed=config.seed,
@@ -133,9 +141,7 @@ def explore(config: ImproveConfig, number: int, models: Models) -> Counterfactua
         prompts=_prompts(config, number),
         lm=models.lm,
         reward=models.reward,
-        # A trained guide predicts where a change would raise the reward; the judge as its own guide
-        # does not.
-        explore=replace(config.explore, choose="guide") if models.reward.guide else config.explore,
+        explore=settings,
         runtime=config.runtime,
         verify=config.verify,
         cluster=config.cluster,
@@ -161,7 +167,7 @@ def train(
     return TrainGuideConfig(
         data=Data(
             counterfactuals=tuple(counterfactuals),
-            traces=tuple(traces) if training.revisions else (),
+            traces=tuple(traces) if config.revisions else (),
             held_out=training.held_out,
             min_log_probability=training.min_log_probability,
         ),

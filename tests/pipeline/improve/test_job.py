@@ -126,8 +126,8 @@ def test_each_round_goes_on_with_the_guide_of_the_last(
     improved = run_rounds(tmp_path, monkeypatch, steps)
     lm = "embedded"
     assert short(steps, tmp_path) == [
-        ("round-0/eval", lm, None),
         ("round-0/eval-greedy", lm, None),
+        ("round-0/eval", lm, None),
         ("round-1/traces", lm, None),
         ("round-1/counterfactuals", lm, None),
         ("round-1/guide", lm, "judge"),
@@ -171,9 +171,9 @@ def test_an_lm_is_trained_on_the_traces_of_the_round_and_everything_after_it_has
     head = short(steps, tmp_path)[8][2]
     assert head is not None
     assert head.endswith("weights/head")
-    assert short(steps, tmp_path)[:11] == [
-        ("round-0/eval", old, "embedded-head"),
+    assert short(steps, tmp_path)[:12] == [
         ("round-0/eval-greedy", old, None),
+        ("round-0/eval", old, "embedded-head"),
         ("round-1/traces", old, "embedded-head"),
         ("round-1/samples", old, None),
         ("round-1/student", old, None),
@@ -182,6 +182,7 @@ def test_an_lm_is_trained_on_the_traces_of_the_round_and_everything_after_it_has
         ("round-1/counterfactuals", student, "embedded-head"),
         ("round-1/guide", student, head),
         ("round-1/validation-search", student, FIRST),
+        ("round-1/eval-greedy", student, None),
         ("round-1/eval", student, FIRST),
     ]
     run = str(tmp_path / "run")
@@ -272,6 +273,30 @@ def test_where_no_guide_is_of_use_the_lm_is_chosen_alone_and_searches_no_more(
     assert chosen["decoding"] == {"method": "greedy"}
 
 
+def test_guided_rounds_without_a_guide_of_use_have_the_lm_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    results = {f"round-{n}/validation-greedy": (0.0, 1.0) for n in range(3)}
+    steps = Steps(results | {"round-1/validation-search": (9.0, 0.0)})
+    guided = ("decoding.method=guided", "reward.guide=embedded-head", "explore.tail.beta=0.5")
+    only_lm = ("steps=[search,samples,distill]", "answers=final")
+    improved = run_rounds(tmp_path, monkeypatch, steps, *only_lm, *guided)
+    ran = [name for name, _, _ in short(steps, tmp_path)]
+    # The first response of guided decoding is not the greedy one.
+    assert "round-1/greedy" in ran
+    assert not {"round-2/traces", "round-2/eval", "round-2/validation-search"} & set(ran)
+    last = improved.rounds[2]
+    assert (last.guide, last.way, last.accuracy) == (None, "greedy", 0.5)
+
+    steps = Steps(results | {"round-1/validation-search": (9.0, 0.0)})
+    everything = ("steps=[samples,distill,counterfactuals,guide]", "answers=final")
+    run_rounds(tmp_path / "b", monkeypatch, steps, *everything, *guided)
+    run = f"{tmp_path}/b/run"
+    assert steps.settings[f"{run}/round-1/counterfactuals"].explore.tail.beta == 0.5
+    # The new guide makes its LM worse, and the one before does not: it stays.
+    assert steps.settings[f"{run}/round-2/counterfactuals"].reward.guide == "embedded-head"
+
+
 def test_rounds_end_where_the_reward_is_hacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     results = {"round-0/eval": (1.0, 1.0), "round-1/eval": (2.0, 0.0)}
     improved = run_rounds(tmp_path, monkeypatch, Steps(results))
@@ -285,5 +310,5 @@ def test_rounds_end_where_the_reward_is_hacked(tmp_path: Path, monkeypatch: pyte
 def test_a_step_without_rows_ends_the_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     steps = Steps({})
     steps.outcome = RunOutcome(finished=0, dead=4, total=4, totals={})
-    with pytest.raises(RunError, match=r"round-0/eval: too many dead letters to continue"):
+    with pytest.raises(RunError, match=r"round-0/eval-greedy: too many dead letters to continue"):
         run_rounds(tmp_path, monkeypatch, steps)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from nabla_core.config import Sampling
 from nabla_core.model_config import LM, Reward
 from pipeline.config import load
 from pipeline.errors import ConfigError
@@ -26,6 +27,11 @@ def test_a_later_round_goes_on_with_the_models_before_it_and_new_prompts():
     assert explored.prompts == second.prompts
     assert (explored.explore.choose, explored.reward.guide) == ("guide", second.reward.guide)
     assert steps.explore(config, 1, start).explore == config.explore
+
+    guided = replace(config, explore=replace(config.explore, tail=Sampling(beta=2.0)))
+    assert steps.explore(guided, 2, models).explore.tail.beta == 2.0
+    # Without a guide there are plain tails.
+    assert steps.explore(guided, 1, start).explore.tail.beta is None
 
     made = {"counterfactuals": ["c1", "c2"], "traces": ["t1"]}
     trained = steps.train(config, 2, models, **made)
@@ -85,6 +91,8 @@ def test_a_student_is_measured_on_the_validation_prompts():
             "distill.filters.verified: a model would be trained on answers; set answers=final",
         ),
         ("explore.scorer=verifier", "explore.scorer=verifier: a model would be trained"),
+        ("samples.sampling.beta=1", "samples.sampling.beta must be null: plain samples"),
+        ("decoding.method=guided", "decoding.guided.beta=1 needs a guide that decodes"),
         ("samples.sampling.temperature=0", "samples.count=8 at samples.sampling.temperature=0"),
     ],
 )
