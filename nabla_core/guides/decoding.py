@@ -5,15 +5,11 @@ the guide's advantages. Where the head is exact this is the optimum of the mean 
 the LM minus beta times the KL divergence, token by token; with errors in the head it is a
 heuristic.
 
-Decoding by predicted values is known: FUDGE (arXiv 2104.05218) with a classifier of the attribute
-that a text will have; Controlled Decoding (2310.17022) with a prefix value function, and blocks of
-it; ARGS (2402.01694) with a reward model on every candidate; GenARM (2410.08193) with an
-autoregressive reward model, log p + r / beta in one pass as here; ILQL (2206.11871) with offline
-Q-values; Q# (2502.20548) with the soft Q of the KL-regularised problem; FaRMA (2502.04517) with
-a reward model of partial texts; Evolutionary Guided Decoding (2503.02368) in rounds of data and
-value training. Ours are the labels (a judge's rewards of counterfactual substitutions
-whose tails are rolled out again, ranked across positions too), and that one head decodes, searches
-a finished draft and proposes to samplers, beside a judge that is another model.
+Decoding by predicted values is known: FUDGE (arXiv 2104.05218), ILQL (2206.11871), Controlled
+Decoding (2310.17022), ARGS (2402.01694), GenARM (2410.08193), FaRMA (2502.04517), Q# (2502.20548);
+Evolutionary Guided Decoding in rounds. Ours are the labels (a judge's scores of counterfactual
+substitutions with re-rolled tails, ranked across positions too), one head that decodes, searches a
+finished draft and proposes to samplers, and a separate judge.
 """
 
 from __future__ import annotations

@@ -8,6 +8,9 @@ from the reference, accept with the Metropolis probability
 Drawing a tail from p_ref is reversible with respect to p_ref, so p_ref cancels in the ratio. The
 lengths L before and L' after remain: a cut at position t has probability 1 / L on the way there
 and 1 / L' on the way back.
+
+Metropolis steps on suffixes are those of QUEST and QAlign (arXiv 2504.03790). With a guide in the
+rollout (`MH.rollout.beta`) tails come from the guided law, which then is p_ref: it cancels as well.
 """
 
 from __future__ import annotations
