@@ -12,6 +12,9 @@ from nabla_core.config_metadata import NOT_SHAPING, REVISION
 # The date that the template of Llama 3 has where there is no clock.
 TEMPLATE_DATE = "2024-07-26"
 
+# What a guide is: see `nabla_core.guides`.
+GuideKind = Literal["gradient", "head", "value_head"]
+
 
 @dataclass(frozen=True)
 class LM:
@@ -36,8 +39,8 @@ class Reward:
         judge: A folder, a hub id, or `embedded`.
         judge_revision: Branch, tag or commit of a judge from the hub.
         guide: A reward model whose gradient guides (a folder, a hub id, or `embedded`), or a head
-            that predicts advantages (a folder of `nabla train-guide`, or `embedded-head`). null:
-            the judge is its own guide.
+            or value head that predicts advantages (a folder of `nabla train-guide`, or
+            `embedded-head`). A value head must belong to the LM. null: the judge is its own guide.
         guide_revision: Branch, tag or commit of a guide from the hub.
         min_coverage: The fraction of the LM's vocabulary that a reward model must know for its
             gradients to be used.

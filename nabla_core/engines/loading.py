@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, cast, get_args
 
 import torch
 
@@ -19,7 +19,8 @@ from nabla_core.guides.base import Guide
 from nabla_core.guides.decoding import DecodingGuide
 from nabla_core.guides.gradient import GradientGuide
 from nabla_core.guides.head import KIND_KEY, HeadGuide
-from nabla_core.model_config import LM, Reward, Runtime
+from nabla_core.guides.value_head import ValueHeadGuide, load_value_head
+from nabla_core.model_config import LM, GuideKind, Reward, Runtime
 from nabla_core.models.loading import (
     LanguageModel,
     RewardModel,
@@ -32,6 +33,9 @@ from nabla_core.models.readers import Reader
 from nabla_core.models.vocab import VocabularyMap, map_vocabulary
 from nabla_core.text.fingerprint import fingerprint
 from nabla_core.types import Identity
+
+# Guides that predict advantages, and are no reward models.
+AdvantageGuide = HeadGuide | ValueHeadGuide
 
 
 def load_engines(
@@ -65,14 +69,20 @@ def load_engines(
     if reward.guide is None or _judge_guides(reward):
         return build_engines(language, judge, judge, runtime)
     path = model_location(reward.guide, "guide")
-    if kind_of(path, reward.guide_revision) == "gradient":
-        guide = reader(reward.guide, "guide", reward.guide_revision)
-        return build_engines(language, judge, guide, runtime)
-    # On disk a head is a causal LM, so it is loaded as one.
-    head = load_language_model(path, revision=reward.guide_revision, device=device, dtype=dtype)
-    return build_engines(
-        language, judge, head_guide_for(head, language, reward.min_coverage, runtime), runtime
-    )
+    guide: Reader | AdvantageGuide
+    match kind_of(path, reward.guide_revision):
+        case "gradient":
+            guide = reader(reward.guide, "guide", reward.guide_revision)
+        case "head":
+            # On disk a head is a causal LM, so it is loaded as one.
+            head = load_language_model(
+                path, revision=reward.guide_revision, device=device, dtype=dtype
+            )
+            guide = head_guide_for(head, language, reward.min_coverage, runtime)
+        case "value_head":
+            options: Any = {"revision": reward.guide_revision, "device": device, "dtype": dtype}
+            guide = ValueHeadGuide(language, *load_value_head(path, **options))
+    return build_engines(language, judge, guide, runtime)
 
 
 def _judge_guides(reward: Reward) -> bool:
@@ -85,16 +95,20 @@ def _judge_guides(reward: Reward) -> bool:
 def build_engines(
     lm: LanguageModel,
     judge: Reader,
-    guide: Reader | HeadGuide,
+    guide: Reader | AdvantageGuide,
     runtime: Runtime | None = None,
 ) -> Engines:
     """Engines around loaded models. Guide and judge may be one reader."""
     runtime = runtime or Runtime()
     rows, tokens = runtime.max_batch, runtime.max_batch_tokens
-    if isinstance(guide, HeadGuide):
-        built: Guide = guide
-        decodes: DecodingGuide | None = guide
-        model: LanguageModel | RewardModel = guide.head
+    built: Guide
+    decodes: DecodingGuide | None = None
+    model: LanguageModel | RewardModel
+    if isinstance(guide, ValueHeadGuide):
+        # It reads no text of its own: prompts are rendered for LM and judge alone.
+        built, decodes, model, identity = guide, guide, judge.rm, guide.identity
+    elif isinstance(guide, HeadGuide):
+        built, decodes, model, identity = guide, guide, guide.head, guide.head.identity
     else:
         built = GradientGuide(
             lm,
@@ -103,7 +117,7 @@ def build_engines(
             return_cache=runtime.reuse,
             checkpoint=runtime.gradient_checkpointing,
         )
-        model, decodes = guide.rm, None
+        model, identity = guide.rm, guide.rm.identity
         if runtime.gradient_checkpointing:
             for swept_model in (lm, guide.rm):
                 require_checkpointable(swept_model)
@@ -118,7 +132,7 @@ def build_engines(
         identities={
             "lm": lm.identity,
             "judge": judge.rm.identity,
-            "guide": model.identity,
+            "guide": identity,
             # By content: equal tokenizers of different models give equal ids.
             "tokenizer": Identity(lm.identity.name, fingerprint(lm.tokenizer)),
         },
@@ -128,14 +142,15 @@ def build_engines(
     )
 
 
-def kind_of(path: str, revision: str | None) -> Literal["gradient", "head"]:
+def kind_of(path: str, revision: str | None) -> GuideKind:
     """Which kind of guide a folder or hub id holds. Raises ModelError on an unknown kind."""
     kind: Any = getattr(load_config(path, revision), KIND_KEY, "gradient")
-    if kind == "gradient":
-        return "gradient"
-    if kind == "head":
-        return "head"
-    raise ModelError(f"{path}: {KIND_KEY} in its config is {kind!r}, not gradient or head")
+    for known in get_args(GuideKind):
+        if kind == known:
+            return cast(GuideKind, known)
+    raise ModelError(
+        f"{path}: {KIND_KEY} in its config is {kind!r}, not {' or '.join(get_args(GuideKind))}"
+    )
 
 
 def head_guide_for(

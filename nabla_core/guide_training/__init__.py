@@ -4,7 +4,8 @@ the score of each outcome.
     settings     the configuration of a training: loss terms, optimiser, LoRA
     values       the scores of a token's tails -> its value
     examples     records (LM ids) -> examples (guide ids) -> batches of tensors
-    trainees     the two kinds of guide as models in training: gradient and head
+    trainees     two kinds of guide as models in training: gradient and head
+    value_head   the third: a network on the hidden states of the frozen LM
     head_model   a causal LM turned into a head that predicts advantages
     losses       the loss terms
     teacher      a head that labels every position, for a gradient guide to learn from

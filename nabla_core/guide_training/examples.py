@@ -17,7 +17,7 @@ from nabla_core.guide_training.settings import Kind
 from nabla_core.methods.counterfactuals import Place
 from nabla_core.models.readers import strip_stop_token
 from nabla_core.models.vocab import VocabularyMap
-from nabla_core.text.templates import render_for_reward
+from nabla_core.text.templates import render_for_lm, render_for_reward
 from nabla_core.text.thinking import ThinkBlock, before_response, think_block
 from nabla_core.types import Prompt
 
@@ -86,17 +86,14 @@ class GuideEncoder:
         Raises PromptError naming the record where a position has fewer than two candidates or
         a score is not finite, and ContextError where the example exceeds the guide's context.
         """
-        plain, after = render_for_reward(record.prompt, self.tokenizer)
-        body = self.vocabulary.translate(strip_stop_token(self.tokenizer, self.stop, record.tokens))
-        before = before_response(self._think, self.tokenizer, tuple(plain), body)
-        # What follows the response cannot change the predictions of a head: attention is causal.
-        ids = (*before, *body, *(after if self.kind == "gradient" else ()))
+        before, body, after = self._frame(record)
+        ids = (*before, *body, *after)
         if len(ids) > self.context:
             raise ContextError(
                 f"{record.name}: {len(ids)} tokens to the guide, whose context is {self.context}"
             )
         # A gradient is taken at the token's own embedding, so the token must be in the guide's
-        # input. A head predicts position i from the token before it, so it also covers a stop
+        # input. Heads predict position i from the token before it, so they also cover a stop
         # token that the guide itself does not read.
         usable = len(body) if self.kind == "gradient" else len(record.tokens)
         positions = [
@@ -106,6 +103,17 @@ class GuideEncoder:
         ]
         kept = tuple(position for position in positions if len(position.tokens) > 1)
         return Example(record.name, record.prompt.id, ids, record.score, kept)
+
+    def _frame(self, record: Record) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        """The ids of a record as the guide reads them: before the response, of it, and after."""
+        if self.kind == "value_head":
+            # The LM's own hidden states: it reads what it reads in a rollout.
+            return render_for_lm(record.prompt, self.tokenizer)[1], record.tokens, ()
+        plain, after = render_for_reward(record.prompt, self.tokenizer)
+        body = self.vocabulary.translate(strip_stop_token(self.tokenizer, self.stop, record.tokens))
+        before = before_response(self._think, self.tokenizer, tuple(plain), body)
+        # What follows the response cannot change the predictions of a head: attention is causal.
+        return before, body, after if self.kind == "gradient" else ()
 
     def _scored_position(
         self, record: Record, place: Place, offset: int, min_log_probability: float

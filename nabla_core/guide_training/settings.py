@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from nabla_core.config import check
+from nabla_core.model_config import GuideKind
 
-Kind = Literal["gradient", "head"]
+Kind = GuideKind
+OutputLayer = Literal["zero", "lm"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,21 @@ class Target:
         if step > self.direction_steps:
             return self
         return replace(self, within=1.0, across=0.0, scale=0.0, mirror=0.0, score=0.0)
+
+
+@dataclass(frozen=True)
+class ValueHead:
+    """The network of a value head (`kind: value_head`): what it makes of the LM's last hidden state
+    goes through an output layer of one row for each token of the LM.
+
+    Attributes:
+        width (units): Units of its hidden layer; 0: a linear network.
+    """
+
+    width: int = 256
+
+    def __post_init__(self) -> None:
+        check(self.width >= 0, f"value_head.width must be at least 0, got {self.width}")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""The two kinds of guide in training: a reward model whose gradient is trained, and a head."""
+"""Guides in training: a reward model whose gradient is trained, and a head. `value_head` has the
+third kind."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
-from nabla_core.engines.loading import head_guide_for, reader_for
+from nabla_core.engines.loading import AdvantageGuide, head_guide_for, reader_for
 from nabla_core.errors import HeadError, ModelError
 from nabla_core.guide_training.examples import Batch, Example, GuideEncoder, ScoredPosition
 from nabla_core.guide_training.head_model import new_head
@@ -48,7 +49,9 @@ class Trainee(Protocol):
         to the weights.
         """
 
-    def guide(self, lm: LanguageModel, min_coverage: float, runtime: Runtime) -> Reader | HeadGuide:
+    def guide(
+        self, lm: LanguageModel, min_coverage: float, runtime: Runtime
+    ) -> Reader | AdvantageGuide:
         """The guide that engines use for `lm`. It shares this model's weights."""
 
 
@@ -111,7 +114,9 @@ class GradientTrainee:
         ends = zip(batch.ids.tolist(), batch.last.tolist(), strict=True)
         return torch.tensor([pool_index(ids[: last + 1], pad) for ids, last in ends])
 
-    def guide(self, lm: LanguageModel, min_coverage: float, runtime: Runtime) -> Reader | HeadGuide:
+    def guide(
+        self, lm: LanguageModel, min_coverage: float, runtime: Runtime
+    ) -> Reader | AdvantageGuide:
         model = reward_model(self.model, self._tokenizer, Identity(self._name, "in training"))
         return reader_for(model, lm, min_coverage)
 
@@ -138,7 +143,9 @@ class HeadTrainee:
             rows = self.model.get_output_embeddings().weight[batch.tokens]
             return torch.einsum("nd,nkd->nk", before, rows.to(before.dtype)), None
 
-    def guide(self, lm: LanguageModel, min_coverage: float, runtime: Runtime) -> Reader | HeadGuide:
+    def guide(
+        self, lm: LanguageModel, min_coverage: float, runtime: Runtime
+    ) -> Reader | AdvantageGuide:
         model = language_model(self.model, self._tokenizer, Identity(self._name, "in training"))
         return head_guide_for(model, lm, min_coverage, runtime)
 
@@ -183,11 +190,18 @@ def guide_encoder(
     """The encoder of the LM's responses for this trainee. Raises VocabularyError where their
     vocabularies share less than `coverage` of the LM's tokens."""
     guide = trainee.guide(lm, coverage, Runtime())
+    match guide:
+        case Reader():
+            context = guide.rm.context
+        case HeadGuide():
+            context = guide.head.context
+        case _:
+            context = lm.context
     return GuideEncoder(
         tokenizer=tokenizer,
         vocabulary=guide.vocabulary,
         stop=lm.stop,
-        context=guide.head.context if isinstance(guide, HeadGuide) else guide.rm.context,
+        context=context,
         kind=kind,
     )
 

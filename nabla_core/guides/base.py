@@ -61,7 +61,8 @@ class Guide(Protocol):
     """Predicts the advantage of every replacement of every token of a response.
 
     A `GradientGuide` takes it from a backward pass, to first order; a `HeadGuide` predicts it in
-    a forward pass. `vocabulary` maps the LM's tokens to the guide's.
+    a forward pass of its own, a `ValueHeadGuide` from the LM's hidden states. `vocabulary` maps the
+    LM's tokens to the guide's.
     """
 
     lm: LanguageModel

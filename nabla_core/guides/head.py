@@ -44,7 +44,8 @@ class HeadState:
 
 
 def require_no_gradient(source: str, config: NablaConfig) -> None:
-    """Raises ModelError where a config needs a gradient, and its guide is the head at `source`."""
+    """Raises ModelError where a config needs a gradient, and its guide is a head or value head
+    `source`."""
     if config.needs_gradient:
         raise ModelError(
             f"reward.guide {source} is a head: it predicts advantages and has no gradient, which "

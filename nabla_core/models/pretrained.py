@@ -17,6 +17,10 @@ from nabla_core.models.folder import adapter_base, check_model_files, check_toke
 from nabla_core.models.hub import cache_without_network
 from nabla_core.models.layers import keep_attention_caps
 from nabla_core.models.location import check_location, shown, unavailable
+from nabla_core.models.value_head import ValueHeadConfig
+
+# transformers reads the config of a folder by its type, and does not know this one.
+AutoConfig.register(ValueHeadConfig.model_type, ValueHeadConfig)
 
 # What the output layers of LMs are called. A classifier has no use for them.
 LM_HEADS = ("lm_head", "embed_out")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from nabla_core.config import Decoding, Sampling, check
 from nabla_core.config_metadata import NOT_SHAPING, SHAPING_THROUGHOUT
-from nabla_core.guide_training.settings import Kind, Optimise, Target
+from nabla_core.guide_training.settings import Kind, Optimise, Target, ValueHead
 from nabla_core.methods.counterfactuals import Explore
 from nabla_core.model_config import LM, Reward, Runtime
 from pipeline.cluster.config import Cluster
@@ -20,6 +20,7 @@ from pipeline.train_guide.config import (
     Start,
     Validation,
     check_searchable,
+    check_start,
     check_tails,
     ranked_search,
 )
@@ -106,10 +107,11 @@ class Training:
     trained on the counterfactuals of all rounds so far that have the LM and the judge of the round.
 
     Attributes:
-        kind: `gradient` or `head`.
+        kind: `gradient`, `head` or `value_head`.
         start: The model that the first guide is initialised with, where `reward.guide` names none.
         from_scratch: Initialises the guide of each round with `start`; without it a guide continues
             from the last one in use.
+        value_head: The network of a value head.
         revisions: Also trains on the revisions in the traces of the same rounds.
         held_out: The fraction of prompts that are held out of training.
         min_log_probability (nats): Leaves out alternatives with a lower log-probability under the
@@ -125,6 +127,7 @@ class Training:
     kind: Kind = "head"
     start: Start = field(default_factory=Start, metadata=SHAPING_THROUGHOUT)
     from_scratch: bool = False
+    value_head: ValueHead = field(default_factory=ValueHead)
     revisions: bool = True
     held_out: float = 0.1
     min_log_probability: float | None = None
@@ -208,6 +211,12 @@ class ImproveConfig:
                 getattr(self, name).workers.address is None,
                 f"{name}.workers.address: cluster.address names the Ray to join",
             )
+        check_start(self.training.kind, self.training.start, self.training.optimise, "training.")
+        check(
+            self.training.kind != "value_head" or "distill" not in self.steps,
+            "training.kind: a value head belongs to one LM, and step distill makes another one in "
+            "each round: leave distill out of steps, or use kind: head",
+        )
         check_tails(self.training.target, traces=self.revisions)
         check(
             self.training.target.value == "mean" or self.explore.tails > 1,

@@ -176,6 +176,7 @@ def train(
         # Another seed than in the round before: the order of the batches is drawn from it.
         seed=config.seed + number,
         start=start,
+        value_head=training.value_head,
         lm=models.lm,
         reward=models.with_guide(None).reward,
         target=training.target,

@@ -93,6 +93,8 @@ class _Row:
         read = self.likelihood(share, backward=guide and gradient)
         if not guide:
             return read
+        if self.models.value_head is not None:  # it reads what the LM has read
+            return read + Expected(flops=self.models.value_head.flops * self.length * share)
         fed, cached = self._split(share)
         shape = self.models.guide.shape
         flops = shape.forward(fed, cached)
@@ -104,8 +106,10 @@ class _Row:
     def _decoded(self, fed: int, cached: int, new: int) -> float:
         """FLOPs of LM, and of a guide that decodes with it, for `new` tokens."""
         shapes = [self.models.lm.shape]
-        shapes += [self.models.guide.shape] if self.guided else []
-        return sum(shape.forward(fed, cached) + shape.head(new) for shape in shapes)
+        head = self.models.value_head  # it is on the LM: an output layer, and no pass of its own
+        shapes += [self.models.guide.shape] if self.guided and head is None else []
+        layers = head.flops * new if self.guided and head is not None else 0.0
+        return layers + sum(shape.forward(fed, cached) + shape.head(new) for shape in shapes)
 
     def _split(self, share: float) -> tuple[int, int]:
         """Tokens that are fed, and those before them whose keys and values are kept."""
@@ -134,7 +138,8 @@ def of_decoding(decoding: Decoding, models: Models, prompt: float) -> Expected:
 
 
 def _search(config: NablaConfig, row: _Row) -> Expected:
-    judges = row.models.guide is row.models.judge and config.uses_guide
+    models = row.models
+    judges = models.kind == "gradient" and models.guide is models.judge and config.uses_guide
     first = row.rollout() + row.sweep(guide=config.uses_guide)
     proposal = row.rollout(0.5) + row.score(0.5)
     accepted = row.sweep(0.5, guide=config.uses_guide) * ACCEPTED

@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from nabla_core.config import NablaConfig, Sampling
 from nabla_core.embedded.weights import model_location
 from nabla_core.errors import ModelError
-from nabla_core.model_config import LM, Reward
+from nabla_core.model_config import LM, GuideKind, Reward
 from pipeline.run.models import is_scripted
 
 if TYPE_CHECKING:
     from nabla_core.models.outline import Outline
+    from nabla_core.models.value_head import ValueHeadConfig
 
 # The digest of a folder reads its weights. Up to so many bytes that takes a second or two.
 QUICK_BYTES = 2 << 30
@@ -26,20 +27,23 @@ QUICK_BYTES = 2 << 30
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Models:
-    """The models of a run. `guide` is the judge where that is its own guide. `warnings` are
+    """The models of a run. `guide` is the judge where that is its own guide, and where the guide is
+    a network on the LM, which reads no text of its own: `value_head`, else None. `warnings` are
     sentences about what a run would put up with."""
 
     lm: Outline
     judge: Outline
     guide: Outline
-    kind: Literal["gradient", "head"]
+    kind: GuideKind
     warnings: list[str]
+    value_head: ValueHeadConfig | None = None
 
     @property
     def parameters(self) -> int:
         """Of all models that an actor loads."""
         different = {id(model): model for model in (self.lm, self.judge, self.guide)}
-        return sum(model.parameters for model in different.values())
+        small = self.value_head.parameters if self.value_head else 0
+        return sum(model.parameters for model in different.values()) + small
 
 
 def inspect(
@@ -67,14 +71,36 @@ def inspect(
         return Models(lm=language, judge=judge, guide=judge, kind="gradient", warnings=warnings)
     path = model_location(reward.guide, "guide")
     kind = kind_of(path, reward.guide_revision)
-    guide = outline(path, reward.guide_revision, "head" if kind == "head" else "reward")
-    if kind == "head" and search is not None:
+    if kind != "gradient" and search is not None:
         require_no_gradient(path, search)
     if kind == "gradient" and rollout is not None:
         refuse_decoding(path, rollout)
+    if kind == "value_head":
+        head = check_value_head(path, reward.guide_revision, language)
+        warnings += card_warnings(path, {"judge": judge.source})
+        return Models(
+            lm=language, judge=judge, guide=judge, kind=kind, warnings=warnings, value_head=head
+        )
+    guide = outline(path, reward.guide_revision, "head" if kind == "head" else "reward")
     warnings += check_fit(language, guide, reward, "guide")
     warnings += card_warnings(path, {"lm": language.source, "judge": judge.source})
     return Models(lm=language, judge=judge, guide=guide, kind=kind, warnings=warnings)
+
+
+def check_value_head(path: str, revision: str | None, lm: Outline) -> ValueHeadConfig:
+    """The config of the value head at `path`. Raises ModelError where it belongs to another LM; the
+    digest of a large LM is not computed."""
+    from nabla_core.guides.value_head import require_lm  # noqa: PLC0415 - see the module
+    from nabla_core.models.identity import identify  # noqa: PLC0415
+    from nabla_core.models.pretrained import load_config  # noqa: PLC0415
+    from nabla_core.models.value_head import ValueHeadConfig  # noqa: PLC0415
+
+    config = load_config(path, revision)
+    if not isinstance(config, ValueHeadConfig):
+        raise ModelError(f"{path} is no value head: its model type is {config.model_type}")
+    if quick(lm.source):
+        require_lm(config, path, identify(lm.source, None), lm.source)
+    return config
 
 
 def check_fit(lm: Outline, other: Outline, reward: Reward, role: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from nabla_core.config import NablaConfig, Ranked, Sampling, check
 from nabla_core.config_metadata import NOT_SHAPING, REVISION, SHAPING_THROUGHOUT
-from nabla_core.guide_training.settings import Kind, Optimise, Target
+from nabla_core.guide_training.settings import Kind, Optimise, OutputLayer, Target, ValueHead
 from nabla_core.model_config import LM, Reward
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
@@ -66,12 +66,18 @@ class Start:
     """The model that a guide is initialised with.
 
     Attributes:
-        path: `judge`, `lm`, or a folder or hub id of another model.
+        path: `judge`, `lm`, or a folder or hub id of another model. A value head starts from `lm`,
+            on which it is, or from a value head.
         revision: Branch, tag or commit of a hub model.
+        output: The output layer of a new head or value head. `zero`: every advantage begins at 0,
+            and tokens that were never tried stay there. `lm`: it begins as the output layer of the
+            LM, so that such tokens follow those that the LM takes for alike; a head needs the LM's
+            hidden size for that.
     """
 
     path: str = "judge"
     revision: str | None = field(default=None, metadata=REVISION)
+    output: OutputLayer = "zero"
 
 
 @dataclass(frozen=True)
@@ -147,9 +153,11 @@ class TrainGuideConfig:
         data: What the guide is trained on.
         run_dir: The run folder: a path or any URI that pyarrow or fsspec opens.
         kind: `gradient`: a reward model whose gradient guides. `head`: a model that predicts the
-            advantages of all tokens.
+            advantages of all tokens. `value_head`: a small network on the LM that predicts them
+            from the LM's last hidden state; only the network is trained.
         seed: Seed of the order of examples and of new weights.
         start: The model that the guide is initialised with.
+        value_head: The network of a value head.
         teacher: A head that provides scores where nothing was explored.
         lm: The language model of the data and of the search that validates.
         reward: The judge. `reward.guide` must be null: it is what is trained.
@@ -164,6 +172,7 @@ class TrainGuideConfig:
     kind: Kind = "head"
     seed: int = 0
     start: Start = field(default_factory=Start)
+    value_head: ValueHead = field(default_factory=ValueHead)
     teacher: Teacher = field(default_factory=Teacher)
     lm: LM = field(default_factory=LM)
     reward: Reward = field(default_factory=Reward)
@@ -187,10 +196,31 @@ class TrainGuideConfig:
         target = self.target
         without_score = (target.within, target.across, target.scale, target.mirror)
         check(
-            self.kind != "head" or any(without_score),
+            self.kind == "gradient" or any(without_score),
             "target.score is of a guide's own reward, and a head has none",
         )
+        check_start(self.kind, self.start, self.optimise)
         check_searchable(self.kind, self.validation.nabla, "validation.nabla")
+
+
+def check_start(kind: Kind, start: Start, optimise: Optimise, section: str = "") -> None:
+    """Raises ValueError where settings of the backbone do not suit the kind of guide. `section` is
+    in front of the keys that the error names."""
+    check(
+        kind != "gradient" or start.output == "zero",
+        f"{section}start.output={start.output}: a gradient guide has no row for each token",
+    )
+    if kind != "value_head":
+        return
+    check(
+        start.path != "judge",
+        f"{section}start.path: a value head is on the LM; use lm, or the folder of a value head",
+    )
+    check(
+        not (optimise.lora.rank or optimise.frozen_layers),
+        f"{section}optimise: a value head has no backbone of its own, the LM is frozen as a whole; "
+        "leave lora.rank and frozen_layers at 0",
+    )
 
 
 def check_tails(target: Target, *, traces: bool) -> None:
@@ -203,9 +233,9 @@ def check_tails(target: Target, *, traces: bool) -> None:
 
 
 def check_searchable(kind: Kind, config: NablaConfig, name: str) -> None:
-    """Raises ValueError where a search needs a gradient and the guide is a head."""
+    """Raises ValueError where a search needs a gradient and the guide is a head or value head."""
     check(
-        kind != "head" or not config.needs_gradient,
+        kind == "gradient" or not config.needs_gradient,
         f"{name}: a head has no gradient for dto.optimizer={config.dto.optimizer}; use "
         "proposals=ranked or dto.optimizer=mirror",
     )

@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.inputs.prompts import mapped_columns
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.preview.cost import of_decoding
-from pipeline.preview.models import Models, check_fit, quick
+from pipeline.preview.models import Models, check_fit, check_value_head, quick
 from pipeline.preview.prompts import MOST, Rendered, render
 from pipeline.preview.resources import check_devices
 from pipeline.store.checks.config_check import compare_config
@@ -28,6 +28,7 @@ from pipeline.train_guide.ready import OWNER, check_ready, resolved
 
 if TYPE_CHECKING:
     from nabla_core.models.outline import Outline
+    from nabla_core.models.value_head import ValueHeadConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,14 @@ def preview(config: TrainGuideConfig) -> TrainPreview:
     warnings += check_devices(asked, "auto")
     validation = config.validation
     prompts = [item.prompt for item in read_prompts(validation.prompts)]
-    models = Models(lm=lm, judge=judge, guide=start, kind=config.kind, warnings=warnings)
+    models = Models(
+        lm=lm,
+        judge=judge,
+        guide=judge if config.kind == "value_head" else start,
+        kind=config.kind,
+        warnings=warnings,
+        value_head=_value_head(config, lm),
+    )
     rendered = render(prompts[:MOST], models, validation.max_tokens)
     search = of_decoding(
         Decoding(max_tokens=validation.max_tokens, nabla=validation.nabla), models, rendered.tokens
@@ -100,15 +108,30 @@ def _models(config: TrainGuideConfig) -> tuple[Outline, Outline, Outline, list[s
 
     lm = outline(*lm_of(config), "lm")
     judge = outline(*judge_of(config), "reward")
+    warnings = check_fit(lm, judge, config.reward, "judge")
+    if config.kind == "value_head":  # on the LM
+        return lm, judge, lm, warnings
     # The output layer may be a new one.
     kind: Literal["head", "reward"] = "head" if config.kind == "head" else "reward"
     start = outline(*start_of(config), kind, new_output=True)
-    warnings = check_fit(lm, judge, config.reward, "judge")
     warnings += check_fit(lm, start, config.reward, "guide")
     teacher = teacher_of(config)
     if teacher is not None:
         warnings += check_fit(lm, outline(*teacher, "head"), config.reward, "teacher")
     return lm, judge, start, warnings
+
+
+def _value_head(config: TrainGuideConfig, lm: Outline) -> ValueHeadConfig | None:
+    """The sizes of the value head to train; None for a guide of another kind. Raises ModelError
+    where training would start from that of another LM."""
+    if config.kind != "value_head":
+        return None
+    if config.start.path != "lm":
+        return check_value_head(*start_of(config), lm)
+    from nabla_core.models.value_head import ValueHeadConfig  # noqa: PLC0415 - it imports torch
+
+    width = config.value_head.width
+    return ValueHeadConfig(hidden_size=lm.shape.hidden, vocab_size=lm.outputs, width=width)
 
 
 def _first_rows(config: TrainGuideConfig) -> Iterator[tuple[dict[str, Any], str]]:
@@ -140,7 +163,9 @@ def _check_lm(config: TrainGuideConfig) -> list[str]:
 
 def _example(config: TrainGuideConfig, start: Outline, prompt: float) -> float:
     """FLOPs of training on a response of the length of the first ones: forward, and backward to
-    the weights; for a gradient guide three times that, for it is differentiated twice."""
+    the weights; for a gradient guide three times that, for it is differentiated twice. Of a value
+    head the backbone reads forward alone, and only once: the estimate is a high one."""
     lengths = [len(row["response_token_ids"]) for row, _ in _first_rows(config)]
     length = round(prompt + sum(lengths) / max(len(lengths), 1))
-    return 3.0 * start.shape.forward(length) * (1 if config.kind == "head" else 3)
+    passes = {"value_head": 1.0, "head": 3.0, "gradient": 9.0}
+    return passes[config.kind] * start.shape.forward(length)

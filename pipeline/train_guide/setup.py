@@ -12,8 +12,10 @@ import torch
 from nabla_core.engines.loading import build_engines, device_of, reader_for
 from nabla_core.errors import UNREADABLE, PromptError
 from nabla_core.guide_training.examples import Example, GuideEncoder, Record
+from nabla_core.guide_training.head_model import start_from_lm
 from nabla_core.guide_training.teacher import Teacher
 from nabla_core.guide_training.trainees import Trainee, guide_encoder, open_trainee
+from nabla_core.guide_training.value_head import open_value_head
 from nabla_core.model_config import Runtime
 from nabla_core.models.identity import identify, unchanged
 from nabla_core.models.loading import LanguageModel, load_language_model, load_reward_model
@@ -35,19 +37,7 @@ from pipeline.training.subsample import subsample
 def setup(config: TrainGuideConfig, device: str = "auto") -> TrainingState:
     """Load models and data. Raises ModelError, VocabularyError, InputError."""
     lm, judge = _lm_and_judge(config, device_of(device))
-    start, revision = start_of(config)
-    with unchanged(start):
-        tokenizer = load_tokenizer(start, revision)
-        trainee = open_trainee(
-            config.kind,
-            start,
-            tokenizer,
-            config.optimise,
-            revision=revision,
-            seed=config.seed,
-            adapt=adapt(config.optimise, config.seed),
-        )
-    trainee.model.to(lm.device)
+    trainee, tokenizer = _trainee(config, lm)
     encoder = guide_encoder(config.kind, trainee, tokenizer, lm, config.reward.min_coverage)
     mixture = _read(config, lm)
     train_records, held_out_records = _split(config, mixture.records)
@@ -74,11 +64,43 @@ def setup(config: TrainGuideConfig, device: str = "auto") -> TrainingState:
         held_out=held_out,
         held_out_records=held_out_records,
         mixture=mixture,
-        start=identify(start, revision),
+        start=identify(*start_of(config)),
         teacher=teacher,
         counterfactuals=sum(len(p.tokens) - 1 for positions in scored for p in positions),
         validation_overlap=_validation_overlap(config, train_records),
     )
+
+
+def _trainee(config: TrainGuideConfig, lm: LanguageModel) -> tuple[Trainee, Any]:
+    """The guide to train, on the LM's device, and its tokenizer."""
+    start, revision = start_of(config)
+    if config.kind == "value_head":
+        further = None if config.start.path == "lm" else start
+        head = open_value_head(
+            further,
+            lm,
+            width=config.value_head.width,
+            output=config.start.output,
+            revision=revision,
+            seed=config.seed,
+        )
+        return head, lm.tokenizer
+    with unchanged(start):
+        tokenizer = load_tokenizer(start, revision)
+        trainee = open_trainee(
+            config.kind,
+            start,
+            tokenizer,
+            config.optimise,
+            revision=revision,
+            seed=config.seed,
+            adapt=adapt(config.optimise, config.seed),
+        )
+    if config.start.output == "lm":
+        vocabulary = trainee.guide(lm, config.reward.min_coverage, Runtime()).vocabulary
+        start_from_lm(trainee.output, lm, vocabulary, start)
+    trainee.model.to(lm.device)
+    return trainee, tokenizer
 
 
 def encode(

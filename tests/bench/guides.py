@@ -2,6 +2,7 @@
 
     python -m tests.bench.guides [--guide head_lm=DIR ...] [--lm tuned=DIR ...] [--models DIR]
         [--prompts 2000] [--task digits] [--tune 300] [--rollouts 8 4 2] [--best-of 8] [--batch 256]
+        [--guided 1 .5 .25] [--guided-temperature 0 1]
 
 Ranked proposals on unseen prompts of the embedded task, or of `--task stories`. The arms are:
 
@@ -10,13 +11,16 @@ Ranked proposals on unseen prompts of the embedded task, or of `--task stories`.
   tests.bench.stories.train; default: the shipped models): `judge`, the judge's own gradient;
   `gold`, the gold-aligned gradient; `gradient`, a gradient trained without answers; `gold_free`,
   the default head;
-- every `--guide` NAME=FOLDER of jobs.train_guide, of either kind;
+- every `--guide` NAME=FOLDER of jobs.train_guide, of any kind;
+- `--guided`: decoding guided by every head and value head, at each of these betas and at each
+  `--guided-temperature` (0: the most probable token), without a search;
 - every `--lm` NAME=FOLDER, another LM: greedy, and without a guide.
 
 Every guide is used with the settings of the shipped one (beta 1, min_score -3, reward_weight 2),
 the null arm with the settings that are best for it (tests.bench.gain). With `--tune N`, beta and
-min_score of every arm are chosen on N validation prompts instead. `--rollouts` repeats every guide
-with at most so many proposals per prompt. Differences are paired by prompt. The last line is one
+min_score of every arm are chosen on N validation prompts instead, and the beta of guided decoding.
+`--rollouts` repeats every guide with at most so many proposals per prompt; without a number there
+is no search. Differences are paired by prompt. The last line is one
 JSON object with all arms and their differences from null and gold.
 """
 
@@ -30,9 +34,10 @@ from functools import partial
 from pathlib import Path
 
 from nabla_core import Prompt
-from nabla_core.config import Decoding
+from nabla_core.config import Decoding, Sampling
 from nabla_core.embedded.weights import ROOT
 from nabla_core.engines.base import Engines
+from nabla_core.engines.loading import kind_of
 from tests.bench.arms import (
     MAX_TOKENS,
     Arm,
@@ -65,7 +70,9 @@ def main() -> None:
     parser.add_argument("--task", choices=TASKS, default="digits")
     parser.add_argument("--prompts", type=int, default=2000)
     parser.add_argument("--tune", type=int, default=0)
-    parser.add_argument("--rollouts", type=int, nargs="+", default=[8])
+    parser.add_argument("--rollouts", type=int, nargs="*", default=[8])
+    parser.add_argument("--guided", type=float, nargs="+", default=[])
+    parser.add_argument("--guided-temperature", type=float, nargs="+", default=[0.0])
     parser.add_argument("--best-of", type=int, nargs="+", default=[])
     parser.add_argument("--batch", type=int, default=256)
     options = parser.parse_args()
@@ -85,11 +92,16 @@ def main() -> None:
 
     results: dict[str, ArmResult] = {}
 
-    def measure(arm: Arm, paths: Folder = paths, betas: Sequence[float | None] = ()) -> None:
-        arm = replace(arm, decoding=replace(arm.decoding, max_tokens=task.max_tokens))
+    def measure(arm: Arm, paths: Folder = paths, candidates: Sequence[Arm] = ()) -> None:
+        """The arm; with validation prompts, the candidate in its place that is best on them."""
         engines = engines_for(arm, paths, options.batch)
-        if validation and (arm.guide or arm.null):
-            arm = tuned(arm, engines, task, validation, betas or (None,), options.batch)
+        tried = list(candidates) if validation and candidates else [arm]
+        tried = [
+            replace(a, decoding=replace(a.decoding, max_tokens=task.max_tokens)) for a in tried
+        ]
+        arm = tried[0]
+        if len(tried) > 1:
+            arm = best_on(validation, tried, engines, task, options.batch)
         results[arm.name] = run(arm, unseen, engines, batch=options.batch, grade=task.grade)
         print_table([results[arm.name]], header=len(results) == 1)
 
@@ -97,16 +109,24 @@ def main() -> None:
     measure(GREEDY)
     for n in options.best_of:
         measure(Arm(f"best of {n}", best_of(n)))
-    measure(NULL)
+    if options.rollouts:
+        measure(NULL, candidates=ranked_candidates(NULL, (None,)))
     for name in guides:
         for most in options.rollouts:
             decoding = ranked_arm(BETA, MIN_SCORE, REWARD_WEIGHT, max_rollouts=most)
             label = name if most == 8 else f"{name}, {most} rollouts"
-            measure(Arm(label, decoding, guide=name), betas=BETAS)
+            arm = Arm(label, decoding, guide=name)
+            measure(arm, candidates=ranked_candidates(arm, BETAS))
+        if options.guided and kind_of(paths(name), None) != "gradient":
+            for temperature in options.guided_temperature:
+                arms = [guided_arm(name, beta, temperature) for beta in options.guided]
+                for arm in arms[:1] if validation else arms:
+                    measure(arm, candidates=arms)
     for name, path in lms.items():
         for arm in (GREEDY, NULL):
             mine = replace(arm, name=f"{name}, {arm.name}")
-            measure(mine, partial(_instead, path, paths))
+            settings = ranked_candidates(mine, (None,)) if arm.null else []
+            measure(mine, partial(_instead, path, paths), settings)
     print(json.dumps(summary(results)))
 
 
@@ -114,29 +134,29 @@ def _instead(lm: str, paths: Folder, role: str) -> str:
     return lm if role == "lm" else paths(role)
 
 
-def tuned(
-    arm: Arm,
-    engines: Engines,
-    task: Task,
-    prompts: Sequence[Prompt],
-    betas: Sequence[float | None],
-    batch: int,
-) -> Arm:
-    """The arm at the beta and min_score that are best on these prompts; fewer calls break ties."""
-    tried = [
-        run(
-            replace(arm, decoding=_ranked(arm.decoding, beta, min_score)),
-            prompts,
-            engines,
-            batch=batch,
-            grade=task.grade,
-        )
+def guided_arm(guide: str, beta: float, temperature: float) -> Arm:
+    """Decoding guided by a head or value head."""
+    decoding = Decoding("guided", MAX_TOKENS, guided=Sampling(temperature, beta=beta))
+    name = f"{guide}, guided {beta:g}" + (f" at temperature {temperature:g}" if temperature else "")
+    return Arm(name, decoding, guide=guide)
+
+
+def ranked_candidates(arm: Arm, betas: Sequence[float | None]) -> list[Arm]:
+    """The arm at every beta and min_score."""
+    return [
+        replace(arm, decoding=_ranked(arm.decoding, beta, min_score))
         for beta in betas
         for min_score in MIN_SCORES
     ]
+
+
+def best_on(
+    prompts: Sequence[Prompt], arms: Sequence[Arm], engines: Engines, task: Task, batch: int
+) -> Arm:
+    """The arm that is best on these prompts; fewer calls break ties."""
+    tried = [run(arm, prompts, engines, batch=batch, grade=task.grade) for arm in arms]
     best = max(tried, key=lambda o: (sum(o.answer), -o.cost.paper_calls))
-    ranked = best.arm.decoding.nabla.ranked
-    print(f"{arm.name}: beta {ranked.beta}, min_score {ranked.min_score:g}", flush=True)
+    print(f"{best.arm.name}: {_settings(best.arm)}", flush=True)
     return best.arm
 
 
@@ -168,6 +188,9 @@ def summary(results: dict[str, ArmResult]) -> dict[str, object]:
 
 
 def _settings(arm: Arm) -> dict[str, float | None]:
+    if arm.decoding.method == "guided":
+        guided = arm.decoding.guided
+        return {"beta": guided.beta, "temperature": guided.temperature}
     ranked = arm.decoding.nabla.ranked
     return {"beta": ranked.beta, "min_score": ranked.min_score} if arm.guide or arm.null else {}
 

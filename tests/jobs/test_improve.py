@@ -115,6 +115,7 @@ def test_settings_that_make_no_sense_are_refused(capsys):
         ("run_dir=s3://bucket/run", "a folder that every node sees"),
         ("decoding.method=greedy", "uses no guide"),
         ("training.target.value=soft", "a revision of a trace has one"),
+        ("training.kind=value_head", "training.start.path: a value head is on the LM"),
         ("steps=[search,samples]", "trains nothing; add distill or guide"),
         ("steps=[search,distill]", "a model would be trained on answers; set answers=final"),
         ("decoding.nabla.proposals=left_to_right", "a head has no gradient"),

@@ -46,7 +46,7 @@ def test_what_a_trainee_says_is_what_the_engines_make_of_it(family: Family, kind
         request = Sweep(context, Response(record.tokens, "length"), 0, config)
         (swept,) = serve(guided, [request])
         state = swept.gradients.guide_states[record.tokens]
-        start = len(context.guide[0])
+        start = len(context.lm if kind == "value_head" else context.guide[0])
         for tried in example.positions:
             position = tried.index - start
             logits = lm.logits(swept.gradients.lm.hidden[[position]].clone())
@@ -69,7 +69,10 @@ def test_the_loss_learns_what_finite_differences_say(plain: Family, kind: Kind):
     batch.scores, batch.score = batch.scores.double(), batch.score.double()
     trainee.model.double()
     target = Target(temperature=0.7, score=0.5 if kind == "gradient" else 0.0)
-    weight = trainee.model.base_model.layers[1].mlp.down_proj.weight
+    if kind == "value_head":
+        weight = trainee.model.inner.weight
+    else:
+        weight = trainee.model.base_model.layers[1].mlp.down_proj.weight
 
     def lost() -> torch.Tensor:
         values, rewards = trainee.predict(batch)

@@ -10,6 +10,7 @@ from nabla_core.engines.base import Engines
 from nabla_core.guide_training.examples import Batch, Example, Record, ScoredPosition
 from nabla_core.guide_training.settings import Kind, Optimise
 from nabla_core.guide_training.trainees import Trainee, open_trainee
+from nabla_core.guide_training.value_head import open_value_head
 from nabla_core.methods.counterfactuals import Explore, explore
 from nabla_core.models.loading import load_language_model
 from nabla_core.scheduler import drive
@@ -21,7 +22,8 @@ CPU = torch.device("cpu")
 OPEN = Optimise(freeze_embeddings=False)
 
 
-KINDS: list[Kind] = ["gradient", "head"]
+WITH_BACKBONE: list[Kind] = ["gradient", "head"]
+KINDS: list[Kind] = [*WITH_BACKBONE, "value_head"]
 
 
 def records(engines: Engines) -> list[Record]:
@@ -36,13 +38,18 @@ def trainee_of(
     family: Family, kind: Kind, optimise: Optimise = OPEN, role: str = "guide"
 ) -> tuple[Trainee, Any, Any]:
     """The trainee, its tokenizer, the LM."""
+    lm = load_language_model(str(family.lm), revision=None, device=CPU, dtype=torch.float32)
+    made: Trainee
+    if kind == "value_head":
+        made = open_value_head(None, lm, width=24, output="zero", revision=None, seed=3)
+        torch.nn.init.normal_(made.output.weight, std=0.3)
+        return made, lm.tokenizer, lm
     path = str(getattr(family, role))
     tokenizer = family.tokenizer(role)
     made = open_trainee(kind, path, tokenizer, optimise, revision=None, seed=3)
     if kind == "head":
         torch.manual_seed(9)
         torch.nn.init.normal_(made.model.get_output_embeddings().weight, std=0.3)
-    lm = load_language_model(str(family.lm), revision=None, device=CPU, dtype=torch.float32)
     return made, tokenizer, lm
 
 

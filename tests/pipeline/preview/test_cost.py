@@ -1,13 +1,17 @@
 """What a row is expected to cost, beside what rows of the embedded task cost."""
 
 import pytest
+import torch
 
 from nabla_core import Reward, drive, load_engines
 from nabla_core.config import BestOfN, Decoding, NablaConfig, Ranked, Sampling
 from nabla_core.embedded import task
+from nabla_core.embedded.weights import model_location
+from nabla_core.guide_training.value_head import new_value_head
 from nabla_core.methods.counterfactuals import Explore, explore
 from nabla_core.methods.dispatch import flow
 from nabla_core.model_config import LM, Runtime
+from nabla_core.models.loading import load_language_model
 from pipeline.preview.cost import of_decoding, of_exploration
 from pipeline.preview.models import inspect
 
@@ -28,6 +32,34 @@ def method(name: str, **settings) -> Decoding:
 LED = Sampling(0, beta=0.25)
 ON_TAILS = NablaConfig(proposals="ranked", rollout=LED, ranked=Ranked(reward_weight=2.0))
 DRAWN = BestOfN(4, Sampling(1.0, beta=0.25))
+
+
+@pytest.fixture(scope="module")
+def value_head(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A value head on the embedded LM."""
+    path = str(tmp_path_factory.mktemp("value_head"))
+    lm = load_language_model(
+        model_location("embedded", "lm"),
+        revision=None,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+    )
+    new_value_head(lm, width=32, output="lm", seed=0).save_pretrained(path)
+    return path
+
+
+def test_a_value_head_costs_its_network_alone(value_head: str):
+    search = ranked(reward_weight=2.0)
+    reward = Reward(guide=value_head)
+    engines = load_engines("embedded", reward, Runtime(device="cpu"))
+    traces = list(drive((flow(p, search) for p in PROMPTS), engines))
+    flops = sum(trace.cost.flops for trace in traces) / len(traces)
+    models = inspect(LM(), reward)
+    expected = of_decoding(search, models, PROMPT)
+    assert 0.95 <= expected.flops / flops <= 1.7
+    null = of_decoding(ranked(beta=None, reward_weight=2.0), models, PROMPT)
+    assert expected.reward_passes == null.reward_passes
+    assert models.parameters == inspect(LM(), Reward()).parameters + 64 * (2 * 32 + 24) + 32
 
 
 @pytest.mark.parametrize(

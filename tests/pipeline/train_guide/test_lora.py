@@ -19,7 +19,7 @@ from nabla_core.guide_training.trainees import Trainee, guide_encoder, open_trai
 from nabla_core.models.loading import load_language_model
 from pipeline.errors import ConfigError
 from pipeline.train_guide.lora import adapt, adapted, merged
-from tests.core.guide_training.training_data import CPU, KINDS, records
+from tests.core.guide_training.training_data import CPU, WITH_BACKBONE, records
 from tests.core.tiny import Family
 
 FILE = "model.safetensors"
@@ -58,7 +58,7 @@ def snapshot(model: Any) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITH_BACKBONE)
 def test_adapters_and_the_output_layer_learn_and_nothing_else(family: Family, kind: Kind):
     trainee, batch = opened(family, kind)
     output = {"gradient": "score.weight", "head": "lm_head.weight"}[kind]
@@ -71,7 +71,7 @@ def test_adapters_and_the_output_layer_learn_and_nothing_else(family: Family, ki
     assert {n for n, p in trainee.model.named_parameters() if p.grad is not None} == expected
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITH_BACKBONE)
 def test_the_plain_folder_says_what_the_trainee_says_times_the_calibration(
     family: Family, kind: Kind, tmp_path: Path
 ):
