@@ -21,7 +21,7 @@ VERBS = {
     "Make data": ("generate", "status", "show", "report", "export"),
     "Train on the data": ("distill",),
     "Make the search better": ("tune", "counterfactuals", "train-guide", "improve"),
-    "Check the claims": ("duality",),
+    "Check the claims": ("compare", "duality"),
 }
 
 _DEMO = """\

@@ -37,17 +37,32 @@ def load(cls: type[C], files: Sequence[str | Path] = (), overrides: Sequence[str
         merged = _merge(cls, merged, _read(file), str(file))
     for override in overrides:
         merged = _merge(cls, merged, _parse(override), f"override {override!r}")
+    config = _to_object(cls, merged)
+    remember(_references(merged, asdict(cast(Any, config))))
+    return config
+
+
+def with_settings(config: C, settings: Mapping[str, Any], source: str) -> C:
+    """A config with other values of some settings, given as nested sections; `source` names them in
+    errors. Raises ConfigError as `load` does."""
+    cls = type(config)
+    base = OmegaConf.merge(OmegaConf.structured(cls), OmegaConf.create(asdict(cast(Any, config))))
+    return _to_object(cls, _merge(cls, base, OmegaConf.create(dict(settings)), source), source)
+
+
+def _to_object(cls: type[C], merged: Any, source: str = "") -> C:
+    """The config as an object; `source` comes first in the message of a value that is refused."""
+    named = f"{source}: " if source else ""
     try:
         config: Any = OmegaConf.to_object(merged)
     except MissingMandatoryValue as error:
-        raise ConfigError(f"{_missing(merged)}: not given, and it has no default") from error
+        raise ConfigError(f"{named}{_missing(merged)}: not given, and it has no default") from error
     except (ValueError, OmegaConfBaseException) as error:
-        raise ConfigError(_first_line(error)) from error
+        raise ConfigError(named + _first_line(error)) from error
     # Again: a value may be a reference, to an environment variable for example.
     _check_numbers(asdict(config), "the resolved config")
     if not isinstance(config, cls):
         raise TypeError(f"{cls.__name__} became a {type(config).__name__}")
-    remember(_references(merged, asdict(cast(Any, config))))
     return config
 
 

@@ -6,19 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Any, cast, get_origin, get_type_hints
 
 MAX_SUGGESTIONS = 6
 
 
 @cache  # reading the types of a class takes a millisecond
 def tree(config: type) -> Mapping[str, Any]:
-    """The keys of a config class; a section's value is a dict of its keys, of others None."""
+    """The keys of a config class; a section's value is a dict of its keys, that of a mapping of a
+    user's own names an empty one, of others None."""
     hints = get_type_hints(config)
-    return {
-        field.name: tree(hints[field.name]) if is_dataclass(hints[field.name]) else None
-        for field in fields(config)
-    }
+    return {field.name: _below(hints[field.name]) for field in fields(config)}
+
+
+def _below(hint: Any) -> Mapping[str, Any] | None:
+    if is_dataclass(hint):
+        return tree(cast(type, hint))
+    return {} if get_origin(hint) is dict else None
 
 
 def leaves(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -36,7 +40,8 @@ def first_unknown(parts: Sequence[str], known: Mapping[str, Any]) -> int | None:
     """The index of the first part of a dotted key that is no key of the section before it."""
     node: Any = known
     for i, part in enumerate(parts):
-        if not isinstance(node, Mapping):
+        # Below an empty mapping every name is one: the user gives them.
+        if not node:
             return None
         if part not in node:
             return i
@@ -72,7 +77,7 @@ def _misplaced(
         if isinstance(value, Mapping):
             if below:
                 yield from _misplaced(value, below, f"{key}.")
-            elif name in known and value:
+            elif name in known and below is None and value:
                 yield key, "is one value and not a section"
         # "${...}" refers to another value, which may be a section.
         elif below and isinstance(value, str | int | float | list) and "${" not in str(value):

@@ -20,6 +20,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from nabla_core.config_metadata import NOT_SHAPING
+from pipeline.compare.config import CompareConfig
 from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.distill.config import DistillConfig
 from pipeline.duality.checkpoints.config import CheckpointsConfig
@@ -41,6 +42,7 @@ COMMANDS: dict[str, type] = {
     "train_guide": TrainGuideConfig,
     "improve": ImproveConfig,
     "distill": DistillConfig,
+    "compare": CompareConfig,
     "duality": DualityConfig,
 }
 
@@ -237,6 +239,8 @@ def _type(hint: Any) -> str:
         return " or ".join([*others, "null"])
     if origin is tuple:
         return f"list of {_type(arguments[0])}s"
+    if origin is dict:
+        return "settings by name" if arguments[1] is Any else f"{_type(arguments[1])} by name"
     return {"str": "text", "bool": "true/false", "int": "integer", "float": "number"}[hint.__name__]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.compare.config import CompareConfig
 from pipeline.config import load, to_yaml
 from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.distill.config import DistillConfig
@@ -28,6 +29,7 @@ JOBS = {
     "train_guide": TrainGuideConfig,
     "improve": ImproveConfig,
     "distill": DistillConfig,
+    "compare": CompareConfig,
     "duality": DualityConfig,
 }
 CONFIGS = sorted(

@@ -18,7 +18,7 @@ from pipeline.store.files import MALFORMED, Folder
 FILE = "_JOB"
 
 # Their run folders hold run folders of other jobs.
-COMPOSING = ("distill", "duality", "improve")
+COMPOSING = ("compare", "distill", "duality", "improve")
 
 
 @dataclass(frozen=True)

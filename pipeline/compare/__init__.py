@@ -1,0 +1,11 @@
+"""`jobs.compare`: policies and test-time methods on the same prompts. Read in this order:
+
+config      the settings: one base config, and arms that override it
+arms        the run folder of each arm
+results     the rows of an arm, prompt by prompt; which prompts all arms share
+statistics  intervals by the bootstrap, exact tests, Holm's correction
+curves      pass@k, majority and best of k from the samples of one arm
+summary     all figures of a comparison
+report      the summary as Markdown, as SVG, and all traces in one table
+job         the loop over the arms
+"""

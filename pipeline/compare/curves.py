@@ -1,0 +1,80 @@
+"""What fewer samples would have given: pass@k, majority and best of k from one arm's samples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+
+from pipeline.compare.results import COSTS, Response, Results
+from pipeline.tables.yields import Attempts, pass_at
+
+# Random subsets that a majority vote is averaged over.
+SUBSETS = 64
+
+Estimator = Callable[[Sequence[Response], int], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Accuracy at 1, 2, 4, ... samples of an arm, a mean over prompts, and the costs of so many
+    samples by name (`results.COSTS`)."""
+
+    arm: str
+    kind: str
+    samples: Sequence[int]
+    accuracy: Sequence[float]
+    costs: dict[str, list[float]]
+
+
+def curves(arm: Results, prompts: Sequence[str]) -> Iterator[Curve]:
+    """The curves of an arm with several samples of each prompt; none of others."""
+    groups = [arm.responses[prompt] for prompt in prompts]
+    most = min(len(group) for group in groups)
+    graded = all(r.correct is not None for group in groups for r in group)
+    if most < 2 or not graded:
+        return
+    counts = [2**n for n in range(most.bit_length()) if 2**n <= most]
+    estimators: dict[str, Estimator] = {"pass@k": _pass, "majority of k": _majority}
+    if all(r.reward is not None for group in groups for r in group):
+        estimators["best of k"] = best_of
+    sample = {n: float(np.mean([[r.costs[n] for r in g[:most]] for g in groups])) for n in COSTS}
+    for kind, estimate in estimators.items():
+        yield Curve(
+            arm=arm.name,
+            kind=kind,
+            samples=counts,
+            accuracy=[float(np.mean([estimate(g[:most], k) for g in groups])) for k in counts],
+            costs={name: [cost * k for k in counts] for name, cost in sample.items()},
+        )
+
+
+def _pass(group: Sequence[Response], k: int) -> float:
+    return pass_at(k, Attempts(right=sum(bool(r.correct) for r in group), made=len(group)))
+
+
+def best_of(group: Sequence[Response], k: int) -> float:
+    """The probability that the response with the highest reward among k is right, over all subsets
+    of k responses: the r-th lowest of n wins in C(r - 1, k - 1) of C(n, k) subsets. Unbiased.
+    Of equal rewards the one that was drawn first wins."""
+    ordered = sorted(group, key=lambda r: (r.reward, -r.sample))
+    n = len(ordered)
+    wins = (comb(rank, k - 1) * bool(r.correct) for rank, r in enumerate(ordered))
+    return sum(wins) / comb(n, k)
+
+
+def _majority(group: Sequence[Response], k: int) -> float:
+    """The share of subsets of k responses whose most frequent answer is right. Of equally frequent
+    answers the one that was drawn first wins."""
+    # The sum over all subsets has no closed form; k of 64 are too many to visit.
+    draws = np.random.default_rng(0)
+    right = 0
+    for _ in range(SUBSETS):
+        chosen = [group[n] for n in sorted(draws.choice(len(group), k, replace=False))]
+        votes = Counter(r.predicted for r in chosen if r.predicted is not None)
+        answer = max(votes, key=votes.__getitem__, default=None)
+        right += next((bool(r.correct) for r in chosen if r.predicted == answer), False)
+    return right / SUBSETS

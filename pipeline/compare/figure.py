@@ -1,0 +1,66 @@
+"""The arms of a comparison as points, accuracy (or reward) against four costs, and the curves."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.compare.curves import Curve
+from pipeline.compare.summary import ArmFigures, Comparison
+from pipeline.extras import require
+
+AXES = {
+    "paper_calls": "calls a response",
+    "flops": "FLOPs a response",
+    "generated_tokens": "generated tokens a response",
+    "seconds": "engine seconds a response",
+}
+_MARKERS = "osD^vP*X<>hd"
+
+
+def svg(found: Comparison) -> bytes:
+    """The figure. Raises ConfigError naming the extra that is missing."""
+    require("matplotlib", "compare", "nabla compare")
+    import matplotlib  # noqa: PLC0415 - an optional package
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    graded = any(arm.accuracy is not None for arm in found.arms)
+    with matplotlib.rc_context({"svg.hashsalt": "nabla", "svg.fonttype": "path"}):
+        figure = Figure(figsize=(13, 9), layout="constrained")
+        axes: Any = figure.subplots(2, 2, sharey=True)
+        for axis, (cost, label) in zip(axes.flat, AXES.items(), strict=True):
+            _panel(axis, found.arms, found.curves if graded else (), cost, graded)
+            axis.set_xlabel(label)
+            axis.set_xscale("log")
+            axis.grid(alpha=0.3)
+        for axis in axes[:, 0]:
+            axis.set_ylabel("accuracy" if graded else "reward")
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper", fontsize=8)
+        figure.suptitle(f"{found.prompts:,} prompts, 95 % intervals")
+        out = io.BytesIO()
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return out.getvalue()
+
+
+def _panel(
+    axis: Any, arms: Sequence[ArmFigures], curves: Sequence[Curve], cost: str, graded: bool
+) -> None:
+    for number, arm in enumerate(arms):
+        value = arm.accuracy if graded else arm.reward
+        if value is None or not arm.costs[cost]:  # an axis in powers has no place for 0
+            continue
+        # A marker for each arm: colours alone do not tell twelve arms apart.
+        axis.errorbar(
+            arm.costs[cost],
+            value.mean,
+            yerr=[[value.mean - value.low], [value.high - value.mean]],
+            marker=_MARKERS[number % len(_MARKERS)],
+            linestyle="none",
+            capsize=2,
+            label=arm.name,
+        )
+    for curve in curves:
+        label = f"{curve.arm}: {curve.kind}"
+        axis.plot(curve.costs[cost], curve.accuracy, marker=".", linewidth=1, label=label)

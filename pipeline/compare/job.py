@@ -1,0 +1,103 @@
+"""The loop of `jobs.compare`: every arm is a run of `nabla generate`, then all are compared.
+
+    run_dir/arms/NAME/...    the run folder of an arm
+    run_dir/traces.parquet   the rows of all arms, with the column `arm`
+    run_dir/summary.json     all figures
+    run_dir/comparison.md    the figures as tables
+    run_dir/comparison.svg   accuracy (or reward) against each cost
+
+An arm whose folder is finished is not made again, so the same command continues a comparison, and
+adds an arm to one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from pipeline.cluster.connection import shared
+from pipeline.compare.arms import Arm, arms_of
+from pipeline.compare.config import CompareConfig
+from pipeline.compare.figure import svg
+from pipeline.compare.report import markdown, write_traces
+from pipeline.compare.results import Results, check_paired, read_results
+from pipeline.compare.summary import Comparison, summarise
+from pipeline.errors import RunError
+from pipeline.generate.job import generate
+from pipeline.generate.plan import plan
+from pipeline.run.plan import Watcher
+from pipeline.store.checks import config_check
+from pipeline.store.checks.owner import Owner
+from pipeline.store.files import Folder
+from pipeline.store.run_folder import open_folder, translate_os_errors
+
+OWNER = Owner("compare")
+SUMMARY, MARKDOWN, FIGURE, TRACES = (
+    *("summary.json", "comparison.md"),
+    *("comparison.svg", "traces.parquet"),
+)
+
+Watch = Callable[[str], AbstractContextManager[Watcher]]
+
+
+def compare(config: CompareConfig, watch: Watch) -> Comparison:
+    """Make the arms that are missing, and compare all. `watch(name)` is the watcher of an arm.
+
+    Raises PipelineError; before the first arm is made where an arm's settings are refused. After
+    KeyboardInterrupt the folder can be resumed.
+    """
+    arms = check(config)
+    folder = open_folder(config.run_dir)
+    with translate_os_errors(config.run_dir):
+        config_check.check_config(folder, config, OWNER, has_rows=lambda: _begun(arms))
+        with shared(config.cluster):
+            for arm in arms:
+                _make(arm, watch)
+        results = [read_results(arm.name, arm.run_dir) for arm in arms]
+        found = summarise(results, config.reference, config.bootstrap)
+        write_traces(folder, TRACES, results)
+        folder.write(FIGURE, svg(found))
+        folder.write(MARKDOWN, markdown(found).encode())
+        # The last one: what has a summary is whole.
+        folder.write(SUMMARY, json.dumps(found.as_dict(), indent=2).encode())
+    return found
+
+
+def check(config: CompareConfig) -> list[Arm]:
+    """The arms. Raises ConfigError at an arm that `nabla generate` would refuse, and InputError at
+    a run folder that is none and at arms of different prompts, which a comparison would otherwise
+    find out hours later."""
+    arms = arms_of(config)
+    asked = [_asked(arm) for arm in arms]
+    for other in asked[1:]:
+        check_paired(asked[0], other)
+    return arms
+
+
+def _asked(arm: Arm) -> Results:
+    """The prompts of an arm, without responses."""
+    if arm.config is None:
+        return read_results(arm.name, arm.run_dir)
+    prompts = {item.prompt.id: item.fingerprint for item in plan(arm.config).read()}
+    return Results(name=arm.name, run_dir=arm.run_dir, fingerprints=prompts)
+
+
+def _make(arm: Arm, watch: Watch) -> None:
+    if arm.config is None:
+        return
+    with watch(arm.name) as watcher:
+        outcome = generate(arm.config, watcher)
+    if outcome.budget:
+        raise RunError(f"{arm.name}: stopped at {outcome.budget}; a larger one continues")
+    if outcome.aborted or not outcome.finished:
+        raise RunError(
+            f"{arm.name}: too many dead letters to continue; `nabla status {arm.run_dir}` counts "
+            "them"
+        )
+
+
+def _begun(arms: list[Arm]) -> bool:
+    """Whether an arm of this folder has begun: until then its settings may change."""
+    own = (arm for arm in arms if arm.config is not None)
+    return any(Folder(arm.run_dir).exists(config_check.CONFIG) for arm in own)

@@ -1,0 +1,113 @@
+"""A comparison as Markdown, and all of its traces in one table.
+
+The figures stand in `summary.json`; this is for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.compare.results import Results
+from pipeline.compare.summary import ArmFigures, Comparison
+from pipeline.intervals import Interval
+from pipeline.store.files import Folder
+from pipeline.store.reader import final_files
+from pipeline.tables.traces import TRACES
+
+ARM = pa.field("arm", pa.string(), nullable=False)
+TABLE = pa.schema([ARM, *TRACES], metadata={"nabla_schema": "comparison/1"})
+_ROWS = 4096
+
+
+def write_traces(folder: Folder, name: str, arms: Sequence[Results]) -> None:
+    """The rows of every arm, dead letters too, with the column `arm`, in one Parquet file."""
+    with (
+        folder.writing(name) as sink,
+        pq.ParquetWriter(sink, TABLE, write_page_checksum=True) as writer,
+    ):
+        for arm in arms:
+            source = Folder(arm.run_dir)
+            for part in final_files(source):
+                with source.fs.open_input_file(source.path(part.name)) as handle:
+                    file = pq.ParquetFile(handle, page_checksum_verification=True)
+                    for batch in file.iter_batches(batch_size=_ROWS, columns=TRACES.names):
+                        names = pa.array([arm.name] * batch.num_rows, pa.string())
+                        rows = pa.Table.from_arrays([names, *batch.columns], schema=TABLE)
+                        writer.write_table(rows)
+
+
+def markdown(found: Comparison) -> str:
+    """The tables of a comparison."""
+    return "\n".join([*_head(found), *_arms(found), *_differences(found), *_bands(found)]) + "\n"
+
+
+def _head(found: Comparison) -> Iterator[str]:
+    yield "# Comparison\n"
+    yield (
+        f"{found.prompts:,} prompts, the same for every arm; differences are to `{found.reference}`"
+        ", paired by prompt. Brackets hold bootstrap intervals over prompts.\n"
+    )
+    if found.dead:
+        named = ", ".join(f"{name} {count}" for name, count in found.dead.items())
+        yield f"Prompts with a dead letter in an arm are left out of all: {named}.\n"
+
+
+def _arms(found: Comparison) -> Iterator[str]:
+    yield "| arm | method | accuracy | reward | calls | MFLOP | tokens | engine s | made wrong |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for arm in found.arms:
+        cost = arm.costs
+        broken = "" if arm.broken is None else f"{arm.broken:.1%}"
+        yield (
+            f"| {arm.name} | {arm.method} | {shown(arm.accuracy)} | {shown(arm.reward)} | "
+            f"{cost['paper_calls']:,.1f} | {cost['flops'] / 1e6:,.1f} | "
+            f"{cost['generated_tokens']:,.1f} | {cost['seconds']:.3f} | {broken} |"
+        )
+    yield (
+        "\nCosts are those of one response, without the training of guides, judges and policies. "
+        "Made wrong: of the responses that a revision changed, those that were right before and "
+        "are wrong now.\n"
+    )
+
+
+def _differences(found: Comparison) -> Iterator[str]:
+    yield f"## Differences to {found.reference}\n"
+    yield "| arm | measure | difference | won | lost | test | p | p, Holm |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for arm in found.arms:
+        for measure, one in arm.over_reference.items():
+            yield (
+                f"| {arm.name} | {measure} | {signed(one.difference)} | {one.won} | {one.lost} | "
+                f"{one.test} | {one.p:.2g} | {one.adjusted:.2g} |"
+            )
+    yield ""
+
+
+def _bands(found: Comparison) -> Iterator[str]:
+    graded = [arm for arm in found.arms if arm.bands]
+    if not graded:
+        return
+    yield f"## Accuracy by length and pass rate of {found.reference}\n"
+    yield "| prompts | number | " + " | ".join(arm.name for arm in graded) + " |"
+    yield "|---|---|" + "---|" * len(graded)
+    for band, count in found.bands.items():
+        cells = (_band(arm, band) for arm in graded)
+        yield f"| {band} | {count:,} | " + " | ".join(cells) + " |"
+    yield ""
+
+
+def _band(arm: ArmFigures, band: str) -> str:
+    return f"{arm.bands[band]:.3f}" if band in arm.bands else ""
+
+
+def shown(found: Interval | None) -> str:
+    """A mean with its interval; nothing for None."""
+    return "" if found is None else f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def signed(found: Interval) -> str:
+    """A difference with its interval."""
+    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"

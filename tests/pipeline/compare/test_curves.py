@@ -1,0 +1,52 @@
+"""What fewer samples would have given, against every subset of them."""
+
+from itertools import combinations
+
+import pytest
+
+from pipeline.compare.curves import best_of, curves
+from tests.pipeline.compare.arms import arm, response
+
+GROUP = [
+    response(0, 0.3, True),
+    response(1, 0.9, False),
+    response(2, 0.3, False),
+    response(3, 0.1, True),
+    response(4, 0.9, True),
+]
+
+
+@pytest.mark.parametrize("k", range(1, 6))
+def test_best_of_k_is_the_mean_over_all_subsets(k):
+    chosen = [
+        max(subset, key=lambda r: (r.reward, -r.sample)).correct
+        for subset in combinations(GROUP, k)
+    ]
+    assert best_of(GROUP, k) == pytest.approx(sum(chosen) / len(chosen))
+
+
+def test_curves_of_an_arm_with_several_samples():
+    given = {"p": [(1.0, True), (2.0, False), (0.0, False), (0.5, True)], "q": [(1.0, False)] * 4}
+    found = {curve.kind: curve for curve in curves(arm("plain", given, cost=3.0), ["p", "q"])}
+    assert found.keys() == {"pass@k", "majority of k", "best of k"}
+    assert list(found["pass@k"].samples) == [1, 2, 4]
+    # Of the six pairs of p one has no right response; q has none.
+    assert found["pass@k"].accuracy == pytest.approx([0.25, 5 / 12, 0.5])
+    # The best of all four is wrong; of pairs without it the best is right, in 3 of 6.
+    assert found["best of k"].accuracy == pytest.approx([0.25, 0.25, 0.0])
+    assert found["best of k"].costs["flops"] == [3.0, 6.0, 12.0]
+
+
+def test_a_majority_of_one_is_a_sample_and_of_all_the_vote():
+    votes = ["7", "7", "8", "9"]
+    group = [response(n, None, v == "7", predicted=v) for n, v in enumerate(votes)]
+    plain = arm("plain", {})
+    plain.responses["p"] = group
+    found = {curve.kind: curve for curve in curves(plain, ["p"])}
+    assert found.keys() == {"pass@k", "majority of k"}  # without rewards there is no best
+    assert found["majority of k"].accuracy[-1] == 1.0
+    assert found["majority of k"].accuracy[0] == pytest.approx(0.5, abs=0.2)
+
+
+def test_one_sample_makes_no_curve():
+    assert list(curves(arm("greedy", {"p": [(1.0, True)]}), ["p"])) == []
