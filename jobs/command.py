@@ -84,9 +84,10 @@ class Command:
         try:
             with interruptible():
                 return self.run(options)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             console.print_line(
-                "interrupted: what is finished is kept, and the same command continues from it"
+                str(interrupt)
+                or "interrupted: what is finished is kept, and the same command continues from it"
             )
             return ExitCode.INTERRUPTED
         except (PipelineError, ModelError) as error:

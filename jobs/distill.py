@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from jobs.command import Command, config_options, load_config, without_run
 from jobs.display import console, student_figures, training_progress
 from jobs.display.preview import print_answers, print_warnings
+from jobs.interrupts import named
 
 if TYPE_CHECKING:
     from pipeline.distill.config import DistillConfig
@@ -84,7 +85,10 @@ def _distill(config: DistillConfig) -> int:
     config, notes = resolved(config)
     for note in notes:
         console.print_note(note)
-    with training_progress.Progress() as progress:
+    with (
+        training_progress.Progress() as progress,
+        named(lambda: f"{config.run_dir} {progress.reached()}"),
+    ):
         trained = distill(config, student_figures.print_measurement, progress.show)
     card = trained.card
     console.print_line(

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from jobs.command import Command, config_options, load_config, runs_as_list, without_run
 from jobs.display import console
+from jobs.interrupts import named
 
 if TYPE_CHECKING:
     from pipeline.export.config import ExportConfig
@@ -87,7 +88,8 @@ def _export(config: ExportConfig, repo: str | None, *, public: bool) -> int:
 
     if repo is not None:
         check_local(config.out)
-    outcome = export(config, _Progress())
+    with named(lambda: f"{config.out}, its whole files kept"):
+        outcome = export(config, _Progress())
     facts = outcome.facts
     console.print_table(_table(facts))
     rows = ", ".join(f"{count} rows in {name}" for name, count in facts["splits"].items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from jobs.exit_codes import ExitCode
@@ -37,6 +37,19 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A command that was interrupted; the message is its last line."""
+
+
+@contextmanager
+def named(where: Callable[[], str]) -> Iterator[None]:
+    """Let the last line of an interrupted block say `where()` it stands."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted: {where()}; the same command continues from it") from error
 
 
 class _Interrupt:

@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _show(folder: Folder, name: str) -> None:
     """The status of a folder by its job; `name` is how the user calls it."""
-    from pipeline.run.status import run_status
+    from pipeline.export.folder import is_export
     from pipeline.store.checks.owner import Owner, owner_of
     from pipeline.store.checks.version import check_version
 
@@ -54,16 +54,36 @@ def _show(folder: Folder, name: str) -> None:
         _show_duality(folder, name)
     elif job is not None and job in CARDS:
         _show_training(folder, name, CARDS[job])
+    elif owner is None and is_export(name):
+        _show_export(folder, name)
     else:
-        _show_rows(run_status(name), name)
+        _show_rows(folder, name)
 
 
 # The file that a training writes last.
 CARDS = {"train-guide": "guide/card.json", "distill": "student/card.json"}
 
 
-def _show_rows(status: RunStatus, name: str) -> None:
-    _headline(name, status.state, status.holder)
+def _show_rows(folder: Folder, name: str) -> None:
+    from pipeline.run.status import RunState, run_status
+    from pipeline.store.claims import holder
+    from pipeline.store.expected import INPUT
+    from pipeline.store.last_error import read_error
+
+    error = read_error(folder)
+    if error is not None and not folder.exists(INPUT):
+        # It ended before it knew its rows.
+        driver = holder(folder)
+        _headline(name, RunState.RUNNING if driver else RunState.STOPPED, driver)
+    else:
+        status = run_status(name)
+        _headline(name, status.state, status.holder)
+        _show_committed(status)
+    if error is not None:
+        _show_failure(error)
+
+
+def _show_committed(status: RunStatus) -> None:
     committed = status.finished + status.dead
     share = committed / status.rows if status.rows else 1.0
     console.print_line(f"committed  {committed} of {status.rows} rows ({share:.1%})")
@@ -108,7 +128,26 @@ def _show_training(folder: Folder, name: str, card: str) -> None:
         show = guide_figures if card == CARDS["train-guide"] else student_figures
         show.print_measurement(status.measurement)
     if status.failure:
-        console.print_line(f"failed     {status.failure}")
+        _show_failure(status.failure)
+
+
+def _show_export(folder: Folder, name: str) -> None:
+    from pipeline.export.status import export_status
+
+    status = export_status(folder)
+    _headline(name, status.state, status.holder)
+    console.print_line(f"format     {status.format}")
+    console.print_line(f"made of    {', '.join(status.run_folders)}")
+    for key, value in status.filters.items():
+        console.print_line(f"filter     {key}: {value}")
+    if status.facts is None:
+        return
+    console.print_line(f"read       {status.facts['read']} traces")
+    for reason, count in status.facts["dropped"].items():
+        console.print_line(f"dropped    {count}: {reason}")
+    console.print_line(f"kept       {status.facts['kept']} traces")
+    for split, rows in status.facts["splits"].items():
+        console.print_line(f"rows       {rows} in {split}")
 
 
 def _show_improve(folder: Folder, name: str) -> None:
@@ -155,6 +194,10 @@ def _show_progress(unit: str, progress: Progress) -> None:
     share = progress.step / progress.steps if progress.steps else 1.0
     console.print_line(f"{unit:<9}  {progress.step} of {progress.steps} ({share:.1%})")
     _show_rate(f"{progress.seconds:.2f} s each", progress.seconds_left)
+
+
+def _show_failure(message: str) -> None:
+    console.print_line("failed     " + message.replace("\n", "\n           "))
 
 
 def _headline(name: str, state: str, holder: str | None) -> None:

@@ -26,6 +26,7 @@ from jobs.display.preview import (
     print_weights,
 )
 from jobs.exit_codes import ExitCode
+from jobs.interrupts import named
 
 if TYPE_CHECKING:
     from pipeline.train_guide.config import TrainGuideConfig
@@ -79,7 +80,10 @@ def _train(config: TrainGuideConfig) -> int:
     def started() -> None:
         console.print_line(f"{config.run_dir}: {steps} steps, measured every {every}")
 
-    with training_progress.Progress() as progress:
+    with (
+        training_progress.Progress() as progress,
+        named(lambda: f"{config.run_dir} {progress.reached()}"),
+    ):
         trained = train_guide(config, guide_figures.print_measurement, progress.show, started)
     card = trained.card
     console.print_line(

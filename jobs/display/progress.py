@@ -19,6 +19,7 @@ from pipeline.run.prompt_status import ENDED, PromptState, PromptStatus
 LOG_SECONDS = 10.0
 # Of fewer rows the accuracy is chance.
 MIN_ROWS = 20
+RUNNING = "running"
 
 
 class Progress:
@@ -83,11 +84,24 @@ class Progress:
             self._console.print(f"dead letter {name}#{status.key[1]}: {reason}")
         self._show()
 
+    @property
+    def total(self) -> int:
+        """Rows of the whole run; 0 before they are known."""
+        return self._total
+
+    def committed(self) -> str:
+        """How many rows are committed, as far as workers have said."""
+        ended = sum(self._states[state] for state in ENDED)
+        return f"{self._before + ended} of {self._total} rows committed"
+
     def line(self) -> str:
         """The state of the run in one line."""
         done, dead = self._states[PromptState.DONE], self._states[PromptState.DEAD]
         ended = sum(self._states[state] for state in ENDED)
-        parts = [self._phase, f"{self._before + ended}/{self._total}"]
+        # Models are loaded first, which takes minutes for large ones, and no worker says when.
+        waits = self._phase == RUNNING and self._first is None
+        phase = "waiting for the first row (models load first)" if waits else self._phase
+        parts = [phase, f"{self._before + ended}/{self._total}"]
         if self._first is not None and done > 1:
             rate = ended / max(time.monotonic() - self._first, 1e-9)
             left = (self._total - self._before - ended) / rate

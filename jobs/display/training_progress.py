@@ -25,6 +25,7 @@ class Progress:
         self._console = console.unstyled(stderr=True)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
         self._logged = time.monotonic()
+        self._last: progress.Progress | None = None
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
@@ -41,12 +42,19 @@ class Progress:
 
     def show(self, made: progress.Progress) -> None:
         """Show how far the training is."""
+        self._last = made
         text = line(made)
         if self._console.is_terminal:
             self._live.update(Text(text))
         elif time.monotonic() - self._logged >= LOG_SECONDS or made.step == made.steps:
             self._logged = time.monotonic()
             self._console.print(text)
+
+    def reached(self) -> str:
+        """The step that is reached; training continues from the checkpoint before."""
+        if self._last is None:
+            return "before the first step"
+        return f"after step {self._last.step} of {self._last.steps}, its checkpoints kept"
 
 
 def line(made: progress.Progress) -> str:

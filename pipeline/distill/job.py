@@ -30,6 +30,7 @@ from pipeline.store.checks import config_check, models_check
 from pipeline.store.checks.owner import Owner, check_owner
 from pipeline.store.checks.unused import check_unused
 from pipeline.store.files import Folder
+from pipeline.store.last_error import error_kept
 from pipeline.store.lease import hold_lease
 from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.training.failure import clear_failure
@@ -84,6 +85,16 @@ def _distill(
     models_check.check_models(folder, visible(sources(config)), rows=rows)
     if complete:
         return DistillResult(card, already_complete=True)
+    with error_kept(folder):
+        return DistillResult(
+            _made(folder, config, on_measurement, on_progress), already_complete=False
+        )
+
+
+def _made(
+    folder: Folder, config: DistillConfig, on_measurement: OnMeasurement, on_progress: OnProgress
+) -> dict[str, Any]:
+    """Export, train and deliver; returns the card."""
     if config.export.run_dir:
         # Made once: the folder of a resumed run is complete or continued.
         export(export_config(config), lambda phase, done, total: None)
@@ -94,7 +105,7 @@ def _distill(
     history, step = deliver(folder, result, STUDENT)
     card = make_card(config, history, step)
     write_card(folder, card)
-    return DistillResult(card, already_complete=False)
+    return card
 
 
 def check_start(folder: Folder, config: DistillConfig) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ import numpy.typing as npt
 
 from pipeline.export.benchmarks import words_of
 from pipeline.export.config import NearDuplicates
+from pipeline.store.run_folder import translate_os_errors
 
 Array = npt.NDArray[Any]
 
 
 class Signatures:
-    """Signatures of rows, in a temporary file. Use it as a context manager."""
+    """Signatures of rows, in a temporary file. Use it as a context manager. Its methods raise
+    RunError where the disk of temporary files is full."""
 
     def __init__(self, settings: NearDuplicates) -> None:
         self._settings = settings
@@ -36,7 +39,8 @@ class Signatures:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # what could not be written has been told
+            self._file.close()
         self._folder.cleanup()
 
     def add(self, rows: Array, texts: Sequence[str]) -> None:
@@ -47,14 +51,16 @@ class Signatures:
         found = RMinHash.digests_from_token_sets(
             [_shingles(text, settings.shingle) for text in texts], settings.permutations, 1
         )
-        self._file.write(np.asarray(found, dtype=np.uint32).tobytes())
+        with translate_os_errors(self._folder.name, "temporary folder"):
+            self._file.write(np.asarray(found, dtype=np.uint32).tobytes())
         self._rows.append(np.asarray(rows, dtype=np.int64))
 
     def duplicates(self) -> Array:
         """The numbers of the rows that are near duplicates of an earlier one."""
         if not self._rows:
             return np.zeros(0, dtype=np.int64)
-        self._file.flush()
+        with translate_os_errors(self._folder.name, "temporary folder"):
+            self._file.flush()
         rows = np.concatenate(self._rows)
         width, threshold = self._settings.permutations, self._settings.threshold
         assert threshold is not None

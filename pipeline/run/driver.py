@@ -21,6 +21,7 @@ from pipeline.store import manifest
 from pipeline.store.checks import config_check, models_check
 from pipeline.store.checks.owner import check_owner
 from pipeline.store.input_index import InputIndex
+from pipeline.store.last_error import error_kept
 from pipeline.store.lease import Lease
 from pipeline.store.run_folder import translate_os_errors
 from pipeline.store.run_store import RunStore
@@ -61,7 +62,7 @@ class Run:
         self._check_system_turns = turns.share > self.plan.max_dead_fraction
         lease = Lease(self.store.folder, self.plan.store.lease_seconds, self._on_lease_lost)
         try:
-            with lease.guarding():
+            with error_kept(lease.folder), lease.guarding():
                 return self._execute(inputs, lease)
         finally:
             lease.release()

@@ -18,6 +18,7 @@ from pipeline.run.models import visible
 from pipeline.store.checks import config_check, models_check
 from pipeline.store.checks.owner import check_owner
 from pipeline.store.files import Folder
+from pipeline.store.last_error import error_kept
 from pipeline.store.lease import hold_lease
 from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.train_guide.card import make_card, read_card, write_card
@@ -86,9 +87,10 @@ def _train(
     if complete:
         return TrainGuideResult(card, already_complete=True)
     clear_failure(folder)
-    # Ray Train's result. Raises the error that a worker has stored.
-    result = fit(folder, _work, config, config.workers, following)
-    return TrainGuideResult(_deliver(folder, config, result), already_complete=False)
+    with error_kept(folder):
+        # Ray Train's result. Raises the error that a worker has stored.
+        result = fit(folder, _work, config, config.workers, following)
+        return TrainGuideResult(_deliver(folder, config, result), already_complete=False)
 
 
 def _deliver(folder: Folder, config: TrainGuideConfig, result: Any) -> dict[str, Any]:

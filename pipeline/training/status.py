@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.run.status import RunState, state_of
 from pipeline.store.claims import holder
 from pipeline.store.files import MALFORMED, Folder
+from pipeline.store.last_error import read_error
 from pipeline.training.folder import FAILED
 from pipeline.training.history import read_history
 from pipeline.training.progress import Progress, read_progress
@@ -37,7 +38,7 @@ def training_status(folder: Folder, card: str) -> TrainingStatus:
         holder=driver,
         progress=read_progress(folder),
         measurement=measurements[-1] if measurements else None,
-        failure=_failure(folder),
+        failure=_failure(folder) or read_error(folder),
     )
 
 

@@ -9,17 +9,22 @@ from pathlib import Path
 import pytest
 
 from jobs import status
+from nabla_core.errors import ModelError
 from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.counterfactuals.job import plan as counterfactuals_plan
+from pipeline.errors import ResumeError, RunError
+from pipeline.export.config import Filters, NearDuplicates, Split
 from pipeline.improve.config import ImproveConfig
 from pipeline.run.plan import open_store
 from pipeline.store.checks.config_check import check_config
 from pipeline.store.checks.owner import Owner, claim_owner
 from pipeline.store.files import Folder
+from pipeline.store.last_error import error_kept
 from pipeline.store.lease import Lease
 from pipeline.store.uris import below
 from pipeline.training.history import write_history
 from pipeline.training.progress import Progress, write_progress
+from tests.pipeline.export.runs import exported, trace, write_run
 from tests.pipeline.rows import item, row, store_in
 
 ROOT = Path(__file__).parents[2]
@@ -125,10 +130,54 @@ def test_a_training_is_shown_with_its_steps_and_last_measurement(uri, shown):
     assert shown(uri)[0] == "RUN: done"
 
 
+def test_what_ended_a_run_is_shown_until_the_next_one_starts(uri, shown):
+    store = traces(uri, 20)
+    with pytest.raises(RunError), error_kept(store.folder):
+        raise RunError("no GPU is left\non any node")
+    assert shown(uri)[-2:] == ["failed     no GPU is left", "           on any node"]
+    # Another command's settings say nothing of this run.
+    with pytest.raises(ResumeError), error_kept(store.folder):
+        raise ResumeError("other settings")
+    assert not [line for line in shown(uri) if line.startswith("failed")]
+
+
+def test_a_run_that_ended_before_its_first_row_says_why(uri, shown):
+    folder = Folder(uri)
+    claim_owner(folder, Owner("generate", "traces/3"))
+    with pytest.raises(ModelError), error_kept(folder):
+        raise ModelError("models/lm: no such folder")
+    assert shown(uri) == ["RUN: stopped", "failed     models/lm: no such folder"]
+
+
+def test_an_export_is_shown_with_its_format_filters_and_rows(tmp_path, shown):
+    rows = [trace(f"p{n}", reward=float(n), question=f"{n}+1=") for n in range(4)]
+    run = write_run(tmp_path / "run", rows)
+    near = NearDuplicates(threshold=None, shingle=2)
+    filters = Filters(min_reward=1.0, near_duplicates=near)
+    exported(tmp_path / "out", run, filters=filters, split=Split(held_out=0.5))
+    lines = shown(str(tmp_path / "out"))
+    counts = [int(line.split()[1]) for line in lines if line.startswith("rows")]
+    assert sum(counts) == 3
+    assert lines == [
+        "RUN: done",
+        "format     sft, prompt_completion",
+        "made of    run",
+        "filter     min_reward: 1.0",
+        "filter     near_duplicates.shingle: 2",
+        "read       4 traces",
+        "dropped    1: reward below min_reward",
+        "kept       3 traces",
+        f"rows       {counts[0]} in train",
+        f"rows       {counts[1]} in test",
+    ]
+    (tmp_path / "out" / "_SUCCESS").unlink()
+    assert shown(str(tmp_path / "out")) == ["RUN: stopped", *lines[1:5]]
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff", b'{"rounds": [1]}'])
 def test_damaged_files_beside_the_rows_are_as_missing_ones(tmp_path, shown, content):
     files = {
-        "train-guide": ("progress.json", "history.json", "failed.json"),
+        "train-guide": ("progress.json", "history.json", "failed.json", "last_error.json"),
         "improve": ("rounds.json", "config.yaml"),
         "duality": ("progress.json",),
     }

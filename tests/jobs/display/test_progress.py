@@ -45,12 +45,15 @@ def test_a_log_gets_a_line_also_while_no_row_ends_and_none_after_the_run(capsys,
     with Progress() as progress:
         progress.started(8, 0, 0)
         progress.phase("running")
-        while shown.count("running  0/8\n") < 2:
+        while shown.count("waiting for the first row (models load first)  0/8\n") < 2:
             time.sleep(0.01)
             shown += capsys.readouterr().err
     capsys.readouterr()
     time.sleep(0.1)
     assert capsys.readouterr().err == ""
+    finished(progress, 1)
+    assert progress.line().startswith("running  1/8")
+    assert progress.committed() == "1 of 8 rows committed"
 
 
 def test_an_id_that_looks_like_an_emoji_is_printed_as_it_is(capsys):

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from datasets import load_dataset
 from huggingface_hub import DatasetCard
 
 from pipeline.errors import InputError, LeaseError, ResumeError, RunError
-from pipeline.export.config import Card, ExportConfig, Filters, Split
+from pipeline.export.config import Card, ExportConfig, Filters, NearDuplicates, Split
 from pipeline.export.folder import is_export, read_export
 from pipeline.export.job import export
 from pipeline.store.files import Folder
@@ -282,6 +283,24 @@ def test_a_full_disk_loses_nothing_and_more_room_finishes_the_export(tmp_path):
         exported(disk / "out", run, rows_per_file=100)
         read_export(str(disk / "out"), check_files=True)
         assert len(rows_of(disk / "out")) == 900
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_of_temporary_files_is_named(tmp_path, monkeypatch):
+    run = write_run(tmp_path / "run", [trace(f"p{n}", question=f"{n}+1=") for n in range(40)])
+    near = Filters(near_duplicates=NearDuplicates(threshold=0.9))
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "none", disk], check=True)
+    try:
+        monkeypatch.setattr(tempfile, "tempdir", str(disk))
+        with pytest.raises(RunError, match=f"temporary folder {disk}.*No space left"):
+            exported(tmp_path / "out", run, filters=near)
+        assert not (tmp_path / "out").exists()
+        subprocess.run(["mount", "-o", "remount,size=1m", disk], check=True)
+        exported(tmp_path / "out", run, filters=near)
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
 
