@@ -43,7 +43,7 @@ def _run(options: argparse.Namespace) -> int:
 def _preview(config: CounterfactualsConfig) -> None:
     from pipeline.counterfactuals.preview import preview
 
-    print_preview(preview(config), config.run_dir, config.runtime.dtype, each="temperature")
+    print_preview(preview(config), config.run_dir, each="temperature")
 
 
 COMMAND = Command(

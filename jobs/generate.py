@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace) -> int:
 def _preview(config: GenerateConfig) -> None:
     from pipeline.generate.preview import preview
 
-    print_preview(preview(config), config.run_dir, config.runtime.dtype)
+    print_preview(preview(config), config.run_dir)
 
 
 COMMAND = Command(

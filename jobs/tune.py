@@ -45,7 +45,7 @@ def _preview(config: TuneConfig) -> None:
     from pipeline.tune.candidates import candidates
     from pipeline.tune.preview import preview
 
-    print_preview(preview(config), config.run_dir, config.runtime.dtype, each="candidate")
+    print_preview(preview(config), config.run_dir, each="candidate")
     for candidate in candidates(config.decoding, config.grid):
         console.print_line(f"candidate: {candidate.name}")
 

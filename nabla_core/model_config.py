@@ -64,7 +64,11 @@ class Runtime:
 
     Attributes:
         device: A torch device; `auto` is the first GPU, else the CPU.
-        dtype: Type of weights and activations.
+        dtype: Type of weights and activations. `auto`: float32 where all models together are small
+            (64 MiB), else bfloat16 where the hardware computes it (a GPU of compute capability 8, a
+            CPU with AVX512-BF16, AMX or Arm's BF16), else float32. A run decides once and keeps it
+            in its config; nodes where it would be another type are refused. A reward is read from
+            the body's output in float32, whatever the type.
         max_batch (sequences): Sequences in a batch, at most.
         max_batch_tokens (tokens): Tokens in a batch, padding included; about at most.
         reuse: Keeps the keys and values of responses in flight, so that a shared prefix is computed
@@ -77,7 +81,7 @@ class Runtime:
     """
 
     device: str = "auto"
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     max_batch: int = field(default=32, metadata=NOT_SHAPING)
     max_batch_tokens: int = field(default=65536, metadata=NOT_SHAPING)
     reuse: bool = field(default=True, metadata=NOT_SHAPING)

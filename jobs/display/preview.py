@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _UNITS = ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP")
 
 
-def print_preview(found: Preview, run_dir: str, dtype: str, *, each: str = "sample") -> None:
+def print_preview(found: Preview, run_dir: str, *, each: str = "sample") -> None:
     """What a run of rows would do, in the order in which a user checks it. `each` is what a prompt
     has several rows for."""
     print_prompt(found.first, found.rendered)
@@ -27,7 +27,7 @@ def print_preview(found: Preview, run_dir: str, dtype: str, *, each: str = "samp
     )
     print_answers(found.answers, found.prompts, found.method)
     print_columns(found.columns)
-    _print_cost(found, dtype)
+    _print_cost(found)
     print_warnings(found.warnings)
 
 
@@ -79,7 +79,7 @@ def print_prompt(first: Prompt, shown: Rendered | None) -> None:
         )
 
 
-def _print_cost(found: Preview, dtype: str) -> None:
+def _print_cost(found: Preview) -> None:
     cost = found.expected
     if cost is None or found.parameters is None:
         return
@@ -93,7 +93,7 @@ def _print_cost(found: Preview, dtype: str) -> None:
         f"         {missing:,} rows to make: {amount(cost.flops * missing)}\n"
         f"         ({HOW})"
     )
-    print_weights(found.parameters, dtype)
+    print_weights(found.parameters, found.dtype)
 
 
 def print_weights(parameters: int, dtype: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast, get_args
 
 import torch
@@ -21,6 +22,7 @@ from nabla_core.guides.gradient import GradientGuide
 from nabla_core.guides.head import KIND_KEY, HeadGuide
 from nabla_core.guides.value_head import ValueHeadGuide, load_value_head
 from nabla_core.model_config import LM, GuideKind, Reward, Runtime
+from nabla_core.models.dtype import best_dtype
 from nabla_core.models.loading import (
     LanguageModel,
     RewardModel,
@@ -54,7 +56,7 @@ def load_engines(
     reward = reward or Reward(judge="embedded", guide="embedded")
     runtime = runtime or Runtime()
     device = device_of(runtime.device)
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[runtime.dtype]
+    dtype = torch_dtype(runtime, model_paths(lm, reward))
     language = load_language_model(
         model_location(lm.path, "lm"), revision=lm.revision, device=device, dtype=dtype
     )
@@ -83,6 +85,20 @@ def load_engines(
             options: Any = {"revision": reward.guide_revision, "device": device, "dtype": dtype}
             guide = ValueHeadGuide(language, *load_value_head(path, **options))
     return build_engines(language, judge, guide, runtime)
+
+
+def model_paths(lm: LM, reward: Reward) -> list[str]:
+    """The folders or hub ids of the models."""
+    paths = [model_location(lm.path, "lm"), model_location(reward.judge, "judge")]
+    return paths if reward.guide is None else [*paths, model_location(reward.guide, "guide")]
+
+
+def torch_dtype(runtime: Runtime, paths: Sequence[str]) -> torch.dtype:
+    """The type of weights and activations; `auto` is decided for this machine and these models."""
+    name = runtime.dtype
+    if name == "auto":
+        name = best_dtype(str(device_of(runtime.device)), paths)
+    return torch.float32 if name == "float32" else torch.bfloat16
 
 
 def _judge_guides(reward: Reward) -> bool:

@@ -132,7 +132,8 @@ class Optimise:
         clip: The norm of a step's gradient is clipped to this.
         frozen_layers (layers): The first layers, this many, are not trained.
         freeze_embeddings: The embeddings are not trained.
-        dtype: Type of the forward pass (bfloat16: autocast); weights stay in float32.
+        dtype: Type of the forward pass (bfloat16: autocast); weights stay in float32. `auto` as in
+            `runtime.dtype`, decided once a training.
         attention: transformers' name of the attention. A gradient guide needs one that can be
             differentiated twice (`eager`).
         on_nonfinite: Where a gradient is not finite: `stop`, or `skip` the step. The message names
@@ -149,7 +150,7 @@ class Optimise:
     clip: float = 1.0
     frozen_layers: int = 0
     freeze_embeddings: bool = True
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     attention: str = "eager"
     on_nonfinite: Literal["stop", "skip"] = "stop"
     lora: Lora = field(default_factory=Lora)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from nabla_core.errors import HeadError, ModelError
@@ -106,6 +107,15 @@ class RewardModel:
     @property
     def device(self) -> torch.device:
         return self.table.device
+
+    def reward(self, hidden: Tensor) -> Tensor:
+        """hidden `[..., D_rm]` of the tokens that rewards are read from -> fp32 rewards `[...]`.
+
+        In bfloat16 the layer would round a reward to 8 bits: two responses would often tie, and
+        small gains would be lost.
+        """
+        bias = None if self.score.bias is None else self.score.bias.float()
+        return linear(hidden.float(), self.score.weight.float(), bias).squeeze(-1)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings `[..., D_rm]` of ids `[...]`."""

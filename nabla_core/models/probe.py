@@ -98,7 +98,7 @@ def check_rewards(model: Any, rm: Any, ids: tuple[int, ...]) -> None:
 def _rewards(rm: Any, texts: Sequence[tuple[int, ...]]) -> Tensor:
     hidden = read(rm, [Reading(t) for t in texts], gradient=False, return_cache=False).hidden
     ends = [hidden[row, pool_index(t, rm.pad)] for row, t in enumerate(texts)]
-    return rm.score(torch.stack(ends))
+    return rm.reward(torch.stack(ends))[:, None]
 
 
 def _tensor(rm: Any, rows: Sequence[tuple[int, ...]]) -> Tensor:

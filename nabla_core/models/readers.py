@@ -170,7 +170,7 @@ class Reader:
         ends_at = [pool_index(r.tokens, self.rm.pad) - r.cached for r in forward.readings]
         last = torch.tensor(ends_at, device=self.rm.device)
         ends = forward.hidden[torch.arange(len(last), device=last.device), last]
-        return self.rm.score(ends).float().squeeze(-1)
+        return self.rm.reward(ends)
 
     def _add_cost(self, task: Task, reading: Reading, gradient: bool, checkpoint: bool) -> None:
         passes = 2 if gradient else 1

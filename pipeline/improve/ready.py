@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from nabla_core.models.location import check_locations
 from pipeline.errors import ConfigError
@@ -13,11 +14,12 @@ from pipeline.improve.config import ImproveConfig
 from pipeline.improve.steps import Models
 from pipeline.inputs.prompts import Prompts, content_key
 from pipeline.inputs.prompts import read as read_prompts
+from pipeline.run.dtype import resolve_runtime
 from pipeline.run.models import model_paths as run_paths
 from pipeline.run.verify_method import resolve, with_verify
 from pipeline.store.checks.owner import Owner
 from pipeline.train_guide.models import model_paths
-from pipeline.train_guide.ready import check_ready
+from pipeline.train_guide.ready import check_ready, with_dtype
 
 OWNER = Owner("improve")
 
@@ -35,8 +37,25 @@ def resolved(config: ImproveConfig) -> tuple[ImproveConfig, list[str]]:
         validation.prompts,
         key="training.validation.verify",
     )
-    training = replace(config.training, validation=with_verify(validation, searched))
-    return replace(with_verify(config, verify), training=training), notes + more
+    where: dict[str, Any] = {
+        "gpus": config.cluster.gpus_per_actor,
+        "cluster": bool(config.cluster.ray_address),
+    }
+    paths = run_paths(config.lm, config.reward).values()
+    runtime, said = resolve_runtime(config.runtime, config.run_dir, paths, **where)
+    optimise = with_dtype(
+        config.training.optimise,
+        config.run_dir,
+        paths,
+        gpu=config.training.workers.gpu,
+        cluster=bool(config.training.workers.address),
+        key="training.optimise",
+    )
+    training = replace(
+        config.training, validation=with_verify(validation, searched), optimise=optimise
+    )
+    config = replace(with_verify(config, verify), training=training, runtime=runtime)
+    return config, [*notes, *more, *said]
 
 
 def _prompts_of_all_rounds(config: ImproveConfig) -> Prompts:

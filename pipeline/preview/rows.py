@@ -30,7 +30,8 @@ class Preview:
     `prompts` and `rows` count what the input asks for, `finished` and `dead` what the run folder
     holds of it; `answers` is the number of prompts with an expected answer, which `method` grades.
     `columns` names the columns of the input by what they hold. `rendered`, `expected` (of one row)
-    and `parameters` (of all models of an actor) are None for a scripted LM.
+    and `parameters` (of all models of an actor) are None for a scripted LM. `dtype` is the type of
+    the models, never `auto`.
     """
 
     prompts: int
@@ -45,6 +46,7 @@ class Preview:
     rendered: Rendered | None
     expected: Expected | None
     parameters: int | None
+    dtype: str
     warnings: list[str] = field(default_factory=list)
 
 
@@ -98,6 +100,7 @@ def preview(
         rendered=rendered,
         expected=expected(models, rendered.tokens) if models and rendered else None,
         parameters=models.parameters if models else None,
+        dtype=config.runtime.dtype,
         warnings=warnings,
     )
 

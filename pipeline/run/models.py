@@ -15,6 +15,7 @@ from nabla_core.model_config import LM, TEMPLATE_DATE, Reward, Runtime
 from nabla_core.models.identity import identify_unloaded
 from nabla_core.text.templates import render_for_lm
 from nabla_core.types import Identity, Prompt
+from pipeline.run.dtype import require_same_dtype
 
 
 def open_engines(lm: LM, reward: Reward, runtime: Runtime) -> Engines:
@@ -28,8 +29,9 @@ def open_engines(lm: LM, reward: Reward, runtime: Runtime) -> Engines:
         return scripted.from_path(lm.path, max_batch=runtime.max_batch)
     from transformers.utils import logging  # noqa: PLC0415 - see above
 
-    from nabla_core.engines.loading import load_engines  # noqa: PLC0415 - see above
+    from nabla_core.engines.loading import device_of, load_engines  # noqa: PLC0415 - see above
 
+    require_same_dtype(runtime, str(device_of(runtime.device)), model_paths(lm, reward).values())
     logging.disable_progress_bar()
     return load_engines(lm, reward, runtime)
 

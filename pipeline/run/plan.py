@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from pipeline.cluster.config import Cluster
@@ -12,6 +12,7 @@ from pipeline.inputs.prompts import Item, read
 from pipeline.inputs.repeats import Repeats
 from pipeline.run.budget import Budget
 from pipeline.run.config import RowsConfig
+from pipeline.run.dtype import resolve_runtime
 from pipeline.run.models import model_paths
 from pipeline.run.prompt_status import PromptStatus
 from pipeline.run.recipe import Recipe
@@ -74,10 +75,20 @@ def planned(
 ) -> Plan:
     """The plan of a job. `recipe` gets the config and the digest of its settings that shape rows.
 
-    Reads nothing yet, unless `verify.method` is to be found (`verify_method.resolve`).
+    Reads nothing yet, unless `verify.method` is to be found (`verify_method.resolve`). A
+    `runtime.dtype: auto` is decided here (`run.dtype`).
     """
     verify, notes = resolve(config.verify, config.run_dir, config.prompts)
     config = with_verify(config, verify)
+    paths = model_paths(config.lm, config.reward)
+    runtime, more = resolve_runtime(
+        config.runtime,
+        config.run_dir,
+        paths.values(),
+        gpus=config.cluster.gpus_per_actor,
+        cluster=bool(config.cluster.ray_address),
+    )
+    config = replace(config, runtime=runtime)
     repeats = Repeats()
     return Plan(
         job=job,
@@ -93,8 +104,8 @@ def planned(
         max_dead_fraction=config.max_dead_fraction,
         allow_input_change=config.allow_input_change,
         retry_dead=retry_dead,
-        model_paths=model_paths(config.lm, config.reward),
-        notes=notes,
+        model_paths=paths,
+        notes=[*notes, *more],
         budget=config.budget,
     )
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar, get_args, get_type_hints
-
-import yaml
 
 from pipeline.errors import ConfigError
 from pipeline.grading.graders import Verify
 from pipeline.grading.guess import Guess, guess_method
 from pipeline.inputs.prompts import Prompts, read
-from pipeline.store.checks.config_check import CONFIG
-from pipeline.store.run_folder import open_folder, translate_os_errors
+from pipeline.run.stored_setting import stored_setting
 
 C = TypeVar("C")
 
@@ -53,16 +49,6 @@ def _sentence(key: str, guess: Guess) -> str:
 
 def _stored(run_dir: str, key: str) -> Any:
     """The method in the config of a run folder; None where it has none, or none of today's."""
-    folder = open_folder(run_dir)
-    with translate_os_errors(run_dir):
-        if not folder.exists(CONFIG):
-            return None
-        text = folder.read(CONFIG)
-    try:
-        node: Any = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return None  # `config_check` says what a damaged config means
-    for part in (*key.split("."), "method"):
-        node = node.get(part) if isinstance(node, Mapping) else None
+    method = stored_setting(run_dir, f"{key}.method")
     known = get_args(get_type_hints(Verify)["method"])
-    return node if node in known and node != "auto" else None
+    return method if method in known and method != "auto" else None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
+import torch
 from ray.train import Checkpoint
 from ray.train.torch import get_device
 
@@ -33,6 +34,8 @@ def work(config: TrainGuideConfig) -> None:
     An error of ours would repeat in every attempt. It is stored in the run folder and the worker
     returns: for a worker that raises, Ray Train would start all of them again.
     """
+    # Ray would leave it at one thread, or at what OMP_NUM_THREADS says.
+    torch.set_num_threads(max(1, int(config.workers.cpus)))
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     folder = Folder(config.run_dir)

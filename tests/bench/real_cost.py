@@ -2,7 +2,8 @@
 work, in one run.
 
     python -m tests.bench.real_cost [--models smollm2 random] [--parts draw greedy ...]
-        [--dtype bfloat16] [--device cpu] [--rounds 3] [--output results.json] [--rehearse]
+        [--dtype bfloat16] [--device cpu] [--rounds 3] [--batches 1 8 32]
+        [--output results.json] [--rehearse]
 
     draw             tokens drawn at temperature .6 and top-p .95, over a softmax of the logits
     greedy           tokens a second, over transformers.generate in batches of as many prompts
@@ -75,11 +76,14 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--output", type=Path)
     parser.add_argument("--rehearse", action="store_true")
     options = parser.parse_args()
     quiet()
-    plan = Plan(options.device, getattr(torch, options.dtype), options.rounds)
+    plan = Plan(
+        options.device, getattr(torch, options.dtype), options.rounds, tuple(options.batches)
+    )
     if options.rehearse:
         plan = replace(plan, dtype=torch.float32, rounds=1, batches=(1, 2), limit=4, prompts=1)
     report: dict[str, Any] = {

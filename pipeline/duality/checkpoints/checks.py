@@ -6,14 +6,16 @@ is a row of a run folder as other jobs write it: sharded, committed, resumable.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.duality.checkpoints.config import CheckpointsConfig
+from pipeline.duality.checkpoints.models import model_folders
 from pipeline.duality.checkpoints.recipe import CheckpointsRecipe
 from pipeline.duality.findings import PartResults
 from pipeline.errors import InputError
 from pipeline.inputs.prompts import read
 from pipeline.run.driver import execute
+from pipeline.run.dtype import resolve_runtime
 from pipeline.run.plan import Plan, Watcher, gradable
 from pipeline.run.verify_method import resolve, with_verify
 from pipeline.store.checks import config_check
@@ -39,6 +41,15 @@ def plan(settings: CheckpointsConfig, run_dir: str, seed: int) -> Plan:
     folder = below(run_dir, "checkpoints")
     verify, notes = resolve(settings.verify, folder, settings.prompts, key="checkpoints.verify")
     settings = with_verify(settings, verify)
+    runtime, more = resolve_runtime(
+        settings.runtime,
+        folder,
+        model_folders(settings),
+        gpus=settings.cluster.gpus_per_actor,
+        cluster=bool(settings.cluster.ray_address),
+        key="checkpoints.runtime",
+    )
+    settings = replace(settings, runtime=runtime)
     config = RunConfig(seed, settings)
     config_hash = config_check.digest(config)
     return Plan(
@@ -56,7 +67,7 @@ def plan(settings: CheckpointsConfig, run_dir: str, seed: int) -> Plan:
         max_dead_fraction=0.1,
         allow_input_change=False,
         retry_dead=False,
-        notes=notes,
+        notes=[*notes, *more],
     )
 
 

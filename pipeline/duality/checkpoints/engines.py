@@ -20,6 +20,8 @@ from nabla_core.models.readers import Task, read_lm
 from nabla_core.requests import Reply, Request, Result
 from pipeline.duality.checkpoints.config import CheckpointsConfig
 from pipeline.duality.checkpoints.flow import PolicyLikelihood, PolicyRollout, ReferenceLikelihood
+from pipeline.duality.checkpoints.models import model_folders
+from pipeline.run.dtype import require_same_dtype
 
 
 class PolicyRollouts(RolloutEngine):
@@ -56,6 +58,7 @@ def open_engines(settings: CheckpointsConfig) -> Engines:
     """Load the three models and build the engines of a worker. Raises ModelError, and
     VocabularyError where reference and policy have different tokenizers."""
     runtime = settings.runtime
+    require_same_dtype(runtime, str(device_of(runtime.device)), model_folders(settings))
     reference = load_lm(settings.reference, runtime.device, runtime.dtype)
     policy = load_lm(settings.policy, runtime.device, runtime.dtype)
     # Before the judge is loaded: a wrong pair is refused early.
@@ -87,7 +90,7 @@ def open_engines(settings: CheckpointsConfig) -> Engines:
 def load_lm(lm: LM, device: str, dtype: str) -> LanguageModel:
     """Load the reference or the policy. Raises ModelError."""
     path = model_location(lm.path, "lm")
-    kind = torch.float32 if dtype == "float32" else torch.bfloat16
+    kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
     return load_language_model(path, revision=lm.revision, device=device_of(device), dtype=kind)
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from nabla_core.embedded.weights import model_location
 from nabla_core.requests import Flow
 from nabla_core.types import Identity, Prompt
 from pipeline.duality.checkpoints.flow import measure_response
+from pipeline.duality.checkpoints.models import model_folders
 from pipeline.grading.graders import grader
 from pipeline.run.models import visible
 from pipeline.run.recipe import Maker
@@ -79,16 +79,13 @@ class CheckpointsRecipe:
         return {"rows_by_arm": counts}
 
     def models(self) -> dict[str, Identity]:
-        reference, policy, reward = (
-            self.settings.reference,
-            self.settings.policy,
-            self.settings.reward,
-        )
+        settings = self.settings
+        reference, policy, judge = model_folders(settings)
         return visible(
             {
-                "reference": (model_location(reference.path, "lm"), reference.revision),
-                "policy": (model_location(policy.path, "lm"), policy.revision),
-                "judge": (model_location(reward.judge, "judge"), reward.judge_revision),
+                "reference": (reference, settings.reference.revision),
+                "policy": (policy, settings.policy.revision),
+                "judge": (judge, settings.reward.judge_revision),
             }
         )
 

@@ -94,7 +94,7 @@ def test_a_training_keeps_the_method_of_its_validation(answers, tmp_path):
     check_config(Folder(config.run_dir), found, OWNER)
     validation = replace(config.validation, prompts=answers("1", "x"))
     assert resolved(replace(config, validation=validation)) == (
-        replace(config, validation=replace(validation, verify=Verify(method="last_number"))),
+        replace(found, validation=replace(validation, verify=Verify(method="last_number"))),
         [],
     )
 
