@@ -9,8 +9,9 @@ from torch import Tensor
 from nabla_core.config import NablaConfig, Objective
 from nabla_core.errors import NonFiniteError
 from nabla_core.model_config import Runtime
+from nabla_core.models.loading import RewardModel
 from nabla_core.requests import Sweep
-from tests.core.reference import Literal, close, guide_of, product_rows, rolled_out, serve
+from tests.core.reference import Literal, close, product_rows, rolled_out, serve
 from tests.core.tiny import Family
 
 OBJECTIVES = [
@@ -71,14 +72,13 @@ def test_a_gradient_that_is_not_finite_is_an_error(plain: Family, monkeypatch: p
     """The reward may be finite where its gradient is not."""
     engines = plain.engines()
     contexts, responses = rolled_out(engines, 1)
-    score = guide_of(engines).reader.rm.score
-    forward = score.forward
+    reward = RewardModel.reward
 
-    def steep(hidden: Tensor) -> Tensor:
+    def steep(rm: RewardModel, hidden: Tensor) -> Tensor:
         # A root of zero: value 0, slope infinite.
-        return forward(hidden) + (hidden - hidden.detach()).square().sum(-1, keepdim=True).sqrt()
+        return reward(rm, hidden) + (hidden - hidden.detach()).square().sum(-1).sqrt()
 
-    monkeypatch.setattr(score, "forward", steep)
+    monkeypatch.setattr(RewardModel, "reward", steep)
     (found,) = serve(engines, [Sweep(contexts[0], responses[0], 0, NablaConfig())])
     assert isinstance(found, NonFiniteError)
     assert "gradient" in str(found)
