@@ -50,11 +50,12 @@ POINTS = [
     Point("null: ranked, no gradient", "ranked by likelihood", "null", (-12, 0), (12, -5)),
     Point("Adam .01 tau .5, guide + judge", "published", "gradient", (11, 7), (0, -26)),
     Point("Adam 1, guide + judge", "Adam 1.0", "gradient", (12, -6), (-12, 0)),
-    Point("mirror left to right, guide + judge", "mirror step", "gradient", (-20, 10), (0, 30)),
+    Point("mirror left to right, guide + judge", "mirror step", "gradient", (-20, 10), (10, 32)),
     Point("ranked, judge in both roles", "ranked, judge's gradient", "gradient", (12, 8), (12, 6)),
     Point("ranked, guide + judge", "ranked, trained gradient", "gradient", (12, -6), (16, -24)),
-    Point("ranked, gold-free head + judge (default)", "nabla, default", "head", (22, 10), (14, 9)),
-    Point("the LM tuned on the same data, greedy", "tuned LM", "tuned", (0, -22), (0, -22)),
+    Point("ranked, gold-free head + judge (default)", "search", "head", (22, 10), (14, 9)),
+    Point("guided, beta 1/4", "guided decoding", "head", (12, -14), (6, -20)),
+    Point("the LM tuned on the same data, greedy", "tuned LM", "tuned", (-6, 32), (-8, 22)),
 ]
 # The tuned LM is not shipped, so tests.bench.gain cannot run it. tests.bench.guides measured it on
 # the same 2,000 prompts (tests/bench/README.md, "Which guide pays?").
@@ -73,7 +74,7 @@ LEGEND: dict[Family, str] = {
     "sampling": "sampling",
     "null": "search, no guide",
     "gradient": "search, gradient guide",
-    "head": "search, head guide (default)",
+    "head": "head guide (guided decoding: default)",
     "tuned": "tuned LM, no search",
 }
 # Colours of Okabe and Ito, which colour-blind readers can tell apart; families differ in shape too.

@@ -26,8 +26,9 @@ DIR/gain-dark.svg from it. Arms that the file already has and that were not meas
 so that `--only` can measure in several runs. `python -m tests.bench.figure DIR` draws again
 without measuring.
 
-The last line is one JSON object: every arm, the figures of the default method and its differences
-from the best null arm and from best of 8; `by_models` holds the same for each folder of `--models`.
+The last line is one JSON object: every arm, the figures of the default search and its differences
+from guided decoding, the best null arm and best of 8; `by_models` holds the same for each folder
+of `--models`.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ BETA, MIN_SCORE, REWARD_WEIGHT = 1.0, -3.0, 2.0
 NULL_MIN_SCORE, NULL_REWARD_WEIGHT = -4.0, 2.0
 ADAM_RATE = 1.0
 GUIDED_BETAS = (1.0, 1 / 2, 1 / 3, 1 / 4)
+# The search of the configs, and their guided decoding.
 DEFAULT = "ranked, gold-free head + judge (default)"
+GUIDED = "guided, beta 1/4"
 SEEDS = (0, 1, 2)
 
 
@@ -201,6 +204,8 @@ def summary(results: dict[str, ArmResult]) -> dict[str, Any]:
     if mine is None:
         return found
     found |= {name: found["arms"][DEFAULT][name] for name in ("accuracy", "trace", "calls")}
+    if guided := results.get(GUIDED):
+        found["guided_minus_search"] = paired(guided, mine).triple()
     if best := results.get("best of 8"):
         found["flops_over_best_of_8"] = round(mine.cost.flops / best.cost.flops, 3)
         found["minus_best_of_8"] = paired(mine, best).triple()

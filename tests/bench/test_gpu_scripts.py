@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.bench import gpu_distill, real_cost
+from tests.bench import gpu_distill, gpu_guided, real_cost
 
 
 @pytest.mark.long
@@ -34,3 +34,13 @@ def test_the_parts_of_real_cost_run_on_tiny_models(
     assert report["rehearsal: greedy"]["greedy batch 2"]["equal"] == "8 of 8"
     assert report["rehearsal: sweep"]["sweep"]["figure"] > 0
     assert any(row.startswith("tiny") and "counterfactuals" in row for row in table)
+
+
+@pytest.mark.long
+def test_guided_decoding_is_that_of_one_pass_and_costs_twice_the_lm() -> None:
+    figures = gpu_guided.measure(gpu_guided.REHEARSAL)
+
+    assert figures["embedded"]["fp32_differ"] == 0
+    law = figures["law"]
+    assert law["tokens"] == law["argmax"] > 10
+    assert [row["flops_ratio"] for row in figures["cost"]] == [2.0, 2.0]
