@@ -2,9 +2,11 @@
 
   nabla report run_dir=runs/first
   nabla report run_dir=runs/a,runs/b out=runs/comparison
+  nabla report run_dir=runs/first --serve
 
 The folder of pages opens from a disk, without a server or a network: open its index.html. Several
-runs are compared prompt by prompt. The last line of the output is the page.
+runs are compared prompt by prompt. `--serve` writes nothing: it shows the runs on 127.0.0.1 while
+they go on, until Ctrl-C. The last line of the output is the page.
 """
 
 from __future__ import annotations
@@ -12,15 +14,25 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from jobs.command import Command, config_options, load_config, runs_as_list, without_run
 from jobs.display import console
+from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipeline.report.config import ReportConfig
 
 LOG_SECONDS = 10.0
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
     config_options(parser, dry_run="print the config, write nothing")
+    parser.add_argument(
+        "--serve",
+        action="store_true",
+        help="show the pages on 127.0.0.1 instead, of a run that goes on too; writes nothing",
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -31,10 +43,24 @@ def _run(options: argparse.Namespace) -> int:
     config = load_config(ReportConfig, options)
     if without_run(options, config):
         return 0
+    if options.serve:
+        return _serve(config)
     outcome = report(config, _Progress())
     for warning in outcome.warnings:
         console.print_line(f"warning: {warning}")
     console.print_line(str(outcome.page))
+    return 0
+
+
+def _serve(config: ReportConfig) -> int:
+    from pipeline.report.serve import serve
+
+    if config.out is not None:
+        raise ConfigError("--serve writes nothing: leave out `out`")
+    try:
+        serve(config, lambda address: console.print_line(address))
+    except KeyboardInterrupt:
+        console.print_note("the server has ended")
     return 0
 
 
