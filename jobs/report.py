@@ -58,7 +58,7 @@ def _serve(config: ReportConfig) -> int:
     if config.out is not None:
         raise ConfigError("--serve writes nothing: leave out `out`")
     try:
-        serve(config, lambda address: console.print_line(address))
+        serve(config, console.print_line)
     except KeyboardInterrupt:
         console.print_note("the server has ended")
     return 0
