@@ -30,7 +30,12 @@ class DrawKey:
 
 def uniform(key: DrawKey, counter: int) -> float:
     """One number in [0, 1): splitmix64 of the stream at `counter`, top 53 bits."""
-    z = (key.stream() + (counter + 1) * 0x9E3779B97F4A7C15) & _MASK
+    return uniform_at(key.stream(), counter)
+
+
+def uniform_at(stream: int, counter: int) -> float:
+    """`uniform` of a key whose `stream` is known: most of the time goes into hashing the key."""
+    z = (stream + (counter + 1) * 0x9E3779B97F4A7C15) & _MASK
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
     # 53 bits are what a double holds: every value is exact, and 1.0 never comes out.

@@ -5,8 +5,7 @@ Frozen dataclasses without tensors: they can be pickled, compared and printed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from operator import attrgetter
+from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 
 FinishReason = Literal["stop", "length"]
@@ -86,11 +85,19 @@ class Cost:
     seconds: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
-        pairs = zip(_flat(self), _flat(other), strict=True)
-        return Cost(*(mine + theirs for mine, theirs in pairs))
-
-
-_flat = attrgetter(*(f.name for f in fields(Cost)))
+        # Field by field: costs are added for every request.
+        return Cost(
+            self.rollouts + other.rollouts,
+            self.generated_tokens + other.generated_tokens,
+            self.lm_forward + other.lm_forward,
+            self.lm_backward + other.lm_backward,
+            self.rm_forward + other.rm_forward,
+            self.rm_backward + other.rm_backward,
+            self.token_passes + other.token_passes,
+            self.flops + other.flops,
+            self.paper_calls + other.paper_calls,
+            self.seconds + other.seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from nabla_core.engines.histories import Histories, prefix_caches
 from nabla_core.engines.rollout_rows import Row
 from nabla_core.errors import UNREADABLE, ModelError, NonFiniteError
 from nabla_core.guides.decoding import DecodingGuide
+from nabla_core.models.kv_buffer import order_of
 from nabla_core.models.kv_cache import PrefixCache
 
 
@@ -128,11 +129,12 @@ class GuidedRows:
                 row.guide_tokens += 1
                 row.flops += self._reader.model.shape.forward(1, len(row.guide_history) - 1)
 
-    def extend(self, ended: Collection[Row]) -> None:
+    def extend(self, ended: Collection[Row]) -> bool:
         """Take over the last token of each row that goes on. One that the guide does not know is
-        the row's error."""
+        the row's error; returns whether there was one."""
         if self._reader is None:
-            return
+            return False
+        failed = False
         reframed: list[Row] = []
         for row in self._rows:
             if row in ended:
@@ -146,11 +148,13 @@ class GuidedRows:
                         reframed.append(row)
             except UNREADABLE as error:
                 row.error = type(error)(f"prompt {row.request.key.prompt_id}: {error}")
+                failed = True
         if reframed:
             # Reasoning changes what is in front of the response: these are read again as a whole.
             self.keep([row for row in self._rows if row not in reframed])
             self._read([(row, None) for row in reframed])
             self._rows += reframed
+        return failed
 
     def cache(self, row: Row) -> PrefixCache | None:
         """A copy of what the guide has read of a row that ends with the token just drawn."""
@@ -161,9 +165,10 @@ class GuidedRows:
     def keep(self, rows: Collection[Row]) -> None:
         """Drop the others."""
         kept = set(rows)
-        places = [place for place, row in enumerate(self._rows) if row in kept]
-        if len(places) == len(self._rows):
+        removed = [place for place, row in enumerate(self._rows) if row not in kept]
+        if not removed:
             return
+        places = order_of(len(self._rows), removed)
         self._rows = [self._rows[place] for place in places]
         if self._histories is not None:
             self._histories.keep(places)

@@ -11,17 +11,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from nabla_core.models.kv_cache import (
-    KeyValues,
-    PrefixCache,
-    cut,
-    from_cache,
-    join,
-    left_mask,
-    select,
-    stack,
-    to_cache,
-)
+from nabla_core.models.kv_buffer import KeyValueBuffer
+from nabla_core.models.kv_cache import PrefixCache, from_cache, left_mask
 from nabla_core.models.loading import LanguageModel
 
 
@@ -30,53 +21,54 @@ class Histories:
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
-        self._kv: KeyValues = []
+        self._buffer = KeyValueBuffer()
         # Tokens in each history: on the device, and here, where reading them waits for nothing.
         self._lengths = torch.empty(0, dtype=torch.int64, device=model.device)
         self._counts: list[int] = []
 
     def add(self, caches: Sequence[PrefixCache]) -> None:
         """Join rows to the batch, behind those that are in it."""
-        kv, lengths = stack(list(caches))
-        if self._kv:
-            kv, lengths = join(self._kv, kv), torch.cat([self._lengths, lengths])
-        self._kv, self._lengths = kv, lengths
-        self._counts += [cache.length for cache in caches]
+        self._buffer.add(caches)
+        counts = [cache.length for cache in caches]
+        self._counts += counts
+        self._lengths = torch.cat([self._lengths, self._lengths.new_tensor(counts)])
 
     def feed(self, tokens: Sequence[int]) -> Tensor:
         """Read one more token in each row; returns the hidden states behind them, `[B, D]`."""
-        model = self._model
-        cache = to_cache(self._kv)
+        model, buffer = self._model, self._buffer
+        buffer.make_room()
+        lengths = self._lengths + 1
         # One column: the token of each row, at the position behind its own history.
         hidden: Tensor = model.body(
             input_ids=torch.tensor(tokens, device=model.device)[:, None],
-            attention_mask=left_mask(self._lengths + 1, self._kv[0].size(2) + 1),
+            attention_mask=left_mask(lengths, buffer.width + 1),
             position_ids=self._lengths[:, None],
-            past_key_values=cache,
+            past_key_values=buffer.cache,
             use_cache=True,
         ).last_hidden_state[:, -1]
-        self._kv, self._lengths = from_cache(cache), self._lengths + 1
+        buffer.written()
+        self._lengths = lengths
         self._counts = [count + 1 for count in self._counts]
         return hidden
 
     def cut(self, row: int, tokens: tuple[int, ...]) -> PrefixCache:
         """A copy of the history of one row, which is `tokens`."""
-        return cut(self._kv, row, self._kv[0].size(2), tokens)
+        return self._buffer.cut(row, tokens)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all rows but these."""
+        """Drop all rows but these, which are in this order then."""
         if not rows:
             self.clear()
             return
         self._counts = [self._counts[row] for row in rows]
-        index = torch.tensor(rows, device=self._lengths.device)
-        self._lengths = self._lengths[index]
+        self._lengths = self._lengths[torch.tensor(rows, device=self._lengths.device)]
         # The batch is as wide as its longest history: columns that only the removed rows used
         # are dropped.
-        self._kv = select(self._kv, index, max(self._counts))
+        self._buffer.keep(rows, max(self._counts))
 
     def clear(self) -> None:
-        self._kv, self._lengths, self._counts = [], self._lengths[:0], []
+        self._buffer.clear()
+        self._lengths, self._counts = self._lengths[:0], []
 
 
 def prefix_caches(

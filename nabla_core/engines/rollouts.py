@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from nabla_core.config import Sampling
-from nabla_core.draws import uniform
+from nabla_core.draws import uniform_at
 from nabla_core.engines.guided_rows import GuidedRows
 from nabla_core.engines.histories import Histories, prefix_caches
 from nabla_core.engines.rollout_rows import Row
 from nabla_core.errors import UNREADABLE, ContextError, ModelError, NonFiniteError
 from nabla_core.guides.decoding import DecodingGuide
+from nabla_core.models.kv_buffer import order_of
 from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel
 from nabla_core.requests import Reply, Request, Response, Result, Rollout
@@ -59,6 +60,7 @@ class RolloutEngine:
         self._suspects: deque[tuple[int, Rollout]] = deque()
         # The batch: its rows, and what LM and guide have read of them.
         self._rows: list[Row] = []
+        self._groups: list[tuple[Sampling, list[int]]] | None = None
         self._histories = Histories(lm)
         self._guided = GuidedRows(guide)
 
@@ -100,7 +102,7 @@ class RolloutEngine:
         return []
 
     def _drop_rows(self) -> None:
-        self._rows = []
+        self._rows, self._groups = [], None
         self._histories.clear()
         self._guided.clear()
 
@@ -170,7 +172,7 @@ class RolloutEngine:
         for row in rows:
             row.seconds += seconds
         self._guided.join(rows)
-        self._rows = [*self._rows, *rows]
+        self._rows, self._groups = [*self._rows, *rows], None
 
     # Decoding -------------------------------------------------------------------------
 
@@ -185,12 +187,14 @@ class RolloutEngine:
         tokens = self._draw(logits)
         seconds = (time.perf_counter() - started - guide_seconds) / len(rows)
         for row, token in zip(rows, tokens, strict=True):
-            row.flops += lm.shape.forward(1, row.history) + lm.shape.head(1)
             row.seconds += seconds
             if row.error is None:
                 row.tokens.append(token)
-        self._guided.extend({row for row in rows if self._ended(row)})
-        return self._remove_ended()
+        ended = [i for i, row in enumerate(rows) if self._ended(row)]
+        # A token that the guide does not know ends a row too.
+        if self._guided.extend({rows[i] for i in ended}):
+            ended = [i for i, row in enumerate(rows) if self._ended(row)]
+        return self._remove(ended) if ended else []
 
     def _fail_where(self, failed: Tensor, logits: Tensor) -> None:
         """Give an error to the rows where `failed` (bool `[B]`), and to their logits any finite
@@ -206,21 +210,22 @@ class RolloutEngine:
                 )
 
     def _draw(self, logits: Tensor) -> list[int]:
-        groups: dict[Sampling, list[int]] = {}
-        for index, row in enumerate(self._rows):
-            groups.setdefault(row.request.sampling, []).append(index)
+        if self._groups is None:
+            groups: dict[Sampling, list[int]] = {}
+            for index, row in enumerate(self._rows):
+                groups.setdefault(row.request.sampling, []).append(index)
+            self._groups = list(groups.items())
         tokens = [0] * len(self._rows)
         # Rows with the same sampling are drawn together. The counter of a draw is the position
         # in the response, so a tail does not depend on how its prefix was made.
-        for sampling, members in groups.items():
-            numbers = [
-                uniform(self._rows[i].request.key, len(self._rows[i].tokens))
-                if sampling.temperature
-                else 0.0
-                for i in members
-            ]
+        for sampling, members in self._groups:
+            numbers = [0.0] * len(members)
+            if sampling.temperature:
+                rows = [self._rows[i] for i in members]
+                numbers = [uniform_at(row.stream, len(row.tokens)) for row in rows]
             chosen = draw(
-                logits[members],
+                # Not copied where all rows are drawn alike.
+                logits[members] if len(self._groups) > 1 else logits,
                 sampling,
                 torch.tensor(numbers, dtype=torch.float64, device=logits.device),
             )
@@ -228,19 +233,17 @@ class RolloutEngine:
                 tokens[index] = token
         return tokens
 
-    def _remove_ended(self) -> list[tuple[int, Result]]:
-        ended = {i for i, row in enumerate(self._rows) if self._ended(row)}
-        if not ended:
-            return []
+    def _remove(self, ended: list[int]) -> list[tuple[int, Result]]:
+        """Take the rows at these indices, which ascend, out of the batch; returns their results."""
         finished: list[tuple[int, Result]] = []
-        for i in sorted(ended):
+        for i in ended:
             row = self._rows[i]
             if row.error is not None:
                 finished.append((row.ticket, row.error))
             else:
                 finished.append((row.ticket, self._reply(row, self._cache(i))))
-        remaining = [i for i in range(len(self._rows)) if i not in ended]
-        self._rows = [self._rows[i] for i in remaining]
+        remaining = order_of(len(self._rows), ended)
+        self._rows, self._groups = [self._rows[i] for i in remaining], None
         self._histories.keep(remaining)
         self._guided.keep(self._rows)
         return finished
@@ -261,4 +264,4 @@ class RolloutEngine:
     def _reply(self, row: Row, cache: PrefixCache | None) -> Reply[Response]:
         # There is a last token: `_admit` refuses a row without room for one.
         finish: FinishReason = "stop" if row.tokens[-1] in self._lm.stop else "length"
-        return Reply(Response(tuple(row.tokens), finish, cache), row.cost)
+        return Reply(Response(tuple(row.tokens), finish, cache), row.cost(self._lm.shape))

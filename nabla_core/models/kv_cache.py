@@ -62,18 +62,6 @@ def stack(caches: list[PrefixCache]) -> tuple[KeyValues, Tensor]:
     return joined, torch.tensor([m.length for m in caches], device=joined[0].device)
 
 
-def join(a: KeyValues, b: KeyValues) -> KeyValues:
-    """Two batches as one."""
-    width = max(a[0].size(2), b[0].size(2))
-    return [torch.cat([_widened(x, width), _widened(y, width)]) for x, y in zip(a, b, strict=True)]
-
-
-def select(kv: KeyValues, rows: Tensor, width: int) -> KeyValues:
-    """Keep `rows` and their last `width` columns."""
-    # Columns in front are padding for every row that stays.
-    return [t[rows][:, :, t.size(2) - width :] for t in kv]
-
-
 def cut(kv: KeyValues, row: int, end: int, tokens: Sequence[int]) -> PrefixCache:
     """The columns of one row up to `end` that hold `tokens`; a copy, so the batch can be freed."""
     start = end - len(tokens)

@@ -8,6 +8,7 @@ anything else in between: gradients would be wrong.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -65,6 +66,12 @@ class LanguageModel:
     def device(self) -> torch.device:
         return self.table.device
 
+    @cached_property
+    def dense(self) -> int:
+        """The first id that is no token; all before it are."""
+        first = self.no_token.nonzero()
+        return int(first[0]) if len(first) else len(self.no_token)
+
     @property
     def vocabulary(self) -> int:
         """The number of ids that stand for a token."""
@@ -72,7 +79,12 @@ class LanguageModel:
 
     def finite(self, logits: Tensor) -> Tensor:
         """logits `[B, V]` -> bool `[B]`: whether the logits of all tokens are finite."""
-        return (logits.isfinite() | self.no_token).all(-1)
+        # The extremes say it for ids up to the first that is no token: NaN is an extreme too.
+        tokens, rest = logits[:, : self.dense], logits[:, self.dense :]
+        finite = (rest.isfinite() | self.no_token[self.dense :]).all(-1)
+        if self.dense == 0:
+            return finite
+        return finite & tokens.amax(-1).isfinite() & tokens.amin(-1).isfinite()
 
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings `[..., D]` of ids `[...]`."""
@@ -82,7 +94,8 @@ class LanguageModel:
         """hidden `[..., D]` -> fp32 logits `[..., V]`; ids that are no token are -inf."""
         logits = self.logit_map(self.head(hidden).float())
         # Those ids decode to nothing.
-        return logits.masked_fill_(self.no_token, float("-inf"))
+        logits[..., self.dense :].masked_fill_(self.no_token[self.dense :], float("-inf"))
+        return logits
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from nabla_core.draws import DrawKey, uniform
+from nabla_core.draws import DrawKey, uniform, uniform_at
 
 KEY = DrawKey(0, "p", 0, "resample")
 
@@ -47,6 +47,7 @@ def test_the_stream_is_splitmix64():
 def test_draws_are_pinned(key: DrawKey, counter: int, expected: float):
     """Traces written by one version must be reproducible by the next."""
     assert uniform(key, counter) == expected
+    assert uniform_at(key.stream(), counter) == expected
 
 
 def test_draws_do_not_depend_on_the_order_they_are_asked_for():

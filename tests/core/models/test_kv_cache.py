@@ -9,9 +9,7 @@ from nabla_core.models.kv_cache import (
     PrefixCache,
     cut,
     from_cache,
-    join,
     left_mask,
-    select,
     stack,
     to_cache,
 )
@@ -41,9 +39,6 @@ def test_rows_are_stacked_with_padding_on_the_left():
     assert columns(kv[0]) == [[1, 2, 3], [0, 0, 4]]
     assert lengths.tolist() == [3, 1]
     assert left_mask(lengths, 3).tolist() == [[1, 1, 1], [0, 0, 1]]
-    wider = join(kv, cache_of(6, 7, 8, 9).kv)
-    assert columns(wider[0]) == [[0, 1, 2, 3], [0, 0, 0, 4], [6, 7, 8, 9]]
-    assert columns(select(wider, torch.tensor([1]), 2)[1]) == [[0, -4]]
 
 
 def test_a_row_is_cut_out_as_a_copy():
