@@ -26,10 +26,11 @@ from pipeline.errors import DamagedError, RunError
 from pipeline.run.placement import require_placement
 from pipeline.store.failpoints import failpoint_environment
 from pipeline.store.files import MALFORMED, Folder
+from pipeline.training.checksums import check_files
 from pipeline.training.config import Workers
 from pipeline.training.disk import raise_if_full
 from pipeline.training.failure import raise_failure
-from pipeline.training.folder import HISTORY, MODEL, SELECTION, TRAIN
+from pipeline.training.folder import CHECKSUMS, HISTORY, MODEL, SELECTION, TRAIN
 from pipeline.training.history import read_history
 
 BLOCK = 1 << 24
@@ -107,7 +108,7 @@ def deliver(folder: Folder, result: Any, target: str) -> tuple[dict[str, Any], i
     """Copy the model of the best checkpoint to the sub-folder `target`.
 
     Returns the history in the run folder and the step of the checkpoint. Raises RunError where
-    the history is damaged.
+    the history is damaged, and DamagedError where the checkpoint is.
     """
     history = read_history(folder)
     if history is None:
@@ -117,6 +118,8 @@ def deliver(folder: Folder, result: Any, target: str) -> tuple[dict[str, Any], i
         )
     best, metrics = max(result.best_checkpoints, key=lambda pair: pair[1][SELECTION])
     with best.as_directory() as path:
+        if Path(path, CHECKSUMS).exists():
+            check_files(Path(path))
         model = Path(path, MODEL)
         # Recursive: a tokenizer may have a folder of chat templates.
         for file in sorted(entry for entry in model.rglob("*") if entry.is_file()):

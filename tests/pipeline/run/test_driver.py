@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pipeline.errors import LeaseError
+from pipeline.errors import LeaseError, PlacementError, RunError
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.plan import plan
 from pipeline.inputs.prompts import Prompts
@@ -13,6 +13,7 @@ from pipeline.run.driver import Run
 from pipeline.run.plan import open_store
 from pipeline.store.files import Folder
 from pipeline.store.final import MANIFEST
+from pipeline.store.last_error import read_error
 from tests.pipeline.rows import inputs, item, row
 
 
@@ -83,3 +84,21 @@ def test_a_folder_with_every_row_committed_is_finished_without_ray(tmp_path, mon
     assert (outcome.finished, outcome.total, outcome.already_complete) == (3, 3, False)
     assert store.is_complete()
     assert driver.execute(described, Silent()).already_complete
+
+
+def test_the_error_that_ends_a_run_is_kept_until_the_next_one(tmp_path, monkeypatch):
+    described = plan(GenerateConfig(run_dir=str(tmp_path / "run"), prompts=Prompts(limit=2)))
+
+    def ends_with(error):
+        def make(run, slots):
+            raise error
+
+        monkeypatch.setattr(Run, "_make_missing", make)
+        with pytest.raises(type(error)):
+            driver.execute(described, Silent())
+        return read_error(Folder(described.run_dir))
+
+    assert ends_with(PlacementError("no CPU is free")) == "no CPU is free"
+    assert ends_with(LeaseError("another driver has it")) is None
+    assert ends_with(RunError("the disk is full")) == "the disk is full"
+    assert ends_with(KeyboardInterrupt()) is None

@@ -13,6 +13,7 @@ from nabla_core.errors import ModelError
 from pipeline.errors import DamagedError, PlacementError, RunError
 from pipeline.store.files import Folder
 from pipeline.training import fit as training
+from pipeline.training.checksums import write_checksums
 from pipeline.training.config import Workers
 from pipeline.training.failure import raise_failure, write_failure
 from pipeline.training.fit import SNAPSHOT, deliver, fit
@@ -57,6 +58,21 @@ def test_no_guide_is_delivered_with_a_damaged_history(tmp_path, damage):
     with pytest.raises(RunError, match=r"history\.json is damaged: the same command writes it"):
         deliver(damage(HISTORY), SimpleNamespace(best_checkpoints=[]), "guide")
     assert not (tmp_path / "guide").exists()
+
+
+def test_no_damaged_model_is_delivered(tmp_path, damage):
+    checkpoint = tmp_path / "checkpoint"
+    (checkpoint / "model").mkdir(parents=True)
+    (checkpoint / "model" / "weights").write_bytes(b"as they were saved")
+    write_checksums(checkpoint)
+    write_history(Folder(str(tmp_path)), WHOLE)
+    best = SimpleNamespace(as_directory=lambda: nullcontext(str(checkpoint)))
+    result = SimpleNamespace(best_checkpoints=[(best, {"selection_score": 1.0, "step": 2})])
+    assert deliver(Folder(str(tmp_path)), result, "student") == (WHOLE, 2)
+    assert (tmp_path / "student" / "weights").read_bytes() == b"as they were saved"
+    with pytest.raises(DamagedError, match=r"checkpoint is damaged \(model/weights was altered\)"):
+        deliver(damage("checkpoint/model/weights"), result, "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_damaged_error_of_a_worker_is_still_an_error(tmp_path, damage):
