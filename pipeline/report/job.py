@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from pipeline.errors import InputError
 from pipeline.report.arms import open_arms
 from pipeline.report.committed import ChangedError
 from pipeline.report.config import ReportConfig
 from pipeline.report.site import PAGE, building, write_page
+from pipeline.report.trainings import is_without_traces, write_training
 from pipeline.report.writer import Progress, write_traces
 
 # A run that is being compacted replaces its files once.
@@ -27,7 +29,7 @@ class ReportOutcome:
     def warnings(self) -> list[str]:
         """What a reader of the pages should know; the pages say it too."""
         found = []
-        for arm in self.facts["arms"]:
+        for arm in self.facts.get("arms", ()):
             have, of = arm["figures"]["rows"] + arm["figures"]["dead"], arm["expected"]
             if of is not None and have < of:
                 found.append(f"{arm['name']} is not finished: {have} of {of} rows are committed")
@@ -48,13 +50,22 @@ def report(config: ReportConfig, progress: Progress) -> ReportOutcome:
     for attempt in range(_ATTEMPTS):
         try:
             with building(out) as folder:
-                facts = write_traces(folder, open_arms(config.run_dir, config.tokenizer), progress)
+                facts = _write(folder, config, progress)
                 write_page(folder)
             return ReportOutcome(page=Path(out).expanduser() / PAGE, facts=facts)
         except ChangedError:
             if attempt + 1 == _ATTEMPTS:
                 raise
     raise AssertionError("unreachable")
+
+
+def _write(folder: Path, config: ReportConfig, progress: Progress) -> dict[str, Any]:
+    others = [uri for uri in config.run_dir if is_without_traces(uri)]
+    if others and len(config.run_dir) > 1:
+        raise InputError(f"{others[0]} holds no traces, and only runs of traces are compared")
+    if others:
+        return write_training(folder, others[0])
+    return write_traces(folder, open_arms(config.run_dir, config.tokenizer), progress)
 
 
 def default_out(run_dir: str) -> str:

@@ -6,7 +6,7 @@ function trainingPage() {
     h("p", {}, write(h("span", {}), run.summary)),
     run.failure && h("p", { class: "warning" }, h("strong", {}, "Failed. "), write(h("span", {}), run.failure)),
     run.frame && h("p", {}, h("a", { href: run.frame }, "Open the report of the duality stage")),
-    run.frame && h("iframe", { src: run.frame, title: "Report of the duality stage" }),
+    run.frame && h("iframe", { src: run.frame, sandbox: "", title: "Report of the duality stage" }),
     run.curves && h("div", { class: "charts" }, Object.entries(run.curves).map(([name, lines]) =>
       curves(name, run.unit, lines))),
     (run.tables || []).map((t) => [h("h2", {}, t.title), table(t.title, t.header, t.rows.map((row) =>

@@ -9,7 +9,10 @@ from urllib.parse import quote
 import pytest
 
 from pipeline.report import writer
-from tests.pipeline.export.runs import write_run
+from pipeline.store.checks.owner import Owner, claim_owner
+from pipeline.store.files import Folder
+from pipeline.training.history import write_history
+from tests.pipeline.export.runs import trace, write_run
 from tests.pipeline.report import browser, sites
 from tests.pipeline.report.sites import ANSI, BIDI, IDS, MEGABYTE, SCRIPT, hostile, made, ordinary
 
@@ -333,6 +336,52 @@ def test_a_chunk_that_is_missing_is_named(page, site, tmp_path):
     page.open(out.as_uri() + "#/trace/set%2F1")
     assert "cannot load rows/0.js: is the folder complete?" in page.text("main")
     page.errors[:] = [e for e in page.errors if "ERR_FILE_NOT_FOUND" not in e]
+
+
+@pytest.fixture(scope="module")
+def two(tab, tmp_path_factory):
+    """The page of two runs that share some prompts."""
+    folder = tmp_path_factory.mktemp("two")
+    first = [trace("a", "1;2", correct=True), trace("b", "3;4", correct=False), trace("c", "5")]
+    second = [
+        trace("a", "1;7", correct=False, reward=0.5), trace("b", "3;4", correct=True, reward=3.0),
+        trace("d", "5"),
+    ]  # fmt: skip
+    runs = write_run(folder / "one", first), write_run(folder / "two", second)
+    return made(folder / "out", *runs).page.as_uri()
+
+
+def test_two_runs_are_compared_on_the_same_prompts(page, two):
+    page.open(two)
+    words = page.text("section[aria-label=Comparison]")
+    assert (
+        "2 rows answer the same prompt and sample in both; 1 are in the first run alone, 1" in words
+    )
+    assert "right in the second run alone: 1" in words
+    page.go("#/traces?arm=1&pair=gained")
+    assert listed(page) == ["b"]
+    page.go("#/traces?arm=1&pair=lost")
+    assert listed(page) == ["a"]
+    page.go("#/traces?pair=better")
+    assert listed(page) == ["b"]
+    page.go("#/trace/a?arm=1")
+    page.wait("document.querySelector('#side .text')")
+    assert page.texts("#side h3") == ["one", "two (this page)"]
+    assert page.texts("#side del.differs, #side ins.differs") == ["7", "2"]
+    page.go("#/trace/d?arm=1")
+    assert "No other run answers this prompt" in page.text("main")
+
+
+def test_a_training_has_its_curves(page, tmp_path):
+    folder = Folder(str(tmp_path / "run"))
+    claim_owner(folder, Owner("train-guide"))
+    steps = [{"step": n, "loss": 2 / n, "top1": n / 40, "kind": SCRIPT} for n in (10, 20, 30)]
+    write_history(folder, {"measurements": steps})
+    page.open(made(tmp_path / "out", folder.uri).page.as_uri())
+    assert page.run("document.querySelectorAll('figure svg').length") == 2
+    assert "nabla train-guide, stopped." in page.text("main")
+    assert SCRIPT in page.text("main")
+    assert page.run("window.hacked") is None
 
 
 def test_an_unfinished_run_says_so(page, tmp_path):

@@ -1,0 +1,135 @@
+"""Pages of runs without traces: trainings with curves and cards, rounds, the duality stage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.improve.status import improve_status
+from pipeline.references import redacted, shown_uri
+from pipeline.report import pages
+from pipeline.report.tokens import run_config
+from pipeline.store.checks.owner import owner_of
+from pipeline.store.checks.version import check_version
+from pipeline.store.files import MALFORMED, Folder
+from pipeline.store.run_folder import open_folder, translate_os_errors
+from pipeline.training.history import read_history
+from pipeline.training.status import training_status
+
+# By job the file that its training writes last.
+CARDS = {
+    "train-guide": "guide/card.json",
+    "train-judge": "judge/card.json",
+    "distill": "student/card.json",
+}
+DUALITY = "report.html"
+
+
+def is_without_traces(uri: str) -> bool:
+    """Whether a folder is that of a job which `write_training` knows. Raises StoreError."""
+    folder = open_folder(uri)
+    with translate_os_errors(uri):
+        owner = owner_of(folder)
+    return owner is not None and owner.job in (*CARDS, "improve", "duality")
+
+
+def write_training(target: Path, uri: str) -> dict[str, Any]:
+    """Write the scripts of such a run; returns the content of its run.js. Raises InputError where
+    there is nothing to show yet, and StoreError."""
+    folder = open_folder(uri)
+    with translate_os_errors(uri):
+        check_version(folder)
+        owner = owner_of(folder)
+        job = owner.job if owner else ""
+        if job == "duality":
+            facts = _duality(target, folder)
+        elif job == "improve":
+            facts = _rounds(folder)
+        else:
+            facts = _training(folder, CARDS[job])
+    name = PurePath(shown_uri(uri).partition("?")[0]).name
+    value: dict[str, Any] = {
+        **pages.head("training", name),
+        "config": redacted(dict(run_config(folder))),
+        **redacted(facts),
+    }
+    value["summary"] = f"nabla {job}, {value['summary']}"
+    (target / "run.js").write_bytes(pages.run_script(value))
+    return value
+
+
+def _training(folder: Folder, card: str) -> dict[str, Any]:
+    status = training_status(folder, card)
+    history = read_history(folder) or {"measurements": []}
+    measurements: list[Mapping[str, Any]] = history["measurements"]
+    progress = status.progress
+    steps = f", step {progress.step} of {progress.steps}" if progress else ""
+    found = _json(folder, card)
+    chosen = f", step {found['chosen_step']} was chosen" if found and "chosen_step" in found else ""
+    return {
+        "summary": f"{status.state}{steps}{chosen}.",
+        "failure": status.failure,
+        "unit": "step",
+        "curves": _curves(measurements, "step"),
+        "tables": [_table("Checkpoints", measurements, "step")] if measurements else [],
+        "card": found,
+    }
+
+
+def _rounds(folder: Folder) -> dict[str, Any]:
+    status = improve_status(folder)
+    planned = "" if status.rounds is None else f" of {status.rounds}"
+    chosen = "" if status.chosen is None else f"; round {status.chosen} is the best"
+    steps = [{"step": name, "run folder": shown_uri(uri)} for name, uri in status.steps.items()]
+    figures = [{"number": n, **round_} for n, round_ in enumerate(status.figures)]
+    tables = [_table("Rounds", figures, "number")] if figures else []
+    if steps:
+        tables.append(_table("Steps, each with pages of its own: nabla report", steps, "step"))
+    return {
+        "summary": f"{max(len(status.figures) - 1, 0)}{planned} rounds ended{chosen}.",
+        "unit": "round",
+        "curves": _curves(figures, "number"),
+        "tables": tables,
+    }
+
+
+def _duality(target: Path, folder: Folder) -> dict[str, Any]:
+    if not folder.exists(DUALITY):
+        raise InputError(f"{folder.uri} has no {DUALITY} yet: the stage writes it at its end")
+    (target / "duality.html").write_bytes(folder.read(DUALITY))
+    return {"summary": "its report is below.", "frame": "duality.html"}
+
+
+def _json(folder: Folder, name: str) -> dict[str, Any] | None:
+    """What a file holds; None where it is missing or damaged."""
+    try:
+        return dict(json.loads(folder.read(name)))
+    except (FileNotFoundError, *MALFORMED):
+        return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _curves(measured: Sequence[Mapping[str, Any]], along: str) -> dict[str, Any]:
+    """For each figure its points, where at least one checkpoint has a number."""
+    names = dict.fromkeys(name for m in measured for name, v in m.items() if _is_number(v))
+    return {
+        name: {name: [[m[along], m[name] if _is_number(m.get(name)) else None] for m in measured]}
+        for name in names
+        if name != along
+    }
+
+
+def _table(title: str, measured: Sequence[Mapping[str, Any]], first: str) -> dict[str, Any]:
+    names = dict.fromkeys([first, *(name for m in measured for name in m)])
+    rows = [[_cell(m.get(name)) for name in names] for m in measured]
+    return {"title": title, "header": list(names), "rows": rows}
+
+
+def _cell(value: Any) -> Any:
+    return value if value is None or _is_number(value) else str(value)
