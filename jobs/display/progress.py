@@ -110,10 +110,16 @@ class Progress:
             parts.append(f"accepted {self._sums['accepted'] / self._sums['proposed']:.0%}")
         if done and "reward" in self._sums:
             gain = (self._sums["reward"] - self._sums["base_reward"]) / done
-            parts.append(f"reward gain {gain:+.3f}")
+            # Without a first response to improve on there is no gain to show.
+            mean = self._sums["reward"] / done
+            parts.append(f"reward gain {gain:+.3f}" if gain else f"reward {mean:.3f}")
         if done >= MIN_ROWS and "correct" in self._sums:
             before, after = self._sums["base_correct"] / done, self._sums["correct"] / done
-            parts.append(f"accuracy {before:.3f} -> {after:.3f}")
+            parts.append(
+                f"accuracy {before:.3f} -> {after:.3f}"
+                if before != after
+                else f"accuracy {after:.3f}"
+            )
         if dead:
             parts.append(f"{dead} dead")
         return "  ".join(parts)

@@ -233,9 +233,15 @@ def check_tails(target: Target, *, traces: bool) -> None:
 
 
 def check_searchable(kind: Kind, config: NablaConfig, name: str) -> None:
-    """Raises ValueError where a search needs a gradient and the guide is a head or value head."""
+    """Raises ValueError where a search needs a gradient and the guide is a head or value head, or
+    where its rollouts are guided and the guide is a gradient."""
     check(
         kind == "gradient" or not config.needs_gradient,
         f"{name}: a head has no gradient for dto.optimizer={config.dto.optimizer}; use "
         "proposals=ranked or dto.optimizer=mirror",
+    )
+    check(
+        kind != "gradient" or config.rollout.beta is None,
+        f"{name}.rollout.beta must be null: a gradient exists for finished responses alone, so it "
+        "guides no decoding; train a head for that",
     )

@@ -46,6 +46,9 @@ def test_settings_that_contradict_each_other_are_named(capsys):
     ungraded = ["validation.metric=accuracy", "validation.verify.method=none"]
     assert train_guide.main(["data.counterfactuals=[x]", *ungraded]) == 2
     assert "validation.metric=accuracy needs a validation.verify.method" in capsys.readouterr().err
+    guided = ["kind=gradient", "validation.nabla.rollout.beta=1"]
+    assert train_guide.main(["data.counterfactuals=[x]", *guided]) == 2
+    assert "validation.nabla.rollout.beta must be null: a gradient" in capsys.readouterr().err
     alone = [f"target.{name}=0" for name in ("within", "across", "scale")]
     assert train_guide.main(["data.counterfactuals=[x]", *alone, "target.score=1"]) == 2
     assert "target.score is of a guide's own reward" in capsys.readouterr().err

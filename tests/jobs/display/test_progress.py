@@ -13,6 +13,16 @@ def test_a_dead_letter_is_printed_word_for_word_in_one_line(capsys):
     assert capsys.readouterr().err == f"dead letter p[/b]#3: {detail}\n"
 
 
+def test_without_a_first_response_there_is_no_gain():
+    progress = Progress()
+    progress.started(100, 50, 0)
+    row = {"reward": 2, "base_reward": 2, "proposed": 0, "accepted": 0}
+    for n in range(20):
+        detail = json.dumps(row | {"correct": n % 2, "base_correct": n % 2})
+        progress.on_status(PromptStatus((f"p{n}", 0), PromptState.DONE, detail))
+    assert progress.line().split("  ")[4:] == ["reward 2.000", "accuracy 0.500"]
+
+
 def finished(progress, count):
     row = {"reward": 2, "base_reward": 1, "proposed": 4, "accepted": 1}
     for n in range(count):

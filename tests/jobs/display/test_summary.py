@@ -94,3 +94,11 @@ def test_a_line_says_how_the_run_ended(capsys):
     assert summary.headline("runs/a", complete) == "runs/a: was already done"
     aborted = outcome(1, 0, 0, {}, aborted=True)
     assert "ended early, too many dead letters" in summary.headline("runs/a", aborted)
+
+
+def test_a_method_without_a_first_response_shows_no_change():
+    means = {"base_reward": 1.5, "reward": 1.5, "base_correct": 0.5, "correct": 0.5}
+    totals = {**TRACES, "means": means, "proposals": {"made": 0, "accepted": 0}}
+    found = shown(summary.traces_table(outcome(3, 3, 0, totals)))
+    assert "mean reward 1.5000" in found
+    assert "accuracy 0.5000" in found
