@@ -25,8 +25,8 @@ function write(element, text) {
 function hiddenMark(character) {
   const code = character.codePointAt(0);
   const hex = "U+" + code.toString(16).toUpperCase().padStart(4, "0");
-  const picture = code < 32 ? String.fromCharCode(0x2400 + code) : code === 127 ? "\u2421" : hex;
-  return h("span", { class: "control", title: hex }, picture);
+  // Not a picture of the character: few fonts have them.
+  return h("span", { class: "control" }, hex);
 }
 
 function spaceMark(character) {

@@ -19,14 +19,11 @@ async function tracePage(id, query) {
     trace.error === null ? null : deadLetter(trace),
     switches(trace),
     h("section", { "aria-label": "Prompt" }, h("h2", {}, "Prompt"), promptOf(trace)),
-    trace.error === null && responseSections(trace),
+    trace.error === null && answers(trace),
     run.arms.length > 1 && otherArms(row),
+    trace.error === null && [responses(trace), revisionsSection(trace), costs(trace)],
     provenance(trace),
   );
-}
-
-function responseSections(trace) {
-  return [answers(trace), responses(trace), revisionsSection(trace), costs(trace)];
 }
 
 async function neighbours(row) {
@@ -45,7 +42,7 @@ async function neighbours(row) {
 
 function deadLetter(trace) {
   return h("section", { "aria-label": "Error" }, h("p", { class: "warning" },
-    h("strong", {}, "Dead letter. "), `No response could be made, in ${trace.attempt} attempts.`), box(trace.error));
+    h("strong", {}, "Dead letter. "), `No response could be made; this is attempt ${trace.attempt}.`), box(trace.error));
 }
 
 function switches(trace) {
@@ -78,7 +75,7 @@ function answers(trace) {
 
 // Answers may be long; the response has all of it.
 function short(text) {
-  return line(text.length > 300 ? text.slice(0, 300) + "…" : text);
+  return line(text.length > 120 ? text.slice(0, 120) + "…" : text);
 }
 
 function card(name, value, note) {

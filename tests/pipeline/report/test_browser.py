@@ -3,6 +3,9 @@ texts that want to be more than text. `make test-browser` runs them."""
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,8 +14,9 @@ import pytest
 from pipeline.report import writer
 from pipeline.store.checks.owner import Owner, claim_owner
 from pipeline.store.files import Folder
+from pipeline.store.parts import commit
 from pipeline.training.history import write_history
-from tests.pipeline.export.runs import trace, write_run
+from tests.pipeline.export.runs import SCHEMA, trace, write_run
 from tests.pipeline.report import browser, sites
 from tests.pipeline.report.sites import ANSI, BIDI, IDS, MEGABYTE, SCRIPT, hostile, made, ordinary
 
@@ -247,9 +251,9 @@ def test_texts_are_shown_and_never_run(page, bad_site, name):
     assert page.run("document.querySelectorAll('main img, main script').length") == 0
     shown = page.text("main")
     expected = {
-        "script": SCRIPT, "close": "</script>" + SCRIPT, "ansi": "␛[31mred␛[0m",
-        "bidi": "abcU+202EdcbaU+202CU+2066xU+2069U+200B", "lines": "aU+2028bU+2029c␍",
-        "proto": '{"__proto__": 1}', "dead": f"ValueError: {SCRIPT}␛[31m",
+        "script": SCRIPT, "close": "</script>" + SCRIPT, "ansi": "U+001B[31mredU+001B[0m",
+        "bidi": "abcU+202EdcbaU+202CU+2066xU+2069U+200B", "lines": "aU+2028bU+2029cU+000D",
+        "proto": '{"__proto__": 1}', "dead": f"ValueError: {SCRIPT}U+001B[31m",
     }  # fmt: skip
     assert expected[name] in shown
     assert not set(shown) & set(ANSI[:1] + BIDI[3] + "\u2066\u2069\u200b\u2028")
@@ -370,6 +374,30 @@ def test_two_runs_are_compared_on_the_same_prompts(page, two):
     assert page.texts("#side del.differs, #side ins.differs") == ["7", "2"]
     page.go("#/trace/d?arm=1")
     assert "No other run answers this prompt" in page.text("main")
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The address of a server of a run that goes on, and its folder."""
+    run = write_run(tmp_path / "run", ordinary(12), finished=False)
+    words = [sys.executable, "-m", "jobs.report", f"run_dir={run}", "--serve", "port=0"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    yield process.stdout.readline().strip(), run
+    process.send_signal(signal.SIGINT)
+    process.stdout.close()
+    assert process.wait(60) == 0
+
+
+def test_a_server_shows_rows_that_are_committed_meanwhile(page, server):
+    address, run = server
+    page.open(address + "#/traces?q=set")
+    assert (count(page), page.text("h1")) == (12, "Traces")
+    page.go("#/trace/set%2F3")
+    assert page.text("h1") == "set/3"
+    page.go("#/traces?q=set")
+    commit(Folder(run), SCHEMA, [trace("set/new"), trace("other")])
+    page.wait("document.querySelector('#list .count')?.innerText.startsWith('13 of 14')")
+    assert {url.split("/")[2] for url in page.requests if "//" in url} == {address.split("/")[2]}
 
 
 def test_a_training_has_its_curves(page, tmp_path):
