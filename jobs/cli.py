@@ -20,7 +20,7 @@ VERBS = {
     "Try it": ("demo",),
     "Make data": ("generate", "status", "show", "report", "export"),
     "Train on the data": ("distill",),
-    "Make the search better": ("tune", "counterfactuals", "train-guide", "improve"),
+    "Make the search better": ("tune", "counterfactuals", "train-guide", "train-judge", "improve"),
     "Check the claims": ("compare", "duality"),
 }
 

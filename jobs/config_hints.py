@@ -21,6 +21,7 @@ PROMPTS = {
     "counterfactuals": ("prompts.path",),
     "tune": ("prompts.path",),
     "train-guide": ("validation.prompts.path",),
+    "train-judge": ("validation.prompts.path",),
     "improve": ("prompts.path", "eval_prompts.path", "training.validation.prompts.path"),
     "distill": ("validation.prompts.path",),
 }
@@ -30,6 +31,7 @@ EMBEDDED = {
     "counterfactuals": "configs/counterfactuals_embedded.yaml",
     "tune": "configs/tune_embedded.yaml",
     "train-guide": "configs/train_head_embedded.yaml",
+    "train-judge": "configs/train_judge_embedded.yaml",
     "improve": "configs/improve_embedded.yaml",
     "distill": "configs/distill_embedded.yaml",
 }

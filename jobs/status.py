@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from jobs.command import Command
-from jobs.display import console, guide_figures, student_figures
+from jobs.display import console, guide_figures, judge_figures, student_figures
 from pipeline.printable import visible
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _show(folder: Folder, name: str) -> None:
     elif owner == Owner("duality"):
         _show_duality(folder, name)
     elif job is not None and job in CARDS:
-        _show_training(folder, name, CARDS[job])
+        _show_training(folder, name, job)
     elif owner is None and is_export(name):
         _show_export(folder, name)
     else:
@@ -61,7 +61,16 @@ def _show(folder: Folder, name: str) -> None:
 
 
 # The file that a training writes last.
-CARDS = {"train-guide": "guide/card.json", "distill": "student/card.json"}
+CARDS = {
+    "train-guide": "guide/card.json",
+    "train-judge": "judge/card.json",
+    "distill": "student/card.json",
+}
+SHOW = {
+    "train-guide": guide_figures.print_measurement,
+    "train-judge": judge_figures.print_measurement,
+    "distill": student_figures.print_measurement,
+}
 
 
 def _show_rows(folder: Folder, name: str) -> None:
@@ -116,17 +125,16 @@ def _show_means(status: RunStatus) -> None:
             console.print_line(f"{title:<9}  {means[after]:.4f}")
 
 
-def _show_training(folder: Folder, name: str, card: str) -> None:
+def _show_training(folder: Folder, name: str, job: str) -> None:
     from pipeline.training.status import training_status
 
-    status = training_status(folder, card)
+    status = training_status(folder, CARDS[job])
     _headline(name, status.state, status.holder)
     if status.progress:
         _show_progress("steps", status.progress)
     if status.measurement:
         # The figures are those of the job, for which they may be of any kind.
-        show = guide_figures if card == CARDS["train-guide"] else student_figures
-        show.print_measurement(status.measurement)
+        SHOW[job](status.measurement)
     if status.failure:
         _show_failure(status.failure)
 

@@ -31,6 +31,7 @@ from pipeline.improve.config import ImproveConfig
 from pipeline.report.config import ReportConfig
 from pipeline.store.checks.config_check import not_shaping
 from pipeline.train_guide.config import TrainGuideConfig
+from pipeline.train_judge.config import TrainJudgeConfig
 from pipeline.tune.config import TuneConfig
 
 COMMANDS: dict[str, type] = {
@@ -40,6 +41,7 @@ COMMANDS: dict[str, type] = {
     "counterfactuals": CounterfactualsConfig,
     "tune": TuneConfig,
     "train_guide": TrainGuideConfig,
+    "train_judge": TrainJudgeConfig,
     "improve": ImproveConfig,
     "distill": DistillConfig,
     "compare": CompareConfig,

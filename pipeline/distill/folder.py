@@ -3,7 +3,6 @@
 Nothing here imports torch or ray.
 
     config.yaml    the resolved config     student/    the model, README.md, then `card.json`
-    logs/          TensorBoard's files, if it is named in `report_to`
     export/        the dataset folder of the section `export`
 """
 
@@ -11,4 +10,3 @@ STUDENT = "student"
 EXPORT = "export"
 CARD = "student/card.json"
 README = "student/README.md"
-LOGS = "logs"

@@ -3,6 +3,7 @@
     history.json   all measurements        train/    Ray Train's checkpoints
     failed.json    an error that another attempt would only repeat
     progress.json  how many steps are taken, and how fast
+    logs/          TensorBoard's files, if it is named in `report_to`
 
 A checkpoint holds `model/`, a plain model as it would be delivered (adapters merged), and what
 training needs to continue. One of transformers' Trainer also holds `provenance.json`: the digests
@@ -12,6 +13,7 @@ other files of the first worker.
 
 HISTORY, FAILED, TRAIN = "history.json", "failed.json", "train"
 PROGRESS = "progress.json"
+LOGS = "logs"
 MODEL, PROVENANCE, CHECKSUMS = "model", "provenance.json", "checksums.json"
 # The metric that checkpoints are compared by; the highest is delivered.
 SELECTION = "selection_score"

@@ -1,0 +1,49 @@
+"""The figures of a judge: a line for each measurement, a table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.table import Table
+
+from jobs.display import console
+
+_FIGURES = (
+    *("loss", "held_out_loss", "accuracy", "best_of"),
+    *("auc", "fresh_auc", "searched_auc", "scale"),
+)
+
+
+def print_measurement(measurement: Mapping[str, Any]) -> None:
+    """A line on a checkpoint. Figures that were not measured (None) are left out."""
+    known = {name: x for name in _FIGURES if (x := measurement.get(name)) is not None}
+    parts = [f"step {measurement['step']}", *(f"{name} {x:.3f}" for name, x in known.items())]
+    console.print_line("  ".join(parts))
+
+
+def table(card: Mapping[str, Any]) -> Table:
+    """The new judge beside the last one, each searched against on its own."""
+    figures = Table("", "step", *_FIGURES)
+    for name, measured in (("last judge", card["baseline"]), ("this judge", card["metrics"])):
+        figures.add_row(name, *(_cell(measured.get(column)) for column in ("step", *_FIGURES)))
+    return figures
+
+
+def warnings(card: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader of the table should know."""
+    if overlap := card["data"]["validation_overlap"]:
+        yield (
+            f"the data has answers to {overlap} of the validation prompts; they were not trained on"
+        )
+    last, new = card["baseline"], card["metrics"]
+    for name, told in (("accuracy", "accuracy of the search"), ("best_of", "best of the samples")):
+        before, after = last.get(name), new.get(name)
+        if before is not None and after is not None and after < before:
+            yield f"the {told} is {after:.3f} with this judge and {before:.3f} with the last one"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
