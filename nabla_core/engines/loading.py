@@ -71,20 +71,25 @@ def load_engines(
     if reward.guide is None or _judge_guides(reward):
         return build_engines(language, judge, judge, runtime)
     path = model_location(reward.guide, "guide")
-    guide: Reader | AdvantageGuide
-    match kind_of(path, reward.guide_revision):
+    guide = load_guide(path, reward.guide_revision, language, reward.min_coverage, runtime)
+    return build_engines(language, judge, guide, runtime)
+
+
+def load_guide(
+    path: str, revision: str | None, lm: LanguageModel, min_coverage: float, runtime: Runtime
+) -> Reader | AdvantageGuide:
+    """The guide in a folder or from the hub, of the kind that its config says, on the device and in
+    the type of the LM. Raises ModelError, VocabularyError."""
+    options: Any = {"revision": revision, "device": lm.device, "dtype": lm.table.dtype}
+    match kind_of(path, revision):
         case "gradient":
-            guide = reader(reward.guide, "guide", reward.guide_revision)
+            return reader_for(load_reward_model(path, **options), lm, min_coverage)
         case "head":
             # On disk a head is a causal LM, so it is loaded as one.
-            head = load_language_model(
-                path, revision=reward.guide_revision, device=device, dtype=dtype
-            )
-            guide = head_guide_for(head, language, reward.min_coverage, runtime)
+            head = load_language_model(path, **options)
+            return head_guide_for(head, lm, min_coverage, runtime)
         case "value_head":
-            options: Any = {"revision": reward.guide_revision, "device": device, "dtype": dtype}
-            guide = ValueHeadGuide(language, *load_value_head(path, **options))
-    return build_engines(language, judge, guide, runtime)
+            return ValueHeadGuide(lm, *load_value_head(path, **options))
 
 
 def model_paths(lm: LM, reward: Reward) -> list[str]:

@@ -215,6 +215,10 @@ class Examination:
             self.samples == 0 or self.sampling.temperature > 0,
             "validation.sampling.temperature must be above 0: greedy samples are one response",
         )
+        check(
+            self.sampling.beta is None,
+            "validation.sampling.beta must be null: fresh answers are samples of the LM alone",
+        )
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,10 @@ import torch
 from nabla_core.config import Decoding
 from nabla_core.draws import DrawKey
 from nabla_core.engines.base import Engines
-from nabla_core.engines.loading import build_engines, head_guide_for, kind_of, reader_for
+from nabla_core.engines.loading import AdvantageGuide, build_engines, load_guide, reader_for
 from nabla_core.engines.rollouts import RolloutEngine
 from nabla_core.engines.text import TextEngine
 from nabla_core.errors import PromptError
-from nabla_core.guides.head import HeadGuide
 from nabla_core.judge_training.evaluation import (
     JudgedAnswer,
     auc,
@@ -26,7 +25,7 @@ from nabla_core.judge_training.evaluation import (
     calibration,
 )
 from nabla_core.methods.dispatch import flow
-from nabla_core.models.loading import LanguageModel, load_language_model, load_reward_model
+from nabla_core.models.loading import LanguageModel, load_reward_model
 from nabla_core.models.readers import Reader
 from nabla_core.requests import (
     Decode,
@@ -142,28 +141,19 @@ class Examiner:
         reader = reader_for(model, self._lm, self._config.reward.min_coverage)
         return self._build(reader, reader), reader
 
-    def _build(self, judge: Reader, guide: Reader | HeadGuide) -> Engines:
+    def _build(self, judge: Reader, guide: Reader | AdvantageGuide) -> Engines:
         return build_engines(self._lm, judge, guide, self._config.runtime)
 
     @property
     def _type(self) -> torch.dtype:
         return self._lm.table.dtype
 
-    def _load_guide(self) -> Reader | HeadGuide | None:
+    def _load_guide(self) -> Reader | AdvantageGuide | None:
         source = guide_of(self._config)
         if source is None:
             return None
-        path, revision = source
-        options: dict[str, Any] = {
-            "revision": revision,
-            "device": self._lm.device,
-            "dtype": self._type,
-        }
         coverage = self._config.reward.min_coverage
-        if kind_of(path, revision) == "gradient":
-            return reader_for(load_reward_model(path, **options), self._lm, coverage)
-        head = load_language_model(path, **options)
-        return head_guide_for(head, self._lm, coverage, self._config.runtime)
+        return load_guide(*source, self._lm, coverage, self._config.runtime)
 
     def _samples(self) -> list[Sheet]:
         """The LM's samples, graded. Prompts without an expected answer, and those that the LM
@@ -226,6 +216,7 @@ class Examiner:
         """Search against the judge. A prompt that fails counts as wrong."""
         config = self._config
         engines.check(config.validation.nabla)
+        engines.check_sampling(config.validation.nabla.rollout)
         decoding = Decoding("nabla", config.validation.max_tokens, nabla=config.validation.nabla)
         by_id = {(prompt.id, prompt.sample): prompt for prompt in self._prompts}
         flows = (flow(prompt, decoding, seed=config.seed) for prompt in self._prompts)

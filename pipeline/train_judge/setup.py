@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback
 
+from nabla_core.engines.loading import torch_dtype
 from nabla_core.errors import UNREADABLE
 from nabla_core.judge_training.examples import JudgeExample, StepLabel
 from nabla_core.judge_training.scale import scale_factor
@@ -27,7 +28,7 @@ from pipeline.train_judge import mixture
 from pipeline.train_judge.answers import Answers, GradedAnswer, Tokens, read_answers
 from pipeline.train_judge.config import TrainJudgeConfig
 from pipeline.train_judge.examination import Examiner, Sheet, given_answers, sheets
-from pipeline.train_judge.judge import DTYPES, NewJudge, load_new_judge, save_deliverable
+from pipeline.train_judge.judge import NewJudge, load_new_judge, save_deliverable
 from pipeline.train_judge.models import judge_of, lm_of, sources
 from pipeline.train_judge.trainers import label_trainer, pair_trainer
 from pipeline.training.subsample import subsample
@@ -160,7 +161,8 @@ class Assembled:
 def assemble(config: TrainJudgeConfig, device: torch.device) -> Assembled:
     """Load models and data. Raises ModelError, VocabularyError, ConfigError, InputError."""
     path, revision = lm_of(config)
-    dtype = DTYPES[config.runtime.dtype]
+    paths = [source for source, _ in sources(config).values()]
+    dtype = torch_dtype(replace(config.runtime, device=str(device)), paths)
     lm = load_language_model(path, revision=revision, device=device, dtype=dtype)
     judge = load_new_judge(config, lm)
     extra = _read(config, lm, config.validation.runs, "validation.runs")

@@ -6,15 +6,16 @@
 For each label (`final`: the answer is right; `steps`: also every step) and each round:
 
 1. run folders of `--train` prompts of the train split: samples of the LM at temperature .4, .7, 1
-   and 1.3 (made once), and against the judge of the round before the default search, a wide one
-   (min_score -6), one in which the judge alone accepts, and the null arm;
+   and 1.3 and guided decoding (made once), and against the judge of the round before: the search, a
+   wide one (min_score -6), one in which the judge alone accepts, and the null arm;
 2. a judge, trained as `nabla train-judge` trains it, from the judge of the round before, on the
    folders of all rounds so far. It is delivered with its own scale, and with that of the shipped
    judge (`goal.scale=std`).
 
 Each judge is measured on `--test` unseen prompts: AUC of its reward on fresh samples (the unbiased
-best-of-N curve comes from the same ones), and on the outputs of the null arm, the default search
-and the wide one against it, with their accuracies, paired with those of the shipped judge.
+best-of-N curve comes from the same ones), on guided decoding, and on the outputs of the null arm,
+the search and the wide one against it, with their accuracies, paired with those of the shipped
+judge.
 
 Everything is kept in DIR: the same command continues. The last line is one JSON object.
 """
@@ -45,7 +46,7 @@ from pipeline.store.final import SUCCESS
 from pipeline.tables.traces import key_columns
 from pipeline.train_judge.config import Scale, TrainJudgeConfig
 from pipeline.train_judge.setup import Assembled, assemble, deliver
-from tests.bench.arms import MAX_TOKENS, Interval, quiet, ranked_arm
+from tests.bench.arms import MAX_TOKENS, Interval, guided_arm, quiet, ranked_arm
 from tests.bench.gain import (
     BETA,
     MIN_SCORE,
@@ -65,7 +66,9 @@ SEARCHES = {
     "wide": ranked_arm(BETA, -6.0, REWARD_WEIGHT),
     "alone": ranked_arm(BETA, -2.0, 0.0),
 }
-MEASURED = ("null", "search", "wide")
+# No judge has a part in it: all of them read the same responses.
+GUIDED = guided_arm(1 / 4)
+MEASURED = ("null", "search", "wide", "guided")
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,8 @@ def judges(bench: Bench) -> Iterator[tuple[str, Path]]:
 
 
 def samples(bench: Bench) -> Iterator[str]:
-    """Run folders of the LM's samples."""
+    """Run folders of the LM's samples, and of guided decoding."""
+    yield generated(bench, "guided", GUIDED, bench.shipped, "head")
     for temperature in TEMPERATURES:
         decoding = Decoding("sample", MAX_TOKENS, sample=Sampling(temperature=temperature))
         yield generated(bench, f"samples-{temperature:g}", decoding, bench.shipped, None)
@@ -278,7 +282,8 @@ def _sampled(
 def searched(bench: Bench, judge: Path, arm: str, prompts: Sequence[Prompt]) -> dict[str, Any]:
     """AUC on the outputs of a search against the judge, and which prompts it has right."""
     engines = bench.engines(judge, _guide(arm))
-    flows = (flow(prompt, SEARCHES[arm], seed=bench.seed) for prompt in prompts)
+    decoding = GUIDED if arm == "guided" else SEARCHES[arm]
+    flows = (flow(prompt, decoding, seed=bench.seed) for prompt in prompts)
     judged = [_judged(trace) for trace in drive(flows, engines, in_flight=3 * bench.max_batch)]
     right = {answer.prompt: answer.right for answer in judged}
     return {"auc": auc(judged), "answer": [float(right[prompt.id]) for prompt in prompts]}

@@ -53,7 +53,8 @@ def test_the_version_is_the_packages(capsys):
     [
         ("genrate", "did you mean 'generate'?"),
         ("counterfactual", "did you mean 'counterfactuals'?"),
-        ("train", "did you mean 'train-guide'?"),
+        ("train", "did you mean 'train-judge'?"),
+        ("train-guid", "did you mean 'train-guide'?"),
         ("stat", "did you mean 'status'?"),
         ("xyz", "known: demo, generate, "),
     ],

@@ -24,6 +24,7 @@ JOBS = {
     "counterfactuals": "counterfactuals_embedded.yaml",
     "tune": "tune_embedded.yaml",
     "train-guide": "train_head_embedded.yaml",
+    "train-judge": "train_judge_embedded.yaml",
     "improve": "improve_embedded.yaml",
     "duality": "duality.yaml",
     "distill": "distill_embedded.yaml",
@@ -32,7 +33,7 @@ OWNERS = {
     "generate": plan(GenerateConfig()).owner,
     "counterfactuals": counterfactuals_plan(CounterfactualsConfig()).owner,
     "tune": tune_plan(TuneConfig()).owner,
-    **{job: Owner(job) for job in ("train-guide", "improve", "duality", "distill")},
+    **{job: Owner(job) for job in ("train-guide", "train-judge", "improve", "duality", "distill")},
 }
 
 

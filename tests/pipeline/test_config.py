@@ -16,6 +16,7 @@ from pipeline.generate.config import GenerateConfig
 from pipeline.improve.config import ImproveConfig
 from pipeline.report.config import ReportConfig
 from pipeline.train_guide.config import TrainGuideConfig
+from pipeline.train_judge.config import TrainJudgeConfig
 from pipeline.tune.config import TuneConfig
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +28,7 @@ JOBS = {
     "tune": TuneConfig,
     "counterfactuals": CounterfactualsConfig,
     "train_guide": TrainGuideConfig,
+    "train_judge": TrainJudgeConfig,
     "improve": ImproveConfig,
     "distill": DistillConfig,
     "compare": CompareConfig,
