@@ -105,7 +105,9 @@ class Progress:
         if self._first is not None and done > 1:
             rate = ended / max(time.monotonic() - self._first, 1e-9)
             left = (self._total - self._before - ended) / rate
-            parts += [f"{rate:.1f} rows/s", f"{clock(left)} left"]
+            # A large model makes a row in minutes.
+            shown = f"{rate:.1f} rows/s" if rate >= 1 else f"{60 * rate:.1f} rows/min"
+            parts += [shown, f"{clock(left)} left"]
         if self._sums["proposed"]:
             parts.append(f"accepted {self._sums['accepted'] / self._sums['proposed']:.0%}")
         if done and "reward" in self._sums:

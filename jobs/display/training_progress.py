@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -16,20 +17,28 @@ if TYPE_CHECKING:
     from pipeline.training import progress
 
 LOG_SECONDS = 10.0
+PREPARING = "reading data and models, which comes before the first step"
 
 
 class Progress:
-    """One live line on a terminal, a line every `LOG_SECONDS` in a log."""
+    """One live line on a terminal. In a log a line at once, and then every `LOG_SECONDS`, also
+    while data and models are read or a step takes long."""
 
     def __init__(self) -> None:
         self._console = console.unstyled(stderr=True)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
         self._logged = time.monotonic()
         self._last: progress.Progress | None = None
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._log, daemon=True)
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
             self._live.start()
+            self._live.update(Text(self._line()))
+        else:
+            self._print()
+            self._thread.start()
         return self
 
     def __exit__(
@@ -39,16 +48,29 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._live.stop()
+        self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def show(self, made: progress.Progress) -> None:
         """Show how far the training is."""
         self._last = made
-        text = line(made)
         if self._console.is_terminal:
-            self._live.update(Text(text))
+            self._live.update(Text(self._line()))
         elif time.monotonic() - self._logged >= LOG_SECONDS or made.step == made.steps:
-            self._logged = time.monotonic()
-            self._console.print(text)
+            self._print()
+
+    def _line(self) -> str:
+        return PREPARING if self._last is None else line(self._last)
+
+    def _print(self) -> None:
+        self._logged = time.monotonic()
+        self._console.print(self._line())
+
+    def _log(self) -> None:
+        while not self._closed.wait(LOG_SECONDS / 10):
+            if time.monotonic() - self._logged >= LOG_SECONDS:
+                self._print()
 
     def reached(self) -> str:
         """The step that is reached; training continues from the checkpoint before."""

@@ -44,6 +44,9 @@ class Cluster:
             once, before the run begins; after this time again the run ends. With an address the run
             goes on waiting, since nodes may join.
         load_seconds (s): An actor is restarted where it has not loaded its models after this time.
+        worker_niceness: The niceness of the workers of a local Ray, 0 to 19. Ray's own default is
+            15: beside other work on the machine its workers then starve. A Ray that is joined
+            has been started with a niceness of its own (RAY_worker_niceness).
     """
 
     address: str | None = None
@@ -54,6 +57,7 @@ class Cluster:
     hang_seconds: float = 600.0
     scheduling_timeout_s: float = 60.0
     load_seconds: float = 1800.0
+    worker_niceness: int = 0
 
     def __post_init__(self) -> None:
         if self.in_flight < 1:
@@ -61,6 +65,10 @@ class Cluster:
         for name in ("cpus_per_actor", "gpus_per_actor"):
             if getattr(self, name) < 0:
                 raise ValueError(f"cluster.{name} must be at least 0, got {getattr(self, name)}")
+        if not 0 <= self.worker_niceness <= 19:
+            raise ValueError(
+                f"cluster.worker_niceness must be from 0 to 19, got {self.worker_niceness}"
+            )
         for name in ("hang_seconds", "scheduling_timeout_s", "load_seconds"):
             check_seconds(f"cluster.{name}", getattr(self, name))
 

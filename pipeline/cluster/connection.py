@@ -30,12 +30,14 @@ class _Session:
     """How this process uses Ray.
 
     `shared` holds the arguments of the enclosing `shared` block. `local` is the Ray that this
-    process started, with `local_cpus` CPUs; None where it started none.
+    process started, with `local_cpus` CPUs and workers of `local_niceness`; None where it started
+    none.
     """
 
     shared: tuple[Cluster, float] | None = None
     local: LocalRay | None = None
     local_cpus: int = 0
+    local_niceness: int = 0
 
 
 _SESSION = _Session()
@@ -83,9 +85,9 @@ def restart_local() -> bool:
     """
     if _SESSION.local is None:
         return False
-    cpus = _SESSION.local_cpus
+    cpus, niceness = _SESSION.local_cpus, _SESSION.local_niceness
     _disconnect()
-    _twice("cannot start a local Ray", lambda: _start_local(cpus))
+    _twice("cannot start a local Ray", lambda: _start_local(cpus, niceness))
     return True
 
 
@@ -98,8 +100,9 @@ def _connect(settings: Cluster, cpus: float) -> None:
         _twice(failure, lambda: _join(address))
     else:
         actors = settings.actors.max * settings.cpus_per_actor
+        niceness = settings.worker_niceness
         count = max(os.cpu_count() or 1, math.ceil(actors), math.ceil(cpus))
-        _twice("cannot start a local Ray", lambda: _start_local(count))
+        _twice("cannot start a local Ray", lambda: _start_local(count, niceness))
 
 
 def _join(address: str) -> None:
@@ -122,8 +125,9 @@ def _reach(host: str, port: int) -> None:
         socket.create_connection((node, port), CONNECT_SECONDS).close()
 
 
-def _start_local(cpus: int) -> None:
-    _SESSION.local, _SESSION.local_cpus = LocalRay(cpus), cpus
+def _start_local(cpus: int, niceness: int) -> None:
+    _SESSION.local = LocalRay(cpus, niceness)
+    _SESSION.local_cpus, _SESSION.local_niceness = cpus, niceness
 
 
 def _twice(failure: str, init: Callable[[], Any]) -> None:

@@ -34,7 +34,7 @@ LOG = logging.getLogger(__name__)
 class LocalRay:
     """A Ray of this process, from the constructor on until `stop`."""
 
-    def __init__(self, cpus: int) -> None:
+    def __init__(self, cpus: int, niceness: int = 0) -> None:
         base = _base()
         _remove_abandoned(base)
         self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
@@ -50,6 +50,7 @@ class LocalRay:
                     # Without a dashboard Ray's helpers log a failed connection every second.
                     log_to_driver=False,
                     _node_ip_address=LOOPBACK,
+                    _system_config={"worker_niceness": niceness},
                     _temp_dir=str(self.folder),
                 )
         except BaseException:

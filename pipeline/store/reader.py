@@ -1,4 +1,4 @@
-"""Rows of finished runs as the input of another job. Imports neither torch nor ray."""
+"""Rows of runs as the input of another job. Imports neither torch nor ray."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from pipeline.errors import InputError, StoreError, VersionError
 from pipeline.store.checks.version import check_version
 from pipeline.store.files import File, Folder
 from pipeline.store.final import DATA, MANIFEST, SUCCESS, published
-from pipeline.store.parts import KIND
+from pipeline.store.parts import KIND, PARTS
 
 
-def finished_rows(path: str, schema: pa.Schema) -> Iterator[tuple[dict[str, Any], str]]:
+def finished_rows(
+    path: str, schema: pa.Schema, *, allow_partial: bool = False
+) -> Iterator[tuple[dict[str, Any], str]]:
     """The rows of a finished run whose table has this schema, in order, each with the file and
-    row number that an error about it names.
+    row number that an error about it names. With `allow_partial` a run that is not finished gives
+    the rows that it has committed, each once.
 
     Raises InputError naming folder or file, also where the table is of another version.
     """
@@ -26,9 +29,16 @@ def finished_rows(path: str, schema: pa.Schema) -> Iterator[tuple[dict[str, Any]
     try:
         folder = Folder(path)
         check_version(folder)
-        if not folder.exists(SUCCESS):
-            raise InputError(f"{path} is no finished run folder of {kind}")
-        for part in final_files(folder):
+        complete = folder.exists(SUCCESS)
+        if not complete and not allow_partial:
+            partial = " (allow_partial takes its committed rows)" if folder.files(PARTS) else ""
+            raise InputError(f"{path} is no finished run folder of {kind}{partial}")
+        # The final files too: after a reopening they may hold the only copy of a row.
+        committed = () if complete else (*folder.files(DATA), *folder.files(PARTS))
+        if not complete and not committed:
+            raise InputError(f"{path} is no run folder of {kind} with committed rows")
+        seen: set[tuple[str, int]] = set()
+        for part in final_files(folder) if complete else committed:
             with folder.fs.open_input_file(folder.path(part.name)) as source:
                 file = pq.ParquetFile(source, page_checksum_verification=True)
                 check_table(file.schema_arrow, schema, f"{path}/{part.name}")
@@ -36,6 +46,11 @@ def finished_rows(path: str, schema: pa.Schema) -> Iterator[tuple[dict[str, Any]
                 for batch in file.iter_batches(batch_size=1024):
                     for row in batch.to_pylist():
                         number += 1
+                        if not complete:
+                            key = (row["prompt_id"], row["sample"])
+                            if row["error"] is not None or key in seen:
+                                continue  # a dead letter, or a row that was committed twice
+                            seen.add(key)
                         yield row, f"{path}/{part.name} row {number}"
     except VersionError as error:
         raise InputError(str(error)) from error

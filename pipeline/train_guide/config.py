@@ -22,6 +22,8 @@ class Data:
         counterfactuals: Run folders of `nabla counterfactuals`.
         traces: Run folders of `nabla generate`; their accepted and rejected revisions are the
             examples.
+        allow_partial: Also takes run folders that are not complete: their committed rows. The
+            guide's card says of which that was so.
         limit (rows): The first rows of each folder, this many; null: all.
         held_out: The fraction of prompts that are held out of training, chosen by their ids.
         min_log_probability (nats): Leaves out alternatives with a lower log-probability under the
@@ -33,6 +35,7 @@ class Data:
 
     counterfactuals: tuple[str, ...] = ()
     traces: tuple[str, ...] = ()
+    allow_partial: bool = False
     limit: int | None = None
     held_out: float = 0.1
     min_log_probability: float | None = None

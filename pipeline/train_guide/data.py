@@ -15,6 +15,8 @@ from nabla_core.guide_training.values import with_soft_values
 from nabla_core.methods.counterfactuals import Place
 from nabla_core.types import Identity
 from pipeline.errors import InputError
+from pipeline.store.files import Folder
+from pipeline.store.final import SUCCESS
 from pipeline.store.reader import finished_rows
 from pipeline.tables.counterfactuals import COUNTERFACTUALS, place_of
 from pipeline.tables.traces import TRACES, prompt_of
@@ -55,9 +57,9 @@ def mix(data: Data, *, target: Target, lm: Identity, tokenizer: str) -> Mixture:
         return records_of_trace(row, mixture.left_out)
 
     for path in data.counterfactuals:
-        _add(mixture, path, "counterfactuals", data.limit, expected, of_counterfactuals)
+        _add(mixture, path, "counterfactuals", data, expected, of_counterfactuals)
     for path in data.traces:
-        _add(mixture, path, "traces", data.limit, expected, of_trace)
+        _add(mixture, path, "traces", data, expected, of_trace)
     return mixture
 
 
@@ -67,7 +69,8 @@ def check_folders(data: Data, target: Target) -> None:
     for kind, paths in (("counterfactuals", data.counterfactuals), ("traces", data.traces)):
         for path in paths:
             # The reader checks version, schema and completeness before it yields a row.
-            first = next(finished_rows(path, TABLES[kind]), None)
+            rows = finished_rows(path, TABLES[kind], allow_partial=data.allow_partial)
+            first = next(rows, None)
             if first is not None and kind == "counterfactuals" and target.value == "soft":
                 require_tails(*first)
 
@@ -76,15 +79,16 @@ def _add(
     mixture: Mixture,
     path: str,
     kind: str,
-    limit: int | None,
+    data: Data,
     expected: Mapping[str, str],
     records_of: Callable[[dict[str, Any], str], list[Record]],
 ) -> None:
-    """Add the records of a folder's first `limit` rows and the description of the folder."""
+    """Add the records of a folder's first `data.limit` rows and the description of the folder."""
     before, rows = len(mixture.records), 0
     configs, judges, scorers = set(), set(), set()
-    for row, location in finished_rows(path, TABLES[kind]):
-        if rows == limit:
+    complete = Folder(path).exists(SUCCESS)
+    for row, location in finished_rows(path, TABLES[kind], allow_partial=data.allow_partial):
+        if rows == data.limit:
             break
         rows += 1
         for column, value in expected.items():
@@ -103,6 +107,7 @@ def _add(
             "folder": PurePath(path).name,
             "config_hashes": sorted(filter(None, configs)),
             "kind": kind,
+            "complete": complete,
             "rows": rows,
             "responses": len(mixture.records) - before,
             "judge_revisions": sorted(filter(None, judges)),

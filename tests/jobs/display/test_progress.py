@@ -41,6 +41,14 @@ def test_a_line_of_a_log_is_one_line_with_rate_and_time_left():
     assert parts[4:] == ["accepted 25%", "reward gain +1.000", "accuracy 0.000 -> 0.500"]
 
 
+def test_a_rate_below_a_row_a_second_is_shown_by_the_minute(monkeypatch):
+    progress = Progress()
+    progress.started(100, 0, 0)
+    finished(progress, 20)
+    monkeypatch.setattr("jobs.display.progress.time.monotonic", lambda: progress._first + 600)
+    assert "2.0 rows/min" in progress.line().split("  ")
+
+
 def test_the_accuracy_of_fewer_than_20_rows_is_not_shown():
     progress = Progress()
     progress.started(100, 90, 0)

@@ -27,11 +27,12 @@ class Actor:
     def pid(self):
         return os.getpid()
 
-with connected(Cluster()):
+with connected(Cluster(worker_niceness=3)):
     actor = Actor.remote()
     pid = ray.get(actor.pid.remote())
     tree = [psutil.Process(), *psutil.Process().children(recursive=True)]
     print(json.dumps({
+        "niceness": psutil.Process(pid).nice() - psutil.Process().nice(),
         "actor_seen": pid in [process.pid for process in tree],
         "names": [process.name() for process in tree],
         "listening": listening([process.pid for process in tree]),
@@ -53,7 +54,7 @@ def test_it_listens_on_loopback_alone_in_other_process_groups_and_leaves_no_file
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         cwd=ROOT,
-        env={**os.environ, "RAY_TMPDIR": str(base)},
+        env={**os.environ, "RAY_TMPDIR": str(base), "RAY_worker_niceness": "7"},
         capture_output=True,
         text=True,
         check=False,
@@ -61,6 +62,7 @@ def test_it_listens_on_loopback_alone_in_other_process_groups_and_leaves_no_file
     assert "KeyError: 'an error of the run'" in done.stderr
     seen = json.loads(done.stdout)
     assert seen["actor_seen"]
+    assert seen["niceness"] == 3
     assert {"gcs_server", "raylet"} <= set(seen["names"])
     # The driver, gcs, raylet, actors, the agents and the metrics of each.
     assert len(seen["listening"]) >= 8

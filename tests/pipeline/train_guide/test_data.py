@@ -47,6 +47,7 @@ def test_counterfactuals_come_back_as_they_were(tmp_path: Path):
             "folder": tmp_path.name,
             "config_hashes": ["c0ffee"],
             "kind": "counterfactuals",
+            "complete": True,
             "rows": 2,
             "responses": 2,
             "judge_revisions": ["j1"],
@@ -123,6 +124,29 @@ def test_other_folders_are_named(tmp_path: Path):
         read(traces=path)
     with pytest.raises(ValueError, match="at least one folder"):
         Data()
+
+
+def test_of_a_run_that_was_cut_short_the_committed_rows_are_taken_and_the_card_says_so(
+    tmp_path: Path,
+):
+    store = RunStore(str(tmp_path / "run"), with_config(COUNTERFACTUALS, "c0ffee"), Store())
+    store.commit([explored_row("a"), explored_row("b"), explored_row("c", error="out of memory")])
+    store.commit([explored_row("b")])  # a row may be committed twice
+    path = str(tmp_path / "run")
+    with pytest.raises(InputError, match=r"\(allow_partial takes its committed rows\)"):
+        read(counterfactuals=path)
+    mixture = read(counterfactuals=path, allow_partial=True)
+    assert [record.prompt.id for record in mixture.records] == ["a", "b"]
+    (source,) = mixture.sources
+    assert (source["rows"], source["complete"]) == (2, False)
+    check_folders(Data((path,), allow_partial=True), Target())
+    (whole,) = read(
+        counterfactuals=folder(tmp_path / "whole", COUNTERFACTUALS, [explored_row("a")])
+    ).sources
+    assert whole["complete"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no run folder of counterfactuals with committed rows"):
+        read(counterfactuals=str(tmp_path / "empty"), allow_partial=True)
 
 
 def test_a_summary_is_of_the_committed_rows(tmp_path: Path):
