@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from nabla_core.config import Sampling
@@ -85,6 +86,9 @@ def test_a_token_that_the_guide_does_not_know_ends_its_prompt_alone(plain: Famil
     ids = guide.vocabulary.ids.clone()
     ids[token] = -1
     blind = HeadGuide(guide.lm, guide.head, VocabularyMap(ids, 0.9), return_cache=True)
+    hidden = torch.ones(2, guide.head.shape.hidden)
+    assert guide.next_advantages(hidden)[:, token].all()
+    assert not blind.next_advantages(hidden)[:, token].any()
     found = answers(engine_of(blind), asked)
     failed = 0
     for asking, result in zip(asked, found, strict=True):
