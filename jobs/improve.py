@@ -3,11 +3,11 @@
   nabla improve --config configs/improve_embedded.yaml
 
 A round takes the steps that are listed in `steps`: search, samples, distill (an LM, trained on
-verified traces), counterfactuals, guide. What a round has trained and is clearly worse than what
-was there is not used. The table shows accuracy beside the judge's reward, because a search can
-exploit the judge's errors: rounds end where reward rises and accuracy falls. `chosen.yaml` in the
-run folder names the models and the method to use. The same command again resumes. The last line of
-the output is one JSON object.
+verified traces), judge (trained on what that LM gets right and wrong), counterfactuals, guide. What
+a round has trained and is clearly worse than what was there is not used. The table shows accuracy
+beside the judge's reward, because a search can exploit the judge's errors: rounds end where reward
+rises and accuracy falls. `chosen.yaml` in the run folder names the models and the method to use.
+The same command again resumes. The last line of the output is one JSON object.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from jobs.command import Command, config_options, load_config, without_run
-from jobs.display import console, guide_figures, round_figures, student_figures
+from jobs.display import console, guide_figures, judge_figures, round_figures, student_figures
 from jobs.display.preview import amount, print_prompt, print_warnings
 from jobs.exit_codes import ExitCode
 
@@ -84,6 +84,7 @@ def _improve(config: ImproveConfig) -> int:
         watch=watch,
         on_guide=guide_figures.print_measurement,
         on_student=student_figures.print_measurement,
+        on_judge=judge_figures.print_measurement,
     )
     improved = improve(config, observer)
     round_figures.print_rounds(improved)

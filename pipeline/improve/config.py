@@ -24,11 +24,13 @@ from pipeline.train_guide.config import (
     check_tails,
     ranked_search,
 )
+from pipeline.train_judge.config import Goal, Hard, Metric
 from pipeline.training.config import Finetune, Workers
 
 # In the order in which a round takes them.
-Step = Literal["search", "samples", "distill", "counterfactuals", "guide"]
-STEPS: tuple[Step, ...] = ("search", "samples", "distill", "counterfactuals", "guide")
+Step = Literal["search", "samples", "distill", "judge", "counterfactuals", "guide"]
+STEPS: tuple[Step, ...] = ("search", "samples", "distill", "judge", "counterfactuals", "guide")
+TRAINING: tuple[Step, ...] = ("distill", "judge", "guide")
 GUIDE_STEPS: tuple[Step, ...] = ("search", "counterfactuals", "guide")
 
 
@@ -102,6 +104,46 @@ class Distillation:
 
 
 @dataclass(frozen=True)
+class Judging:
+    """How the judge of a round is trained, in step `judge`: on right and wrong answers of the
+    round's LM to the prompts of the round, its samples and what it says under `decoding` with the
+    last judge and guide. Keys have the meanings of `nabla train-judge`. Checkpoints are measured on
+    `training.validation.prompts`.
+
+    Attributes:
+        temperatures: Samples are drawn at each of these temperatures.
+        count (responses): Samples of each prompt at each temperature.
+        candidates (responses): Of each search, further responses that are graded and trained on.
+        hard: How often wrong answers are drawn that the last judge scored highly.
+        goal: What is learned.
+        optimise: The optimiser.
+        metric: What a checkpoint is chosen by.
+        every (steps): A checkpoint is made and measured every so many steps.
+        samples (responses): Samples of each prompt that a checkpoint orders.
+        workers: The processes that train. `workers.address` must be null: `cluster.address` is
+            used.
+    """
+
+    temperatures: tuple[float, ...] = (0.7, 1.0)
+    count: int = 4
+    candidates: int = 4
+    hard: Hard = field(default_factory=Hard)
+    goal: Goal = field(default_factory=Goal)
+    optimise: Finetune = field(default_factory=lambda: Finetune(steps=500, learning_rate=1e-5))
+    metric: Metric = "accuracy"
+    every: int = 250
+    samples: int = 16
+    workers: Workers = field(default_factory=Workers, metadata=NOT_SHAPING)
+
+    def __post_init__(self) -> None:
+        check(
+            bool(self.temperatures) and min(self.temperatures) > 0,
+            f"judge.temperatures: name some above 0, got {list(self.temperatures)}",
+        )
+        check(self.count >= 1, f"judge.count must be at least 1, got {self.count}")
+
+
+@dataclass(frozen=True)
 class Training:
     """How the guide of a round is trained; keys have the meanings of `nabla train-guide`. It is
     trained on the counterfactuals of all rounds so far that have the LM and the judge of the round.
@@ -148,10 +190,11 @@ class ImproveConfig:
         run_dir: The run folder, which every node must see; not a URI.
         rounds (rounds): Rounds of training.
         steps: The steps of a round, in this order: `search` (`decoding` on the prompts of the
-            round), `samples` (plain ones), `distill` (an LM, trained on both), `counterfactuals`
-            and `guide` (a guide, trained on them). Any of them can be left out.
+            round), `samples` (plain ones), `distill` (an LM, trained on both), `judge` (trained on
+            what that LM gets right and wrong), `counterfactuals` and `guide` (a guide, trained on
+            them). Any of them can be left out.
         answers: What answers are used for. `never`: nothing is trained on them; where there are
-            some, they measure and choose. `final`: verified traces may be trained on too.
+            some, they measure and choose. `final`: LM and judge may be trained on verified traces.
         seed: Seed of all draws.
         prompts: The prompts of the rounds; `prompts.limit` is the number that a round takes.
         eval_prompts: The prompts that each round is measured on.
@@ -162,6 +205,7 @@ class ImproveConfig:
             `reward.guide`.
         samples: The plain samples.
         distill: How the LM of a round is trained.
+        judge: How the judge of a round is trained.
         explore: Which counterfactuals are made.
         training: How the guide of a round is trained.
         runtime: Where and how models run.
@@ -185,6 +229,7 @@ class ImproveConfig:
     decoding: Decoding = field(default_factory=lambda: Decoding(nabla=ranked_search()))
     samples: Samples = field(default_factory=Samples)
     distill: Distillation = field(default_factory=Distillation)
+    judge: Judging = field(default_factory=Judging)
     explore: Explore = field(default_factory=Explore)
     training: Training = field(default_factory=Training)
     runtime: Runtime = field(default_factory=Runtime)
@@ -206,7 +251,7 @@ class ImproveConfig:
             f"run_dir {self.run_dir}: models are loaded from it, so it must be a folder that "
             "every node sees",
         )
-        for name in ("training", "distill"):
+        for name in ("training", "distill", "judge"):
             check(
                 getattr(self, name).workers.address is None,
                 f"{name}.workers.address: cluster.address names the Ray to join",
@@ -257,8 +302,8 @@ class ImproveConfig:
             f"steps: [{shown}] must be in the order {', '.join(STEPS)}, each at most once",
         )
         check(
-            self.takes("distill") or self.takes("guide"),
-            f"steps: [{shown}] trains nothing; add distill or guide",
+            any(self.takes(step) for step in TRAINING),
+            f"steps: [{shown}] trains nothing; add one of {', '.join(TRAINING)}",
         )
         check(
             not self.takes("distill") or self.takes("search") or self.takes("samples"),
@@ -268,18 +313,21 @@ class ImproveConfig:
             not self.takes("counterfactuals") or self.takes("guide"),
             "steps: nothing is trained on counterfactuals without guide",
         )
-        # A trained LM makes the traces of its round those of another LM.
-        revisions = self.revisions and self.takes("search") and not self.takes("distill")
+        # A trained LM or judge makes the traces of its round those of other models.
+        others = self.takes("distill") or self.takes("judge")
+        revisions = self.revisions and self.takes("search") and not others
         check(
             not self.takes("guide") or self.takes("counterfactuals") or revisions,
             "steps: guide needs data; add counterfactuals, or search with training.revisions=true "
-            "and without distill",
+            "and without distill and judge",
         )
 
     def _check_answers(self) -> None:
         if self.answers != "never":
             return
         used = self.distill.answer_filters if self.takes("distill") else []
+        if self.takes("judge"):
+            used.append("steps: judge")
         if self.takes("counterfactuals") and self.explore.scorer == "verifier":
             used.append("explore.scorer=verifier")
         check(

@@ -61,7 +61,11 @@ def improve(config: ImproveConfig, observer: Observer) -> ImproveResult:
 
 
 def _training_cpus(config: ImproveConfig) -> float:
-    sections = {"guide": config.training.workers, "distill": config.distill.workers}
+    sections = {
+        "distill": config.distill.workers,
+        "judge": config.judge.workers,
+        "guide": config.training.workers,
+    }
     return max(w.count * w.cpus for step, w in sections.items() if step in config.steps)
 
 

@@ -84,7 +84,9 @@ class Loop:
         distilled = 0
         if self._takes("distill"):
             used["lm"], distilled = self._distil(number, made)
-        # Only now: the LM in use may be a new one.
+        if self._takes("judge"):
+            used["judge"] = self._train_judge(number)
+        # Only now: LM and judge in use may be new ones.
         trained = _Guide(models=self._models)
         if self._takes("guide"):
             trained = self._train_guide(number)
@@ -150,6 +152,24 @@ class Loop:
         if use.used:
             self._models, self._lm_round = student, number
         return use, int(card["data"]["rows"])
+
+    def _train_judge(self, number: int) -> Use:
+        """Step `judge`, on what the LM in use gets right and wrong: used unless a search with the
+        judge alone makes the LM worse."""
+        config, runner, models = self._config, self._runner, self._models
+        runs = steps.answers(config, number, models)
+        if self._can_search(models):
+            runs.append(steps.answers_decoded(config, number, models))
+        for run in runs:
+            runner.generate(run)
+        settings = steps.train_judge(config, number, models, [run.run_dir for run in runs])
+        runner.train_judge(settings)
+        judged = models.with_judge(f"{settings.run_dir}/judge")
+        answers = runner.evaluate(steps.validate_judge(config, number, judged))
+        use = use_of(answers.gains(self._alone(self._lm_round, models)), "the LM alone")
+        if use.used:
+            self._models = judged
+        return use
 
     def _train_guide(self, number: int) -> _Guide:
         """Steps `counterfactuals` and `guide`, with the LM in use."""

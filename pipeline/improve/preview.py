@@ -75,13 +75,15 @@ def _rows(config: ImproveConfig) -> Rows:
     measured, validated = _count(config.eval_prompts), _count(config.training.validation.prompts)
     # Each LM answers greedily; without step distill there is one.
     lms = rounds + 1 if config.takes("distill") else 1
+    answers = len(config.judge.temperatures) * config.judge.count if config.takes("judge") else 0
+    decoded = taken if config.takes("judge") else 0
     return Rows(
-        searched=taken if config.takes("search") else 0,
-        sampled=taken * config.samples.count if config.takes("samples") else 0,
+        searched=decoded + (taken if config.takes("search") else 0),
+        sampled=taken * (answers + (config.samples.count if config.takes("samples") else 0)),
         explored=(
             taken * len(config.explore.temperatures) if config.takes("counterfactuals") else 0
         ),
-        evaluated=(rounds + 1) * measured + rounds * validated,
+        evaluated=(rounds + 1) * measured + rounds * validated * (2 if decoded else 1),
         answered=lms * (measured + validated),
     )
 

@@ -9,6 +9,7 @@ from nabla_core.models.location import check_locations
 from pipeline.errors import ConfigError
 from pipeline.extras import require, require_for_lora
 from pipeline.grading.graders import check_expected
+from pipeline.grading.steps import step_grader
 from pipeline.improve import steps
 from pipeline.improve.config import ImproveConfig
 from pipeline.improve.steps import Models
@@ -74,6 +75,9 @@ def check(config: ImproveConfig) -> None:
             steps.samples(config, 1, models)
         if config.takes("distill"):
             steps.distill(config, 1, models, runs)
+        if config.takes("judge"):
+            steps.train_judge(config, 1, models, runs)
+            steps.validate_judge(config, 1, models)
         if config.takes("counterfactuals"):
             steps.explore(config, 1, models)
         if config.takes("guide"):
@@ -86,6 +90,8 @@ def check(config: ImproveConfig) -> None:
         check_locations(paths)
     if config.takes("distill"):
         _check_distillation(config)
+    if config.takes("judge"):
+        _check_judging(config)
     # Its prompts also decide whether what a round has trained is used.
     check_ready(config.training.optimise, config.training.validation)
     _check_prompts(config)
@@ -104,6 +110,15 @@ def _check_distillation(config: ImproveConfig) -> None:
             "distill.metric=accuracy: no answer to training.validation.prompts is verified with "
             "training.validation.verify.method=none; set distill.metric=reward"
         )
+
+
+def _check_judging(config: ImproveConfig) -> None:
+    require("trl", "train", "steps: judge")
+    require_for_lora(config.judge.optimise.lora)
+    if config.verify.method == "none":
+        raise ConfigError("steps: judge: no answer is right or wrong with verify.method=none")
+    if config.judge.goal.answers == "steps":
+        step_grader(config.training.validation.verify)
 
 
 def _check_prompts(config: ImproveConfig) -> None:

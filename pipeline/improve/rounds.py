@@ -12,7 +12,7 @@ from pipeline.improve.yielded import Yielded
 from pipeline.intervals import Interval
 
 # What a round trains.
-Trained = Literal["lm", "guide"]
+Trained = Literal["lm", "judge", "guide"]
 # How the models of a round answer best: as `decoding` says, or the LM alone.
 Way = Literal["decoding", "greedy"]
 

@@ -25,6 +25,8 @@ from pipeline.run.plan import RunOutcome, Watcher, open_store
 from pipeline.tables import yields
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.train_guide.job import train_guide
+from pipeline.train_judge.config import TrainJudgeConfig
+from pipeline.train_judge.job import train_judge
 from pipeline.training.progress import OnMeasurement
 
 Watch = Callable[[str], AbstractContextManager[Watcher]]
@@ -38,6 +40,7 @@ class Observer:
     watch: Watch
     on_guide: OnMeasurement
     on_student: OnMeasurement
+    on_judge: OnMeasurement
 
 
 class Runner:
@@ -87,6 +90,11 @@ class Runner:
         """Train an LM; its card."""
         with self._observer.watch(settings.run_dir):
             return distill(settings, self._observer.on_student, lambda progress: None).card
+
+    def train_judge(self, settings: TrainJudgeConfig) -> None:
+        """Train a judge."""
+        with self._observer.watch(settings.run_dir):
+            train_judge(settings, self._observer.on_judge)
 
 
 def _rows(settings: GenerateConfig, columns: Sequence[str]) -> Sequence[pa.Table]:

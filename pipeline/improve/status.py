@@ -17,7 +17,8 @@ from pipeline.store.uris import below
 ROUNDS = "rounds.json"
 # The run folders of a round, in the order in which they begin.
 STEPS = (
-    *("traces", "samples", "greedy", "student", "validation-greedy", "counterfactuals", "guide"),
+    *("traces", "samples", "greedy", "student", "validation-greedy"),
+    *("answers-decoded", "judge", "validation-judge", "counterfactuals", "guide"),
     *("validation-search", "validation-search-before", "eval-greedy", "eval"),
 )
 

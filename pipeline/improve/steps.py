@@ -4,6 +4,9 @@
     run_dir/round-N/samples          step samples: plain samples of the same prompts
     run_dir/round-N/greedy           greedy answers to the same prompts, where the yield needs them
     run_dir/round-N/student          step distill: an LM, trained on traces and samples
+    run_dir/round-N/answers-T        step judge: samples of the LM in use at temperature T
+    run_dir/round-N/answers-decoded  the same LM under `decoding` with the last judge and guide
+    run_dir/round-N/judge            a judge, trained on them
     run_dir/round-N/counterfactuals  step counterfactuals: alternatives at positions of responses to
                                      the same prompts; with a trained guide where it predicts an
                                      improvement or is not certain
@@ -20,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from nabla_core.config import Decoding, Majority
+from nabla_core.config import Decoding, Majority, Sampling
 from nabla_core.embedded.weights import model_location
 from nabla_core.model_config import LM, Reward
 from pipeline.counterfactuals.config import CounterfactualsConfig
@@ -29,6 +32,7 @@ from pipeline.generate.config import GenerateConfig
 from pipeline.improve.config import ImproveConfig
 from pipeline.inputs.prompts import Prompts
 from pipeline.train_guide.config import Data, Start, TrainGuideConfig
+from pipeline.train_judge.config import Examination, Graded, TrainJudgeConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,10 @@ class Models:
     def with_lm(self, path: str) -> Models:
         """The same with an LM in a folder."""
         return replace(self, lm=LM(path))
+
+    def with_judge(self, path: str) -> Models:
+        """The same with a judge in a folder."""
+        return replace(self, reward=replace(self.reward, judge=path, judge_revision=None))
 
     def with_guide(self, path: str | None) -> Models:
         """The same with a guide in a folder, or without one."""
@@ -122,6 +130,65 @@ def distill(
         ),
         workers=replace(section.workers, address=config.cluster.address),
     )
+
+
+def answers(config: ImproveConfig, number: int, models: Models) -> list[GenerateConfig]:
+    """Samples of the LM at each temperature, which the last judge reads."""
+    length, prompts = config.decoding.max_tokens, _prompts(config, number)
+    alone = models.with_guide(None)
+    runs = []
+    for temperature in config.judge.temperatures:
+        drawn = Decoding(method="sample", max_tokens=length, sample=Sampling(temperature))
+        step = f"answers-{temperature:g}"
+        made = _generate(config, number, step, alone, prompts, drawn)
+        runs.append(replace(made, samples_per_prompt=config.judge.count))
+    return runs
+
+
+def answers_decoded(config: ImproveConfig, number: int, models: Models) -> GenerateConfig:
+    """What the LM says under `decoding`: what the last judge may have scored too highly."""
+    prompts = _prompts(config, number)
+    return _generate(config, number, "answers-decoded", models, prompts, config.decoding)
+
+
+def train_judge(
+    config: ImproveConfig, number: int, models: Models, folders: Sequence[str]
+) -> TrainJudgeConfig:
+    """The training of the round's judge on run folders of answers."""
+    section, validation = config.judge, config.training.validation
+    return TrainJudgeConfig(
+        data=Graded(runs=tuple(folders), candidates=section.candidates, hard=section.hard),
+        run_dir=folder(config, number, "judge"),
+        seed=config.seed + number,
+        lm=models.lm,
+        reward=models.reward,
+        goal=section.goal,
+        optimise=section.optimise,
+        validation=Examination(
+            prompts=validation.prompts,
+            verify=validation.verify,
+            metric=section.metric,
+            every=section.every,
+            samples=section.samples,
+            nabla=validation.nabla,
+            max_tokens=config.decoding.max_tokens,
+        ),
+        runtime=config.runtime,
+        workers=replace(section.workers, address=config.cluster.address),
+    )
+
+
+def validate_judge(config: ImproveConfig, number: int, models: Models) -> GenerateConfig:
+    """A search with the judge and without a guide on the validation prompts: a change is proposed
+    by its likelihood, and the judge alone knows better."""
+    validation, search = config.training.validation, config.decoding.nabla
+    ranked = replace(search.ranked, beta=None)
+    plain = replace(search.rollout, beta=None)
+    alone = replace(search, proposals="ranked", ranked=ranked, rollout=plain)
+    decoding = replace(config.decoding, method="nabla", nabla=alone)
+    step, judged = "validation-judge", models.with_guide(None)
+    made = _generate(config, number, step, judged, validation.prompts, decoding)
+    return replace(made, verify=validation.verify)
 
 
 def explore(config: ImproveConfig, number: int, models: Models) -> CounterfactualsConfig:

@@ -63,8 +63,9 @@ def test_rounds_are_checked_before_the_first(dry, plain, tmp_path):
     in_order(
         shown,
         "as the judge reads it",
-        "2 of search, samples, distill, counterfactuals, guide\n",
-        "8 of search, 64 of samples, 32 of exploration, 21 of evaluation, 24 of greedy evaluation",
+        "2 of search, samples, distill, judge, counterfactuals, guide\n",
+        "16 of search, 160 of samples, 32 of exploration, 27 of evaluation, ",
+        "24 of greedy evaluation\n",
         "graded by verify.method=embedded; answers=final\n",
         "without training",
     )

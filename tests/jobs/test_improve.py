@@ -116,7 +116,7 @@ def test_settings_that_make_no_sense_are_refused(capsys):
         ("decoding.method=greedy", "uses no guide"),
         ("training.target.value=soft", "a revision of a trace has one"),
         ("training.kind=value_head", "training.start.path: a value head is on the LM"),
-        ("steps=[search,samples]", "trains nothing; add distill or guide"),
+        ("steps=[search,samples]", "trains nothing; add one of distill, judge, guide"),
         ("steps=[search,distill]", "a model would be trained on answers; set answers=final"),
         ("decoding.nabla.proposals=left_to_right", "a head has no gradient"),
         ("training.workers.address=here:1", "cluster.address names the Ray to join"),
@@ -136,11 +136,12 @@ def test_a_round_with_all_steps_trains_an_lm_that_the_next_steps_use(cluster, tm
         *("prompts.limit=24", "eval_prompts.limit=12", "training.validation.prompts.limit=12"),
         *("samples.count=2", "distill.optimise.steps=4", "distill.every=4"),
         *("explore.temperatures=[0]", "training.optimise.steps=4", "training.validation.every=4"),
+        *("judge.count=2", "judge.samples=2", "judge.optimise.steps=4", "judge.every=4"),
     ]
     assert improve.main(given) in (0, 3)
     shown = capsys.readouterr().out
     line = json.loads(shown.splitlines()[-1])
-    _, second = line["rounds"]
+    first, second = line["rounds"]
     student = run / "round-1" / "student" / "student"
     card = json.loads((student / "card.json").read_text())
     assert second["distilled"] == card["data"]["rows"] > 0
@@ -153,6 +154,9 @@ def test_a_round_with_all_steps_trains_an_lm_that_the_next_steps_use(cluster, tm
         if second["used"]["lm"]["used"]
         else {row["generation_revision"] for row in right}
     )
+    judged = json.loads((run / "round-1" / "judge" / "judge" / "card.json").read_text())
+    assert second["used"]["judge"]["used"] == (second["judge"] != first["judge"])
+    assert judged["chosen_by"] == "accuracy"
     assert set(second["yields"]) == {"search", "samples"}
     assert second["yields"]["search"]["plain_samples"] == 2
     assert "pass@2" in shown

@@ -58,6 +58,10 @@ class Steps:
         self._note(config, config.student.path, None)
         return SimpleNamespace(card={"data": {"rows": 3}})
 
+    def judge(self, config: Any, on_measurement: Any) -> None:
+        self._note(config, config.lm.path, config.reward.judge)
+        self.judged = config
+
     def rows(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         run_dir = self._reading.run_dir
         name = "/".join(run_dir.split("/")[-2:])
@@ -92,6 +96,7 @@ def run_rounds(
     monkeypatch.setattr(runner, "counterfactuals", steps.run)
     monkeypatch.setattr(runner, "train_guide", steps.train)
     monkeypatch.setattr(runner, "distill", steps.distill)
+    monkeypatch.setattr(runner, "train_judge", steps.judge)
     monkeypatch.setattr(runner, "generate_plan", lambda config: config)
     monkeypatch.setattr(runner, "open_store", steps.open)
     monkeypatch.setattr(job, "shared", lambda *_: nullcontext())
@@ -101,7 +106,10 @@ def run_rounds(
     return improve(
         config,
         Observer(
-            watch=lambda name: nullcontext(), on_guide=lambda m: None, on_student=lambda m: None
+            watch=lambda name: nullcontext(),
+            on_guide=lambda m: None,
+            on_student=lambda m: None,
+            on_judge=lambda m: None,
         ),
     )
 
@@ -271,6 +279,48 @@ def test_where_no_guide_is_of_use_the_lm_is_chosen_alone_and_searches_no_more(
     assert len(improved.rounds) == 2
     chosen = yaml.safe_load((tmp_path / "b" / "run" / "chosen.yaml").read_text())
     assert chosen["decoding"] == {"method": "greedy"}
+
+
+JUDGED = ("steps=[search,samples,distill,judge,counterfactuals,guide]", "answers=final")
+
+
+def test_a_judge_learns_what_the_new_lm_gets_right_and_wrong_and_scores_all_that_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    steps = Steps({})
+    more = ("judge.temperatures=[0.5,1]", "reward.guide=embedded-head", "rounds=1")
+    improved = run_rounds(tmp_path, monkeypatch, steps, *JUDGED, *more)
+    run, student = f"{tmp_path}/run", "round-1/student/student"
+    judge = f"{run}/round-1/judge/judge"
+    trained = steps.settings[f"{run}/round-1/judge"]
+    assert trained.data.runs == tuple(
+        f"{run}/round-1/answers-{name}" for name in ("0.5", "1", "decoded")
+    )
+    assert (trained.lm.path, trained.reward.judge) == (f"{run}/{student}", "embedded")
+    assert steps.settings[f"{run}/round-1/answers-decoded"].decoding.method == "nabla"
+    gate = steps.settings[f"{run}/round-1/validation-judge"]
+    assert (gate.reward.judge, gate.reward.guide) == (judge, None)
+    assert gate.decoding.nabla.ranked.beta is None
+    for step in ("counterfactuals", "guide", "eval"):
+        assert steps.settings[f"{run}/round-1/{step}"].reward.judge == judge
+    # Traces that another judge scored are no data of a guide.
+    assert steps.settings[f"{run}/round-1/guide"].data.traces == ()
+    last = improved.rounds[1]
+    assert (last.judge, last.used["judge"].used) == (judge, True)
+    # Rewards of another judge cannot be compared.
+    assert last.reward_gain is None
+    assert last.accuracy_gain is not None
+
+
+def test_a_judge_that_makes_its_lm_worse_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    greedy = {f"round-{n}/validation-greedy": (0.0, 1.0) for n in range(2)}
+    steps = Steps(greedy | {"round-1/validation-judge": (9.0, 0.0)})
+    improved = run_rounds(tmp_path, monkeypatch, steps, *JUDGED, "rounds=1")
+    assert not improved.rounds[1].used["judge"].used
+    counterfactuals = steps.settings[f"{tmp_path}/run/round-1/counterfactuals"]
+    assert counterfactuals.reward.judge == improved.rounds[1].judge == "embedded"
 
 
 def test_guided_rounds_without_a_guide_of_use_have_the_lm_alone(

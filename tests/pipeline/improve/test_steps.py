@@ -79,10 +79,10 @@ def test_a_student_is_measured_on_the_validation_prompts():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("steps=[]", "steps: name some of search, samples, distill, counterfactuals, guide"),
+        ("steps=[]", "steps: name some of search, samples, distill, judge, counterfactuals"),
         ("steps=[guide,counterfactuals]", "must be in the order search, samples"),
         ("steps=[guide,guide]", "each at most once"),
-        ("steps=[search,samples]", "trains nothing; add distill or guide"),
+        ("steps=[search,samples]", "trains nothing; add one of distill, judge, guide"),
         ("steps=[distill]", "distill needs traces to train on; add search or samples"),
         ("steps=[search,distill,counterfactuals]", "nothing is trained on counterfactuals"),
         ("steps=[samples,guide]", "guide needs data; add counterfactuals, or search"),
@@ -90,6 +90,8 @@ def test_a_student_is_measured_on_the_validation_prompts():
             "steps=[search,distill]",
             "distill.filters.verified: a model would be trained on answers; set answers=final",
         ),
+        ("steps=[judge]", "steps: judge: a model would be trained on answers"),
+        ("judge.temperatures=[0]", "judge.temperatures: name some above 0"),
         ("explore.scorer=verifier", "explore.scorer=verifier: a model would be trained"),
         ("samples.sampling.beta=1", "samples.sampling.beta must be null: plain samples"),
         ("decoding.method=guided", "decoding.guided.beta=1 needs a guide that decodes"),
