@@ -27,7 +27,8 @@ class Grid:
         guided_beta (judge's units per nat): Values of `guided.beta`.
     """
 
-    beta: tuple[float, ...] = (0.5, 1.0, 2.0)
+    # Over powers: judges count in units of any size, and beta is in units of the judge.
+    beta: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
     min_score: tuple[float, ...] = (-4.0, -3.0, -2.0)
     reward_weight: tuple[float, ...] = (0.0, 1.0, 2.0)
     learning_rate: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)

@@ -95,9 +95,10 @@ def main() -> None:
     print(f"{'models':17}{'part':22}{'measured':>10}{'aim':>6}  with", flush=True)
     for part in (part for part in options.parts if part in ALONE):
         report[part] = show("-", ALONE[part](plan))
-    for name in ["rehearsal"] if options.rehearse else options.models:
+    with_models = [part for part in options.parts if part in PARTS]
+    for name in ["rehearsal"] if options.rehearse else options.models if with_models else ():
         models = _load(name, plan)
-        for part in (part for part in options.parts if part in PARTS):
+        for part in with_models:
             report[f"{name}: {part}"] = show(models.name, PARTS[part](models, plan))
     line = json.dumps(report)
     if options.output:
