@@ -17,7 +17,9 @@ from tests.pipeline.improve.test_rounds import round_
 
 def test_the_judge_is_chosen_as_no_guide_at_all(tmp_path):
     chosen = tmp_path / "chosen.yaml"
-    chosen.write_text(overrides_yaml({"reward.guide": choose([round_(0, 0.5)]).guide}))
+    # The judge's gradient searches; it cannot guide decoding, as the head of this config does.
+    settings = {"reward.guide": choose([round_(0, 0.5)]).guide, "decoding.method": "nabla"}
+    chosen.write_text(overrides_yaml(settings))
     with_head = load(GenerateConfig, ["configs/embedded.yaml"])
     assert with_head.reward.guide == "embedded-head"
     assert load(GenerateConfig, ["configs/embedded.yaml", str(chosen)]).reward.guide is None
