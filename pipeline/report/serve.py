@@ -233,7 +233,7 @@ def serve(config: ReportConfig, ready: Callable[[str], None]) -> None:
 
 
 async def _serve(config: ReportConfig, ready: Callable[[str], None]) -> None:
-    runner = web.AppRunner(application(config), access_log=None)
+    runner = web.AppRunner(application(config), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         site = web.TCPSite(runner, HOST, config.port)
