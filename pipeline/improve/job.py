@@ -77,10 +77,10 @@ def _store(folder: Folder, config: ImproveConfig, loop: Loop) -> None:
         "stop_reason": loop.stop_reason,
     }
     folder.write(ROUNDS, json.dumps(figures, indent=2).encode())
-    folder.write(CHOSEN, overrides_yaml(_chosen(config, chosen)).encode())
+    folder.write(CHOSEN, overrides_yaml(chosen_settings(config, chosen)).encode())
 
 
-def _chosen(config: ImproveConfig, chosen: Round) -> dict[str, Any]:
+def chosen_settings(config: ImproveConfig, chosen: Round) -> dict[str, Any]:
     """The settings of other jobs with which the models of a round are used."""
     lm, reward = config.lm, config.reward
     settings: dict[str, Any] = {

@@ -10,19 +10,25 @@ from nabla_core.models.identity import identify
 from nabla_core.types import Identity
 from pipeline.config import load, overrides_yaml
 from pipeline.generate.config import GenerateConfig
+from pipeline.improve.config import ImproveConfig
+from pipeline.improve.job import chosen_settings
 from pipeline.improve.rounds import choose
 from tests.jobs.test_generate import rows
 from tests.pipeline.improve.test_rounds import round_
 
 
-def test_the_judge_is_chosen_as_no_guide_at_all(tmp_path):
-    chosen = tmp_path / "chosen.yaml"
-    # The judge's gradient searches; it cannot guide decoding, as the head of this config does.
-    settings = {"reward.guide": choose([round_(0, 0.5)]).guide, "decoding.method": "nabla"}
-    chosen.write_text(overrides_yaml(settings))
+@pytest.mark.parametrize("method", ["nabla", "guided"])
+def test_the_judge_is_chosen_as_no_guide_at_all(method, tmp_path):
+    """Also where the files before name a guide, and a method that cannot do without one."""
+    chosen, way = tmp_path / "chosen.yaml", "decoding" if method == "nabla" else "greedy"
+    best = choose([round_(0, 0.5, lm="embedded", judge="embedded", way=way)])
+    settings = ["reward.guide=embedded-head", f"decoding.method={method}"]
+    chosen.write_text(overrides_yaml(chosen_settings(load(ImproveConfig, (), settings), best)))
     with_head = load(GenerateConfig, ["configs/embedded.yaml"])
     assert with_head.reward.guide == "embedded-head"
-    assert load(GenerateConfig, ["configs/embedded.yaml", str(chosen)]).reward.guide is None
+    found = load(GenerateConfig, ["configs/embedded.yaml", str(chosen)])
+    assert found.reward.guide is None
+    assert found.decoding.method == ("nabla" if method == "nabla" else "greedy")
 
 
 def guides_of(traces):
