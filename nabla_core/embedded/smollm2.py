@@ -138,8 +138,10 @@ def _write(gguf: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
 
     source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    tokenizer: Any = AutoTokenizer.from_pretrained(**source)
-    read: Any = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    tokenizer: Any = AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
+    read: Any = AutoModelForCausalLM.from_pretrained(
+        **source, trust_remote_code=False, dtype=torch.float32
+    )
     config, weights = read.config, read.state_dict()
     # The weights are plain now. transformers refuses to save the model that it read as quantized,
     # so they go into a new one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -49,8 +50,9 @@ def report(config: ReportConfig, progress: Progress) -> ReportOutcome:
     out = config.out or default_out(config.run_dir[0])
     for attempt in range(_ATTEMPTS):
         try:
+            write = _source(config)  # a mistyped run folder leaves no folder beside it
             with building(out) as folder:
-                facts = _write(folder, config, progress)
+                facts = write(folder, progress)
                 write_page(folder)
             return ReportOutcome(page=Path(out).expanduser() / PAGE, facts=facts)
         except ChangedError:
@@ -59,13 +61,15 @@ def report(config: ReportConfig, progress: Progress) -> ReportOutcome:
     raise AssertionError("unreachable")
 
 
-def _write(folder: Path, config: ReportConfig, progress: Progress) -> dict[str, Any]:
+def _source(config: ReportConfig) -> Callable[[Path, Progress], dict[str, Any]]:
+    """What writes the scripts of the run folders into a folder. Raises InputError."""
     others = [uri for uri in config.run_dir if is_without_traces(uri)]
     if others and len(config.run_dir) > 1:
         raise InputError(f"{others[0]} holds no traces, and only runs of traces are compared")
     if others:
-        return write_training(folder, others[0])
-    return write_traces(folder, open_arms(config.run_dir, config.tokenizer), progress)
+        return lambda folder, progress: write_training(folder, others[0])
+    arms = open_arms(config.run_dir, config.tokenizer)
+    return lambda folder, progress: write_traces(folder, arms, progress)
 
 
 def default_out(run_dir: str) -> str:

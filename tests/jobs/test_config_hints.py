@@ -42,7 +42,11 @@ def test_a_command_without_anything_says_what_to_give(refused, verb):
 
 
 def _data(verb: str) -> list[str]:
-    named = {"train-guide": "data.counterfactuals=[x]", "distill": "data.exports=[x]"}
+    named = {
+        "train-guide": "data.counterfactuals=[x]",
+        "train-judge": "data.runs=[x]",
+        "distill": "data.exports=[x]",
+    }
     return [named[verb]] if verb in named else []
 
 

@@ -16,6 +16,8 @@ from pipeline.cluster.local_ray import PREFIX
 from tests.jobs.test_generate import rows
 
 ROOT = Path(__file__).parents[2]
+# What a run shows of its progress, in lines where there is no terminal.
+PROGRESS = ("starting ", "waiting ", "running ")
 GENTLE = "stopping, flushing ... (again to abort)\n"
 
 # A command that is slow to stop, like one whose rows take long to commit.
@@ -119,7 +121,7 @@ def test_a_signal_to_the_whole_group_loses_no_row_prints_no_line_of_ray_and_leav
     output, errors = driver.communicate(timeout=60)
     assert driver.returncode == 130
     assert "the same command continues" in output
-    lines = [line for line in errors.splitlines() if not line.startswith(("starting ", "running "))]
+    lines = [line for line in errors.splitlines() if not line.startswith(PROGRESS)]
     assert lines == ["24 rows", GENTLE.strip()]
     assert list(ray_folder.iterdir()) == []
     # What had ended waited for its group of a hundred rows.

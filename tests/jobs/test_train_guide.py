@@ -169,7 +169,7 @@ def test_damaged_files_of_a_training_are_written_again_or_one_error(
 
 @pytest.mark.timeout(600)
 def test_a_second_training_in_the_folder_is_refused_while_the_first_lives(
-    plain, explored, tmp_path, cluster, capsys, interruptible
+    plain, explored, tmp_path, cluster, capsys, interruptible, monkeypatch
 ):
     run = tmp_path / "run"
     asked = settings(plain, explored, run, "optimise.steps=100000", "validation.every=1")
@@ -190,7 +190,8 @@ def test_a_second_training_in_the_folder_is_refused_while_the_first_lives(
                 assert first.poll() is None, output.read_text()
                 time.sleep(0.2)
             before = (run / "config.yaml").read_bytes()
-            assert train_guide.main([*asked, "seed=1"]) == 2
+            monkeypatch.chdir(explored.parent)
+            assert train_guide.main([*asked, *relative]) == 2
             assert f"is held by process {first.pid} on " in capsys.readouterr().err
             assert (run / "config.yaml").read_bytes() == before
             assert first.poll() is None

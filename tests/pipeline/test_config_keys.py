@@ -21,7 +21,7 @@ from tests.pipeline.test_renamed_keys import keys
         (GenerateConfig, "judge", ["reward.judge"]),
         (GenerateConfig, "ranked.beta", ["decoding.nabla.ranked.beta"]),
         (GenerateConfig, "method", ["decoding.method", "verify.method"]),
-        (ImproveConfig, "steps", ["decoding.mh.steps", "training.optimise.steps"]),
+        (ImproveConfig, "floor", ["explore.floor"]),
         (TrainGuideConfig, "lora.rank", ["optimise.lora.rank"]),
         # Spelled alike, in its section and in others.
         (GenerateConfig, "sed", ["seed"]),

@@ -59,10 +59,11 @@ def test_a_wrong_command_writes_nothing(plain, tmp_path: Path, capsys, monkeypat
     ):
         assert distill.main(settings(plain, export, run, wrong)) == 2
         assert message in capsys.readouterr().err
-    for more in (["data.held_out=0", "validation.metric=loss"], ["data.held_out=0.0"]):
-        code = distill.main([*settings(plain, export, run, *more), "--dry-run"])
-        assert code == (2 if len(more) == 2 else 0)
-    assert "validation.metric=loss needs held-out rows" in capsys.readouterr().err
+    for metric, refused in (("loss", True), ("accuracy", False)):
+        more = ("data.held_out=0", f"validation.metric={metric}")
+        distill.main([*settings(plain, export, run, *more), "--dry-run"])
+        needs = "validation.metric=loss needs held-out rows"
+        assert (needs in capsys.readouterr().err) == refused
     assert not (run / "config.yaml").exists()
 
 

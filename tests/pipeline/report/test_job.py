@@ -250,6 +250,7 @@ def test_the_command_prints_the_page_last(earlier, capsys):
     assert capsys.readouterr().err == "error: /nowhere/at/all is no run folder\n"
     with pytest.raises(InputError):
         made("x", "/nowhere/at/all")
+    assert not Path("/nowhere").exists()
 
 
 def test_every_part_of_the_script_is_in_it():

@@ -45,7 +45,10 @@ FREE = {
         *("run_dir", "workers", "start.revision", "teacher.revision"),
         *("lm.revision", "reward.judge_revision", "reward.guide_revision"),
     },
-    ImproveConfig: {"run_dir", "rounds", "training.workers", *RUNTIME, "cluster", *STORE},
+    ImproveConfig: {
+        *("run_dir", "rounds", "training.workers", "distill.workers", "judge.workers"),
+        *(*RUNTIME, "cluster", *STORE),
+    },
     RunConfig: {
         *(
             "checkpoints.prompts",
