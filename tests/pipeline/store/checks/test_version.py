@@ -67,7 +67,7 @@ def test_jobs_refuse_it_with_exit_code_2(old, tmp_path_factory, capsys, job, arg
     new = tmp_path_factory.mktemp("new")
     before = {path.name for path in old.iterdir()}
     assert job.main([argument.format(old=old, new=new) for argument in arguments]) == 2
-    *before, line = capsys.readouterr().err.strip().splitlines()
-    assert before in ([], ["reading data and models, which comes before the first step"])
+    *said, line = capsys.readouterr().err.strip().splitlines()
+    assert said in ([], ["reading data and models, which comes before the first step"])
     assert line.startswith(f"error: {old} {SENTENCE}")
     assert {path.name for path in old.iterdir()} == before
