@@ -58,6 +58,7 @@ def test_settings_that_contradict_each_other_are_named(capsys):
     assert "a revision of a trace has one" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     plain, explored, tmp_path, cluster, capsys, monkeypatch
