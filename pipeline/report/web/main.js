@@ -103,15 +103,19 @@ async function start() {
   });
   run = await loadJson("run");
   version = run.version || 0;
-  window.addEventListener("hashchange", () => {
+  window.addEventListener("hashchange", async () => {
+    const address = location.hash;
     const list_ = document.getElementById("list");
-    if (list_ && place().path === "/traces") return route();
-    document.getElementById("main").replaceChildren();
-    window.scrollTo(0, 0);
-    return route();
+    if (!list_ || place().path !== "/traces") {
+      document.getElementById("main").replaceChildren();
+      window.scrollTo(0, 0);
+    }
+    await route();
+    document.body.dataset.shown = address;
   });
   window.addEventListener("keydown", pressed);
   await route();
+  document.body.dataset.shown = location.hash;
   document.body.dataset.ready = "1";
   if (run.version) setTimeout(refresh, 1000 * POLL_SECONDS);
 }

@@ -102,6 +102,7 @@ class Page:
     def go(self, fragment: str) -> None:
         """Another fragment of the address of the page."""
         self.run(f"location.hash = {json.dumps(fragment)}")
+        self.wait("document.body.dataset.shown === location.hash")
         self.settle()
 
     def wait(self, condition: str, seconds: float = SECONDS) -> None:
