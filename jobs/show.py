@@ -64,7 +64,7 @@ def _missing(rows: Committed, run_dir: str, prompt_id: str | None, sample: int |
     if not rows.rows:
         return f"{run_dir} holds no committed rows yet"
     if prompt_id is None:
-        return f"{run_dir}: no trace was revised; give the id of a prompt"
+        return f"{run_dir}: all of its rows are dead letters; give the id of a prompt"
     number = "" if sample is None else f" and sample {sample}"
     state = "" if rows.finished else ", and the run is not finished"
     return f"{run_dir} has no row of prompt {shown(prompt_id)}{number}{state}"

@@ -24,6 +24,7 @@ def svg(found: Comparison) -> bytes:
     require("matplotlib", "compare", "nabla compare")
     import matplotlib  # noqa: PLC0415 - an optional package
     from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415
 
     graded = any(arm.accuracy is not None for arm in found.arms)
     with matplotlib.rc_context({"svg.hashsalt": "nabla", "svg.fonttype": "path"}):
@@ -33,6 +34,10 @@ def svg(found: Comparison) -> bytes:
             _panel(axis, found.arms, found.curves if graded else (), cost, graded)
             axis.set_xlabel(label)
             axis.set_xscale("log")
+            # Of two or three powers of ten matplotlib labels every digit, one over the other.
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+            axis.xaxis.set_minor_formatter(NullFormatter())
             axis.grid(alpha=0.3)
         for axis in axes[:, 0]:
             axis.set_ylabel("accuracy" if graded else "reward")

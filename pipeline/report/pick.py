@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from pipeline.report.committed import Committed, Group
 
 Row = dict[str, Any]
+_UNREVISED = 3
 # What tells whether a row is a good example.
 _COLUMNS = ("error", "correct", "base_correct", "revisions")
 
@@ -34,12 +35,14 @@ def find(rows: Committed, prompt_id: str, sample: int | None) -> Row | None:
 
 def example(rows: Committed) -> Row | None:
     """The first row that one revision made right; else the first one with one accepted revision,
-    else the first one with several. None where nothing was revised."""
+    else the first one with several, else the first one. None where no row is finished."""
     best: tuple[int, Any] | None = None
     for group in rows.groups:
         facts = rows.table(group, _COLUMNS).to_pylist()
         for number, row in enumerate(facts):
             rank = _rank(row)
+            if rank is None and row["error"] is None:  # guided decoding revises nothing
+                rank = _UNREVISED
             if rank is not None and (best is None or rank < best[0]):
                 best = (rank, (group, number))
         if best is not None and best[0] == 0:

@@ -112,8 +112,15 @@ def test_an_unfinished_run_says_so(shown):
     assert "and the run is not finished" in shown("nobody", finished=False)[2]
 
 
-def test_a_run_without_revisions_asks_for_an_id(shown):
-    assert "no trace was revised" in shown(rows=[trace("plain")])[2]
+def test_a_run_without_revisions_shows_its_first_trace(shown):
+    code, lines, _ = shown(rows=[trace("plain"), trace("other")])
+    assert (code, lines[0]) == (0, "plain")
+
+
+def test_a_run_of_dead_letters_asks_for_an_id(shown):
+    assert (
+        "all of its rows are dead letters" in shown(rows=[trace("gone", error="ValueError: x")])[2]
+    )
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):
