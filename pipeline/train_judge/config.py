@@ -24,8 +24,8 @@ class Hard:
     Attributes:
         quantile: A wrong answer is hard if its reward is at least this quantile of the rewards of
             right answers, of the same judge.
-        weight: Hard negatives are drawn this many times as often as other answers. Above 1 the judge
-            may unlearn what it knew of fresh answers.
+        weight: Hard negatives are drawn this many times as often as other answers. Above 1 the
+            judge may unlearn what it knew of fresh answers.
         limit: The share of hard negatives among the answers drawn, at most; null: no limit.
     """
 
