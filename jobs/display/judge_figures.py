@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from jobs.display import console
+from jobs.display.measured import add_figures, print_figures
 
 _FIGURES = (
     *("loss", "held_out_loss", "accuracy", "best_of"),
@@ -17,16 +17,14 @@ _FIGURES = (
 
 def print_measurement(measurement: Mapping[str, Any]) -> None:
     """A line on a checkpoint. Figures that were not measured (None) are left out."""
-    known = {name: x for name in _FIGURES if (x := measurement.get(name)) is not None}
-    parts = [f"step {measurement['step']}", *(f"{name} {x:.3f}" for name, x in known.items())]
-    console.print_line("  ".join(parts))
+    print_figures(measurement, _FIGURES)
 
 
 def table(card: Mapping[str, Any]) -> Table:
     """The new judge beside the last one, each searched against on its own."""
     figures = Table("", "step", *_FIGURES)
     for name, measured in (("last judge", card["baseline"]), ("this judge", card["metrics"])):
-        figures.add_row(name, *(_cell(measured.get(column)) for column in ("step", *_FIGURES)))
+        add_figures(figures, name, measured, ("step", *_FIGURES))
     return figures
 
 
@@ -41,9 +39,3 @@ def warnings(card: Mapping[str, Any]) -> Iterator[str]:
         before, after = last.get(name), new.get(name)
         if before is not None and after is not None and after < before:
             yield f"the {told} is {after:.3f} with this judge and {before:.3f} with the last one"
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -7,23 +7,21 @@ from typing import Any
 
 from rich.table import Table
 
-from jobs.display import console
+from jobs.display.measured import add_figures, print_figures
 
 _FIGURES = ("loss", "held_out_loss", "accuracy", "reward", "stopped", "tokens")
 
 
 def print_measurement(measurement: Mapping[str, Any]) -> None:
     """A line on a checkpoint. Figures that were not measured (None) are left out."""
-    known = {name: x for name in _FIGURES if (x := measurement.get(name)) is not None}
-    parts = [f"step {measurement['step']}", *(f"{name} {x:.3f}" for name, x in known.items())]
-    console.print_line("  ".join(parts))
+    print_figures(measurement, _FIGURES)
 
 
 def table(card: Mapping[str, Any]) -> Table:
     """A student beside its base. Both answer greedily, without a search."""
     figures = Table("", "step", *_FIGURES)
     for name, measured in (("base", card["baseline"]), ("student", card["metrics"])):
-        figures.add_row(name, *(_cell(measured.get(column)) for column in ("step", *_FIGURES)))
+        add_figures(figures, name, measured, ("step", *_FIGURES))
     return figures
 
 
@@ -40,9 +38,3 @@ def warnings(card: Mapping[str, Any]) -> Iterator[str]:
         yield f"the {chosen} of the student, {student:.3f}, is below that of its base, {base:.3f}"
     if (stopped := card["metrics"]["stopped"]) < 1:
         yield f"{1 - stopped:.1%} of the student's responses do not stop by themselves"
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)

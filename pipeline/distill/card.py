@@ -6,7 +6,6 @@ torch or ray.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -15,11 +14,11 @@ import yaml
 
 from pipeline.distill.config import DistillConfig
 from pipeline.distill.folder import CARD, README
-from pipeline.errors import StoreError
 from pipeline.references import redacted
 from pipeline.store import manifest
 from pipeline.store.checks import config_check
-from pipeline.store.files import MALFORMED, Folder
+from pipeline.store.files import Folder
+from pipeline.training.card import card_bytes, load_card
 
 SCHEMA = "student/1"
 # What the command reads of a card, with its type.
@@ -52,29 +51,12 @@ def make_card(config: DistillConfig, history: Mapping[str, Any], step: int) -> d
 def write_card(folder: Folder, card: Mapping[str, Any]) -> None:
     """Write both files; `card.json` last: a folder with it holds a complete student."""
     folder.write(README, redacted(readme(card)).encode())
-    folder.write(CARD, json.dumps(redacted(card), indent=2, ensure_ascii=False).encode())
+    folder.write(CARD, card_bytes(card))
 
 
 def read_card(folder: Folder) -> dict[str, Any]:
     """The card in a run folder. Raises StoreError where it is damaged or has another schema."""
-    try:
-        card: dict[str, Any] = dict(json.loads(folder.read(CARD)))
-    except MALFORMED as error:
-        raise _damaged(folder) from error
-    if card.get("schema") != SCHEMA:
-        raise StoreError(
-            f"{folder.uri}/{CARD} has schema {card.get('schema')} and this version reads {SCHEMA}; "
-            "train the student again in another run_dir"
-        )
-    if not all(isinstance(card.get(key), kind) for key, kind in _READ.items()):
-        raise _damaged(folder)
-    return card
-
-
-def _damaged(folder: Folder) -> StoreError:
-    return StoreError(
-        f"{folder.uri}/{CARD} is damaged: delete it, and the same command writes it again"
-    )
+    return load_card(folder, CARD, schema=SCHEMA, types=_READ)
 
 
 def readme(card: Mapping[str, Any]) -> str:

@@ -5,18 +5,16 @@ Nothing here imports torch or ray.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.errors import StoreError
-from pipeline.references import redacted
 from pipeline.store import manifest
 from pipeline.store.checks import config_check
-from pipeline.store.files import MALFORMED, Folder
+from pipeline.store.files import Folder
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.train_guide.folder import CARD
+from pipeline.training.card import card_bytes, load_card
 
 SCHEMA = "guide/2"
 # What other code reads of a card, with its type; beside `judge_gradient`, which may be null.
@@ -48,29 +46,13 @@ def make_card(config: TrainGuideConfig, history: Mapping[str, Any], step: int) -
 
 def write_card(folder: Folder, card: Mapping[str, Any]) -> None:
     """Write the card into a run folder of guide training."""
-    folder.write(CARD, json.dumps(redacted(card), indent=2, ensure_ascii=False).encode())
+    folder.write(CARD, card_bytes(card))
 
 
 def read_card(folder: Folder) -> dict[str, Any]:
     """The card in a run folder of guide training. Raises StoreError where it is damaged or has
     another schema."""
-    try:
-        card: dict[str, Any] = dict(json.loads(folder.read(CARD)))
-    except MALFORMED as error:
-        raise _damaged(folder) from error
-    schema = card.get("schema", "guide/1")  # the first version had no mark
-    if schema != SCHEMA:
-        raise StoreError(
-            f"{folder.uri}/{CARD} has schema {schema} and this version reads {SCHEMA}; train the "
-            "guide again in another run_dir"
-        )
-    whole = all(isinstance(card.get(key), kind) for key, kind in _READ.items())
-    if not whole or "judge_gradient" not in card:
-        raise _damaged(folder)
-    return card
-
-
-def _damaged(folder: Folder) -> StoreError:
-    return StoreError(
-        f"{folder.uri}/{CARD} is damaged: delete it, and the same command writes it again"
+    # The first version had no mark.
+    return load_card(
+        folder, CARD, schema=SCHEMA, unmarked="guide/1", types=_READ, nullable=("judge_gradient",)
     )
