@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from jobs.command import Command
 from jobs.display import console, guide_figures, judge_figures, student_figures
 from pipeline.printable import visible
+from pipeline.training.folder import CARDS
 
 if TYPE_CHECKING:
     from pipeline.run.status import RunStatus
@@ -60,12 +61,6 @@ def _show(folder: Folder, name: str) -> None:
         _show_rows(folder, name)
 
 
-# The file that a training writes last.
-CARDS = {
-    "train-guide": "guide/card.json",
-    "train-judge": "judge/card.json",
-    "distill": "student/card.json",
-}
 SHOW = {
     "train-guide": guide_figures.print_measurement,
     "train-judge": judge_figures.print_measurement,

@@ -47,14 +47,19 @@ def compare(config: CompareConfig, watch: Watch) -> Comparison:
     Raises PipelineError; before the first arm is made where an arm's settings are refused. After
     KeyboardInterrupt the folder can be resumed.
     """
-    arms = check(config)
+    checked = check(config)
+    arms = [arm for arm, _ in checked]
     folder = open_folder(config.run_dir)
     with translate_os_errors(config.run_dir):
         config_check.check_config(folder, config, OWNER, has_rows=lambda: _begun(arms))
         with shared(config.cluster):
             for arm in arms:
                 _make(arm, watch)
-        results = [read_results(arm.name, arm.run_dir) for arm in arms]
+        # A run that joins was read to check it.
+        results = [
+            asked if arm.config is None else read_results(arm.name, arm.run_dir)
+            for arm, asked in checked
+        ]
         found = summarise(results, config.reference, config.bootstrap)
         write_traces(folder, TRACES, results)
         folder.write(FIGURE, svg(found))
@@ -64,15 +69,17 @@ def compare(config: CompareConfig, watch: Watch) -> Comparison:
     return found
 
 
-def check(config: CompareConfig) -> list[Arm]:
-    """The arms. Raises ConfigError at an arm that `nabla generate` would refuse, and InputError at
-    a run folder that is none and at arms of different prompts, which a comparison would otherwise
-    find out hours later."""
-    arms = arms_of(config)
-    asked = [_asked(arm) for arm in arms]
-    for other in asked[1:]:
-        check_paired(asked[0], other)
-    return arms
+def check(config: CompareConfig) -> list[tuple[Arm, Results]]:
+    """The arms, each with its prompts; a run that joins with its responses too.
+
+    Raises ConfigError at an arm that `nabla generate` would refuse, and InputError at a run folder
+    that is none and at arms of different prompts, which a comparison would otherwise find out
+    hours later.
+    """
+    checked = [(arm, _asked(arm)) for arm in arms_of(config)]
+    for _, other in checked[1:]:
+        check_paired(checked[0][1], other)
+    return checked
 
 
 def _asked(arm: Arm) -> Results:

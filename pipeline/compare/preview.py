@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from pipeline.compare.config import CompareConfig
 from pipeline.compare.job import check
-from pipeline.compare.results import read_results
 from pipeline.generate.preview import preview as generate_preview
 from pipeline.preview.rows import Preview
 
@@ -24,12 +23,8 @@ class ArmPreview:
 def preview(config: CompareConfig) -> list[ArmPreview]:
     """Check every arm and change nothing. Raises PipelineError and ModelError."""
     found = []
-    for arm in check(config):
-        if arm.config is None:
-            made = read_results(arm.name, arm.run_dir)
-            one, prompts = None, len(made.fingerprints)
-        else:
-            one = generate_preview(arm.config)
-            prompts = one.prompts
+    for arm, asked in check(config):
+        one = None if arm.config is None else generate_preview(arm.config)
+        prompts = len(asked.fingerprints)
         found.append(ArmPreview(name=arm.name, run_dir=arm.run_dir, preview=one, prompts=prompts))
     return found

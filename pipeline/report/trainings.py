@@ -16,15 +16,10 @@ from pipeline.store.checks.owner import owner_of
 from pipeline.store.checks.version import check_version
 from pipeline.store.files import MALFORMED, Folder
 from pipeline.store.run_folder import open_folder, translate_os_errors
+from pipeline.training.folder import CARDS
 from pipeline.training.history import read_history
 from pipeline.training.status import training_status
 
-# By job the file that its training writes last.
-CARDS = {
-    "train-guide": "guide/card.json",
-    "train-judge": "judge/card.json",
-    "distill": "student/card.json",
-}
 DUALITY = "report.html"
 
 

@@ -17,3 +17,9 @@ LOGS = "logs"
 MODEL, PROVENANCE, CHECKSUMS = "model", "provenance.json", "checksums.json"
 # The metric that checkpoints are compared by; the highest is delivered.
 SELECTION = "selection_score"
+# By job the file that its training writes last.
+CARDS = {
+    "train-guide": "guide/card.json",
+    "train-judge": "judge/card.json",
+    "distill": "student/card.json",
+}
