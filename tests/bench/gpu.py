@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import transformers
@@ -49,6 +49,7 @@ from tests.bench.arms import quiet
 from tests.bench.shapes import HALF_B, ONE_AND_A_HALF_B, TINY, Size, random_pair
 from tests.oracle.literal import Literal, Models
 
+P = TypeVar("P")
 PROMPT = 64
 UNCERTAIN_SHARE = 0.1
 
@@ -71,7 +72,15 @@ REHEARSAL = Plan("cpu", torch.float32, (_SMALL,), 32, 16, 256)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.gpu")
+    run_script("tests.bench.gpu", measure, card=CARD, rehearsal=REHEARSAL)
+
+
+def run_script(
+    module: str, measure: Callable[[P], dict[str, Any]], *, card: P, rehearsal: P
+) -> None:
+    """The command line of a script for a GPU: measures `card`, or `rehearsal` with `--rehearse`,
+    and prints the figures as the last line."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--rehearse", action="store_true")
     options = parser.parse_args()
@@ -79,7 +88,7 @@ def main() -> None:
         raise SystemExit("this benchmark needs a CUDA GPU; none is visible (try --rehearse)")
     if options.rehearse:
         quiet()
-    line = json.dumps(measure(REHEARSAL if options.rehearse else CARD))
+    line = json.dumps(measure(rehearsal if options.rehearse else card))
     if options.output:
         options.output.write_text(line + "\n")
     print(line)

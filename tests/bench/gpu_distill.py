@@ -18,8 +18,6 @@ The last line is one JSON object with the same figures; it is also written to th
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -41,7 +39,7 @@ from pipeline.distill.student import load_student
 from pipeline.distill.trainers import build_trainer
 from pipeline.training.config import Finetune
 from tests.bench.arms import quiet
-from tests.bench.gpu import CARD, REHEARSAL, Plan, matmul_rate, synchronize
+from tests.bench.gpu import CARD, REHEARSAL, Plan, matmul_rate, run_script, synchronize
 from tests.bench.shapes import ONE_AND_A_HALF_B, TINY, Size, configuration, tokenizer
 
 WARM_UP = 2
@@ -102,18 +100,9 @@ class Steps(TrainerCallback):  # type: ignore[misc]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.gpu_distill")
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--rehearse", action="store_true")
-    options = parser.parse_args()
-    if not options.rehearse and not torch.cuda.is_available():
-        raise SystemExit("this benchmark needs a CUDA GPU; none is visible (try --rehearse)")
     quiet()
     datasets.disable_progress_bars()
-    line = json.dumps(measure(TRIAL if options.rehearse else FULL))
-    if options.output:
-        options.output.write_text(line + "\n")
-    print(line)
+    run_script("tests.bench.gpu_distill", measure, card=FULL, rehearsal=TRIAL)
 
 
 def measure(task: Task) -> dict[str, Any]:

@@ -17,12 +17,9 @@ The last line is one JSON object with the same figures; it is also written to th
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,8 +35,8 @@ from nabla_core.guides.head import HeadGuide
 from nabla_core.models.loading import LanguageModel, language_model
 from nabla_core.requests import Context, Reply, Response, Rollout
 from nabla_core.types import Identity
-from tests.bench.arms import guided_arm, quiet
-from tests.bench.gpu import synchronize
+from tests.bench.arms import guided_arm
+from tests.bench.gpu import run_script, synchronize
 from tests.bench.shapes import ONE_AND_A_HALF_B, TINY, Size, configuration, tokenizer
 
 PROMPT = 64
@@ -65,18 +62,7 @@ REHEARSAL = Plan("cpu", torch.float32, replace(TINY, vocabulary=2048), 12, (1, 4
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.gpu_guided")
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--rehearse", action="store_true")
-    options = parser.parse_args()
-    if not options.rehearse and not torch.cuda.is_available():
-        raise SystemExit("this benchmark needs a CUDA GPU; none is visible (try --rehearse)")
-    if options.rehearse:
-        quiet()
-    line = json.dumps(measure(REHEARSAL if options.rehearse else CARD))
-    if options.output:
-        options.output.write_text(line + "\n")
-    print(line)
+    run_script("tests.bench.gpu_guided", measure, card=CARD, rehearsal=REHEARSAL)
 
 
 def measure(plan: Plan) -> dict[str, Any]:
