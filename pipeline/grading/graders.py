@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from textwrap import shorten
@@ -14,9 +15,14 @@ from nabla_core.types import Prompt
 from pipeline.durations import check_seconds
 from pipeline.errors import InputError
 from pipeline.grading.comparison import unreadable
+from pipeline.grading.custom import CustomGrader
 from pipeline.grading.extraction import expected_answer
 from pipeline.grading.math_verify import MathGrader
 from pipeline.grading.verdict import Verdict
+
+FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+# Methods that read an expected answer in no form of their own, or none.
+UNCHECKED = ("auto", "none", "embedded", "custom")
 
 
 @dataclass(frozen=True)
@@ -35,14 +41,32 @@ class Verify:
             mathematics, by math-verify in a child process. The expected answer is LaTeX, plain or a
             whole solution; the response gives its own in its last complete box, else at its end.
             All elements of several are asked for, and a rounded decimal is not the exact value.
-        seconds (s): The time that `math` has for each answer.
+            `custom`: by `function`, which also grades prompts without an expected answer.
+        function: With `custom`, `module:name` of a Python function of a prompt and a response. The
+            prompt is a dict with `id`, `messages`, `system` and `answer`. It returns True (right),
+            False (wrong) or None (unknown), or with the answer that it found a pair such as
+            `("42", True)`. It runs in a child process of each worker. Python finds the module as in
+            the working directory of the command. An exception in it fails the prompt.
+        seconds (s): The time that `math` and `custom` have for each answer; a response that takes
+            longer is not correct.
     """
 
-    method: Literal["auto", "none", "embedded", "exact", "last_number", "math"] = "auto"
+    method: Literal["auto", "none", "embedded", "exact", "last_number", "math", "custom"] = "auto"
+    function: str | None = None
     seconds: float = field(default=5.0, metadata=NOT_SHAPING)
 
     def __post_init__(self) -> None:
         check_seconds("verify.seconds", self.seconds)
+        if self.function is None:
+            if self.method == "custom":
+                raise ValueError("verify.method=custom needs verify.function=module:name")
+            return
+        if self.method != "custom":
+            raise ValueError(f"verify.function needs verify.method=custom, not {self.method}")
+        if not FUNCTION.fullmatch(self.function):
+            raise ValueError(
+                f"verify.function must be module:name, such as my_task:grade, got {self.function!r}"
+            )
 
 
 Grader = Callable[[Prompt, str], Verdict]
@@ -50,7 +74,7 @@ Grader = Callable[[Prompt, str], Verdict]
 
 def check_expected(prompt: Prompt, settings: Verify) -> None:
     """Raise InputError where the expected answer of a prompt cannot be graded against."""
-    if prompt.answer is None or settings.method in ("auto", "none", "embedded"):
+    if prompt.answer is None or settings.method in UNCHECKED:
         return
     reason = None
     if not prompt.answer.strip():
@@ -83,6 +107,9 @@ def grader(settings: Verify) -> Grader:
             return _last_number
         case "math":
             return MathGrader(settings.seconds)
+        case "custom":
+            assert settings.function is not None  # Verify checks it
+            return CustomGrader(settings.function, settings.seconds)
 
 
 def _embedded(prompt: Prompt, response: str) -> Verdict:

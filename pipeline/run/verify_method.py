@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from pipeline.errors import ConfigError
+from pipeline.grading.custom import check_function
 from pipeline.grading.graders import Verify
 from pipeline.grading.guess import Guess, guess_method
 from pipeline.inputs.prompts import Prompts, read
@@ -21,8 +22,10 @@ def resolve(
 
     The method is that of the run folder, where it has one at `key` of its config, so that a run is
     resumed with what it began with; else it is guessed from the answers of `prompts`, which are
-    read to their end. Raises InputError, StoreError.
+    read to their end. Raises ConfigError where `verify.function` is none, InputError, StoreError.
     """
+    if verify.function is not None:
+        check_function(verify.function)
     if verify.method != "auto":
         return verify, []
     method = _stored(run_dir, key)

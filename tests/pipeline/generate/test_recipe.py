@@ -77,6 +77,19 @@ def test_progress_sums_revisions_rewards_and_grades(row):
     assert maker.numbers(ungraded).keys() == {"proposed", "accepted", "reward", "base_reward"}
 
 
+def test_a_function_of_the_users_own_grades_rows_of_prompts_without_an_answer(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "nines.py").write_text("def grade(prompt, response):\n    return '9' in response\n")
+    monkeypatch.chdir(tmp_path)
+    maker = replace(RECIPE, verify=Verify(method="custom", function="nines:grade")).open()
+    prompt = replace(PROMPT, answer=None)
+    (trace,) = drive([maker.flow(prompt)], maker.engines)
+    columns = maker.row(prompt, trace)
+    assert (columns["base_correct"], columns["correct"]) == (False, True)
+    maker._grade.close()
+
+
 @pytest.mark.parametrize(
     ("method", "answer", "are_same"),
     [("last_number", "3", False), ("math", r"x = 3\sqrt{13}", True)],
