@@ -194,6 +194,30 @@ class Likeliest(Request[list[Choices]]):
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """What a response tells of KL(policy || reference), in nats, summed over its tokens.
+
+    `reference`: log-probability of the response under the reference LM at temperature 1. `policy`:
+    that under the law it was drawn from. `kl`: the sum over its positions of the exact divergence
+    of the laws of the next token. Over responses of the policy, `kl` and `policy - reference` have
+    the same mean, which is the divergence of the laws of whole responses; `kl` varies less (it is
+    the Rao-Blackwellised estimator). Both are None where the law has no formula.
+    """
+
+    reference: float
+    policy: float | None = None
+    kl: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diverge(Request[Divergence]):
+    """Read a response with reference and policy: see `engines.divergence`."""
+
+    context: Context
+    tokens: tuple[int, ...]
+
+
 RequestGenerator = Generator[Sequence[Request[Any]], Sequence[Any], R]
 Flow = RequestGenerator[Trace]
 
