@@ -80,7 +80,9 @@ def test_progress_sums_revisions_rewards_and_grades(row):
 def test_a_function_of_the_users_own_grades_rows_of_prompts_without_an_answer(
     tmp_path, monkeypatch
 ):
-    (tmp_path / "nines.py").write_text("def grade(prompt, response):\n    return '9' in response\n")
+    (tmp_path / "nines.py").write_text(
+        "def grade(prompt, response):\n    return '99' in response\n"
+    )
     monkeypatch.chdir(tmp_path)
     maker = replace(RECIPE, verify=Verify(method="custom", function="nines:grade")).open()
     prompt = replace(PROMPT, answer=None)
