@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import comb
 
 import numpy as np
@@ -12,8 +13,8 @@ import numpy as np
 from pipeline.compare.results import COSTS, Response, Results
 from pipeline.tables.yields import Attempts, pass_at
 
-# Random subsets that a majority vote is averaged over.
-SUBSETS = 64
+# A majority vote is averaged over all subsets, up to so many, and over random ones beyond.
+ALL_SUBSETS, RANDOM_SUBSETS = 256, 64
 
 Estimator = Callable[[Sequence[Response], int], float]
 
@@ -38,7 +39,7 @@ def curves(arm: Results, prompts: Sequence[str]) -> Iterator[Curve]:
     if most < 2 or not graded:
         return
     counts = [2**n for n in range(most.bit_length()) if 2**n <= most]
-    estimators: dict[str, Estimator] = {"pass@k": _pass, "majority of k": _majority}
+    estimators: dict[str, Estimator] = {"pass@k": _pass, "majority of k": majority}
     if all(r.reward is not None for group in groups for r in group):
         estimators["best of k"] = best_of
     sample = {n: float(np.mean([[r.costs[n] for r in g[:most]] for g in groups])) for n in COSTS}
@@ -66,15 +67,29 @@ def best_of(group: Sequence[Response], k: int) -> float:
     return sum(wins) / comb(n, k)
 
 
-def _majority(group: Sequence[Response], k: int) -> float:
-    """The share of subsets of k responses whose most frequent answer is right. Of equally frequent
-    answers the one that was drawn first wins."""
+def majority(group: Sequence[Response], k: int) -> float:
+    """The share of subsets of k responses whose most frequent answer is right: of all subsets, or
+    of random ones, without bias, where there are more than `SUBSETS`. Of equally frequent answers
+    the one that was drawn first wins."""
     # The sum over all subsets has no closed form; k of 64 are too many to visit.
+    votes = [_voted(group, chosen) for chosen in _subsets(len(group), k)]
+    return sum(votes) / len(votes)
+
+
+def _subsets(n: int, k: int) -> Iterator[Sequence[int]]:
+    """Indices of k of n, each in ascending order."""
+    if comb(n, k) <= ALL_SUBSETS:
+        yield from combinations(range(n), k)
+        return
     draws = np.random.default_rng(0)
-    right = 0
-    for _ in range(SUBSETS):
-        chosen = [group[n] for n in sorted(draws.choice(len(group), k, replace=False))]
-        votes = Counter(r.predicted for r in chosen if r.predicted is not None)
-        answer = max(votes, key=votes.__getitem__, default=None)
-        right += next((bool(r.correct) for r in chosen if r.predicted == answer), False)
-    return right / SUBSETS
+    for _ in range(RANDOM_SUBSETS):
+        yield sorted(draws.choice(n, k, replace=False))
+
+
+def _voted(group: Sequence[Response], chosen: Sequence[int]) -> bool:
+    """Whether the most frequent answer of these responses is right. No answer is no vote."""
+    voters = [group[n] for n in chosen if group[n].predicted is not None]
+    votes = Counter(voter.predicted for voter in voters)
+    # `max` takes the first of equals, and a Counter keeps the order in which answers came.
+    answer = max(votes, key=votes.__getitem__, default=None)
+    return next((bool(r.correct) for r in voters if r.predicted == answer), False)

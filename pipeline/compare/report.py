@@ -41,7 +41,8 @@ def write_traces(folder: Folder, name: str, arms: Sequence[Results]) -> None:
 
 def markdown(found: Comparison) -> str:
     """The tables of a comparison."""
-    return "\n".join([*_head(found), *_arms(found), *_differences(found), *_bands(found)]) + "\n"
+    tables = (_head, _arms, _differences, _yields, _bands)
+    return "\n".join(line for table in tables for line in table(found)) + "\n"
 
 
 def _head(found: Comparison) -> Iterator[str]:
@@ -86,6 +87,22 @@ def _differences(found: Comparison) -> Iterator[str]:
     yield ""
 
 
+def _yields(found: Comparison) -> Iterator[str]:
+    measured = [(arm, arm.yields) for arm in found.arms if arm.yields is not None]
+    if not measured:
+        return
+    hard = f"wrong in {found.reference}"
+    yield "## Yield: prompts with a right response\n"
+    yield f"| arm | samples | of all | for 1 GFLOP | of those {hard} | for 1 GFLOP |"
+    yield "|---|---|---|---|---|---|"
+    for arm, one in measured:
+        yield (
+            f"| {arm.name} | {arm.samples} | {one.right:.3f} | {one.right_per_gflop:,.2f} | "
+            f"{_number(one.right_on_hard, '.3f')} | {_number(one.hard_per_gflop, ',.2f')} |"
+        )
+    yield ""
+
+
 def _bands(found: Comparison) -> Iterator[str]:
     graded = [arm for arm in found.arms if arm.bands]
     if not graded:
@@ -101,6 +118,10 @@ def _bands(found: Comparison) -> Iterator[str]:
 
 def _band(arm: ArmFigures, band: str) -> str:
     return f"{arm.bands[band]:.3f}" if band in arm.bands else ""
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def shown(found: Interval | None) -> str:

@@ -85,7 +85,8 @@ class Yield:
 
     - `right`: the share of prompts with a right response; `right_on_hard`: the same among the
       `hard` prompts, whose greedy answer is wrong (None where that is not known, or none is).
-    - `flops` of a prompt; `right_per_gflop`: prompts with a right response for 10^9 FLOPs.
+    - `flops` of a prompt; `right_per_gflop`: prompts with a right response for 10^9 FLOPs, and
+      `hard_per_gflop`: the same among hard prompts, at the same FLOPs a prompt.
     """
 
     right: float
@@ -93,6 +94,7 @@ class Yield:
     right_on_hard: float | None
     flops: float
     right_per_gflop: float
+    hard_per_gflop: float | None
 
 
 def pass_at(k: int, attempts: Attempts) -> float:
@@ -114,12 +116,18 @@ def yield_of(made: Attempted, hard: Collection[str] | None = None, k: int | None
     count = len(shares)
     flops = made.flops / count if k is None else made.flops_a_response * k
     right = sum(shares.values()) / count
+    on_hard = sum(difficult) / len(difficult) if difficult else None
+
+    def per_gflop(share: float) -> float:
+        return share / (flops / 1e9) if flops else 0.0
+
     return Yield(
         right=right,
         hard=None if difficult is None else len(difficult),
-        right_on_hard=sum(difficult) / len(difficult) if difficult else None,
+        right_on_hard=on_hard,
         flops=flops,
-        right_per_gflop=right / (flops / 1e9) if flops else 0.0,
+        right_per_gflop=per_gflop(right),
+        hard_per_gflop=None if on_hard is None else per_gflop(on_hard),
     )
 
 

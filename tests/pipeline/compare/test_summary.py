@@ -26,6 +26,8 @@ def test_accuracy_and_reward_are_compared_by_prompt():
     # q and r are those that the reference gets wrong.
     assert search.yields.hard == 2
     assert search.yields.right_on_hard == pytest.approx(0.5)
+    assert "| search | 1 | 0.667 |" in markdown(found)
+    assert "of those wrong in greedy" in markdown(found)
 
 
 def test_a_prompt_with_a_dead_letter_counts_in_no_arm():

@@ -48,6 +48,7 @@ def test_the_yield_counts_prompts_and_not_responses():
         right_on_hard=0.5,
         flops=4e9,
         right_per_gflop=pytest.approx(2 / 3 / 4),
+        hard_per_gflop=pytest.approx(0.5 / 4),
     )
     one = yield_of(MADE, {"hard", "harder"}, k=1)
     assert one.right == pytest.approx((1 + 0.25) / 3)
@@ -58,6 +59,7 @@ def test_the_yield_counts_prompts_and_not_responses():
 def test_without_greedy_answers_nothing_is_said_of_hard_prompts():
     assert yield_of(MADE).hard is None
     assert yield_of(MADE).right_on_hard is None
+    assert yield_of(MADE).hard_per_gflop is None
     none_hard = yield_of(MADE, set())
     assert (none_hard.hard, none_hard.right_on_hard) == (0, None)
 
