@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 # Rewards of equal responses may differ by this much, in the judge's units: a batch of another size
-# adds numbers in another order. `python -m tests.bench.batches` measured 4.5e-5 at most.
+# adds numbers in another order. `python -m tests.bench.passes.batches` measured 4.5e-5 at most.
 REWARD = 1e-4
 
 

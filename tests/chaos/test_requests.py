@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.store.slots import FINISHED
-from tests.bench.requests import requests
+from tests.bench.pipeline.requests import requests
 from tests.chaos.s3 import unreliable
 from tests.chaos.test_s3 import server, uri
 from tests.pipeline.rows import inputs, item, row, store_in

@@ -26,7 +26,7 @@ from nabla_core import (
 from nabla_core.engines.loading import build_engines
 from nabla_core.models.readers import Reader
 from nabla_core.requests import Flow
-from tests.bench.batches import differences_of
+from tests.bench.passes.batches import differences_of
 from tests.core.reference import guide_of
 from tests.core.tiny import Family, greedy_search, prompts
 from tests.tolerance import REWARD, same_rewards

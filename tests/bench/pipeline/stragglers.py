@@ -1,6 +1,6 @@
 """Whether one prompt that is fifty times slower than the rest delays the others.
 
-    python -m tests.bench.stragglers [prompts]
+    python -m tests.bench.pipeline.stragglers [prompts]
 
 Two actors on a local Ray, and an engine that sleeps 0.1 s per batch; the slow prompt comes first.
 The bench prints a timeline of committed rows: one line per actor, a digit for the rows that it
@@ -21,7 +21,7 @@ from pathlib import Path
 from pipeline.config import load
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import generate
-from tests.bench.overhead import SilentWatcher
+from tests.bench.pipeline.overhead import SilentWatcher
 from tests.chaos.comparison import final_rows
 
 COLUMNS = 72

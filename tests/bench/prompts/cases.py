@@ -1,4 +1,4 @@
-"""Mutated prompt files, and what may be read from them: the cases of `tests.bench.prompt_fuzz`.
+"""Mutated prompt files, and what may be read from them: the cases of `tests.bench.prompts.fuzz`.
 
 What is expected is found here by other means than the reader's: from the pairs of keys and values
 of a line, from the fields that were written, or from the rows of the file before it was damaged.
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nabla_core.types import Prompt
-from tests.bench.prompt_columns import COLUMNS
+from tests.bench.prompts.columns import COLUMNS
 
 # Finds the first prompt that is not what its row says; None: all are.
 Check = Callable[[Sequence[Prompt]], str | None]

@@ -1,6 +1,6 @@
 """Answers graded a second, and how many of the verdicts are right.
 
-    python -m tests.bench.grading
+    python -m tests.bench.pipeline.grading
 
 By `verify.method` math and last_number, one answer after another: 1,600 solutions of GSM8K with
 labels by their graders, every expected answer of MATH-500 in three phrasings, and pairs made by

@@ -1,6 +1,6 @@
 """Cost of the literal algorithm and of the product for the same decisions.
 
-    python -m tests.bench.speed [prompts] [regime ...]
+    python -m tests.bench.passes.speed [prompts] [regime ...]
 
 Every regime asserts equal outputs, then compares three costs per prompt:
 

@@ -1,6 +1,6 @@
 """Training steps of a student on a GPU: tokens a second, peak memory, and the loss in bf16.
 
-    python -m tests.bench.gpu_distill [--output results.json] [--rehearse]
+    python -m tests.bench.gpu.distill [--output results.json] [--rehearse]
 
 `--rehearse` runs every step on the CPU with a tiny model, to check the script without a card. Its
 figures mean nothing.
@@ -39,7 +39,7 @@ from pipeline.distill.student import load_student
 from pipeline.distill.trainers import build_trainer
 from pipeline.training.config import Finetune
 from tests.bench.arms import quiet
-from tests.bench.gpu import CARD, REHEARSAL, Plan, matmul_rate, run_script, synchronize
+from tests.bench.gpu.card import CARD, REHEARSAL, Plan, matmul_rate, run_script, synchronize
 from tests.bench.shapes import ONE_AND_A_HALF_B, TINY, Size, configuration, tokenizer
 
 WARM_UP = 2
@@ -102,7 +102,7 @@ class Steps(TrainerCallback):  # type: ignore[misc]
 def main() -> None:
     quiet()
     datasets.disable_progress_bars()
-    run_script("tests.bench.gpu_distill", measure, card=FULL, rehearsal=TRIAL)
+    run_script("tests.bench.gpu.distill", measure, card=FULL, rehearsal=TRIAL)
 
 
 def measure(task: Task) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Guided decoding on a GPU: is it right in bf16, and what does it cost beside the LM alone?
 
-    python -m tests.bench.gpu_guided [--output results.json] [--rehearse]
+    python -m tests.bench.gpu.guided [--output results.json] [--rehearse]
 
 `--rehearse` runs every step on the CPU with tiny models, to check the script without a card. Its
 figures mean nothing. On a card it is meant to take less than ten minutes.
@@ -36,7 +36,7 @@ from nabla_core.models.loading import LanguageModel, language_model
 from nabla_core.requests import Context, Reply, Response, Rollout
 from nabla_core.types import Identity
 from tests.bench.arms import guided_arm
-from tests.bench.gpu import run_script, synchronize
+from tests.bench.gpu.card import run_script, synchronize
 from tests.bench.shapes import ONE_AND_A_HALF_B, TINY, Size, configuration, tokenizer
 
 PROMPT = 64
@@ -62,7 +62,7 @@ REHEARSAL = Plan("cpu", torch.float32, replace(TINY, vocabulary=2048), 12, (1, 4
 
 
 def main() -> None:
-    run_script("tests.bench.gpu_guided", measure, card=CARD, rehearsal=REHEARSAL)
+    run_script("tests.bench.gpu.guided", measure, card=CARD, rehearsal=REHEARSAL)
 
 
 def measure(plan: Plan) -> dict[str, Any]:

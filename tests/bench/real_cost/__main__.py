@@ -51,12 +51,12 @@ from nabla_core.embedded import task
 from nabla_core.methods.counterfactuals import Explore, explore
 from nabla_core.requests import Context, Response, Sweep
 from nabla_core.sampling import draw
-from tests.bench import real_models
 from tests.bench.arms import GREEDY, quiet, ranked_arm
-from tests.bench.real_models import Models
-from tests.bench.real_profile import search_profile
-from tests.bench.real_rollouts import RolloutsAndGenerate
-from tests.bench.real_timing import Plan, over, row, seconds
+from tests.bench.real_cost import models as real_models
+from tests.bench.real_cost.models import Models
+from tests.bench.real_cost.profile import search_profile
+from tests.bench.real_cost.rollouts import RolloutsAndGenerate
+from tests.bench.real_cost.timing import Plan, over, row, seconds
 
 AIMS = {
     "draw V=49152": 3.0,
@@ -151,7 +151,7 @@ def starting(plan: Plan) -> dict[str, Any]:
         "load_engines(LM('embedded'), Reward('embedded', guide='embedded'))"
     )
     with tempfile.TemporaryDirectory() as folder:
-        config = Path(__file__).resolve().parents[2] / "configs" / "embedded.yaml"
+        config = Path(__file__).resolve().parents[3] / "configs" / "embedded.yaml"
         dry = ["-m", "jobs.generate", "--config", str(config), "--dry-run", f"run_dir={folder}/run"]
         return {"dry run": _process(dry, plan), "actor's models": _process(["-c", load], plan)}
 

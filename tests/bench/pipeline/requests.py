@@ -1,6 +1,6 @@
 """Objects and requests of a run, by `store.flush_rows`.
 
-    python -m tests.bench.requests [prompts]
+    python -m tests.bench.pipeline.requests [prompts]
 
 Computed for so many prompts (default: a million), on a local disk and in S3.
 tests/chaos/test_requests.py compares the formula with the requests that a real S3 protocol server

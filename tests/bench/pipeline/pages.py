@@ -1,6 +1,6 @@
 """What pages of many traces weigh, how long they take to write, and how fast a browser is.
 
-    python -m tests.bench.pages FOLDER [rows ...]    # default: 1,000 and 100,000
+    python -m tests.bench.pipeline.pages FOLDER [rows ...]    # default: 1,000 and 100,000
 
 Makes synthetic runs (20 words, 24 tokens, one revision a row), writes their pages in a process of
 its own, and opens them from disk in a headless Chromium, which must be installed. Each time is the
@@ -96,7 +96,7 @@ def measured(folder: Path, rows: int) -> dict[str, Any]:
     run, site = folder / f"run-{rows}", folder / f"site-{rows}"
     if not (run / "_SUCCESS").exists():
         synthetic_run(run, rows)
-    words = [sys.executable, "-m", "tests.bench.pages", "--write", str(run), str(site)]
+    words = [sys.executable, "-m", "tests.bench.pipeline.pages", "--write", str(run), str(site)]
     written = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
     rounds = []
     for _ in range(REPEATS):

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from pipeline.inputs import json_values
-from tests.bench.prompt_cases import case
-from tests.bench.prompt_fuzz import run_chunk
+from tests.bench.prompts.cases import case
+from tests.bench.prompts.fuzz import run_chunk
 
 CASES = 300
 

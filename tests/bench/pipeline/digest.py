@@ -1,6 +1,6 @@
 """How fast the digest of a model is computed, and what the cache saves.
 
-    python -m tests.bench.digest [GB]
+    python -m tests.bench.pipeline.digest [GB]
 
 A folder with one file of random bytes, 2 GB if not said otherwise, which is in the page cache after
 it was written. `cold` reads and hashes it with one and two threads, `cached` finds its digest in

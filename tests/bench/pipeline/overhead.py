@@ -1,6 +1,6 @@
 """What the pipeline adds to the bare loop, and what batching saves.
 
-    python -m tests.bench.overhead [prompts]   0 prompts: only the third part
+    python -m tests.bench.pipeline.overhead [prompts]   0 prompts: only the third part
 
 1. Seconds per prompt of the bare loop (`drive` in this process) and of the pipeline (`generate`
    with one actor on a local Ray, every row committed to disk). Both run `prompts` and an eighth of

@@ -11,7 +11,7 @@ from nabla_core.draws import DrawKey
 from nabla_core.engines.base import Engine
 from nabla_core.requests import Context, Rollout
 from tests.bench.arms import GREEDY
-from tests.bench.real_models import Models, prompt_ids
+from tests.bench.real_cost.models import Models, prompt_ids
 
 Asked = tuple[int, tuple[int, ...]]
 

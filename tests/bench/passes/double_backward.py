@@ -1,6 +1,6 @@
 """Memory and time of one step of guide training: gradient guide (double backward) and head.
 
-    python -m tests.bench.double_backward [--device cuda] [--threads 1] [--steps 2]
+    python -m tests.bench.passes.double_backward [--device cuda] [--threads 1] [--steps 2]
         [--only gradient/lora] [--rehearse]
 
 The model is a Qwen2 0.5B with random weights. One step has one response of T = 256 tokens with 8
@@ -37,7 +37,7 @@ from nabla_core.guide_training.losses import loss
 from nabla_core.guide_training.settings import Lora, Optimise, Target
 from nabla_core.guide_training.trainees import GradientTrainee, HeadTrainee, Trainee, freeze
 from pipeline.train_guide.lora import adapt
-from tests.bench.gpu import synchronize
+from tests.bench.gpu.card import synchronize
 from tests.bench.shapes import HALF_B, TINY, Size, configuration
 
 POSITIONS, ALTERNATIVES, RANK = 8, 10, 16
@@ -51,7 +51,7 @@ GIB = 2**30
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.double_backward")
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.passes.double_backward")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=2, help="steps to time")
@@ -73,7 +73,7 @@ def main() -> None:
           f"{'s a step':>10}{'CPU s':>7}")  # fmt: skip
     found: dict[str, dict[str, float]] = {}
     for variant in (v for v in VARIANTS if v.startswith(options.only)):
-        command = [sys.executable, "-m", "tests.bench.double_backward", *sys.argv[1:]]
+        command = [sys.executable, "-m", "tests.bench.passes.double_backward", *sys.argv[1:]]
         output = subprocess.run(
             [*command, "--variant", variant], check=True, stdout=subprocess.PIPE, text=True
         ).stdout

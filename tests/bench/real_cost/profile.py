@@ -11,10 +11,10 @@ from typing import Any
 
 from nabla_core import Decoding, NablaConfig, Prompt, Ranked, drive, flow
 from nabla_core.engines.base import Engine, Engines
-from tests.bench import real_models
 from tests.bench.arms import GREEDY
-from tests.bench.real_models import Models
-from tests.bench.real_timing import Plan, seconds
+from tests.bench.real_cost import models as real_models
+from tests.bench.real_cost.models import Models
+from tests.bench.real_cost.timing import Plan, seconds
 
 
 class _Timed:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from tests.bench import gpu_distill, gpu_guided, real_cost
+from tests.bench.gpu import distill, guided
 
 
 @pytest.mark.long
 def test_training_steps_lower_the_loss(capsys: pytest.CaptureFixture[str]) -> None:
-    figures = gpu_distill.measure(gpu_distill.TRIAL)
+    figures = distill.measure(distill.TRIAL)
 
     assert figures["loss_bfloat16"] == pytest.approx(figures["loss_float32"], rel=1e-2)
     # One row with gradient checkpointing, one without: the same losses.
@@ -22,23 +20,8 @@ def test_training_steps_lower_the_loss(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.long
-def test_the_parts_of_real_cost_run_on_tiny_models(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    parts = ["draw", "greedy", "sweep", "counterfactuals", "search"]
-    monkeypatch.setattr("sys.argv", ["real_cost", "--rehearse", "--parts", *parts])
-    real_cost.main()
-
-    *table, line = capsys.readouterr().out.splitlines()
-    report = json.loads(line)
-    assert report["rehearsal: greedy"]["greedy batch 2"]["equal"] == "8 of 8"
-    assert report["rehearsal: sweep"]["sweep"]["figure"] > 0
-    assert any(row.startswith("tiny") and "counterfactuals" in row for row in table)
-
-
-@pytest.mark.long
 def test_guided_decoding_is_that_of_one_pass_and_costs_twice_the_lm() -> None:
-    figures = gpu_guided.measure(gpu_guided.REHEARSAL)
+    figures = guided.measure(guided.REHEARSAL)
 
     assert figures["embedded"]["fp32_differ"] == 0
     law = figures["law"]

@@ -1,6 +1,6 @@
 """How far the rewards of equal responses differ when the batches do.
 
-    python -m tests.bench.batches [prompts]
+    python -m tests.bench.passes.batches [prompts]
 
 The embedded models with the search of configs/embedded.yaml, once for each batch size. The first is
 the reference. The last line is one JSON object.

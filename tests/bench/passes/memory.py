@@ -1,6 +1,6 @@
 """Peak memory of one sweep and its proposals at a large vocabulary.
 
-    python -m tests.bench.memory [response tokens] [vocabulary]
+    python -m tests.bench.passes.memory [response tokens] [vocabulary]
 
 `plain` keeps logits and one-hot gradients `[T, V]` in fp32 under autograd, as the literal algorithm
 does. `product` is this library, `checkpointed` the same with `runtime.gradient_checkpointing`.
@@ -34,7 +34,14 @@ def main() -> None:
         return
     found = {}
     for way in ("plain", "product", "checkpointed"):
-        command = [sys.executable, "-m", "tests.bench.memory", str(tokens), str(vocabulary), way]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.bench.passes.memory",
+            str(tokens),
+            str(vocabulary),
+            way,
+        ]
         # Return freed blocks to the system at once. Otherwise glibc keeps them and the peak grows.
         environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"}
         output = subprocess.run(

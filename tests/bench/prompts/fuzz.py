@@ -1,6 +1,6 @@
 """Prompt files that are mutated at random: tracebacks, hangs and silent changes.
 
-    python -m tests.bench.prompt_fuzz --cases 10000 --seed 0
+    python -m tests.bench.prompts.fuzz --cases 10000 --seed 0
 
 JSON Lines, JSON lists, CSV and TSV, some of them compressed, Parquet files with flipped bits, and
 columns of every type of Arrow. Each file is read in a process that may die. Prints what was found,
@@ -25,7 +25,7 @@ from types import FrameType
 from pipeline.errors import InputError
 from pipeline.inputs.prompts import Prompts, read
 from pipeline.printable import visible
-from tests.bench.prompt_cases import case
+from tests.bench.prompts.cases import case
 
 SECONDS = 20
 CHUNK = 250
