@@ -195,6 +195,11 @@ class Likeliest(Request[list[Choices]]):
 
 
 @dataclass(frozen=True, slots=True)
+class Spent(Request[Cost]):
+    """The cost of the flow so far. The scheduler answers it; it costs nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Divergence:
     """What a response tells of KL(policy || reference), in nats, summed over its tokens.
 

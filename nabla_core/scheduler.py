@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from nabla_core.engines.base import Engine, Engines
-from nabla_core.requests import Reply, Request, RequestGenerator
+from nabla_core.requests import Reply, Request, RequestGenerator, Spent
 from nabla_core.types import Cost
 
 # What a flow returns: a trace, or another record with a `cost`.
@@ -103,6 +103,10 @@ class Scheduler:
             move = _answer(running)
 
     def _submit(self, running: _Running, index: int, request: Request[Any]) -> None:
+        if isinstance(request, Spent):
+            running.replies[index] = Reply(running.cost)
+            running.missing -= 1
+            return
         try:
             engine = self._engines.serving(type(request))
         except LookupError as error:

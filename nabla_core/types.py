@@ -114,6 +114,10 @@ class Revision:
     `tail_token_ids` are the tokens of the new response from `position` on, `to_token` first. Those
     before it are of the response that the proposal was made for, whose reward is `reward_before`:
     the present one, or of a batch with `take: best` the one before its accepted revision.
+
+    `spent` is the cost of the trace up to this proposal's rewards: with `speculate: 1` or
+    `take: first` what a search that ends here would have cost, its batch included. None where it
+    is not known.
     """
 
     position: int
@@ -128,6 +132,8 @@ class Revision:
     reward_after: float | None
     accepted: bool
     tail_token_ids: tuple[int, ...]
+    # Not compared: a prompt that several rollouts start from is read once, in one of them.
+    spent: Cost | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ import math
 from nabla_core.config import MH
 from nabla_core.draws import uniform
 from nabla_core.methods.nabla import ProposalOutcome, SearchRollouts, trace_of
-from nabla_core.requests import Flow, Judged, Proposal, Render, Score, ask
+from nabla_core.requests import Flow, Judged, Proposal, Render, Score, Spent, ask
 from nabla_core.types import Prompt
 
 
@@ -67,6 +67,7 @@ def mh(prompt: Prompt, config: MH, *, seed: int = 0, max_tokens: int = 1024) -> 
                 reward_before=judged.reward,
                 reward_after=verdict.reward,
                 accepted=accepted,
+                spent=(yield from ask(Spent())),
             )
         )
         if accepted:

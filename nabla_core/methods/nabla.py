@@ -28,25 +28,28 @@ from nabla_core.requests import (
     Response,
     Rollout,
     Score,
+    Spent,
     Sweep,
     Swept,
     ask,
     ask_all,
     ask_readable,
 )
-from nabla_core.types import Prompt, Revision, Trace
+from nabla_core.types import Cost, Prompt, Revision, Trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalOutcome:
     """A proposal, the new tokens from its position on, the rewards before and after it (None: the
-    judge could not read the new response), and whether it was accepted."""
+    judge could not read the new response), whether it was accepted, and the cost of the search up
+    to here."""
 
     proposal: Proposal
     tail: tuple[int, ...]
     reward_before: float
     reward_after: float | None
     accepted: bool
+    spent: Cost
 
 
 @dataclass
@@ -151,6 +154,7 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
                 for c in candidates
             ]
         )
+        spent = yield from ask(Spent())
         winner = _winner(config, judged, proposals, verdicts)
         # With `take: first` candidates behind the winner were built on a wrong assumption: they
         # are dropped, as if they had never been rolled out (their cost still counts).
@@ -165,6 +169,7 @@ def nabla(prompt: Prompt, config: NablaConfig, *, seed: int = 0, max_tokens: int
                     reward_before=judged.reward,
                     reward_after=verdict.reward if verdict else None,
                     accepted=k == winner,
+                    spent=spent,
                 )
             )
         if winner is not None and (best := verdicts[winner]):
@@ -271,4 +276,5 @@ def _revision(outcome: ProposalOutcome, from_text: str, to_text: str) -> Revisio
         reward_after=outcome.reward_after,
         accepted=outcome.accepted,
         tail_token_ids=outcome.tail,
+        spent=outcome.spent,
     )

@@ -18,9 +18,12 @@ from pipeline.inputs.prompts import Item
 from pipeline.store.settings import Candidates
 
 # Raised with every change of a column's name or meaning. Rows of another version are refused.
-VERSION = "3"
+VERSION = "4"
 
 TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+SPENT = pa.struct(
+    [("paper_calls", pa.int64()), ("flops", pa.float64()), ("generated_tokens", pa.int64())]
+)
 # One struct for each proposal, accepted or not, in the order of the search. Rewards in the judge's
 # units, `advantage` in the guide's; `reward_after` is null if the judge cannot read the result.
 _REVISIONS = pa.list_(
@@ -40,6 +43,8 @@ _REVISIONS = pa.list_(
             # The tokens of the proposed response from `position` on; null where `store.candidates`
             # leaves them out. See `nabla_core.types.Revision`.
             ("tail_token_ids", pa.list_(pa.int32())),
+            # What the search had cost up to here; see `nabla_core.types.Revision`.
+            ("spent", SPENT),
         ]
     )
 )
@@ -192,7 +197,8 @@ def trace_columns(prompt: Prompt, trace: Trace, candidates: Candidates = "all") 
 def _revision_row(revision: Revision, candidates: Candidates) -> dict[str, Any]:
     kept = candidates == "all" or (candidates == "accepted" and revision.accepted)
     tail = list(revision.tail_token_ids) if kept else None
-    return {**asdict(revision), "tail_token_ids": tail}
+    spent = revision.spent and {name: getattr(revision.spent, name) for name in SPENT.names}
+    return {**asdict(revision), "tail_token_ids": tail, "spent": spent}
 
 
 def _messages(prompt: Prompt) -> list[Message]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -78,3 +79,25 @@ def test_a_number_that_is_not_finite_ends_its_own_prompt_alone(plain: Family, ro
 def test_a_flow_without_room_for_a_token_fails_and_does_not_hang(plain: Family):
     with pytest.raises(Exception, match="no room for a response"):
         list(drive([nabla(prompts(1)[0], NablaConfig(), max_tokens=0)], plain.engines()))
+
+
+@pytest.mark.parametrize("proposals", ["left_to_right", "ranked"])
+def test_what_a_search_had_spent_is_what_a_shorter_one_costs(plain: Family, proposals: str):
+    """So one run gives results and costs at every number of rollouts below its own."""
+    engines = plain.engines()
+    shorter = 0
+    for prompt in prompts(6):
+        traces = [
+            next(drive([nabla(prompt, config, max_tokens=8)], engines))
+            for n in range(1, 5)
+            for config in [greedy_search(proposals=proposals, max_rollouts=n)]
+        ]
+        whole = traces[-1]
+        for n, trace in enumerate(traces, 1):
+            assert trace.revisions == whole.revisions[:n]
+            if len(trace.revisions) == n:
+                assert trace.revisions[-1].spent is not None
+                spent = replace(whole.revisions[n - 1].spent, seconds=0.0)
+                assert replace(trace.cost, seconds=0.0) == spent
+                shorter += 1
+    assert shorter > 12

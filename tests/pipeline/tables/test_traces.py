@@ -16,7 +16,7 @@ from tests.pipeline.rows import item, row
 
 
 def test_the_schema_names_kind_and_version():
-    assert TRACES.metadata == {b"nabla_schema": b"traces/3"}
+    assert TRACES.metadata == {b"nabla_schema": b"traces/4"}
     assert [TRACES.field(key.name) for key in KEYS] == KEYS
 
 

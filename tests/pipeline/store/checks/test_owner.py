@@ -46,8 +46,8 @@ def test_a_folder_is_its_own_jobs_and_no_others(tmp_path, owner):
 def test_rows_of_another_table_are_refused_by_both_names(tmp_path):
     folder = Folder(str(tmp_path))
     claim_owner(folder, GENERATE)
-    with pytest.raises(ResumeError, match=r"rows of traces/2, .* makes rows of traces/3"):
-        check_owner(folder, Owner("generate", "traces/3"))
+    with pytest.raises(ResumeError, match=r"rows of traces/2, .* makes rows of traces/4"):
+        check_owner(folder, Owner("generate", "traces/4"))
 
 
 DAMAGE = [b"", b"\xff\x00", b"[]", b"{", b'{"job": 3, "rows": null}', b"7", b"[" * 100_000]
