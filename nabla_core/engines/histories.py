@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from nabla_core.models.attention import grouped_attention
 from nabla_core.models.kv_buffer import KeyValueBuffer
 from nabla_core.models.kv_cache import PrefixCache, from_cache, left_mask
 from nabla_core.models.loading import LanguageModel
@@ -39,13 +40,14 @@ class Histories:
         buffer.make_room()
         lengths = self._lengths + 1
         # One column: the token of each row, at the position behind its own history.
-        hidden: Tensor = model.body(
-            input_ids=torch.tensor(tokens, device=model.device)[:, None],
-            attention_mask=left_mask(lengths, buffer.width + 1),
-            position_ids=self._lengths[:, None],
-            past_key_values=buffer.cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
+        with grouped_attention():
+            hidden: Tensor = model.body(
+                input_ids=torch.tensor(tokens, device=model.device)[:, None],
+                attention_mask=left_mask(lengths, buffer.width + 1),
+                position_ids=self._lengths[:, None],
+                past_key_values=buffer.cache,
+                use_cache=True,
+            ).last_hidden_state[:, -1]
         buffer.written()
         self._lengths = lengths
         self._counts = [count + 1 for count in self._counts]
@@ -109,13 +111,14 @@ def _read(model: LanguageModel, sequences: list[tuple[int, ...]]) -> list[Prefix
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     device = model.device
     cache = DynamicCache()
-    model.body(
-        input_ids=ids.to(device),
-        attention_mask=mask.to(device),
-        position_ids=positions.to(device),
-        past_key_values=cache,
-        use_cache=True,
-    )
+    with grouped_attention():
+        model.body(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            position_ids=positions.to(device),
+            past_key_values=cache,
+            use_cache=True,
+        )
     kv = from_cache(cache)
     return [
         PrefixCache([t[i : i + 1, :, width - len(s) :] for t in kv], s)

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint as checkpoint_layer
 from transformers import DynamicCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from nabla_core.models.attention import grouped_attention
 from nabla_core.models.kv_cache import PrefixCache, cut, from_cache, left_mask, stack, to_cache
 
 
@@ -118,7 +119,7 @@ def read(
         arguments["past_key_values"] = to_cache(kv)
     elif return_cache:
         arguments["past_key_values"] = DynamicCache()
-    with _checkpointed(body) if gradient and checkpoint else nullcontext():
+    with _checkpointed(body) if gradient and checkpoint else nullcontext(), grouped_attention():
         output = body(
             inputs_embeds=embeddings, use_cache="past_key_values" in arguments, **arguments
         )
