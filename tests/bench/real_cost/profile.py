@@ -5,6 +5,7 @@ from __future__ import annotations
 import cProfile
 import pstats
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from nabla_core.engines.base import Engine, Engines
 from tests.bench.arms import GREEDY
 from tests.bench.real_cost import models as real_models
 from tests.bench.real_cost.models import Models
-from tests.bench.real_cost.timing import Plan, seconds
+from tests.bench.real_cost.timing import Plan, Row, seconds
 
 
 class _Timed:
@@ -32,7 +33,7 @@ class _Timed:
         return result
 
 
-def search_profile(models: Models, plan: Plan) -> dict[str, Any]:
+def search_profile(models: Models, plan: Plan) -> Iterator[Row]:
     """A ranked search: the share of each engine in its time, and functions by their own time."""
     engines = models.engines(device=plan.device)
     timed = [_Timed(engine, plan.device) for engine in engines.engines]
@@ -48,14 +49,11 @@ def search_profile(models: Models, plan: Plan) -> dict[str, Any]:
         profile.disable()
 
     spent, _ = seconds(work, plan.device)
-    rows = {"search": (spent, {"unit": "s", "prompts": len(asked)})}
+    yield Row("search", spent, {"unit": "s", "prompts": len(asked)})
     for one in timed:
         name = type(one.engine).__name__.removesuffix("Engine")
-        rows[f"  {name}"] = (one.spent / spent, {"unit": "of the search"})
+        yield Row(f"  {name}", one.spent / spent, {"unit": "of the search"})
     stats: Any = pstats.Stats(profile).stats  # type: ignore[attr-defined]
     own = sorted(((s[2], f"{Path(f).name}:{name}") for (f, _, name), s in stats.items()))[-12:]
-    rows["  functions"] = (
-        sum(t for t, _ in own) / spent,
-        {name: f"{own_time / spent:.1%}" for own_time, name in reversed(own)},
-    )
-    return rows
+    shares = {name: f"{own_time / spent:.1%}" for own_time, name in reversed(own)}
+    yield Row("  functions", sum(t for t, _ in own) / spent, shares)
