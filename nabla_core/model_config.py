@@ -8,6 +8,7 @@ from typing import Literal
 
 from nabla_core.config import check
 from nabla_core.config_metadata import NOT_SHAPING, REVISION
+from nabla_core.errors import ModelError
 
 # The date that the template of Llama 3 has where there is no clock.
 TEMPLATE_DATE = "2024-07-26"
@@ -36,7 +37,8 @@ class Reward:
     predicts what a change of a token would do to the reward.
 
     Attributes:
-        judge: A folder, a hub id, or `embedded`.
+        judge: A folder, a hub id, or `embedded`. null: none, and rows have no reward. Only methods
+            that ask no judge can do without it: `greedy`, `sample`, `majority` and `guided`.
         judge_revision: Branch, tag or commit of a judge from the hub.
         guide: A reward model whose gradient guides (a folder, a hub id, or `embedded`), or a head
             or value head that predicts advantages (a folder of `nabla train-guide`, or
@@ -46,7 +48,7 @@ class Reward:
             gradients to be used.
     """
 
-    judge: str = "embedded"
+    judge: str | None = "embedded"
     judge_revision: str | None = field(default=None, metadata=REVISION)
     guide: str | None = None
     guide_revision: str | None = field(default=None, metadata=REVISION)
@@ -56,6 +58,13 @@ class Reward:
         check(
             0 < self.min_coverage <= 1, f"min_coverage must be in (0, 1], got {self.min_coverage}"
         )
+
+    @property
+    def required_judge(self) -> str:
+        """The judge, where one is needed. Raises ModelError where there is none."""
+        if self.judge is None:
+            raise ModelError("reward.judge=null: a judge is needed here; name a reward model")
+        return self.judge
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ def table(card: Mapping[str, Any]) -> Table:
     """The new judge beside the last one, each searched against on its own."""
     figures = Table("", "step", *_FIGURES)
     for name, measured in (("last judge", card["baseline"]), ("this judge", card["metrics"])):
+        if not measured:  # this judge is the first
+            continue
         add_figures(figures, name, measured, ("step", *_FIGURES))
     return figures
 

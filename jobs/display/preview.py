@@ -73,6 +73,8 @@ def print_prompt(first: Prompt, shown: Rendered | None) -> None:
         ("LM", shown.lm, shown.lm_tokens),
         ("judge", shown.judge, shown.judge_tokens),
     ):
+        if text is None:  # there is no judge
+            continue
         console.print_line(
             f"The first prompt ({name}), as the {role} reads it ({tokens} tokens):\n"
             f"{console.quoted(text)}\n"

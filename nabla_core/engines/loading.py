@@ -67,7 +67,7 @@ def load_engines(
         )
         return reader_for(model, language, reward.min_coverage)
 
-    judge = reader(reward.judge, "judge", reward.judge_revision)
+    judge = reader(reward.judge, "judge", reward.judge_revision) if reward.judge else None
     if reward.guide is None or _judge_guides(reward):
         return build_engines(language, judge, judge, runtime)
     path = model_location(reward.guide, "guide")
@@ -94,8 +94,9 @@ def load_guide(
 
 def model_paths(lm: LM, reward: Reward) -> list[str]:
     """The folders or hub ids of the models."""
-    paths = [model_location(lm.path, "lm"), model_location(reward.judge, "judge")]
-    return paths if reward.guide is None else [*paths, model_location(reward.guide, "guide")]
+    named: list[tuple[str | None, Role]] = [(reward.judge, "judge"), (reward.guide, "guide")]
+    readers = [model_location(path, role) for path, role in named if path is not None]
+    return [model_location(lm.path, "lm"), *readers]
 
 
 def torch_dtype(runtime: Runtime, paths: Sequence[str]) -> torch.dtype:
@@ -115,19 +116,29 @@ def _judge_guides(reward: Reward) -> bool:
 
 def build_engines(
     lm: LanguageModel,
-    judge: Reader,
-    guide: Reader | AdvantageGuide,
+    judge: Reader | None,
+    guide: Reader | AdvantageGuide | None,
     runtime: Runtime | None = None,
 ) -> Engines:
-    """Engines around loaded models. Guide and judge may be one reader."""
+    """Engines around loaded models. Guide and judge may be one reader. Without a judge nothing is
+    scored and nothing searched. Raises ModelError for a gradient guide without a judge."""
     runtime = runtime or Runtime()
     rows, tokens = runtime.max_batch, runtime.max_batch_tokens
     built: Guide
     decodes: DecodingGuide | None = None
-    model: LanguageModel | RewardModel
+    model: LanguageModel | RewardModel | None
+    if judge is None and not isinstance(guide, AdvantageGuide):
+        if guide is not None:
+            raise ModelError(
+                f"{guide.rm.source} guides by its gradient, in a search: reward.judge=null leaves "
+                "nothing that decides"
+            )
+        return _unjudged_engines(lm, runtime)
+    assert guide is not None, "a judge is its own guide"
     if isinstance(guide, ValueHeadGuide):
         # It reads no text of its own: prompts are rendered for LM and judge alone.
-        built, decodes, model, identity = guide, guide, judge.rm, guide.identity
+        built, decodes, identity = guide, guide, guide.identity
+        model = judge.rm if judge else None
     elif isinstance(guide, HeadGuide):
         built, decodes, model, identity = guide, guide, guide.head, guide.head.identity
     else:
@@ -142,25 +153,48 @@ def build_engines(
         if runtime.gradient_checkpointing:
             for swept_model in (lm, guide.rm):
                 require_checkpointable(swept_model)
-    text = TextEngine(lm, judge.rm, model, runtime.template_date)
+    text = TextEngine(lm, judge.rm if judge else None, model, runtime.template_date)
+    rollouts = RolloutEngine(lm, rows, tokens, return_cache=runtime.reuse, guide=decodes)
+    identities = _identities(lm) | {"guide": identity}
+    if judge is None:
+        return Engines(
+            text,
+            rollouts,
+            identities=identities,
+            check_sampling=built.check_sampling,
+            check_system_turns=text.check_system_turns,
+        )
     return Engines(
         text,
         ScoreEngine(judge, rows, tokens, return_cache=runtime.reuse),
         ProposeEngine(built, rows, tokens),
         SweepEngine(built, rows, tokens),
         ChoicesEngine(lm, judge.vocabulary, rows, tokens),
-        RolloutEngine(lm, rows, tokens, return_cache=runtime.reuse, guide=decodes),
-        identities={
-            "lm": lm.identity,
-            "judge": judge.rm.identity,
-            "guide": identity,
-            # By content: equal tokenizers of different models give equal ids.
-            "tokenizer": Identity(lm.identity.name, fingerprint(lm.tokenizer)),
-        },
+        rollouts,
+        identities=identities | {"judge": judge.rm.identity},
         check=built.check,
         check_sampling=built.check_sampling,
         check_system_turns=text.check_system_turns,
     )
+
+
+def _unjudged_engines(lm: LanguageModel, runtime: Runtime) -> Engines:
+    """Engines of an LM alone."""
+    text = TextEngine(lm, None, None, runtime.template_date)
+    return Engines(
+        text,
+        RolloutEngine(lm, runtime.max_batch, runtime.max_batch_tokens),
+        identities=_identities(lm),
+        check_system_turns=text.check_system_turns,
+    )
+
+
+def _identities(lm: LanguageModel) -> dict[str, Identity]:
+    # By content: equal tokenizers of different models give equal ids.
+    return {
+        "lm": lm.identity,
+        "tokenizer": Identity(lm.identity.name, fingerprint(lm.tokenizer)),
+    }
 
 
 def kind_of(path: str, revision: str | None) -> GuideKind:

@@ -32,22 +32,25 @@ class TextEngine(BatchEngine):
     def __init__(
         self,
         lm: LanguageModel,
-        judge: RewardModel | LanguageModel,
-        guide: RewardModel | LanguageModel,
+        judge: RewardModel | LanguageModel | None,
+        guide: RewardModel | LanguageModel | None,
         template_date: str = TEMPLATE_DATE,
     ) -> None:
-        """Raises ModelError where a chat template cannot be used."""
+        """None: no such model reads prompts. Raises ModelError where a chat template cannot be
+        used."""
         super().__init__(capacity=1024)
         self._lm, self._judge, self._guide = lm, judge, guide
         self._date = template_date
         check_lm_template(lm.tokenizer, lm.source)
         for model in (judge, guide):
-            check_reward_template(model.tokenizer, model.source)
+            if model is not None:
+                check_reward_template(model.tokenizer, model.source)
 
     def check_system_turns(self) -> None:
         """Raises ModelError where a model's chat template refuses system turns."""
         for model in (self._lm, self._judge, self._guide):
-            check_system_turn(model.tokenizer, model.source)
+            if model is not None:
+                check_system_turn(model.tokenizer, model.source)
 
     def answer(self, requests: Sequence[Render | Decode]) -> Sequence[Result]:
         return [
@@ -72,8 +75,10 @@ class TextEngine(BatchEngine):
         return Context(text, tuple(ids), judge, guide, prompt.id)
 
     def _frame(
-        self, prompt: Prompt, model: RewardModel | LanguageModel
+        self, prompt: Prompt, model: RewardModel | LanguageModel | None
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        if model is None:
+            return (), ()
         with _naming_template(prompt, model):
             before, after = render_for_reward(prompt, model.tokenizer, self._date)
         rows = model.table.size(0)

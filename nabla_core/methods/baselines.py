@@ -26,16 +26,25 @@ from nabla_core.requests import (
 from nabla_core.types import Prompt, Trace
 
 
-def greedy(prompt: Prompt, *, seed: int = 0, max_tokens: int = 1024) -> Flow:
+def greedy(prompt: Prompt, *, seed: int = 0, max_tokens: int = 1024, judged: bool = True) -> Flow:
     """The LM's most probable token at every step."""
-    return sample(prompt, Sampling(temperature=0), seed=seed, max_tokens=max_tokens)
+    return sample(prompt, Sampling(temperature=0), seed=seed, max_tokens=max_tokens, judged=judged)
 
 
-def sample(prompt: Prompt, sampling: Sampling, *, seed: int = 0, max_tokens: int = 1024) -> Flow:
-    """One sampled response, scored by the judge."""
+def sample(
+    prompt: Prompt,
+    sampling: Sampling,
+    *,
+    seed: int = 0,
+    max_tokens: int = 1024,
+    judged: bool = True,
+) -> Flow:
+    """One sampled response, scored by the judge where it is `judged`."""
     context, (response,) = yield from _rollouts(prompt, 1, sampling, seed, max_tokens)
-    judged = yield from ask(Score(context, response.tokens))
-    return (yield from _trace(prompt, context, [response], [judged.reward], 0, seed))
+    if not judged:
+        return (yield from _trace(prompt, context, [response], None, 0, seed))
+    verdict = yield from ask(Score(context, response.tokens))
+    return (yield from _trace(prompt, context, [response], [verdict.reward], 0, seed))
 
 
 def best_of_n(prompt: Prompt, config: BestOfN, *, seed: int = 0, max_tokens: int = 1024) -> Flow:

@@ -20,8 +20,10 @@ def flow(
     seed: int = 0,
     answer: Callable[[str], str | None] = last_answer,
     same: Callable[[str, str], bool] = same_answer,
+    judged: bool = True,
 ) -> Flow:
-    """The generator of the configured method for one prompt.
+    """The generator of the configured method for one prompt. `judged`: there is a judge; methods
+    that cannot do without one ask it in any case.
 
     Method majority takes the `answer` of each response and groups those that are the `same`.
     """
@@ -31,7 +33,7 @@ def flow(
             return nabla(prompt, decoding.nabla, seed=seed, max_tokens=limit)
         case "greedy" | "sample" | "guided":
             # They differ in how the one response is drawn: `guided` has a beta.
-            return sample(prompt, decoding.rollout, seed=seed, max_tokens=limit)
+            return sample(prompt, decoding.rollout, seed=seed, max_tokens=limit, judged=judged)
         case "best_of_n":
             return best_of_n(prompt, decoding.best_of_n, seed=seed, max_tokens=limit)
         case "majority":

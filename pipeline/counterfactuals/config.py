@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from nabla_core.config_metadata import NOT_SHAPING
 from nabla_core.methods.counterfactuals import Explore
-from pipeline.run.config import RowsConfig, require_guide_of
+from pipeline.run.config import RowsConfig, require_guide_of, require_judge
 
 
 @dataclass(frozen=True)
@@ -32,4 +32,5 @@ class CounterfactualsConfig(RowsConfig):
             raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}")
         if self.explore.scorer == "verifier" and self.verify.method == "none":
             raise ValueError("explore.scorer=verifier needs a verify.method that grades")
+        require_judge(self.reward, "nabla counterfactuals")
         require_guide_of(self.reward, self.explore.tail, "explore.tail")

@@ -7,19 +7,15 @@ from dataclasses import dataclass
 
 import torch
 
-from nabla_core.config import Majority, Sampling
 from nabla_core.engines.base import Engines
 from nabla_core.engines.loading import build_engines, reader_for
-from nabla_core.engines.rollouts import RolloutEngine
-from nabla_core.engines.text import TextEngine
 from nabla_core.errors import PromptError
-from nabla_core.methods.baselines import greedy, majority
+from nabla_core.methods.baselines import greedy
 from nabla_core.model_config import TEMPLATE_DATE, Runtime
 from nabla_core.models.loading import LanguageModel, load_language_model, load_reward_model
 from nabla_core.models.pretrained import own_dtype
-from nabla_core.requests import Flow
 from nabla_core.scheduler import drive
-from nabla_core.types import Prompt, Trace
+from nabla_core.types import Trace
 from pipeline.distill.config import Selection
 from pipeline.errors import RunError
 from pipeline.grading.graders import grader
@@ -68,7 +64,10 @@ def measure(
 
     traces: list[Trace] = list(
         drive(
-            (_flow(prompt, config, judged=judge is not None) for prompt in prompts),
+            (
+                greedy(prompt, max_tokens=config.max_tokens, judged=judge is not None)
+                for prompt in prompts
+            ),
             _engines(lm, config, judge, template_date),
             in_flight=2 * config.max_batch,
             failed=failed,
@@ -88,14 +87,6 @@ def measure(
     )
 
 
-def _flow(prompt: Prompt, config: Selection, *, judged: bool) -> Flow:
-    if judged:
-        return greedy(prompt, max_tokens=config.max_tokens)
-    # One greedy sample without a vote: the method that asks for no reward.
-    alone = Majority(1, Sampling(temperature=0))
-    return majority(prompt, alone, lambda text: None, max_tokens=config.max_tokens)
-
-
 def _engines(
     lm: LanguageModel,
     config: Selection,
@@ -103,13 +94,13 @@ def _engines(
     template_date: str,
 ) -> Engines:
     rows, tokens = config.max_batch, config.max_batch_tokens
+    runtime = Runtime(max_batch=rows, max_batch_tokens=tokens, template_date=template_date)
     if judge is None:
-        return Engines(TextEngine(lm, lm, lm, template_date), RolloutEngine(lm, rows, tokens))
+        return build_engines(lm, None, None, runtime)
     path, revision = judge
     dtype = own_dtype(path, revision)
     model = load_reward_model(path, revision=revision, device=lm.device, dtype=dtype)
     reader = reader_for(model, lm, MIN_COVERAGE)
-    runtime = Runtime(max_batch=rows, max_batch_tokens=tokens, template_date=template_date)
     return build_engines(lm, reader, reader, runtime)
 
 

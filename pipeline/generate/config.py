@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from nabla_core.config import Decoding
 from nabla_core.config_metadata import NOT_SHAPING
-from pipeline.run.config import RowsConfig, require_guide
+from pipeline.run.config import UNJUDGED, RowsConfig, require_guide, require_judge
 
 
 @dataclass(frozen=True)
@@ -30,4 +30,6 @@ class GenerateConfig(RowsConfig):
             raise ValueError(
                 f"samples_per_prompt must be at least 1, got {self.samples_per_prompt}"
             )
+        if self.decoding.method not in UNJUDGED:
+            require_judge(self.reward, f"decoding.method={self.decoding.method}")
         require_guide(self.reward, self.decoding)

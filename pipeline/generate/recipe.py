@@ -84,7 +84,9 @@ class TraceMaker:
         }
 
     def flow(self, prompt: Prompt) -> Flow:
-        return flow(prompt, self._recipe.decoding, seed=self._recipe.seed, **self._votes)
+        recipe = self._recipe
+        judged = recipe.reward.judge is not None
+        return flow(prompt, recipe.decoding, seed=recipe.seed, judged=judged, **self._votes)
 
     def row(self, prompt: Prompt, result: Trace) -> dict[str, Any]:
         after = self._grade(prompt, result.text)

@@ -14,7 +14,7 @@ from pipeline.cluster.config import Cluster
 from pipeline.export.config import Filters
 from pipeline.grading.graders import Verify
 from pipeline.inputs.prompts import Prompts
-from pipeline.run.config import require_guide
+from pipeline.run.config import require_guide, require_judge
 from pipeline.store.settings import Store
 from pipeline.train_guide.config import (
     Start,
@@ -272,6 +272,7 @@ class ImproveConfig:
             self.decoding.method in ("nabla", "guided"),
             f"decoding.method={self.decoding.method} uses no guide",
         )
+        require_judge(self.reward, "nabla improve")
         require_guide(self.reward, self.decoding)
         check(
             not self.guided or self.training.kind == "head",

@@ -25,7 +25,7 @@ class _Made(NamedTuple):
 
     run_dir: str
     lm: str
-    judge: str
+    judge: str | None
 
 
 class _Evaluated(NamedTuple):
@@ -33,7 +33,7 @@ class _Evaluated(NamedTuple):
 
     searched: Evaluation
     greedy: Evaluation
-    judge: str
+    judge: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

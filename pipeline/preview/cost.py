@@ -75,6 +75,8 @@ class _Row:
 
     def score(self, share: float = 1.0) -> Expected:
         """The judge reads a response, or the last `share` of it."""
+        if self.models.judge is None:
+            return Expected()
         fed, cached = self._split(share)
         return Expected(reward_passes=1, flops=self.models.judge.shape.forward(fed, cached))
 
@@ -96,6 +98,7 @@ class _Row:
         if self.models.value_head is not None:  # it reads what the LM has read
             return read + Expected(flops=self.models.value_head.flops * self.length * share)
         fed, cached = self._split(share)
+        assert self.models.guide is not None, "a search has a guide"
         shape = self.models.guide.shape
         flops = shape.forward(fed, cached)
         flops += shape.backward(fed, cached) if gradient else 0
@@ -107,7 +110,8 @@ class _Row:
         """FLOPs of LM, and of a guide that decodes with it, for `new` tokens."""
         shapes = [self.models.lm.shape]
         head = self.models.value_head  # it is on the LM: an output layer, and no pass of its own
-        shapes += [self.models.guide.shape] if self.guided and head is None else []
+        guide = self.models.guide
+        shapes += [guide.shape] if self.guided and head is None and guide is not None else []
         layers = head.flops * new if self.guided and head is not None else 0.0
         return layers + sum(shape.forward(fed, cached) + shape.head(new) for shape in shapes)
 

@@ -27,21 +27,26 @@ QUICK_BYTES = 2 << 30
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Models:
-    """The models of a run. `guide` is the judge where that is its own guide, and where the guide is
-    a network on the LM, which reads no text of its own: `value_head`, else None. `warnings` are
-    sentences about what a run would put up with."""
+    """The models of a run. `judge` is None where nothing is judged. `guide` is the judge where that
+    is its own guide, and where the guide is a network on the LM, which reads no text of its own:
+    `value_head`, else None. `warnings` are sentences about what a run would put up with."""
 
     lm: Outline
-    judge: Outline
-    guide: Outline
+    judge: Outline | None
+    guide: Outline | None
     kind: GuideKind
     warnings: list[str]
     value_head: ValueHeadConfig | None = None
 
     @property
+    def all(self) -> list[Outline]:
+        """Those that there are, by role; one with two roles twice."""
+        return [model for model in (self.lm, self.judge, self.guide) if model is not None]
+
+    @property
     def parameters(self) -> int:
         """Of all models that an actor loads."""
-        different = {id(model): model for model in (self.lm, self.judge, self.guide)}
+        different = {id(model): model for model in self.all}
         small = self.value_head.parameters if self.value_head else 0
         return sum(model.parameters for model in different.values()) + small
 
@@ -65,8 +70,10 @@ def inspect(
     from nabla_core.models.outline import outline  # noqa: PLC0415
 
     language = outline(model_location(lm.path, "lm"), lm.revision, "lm")
-    judge = outline(model_location(reward.judge, "judge"), reward.judge_revision, "reward")
-    warnings = check_fit(language, judge, reward, "judge")
+    judge, warnings = None, []
+    if reward.judge is not None:
+        judge = outline(model_location(reward.judge, "judge"), reward.judge_revision, "reward")
+        warnings = check_fit(language, judge, reward, "judge")
     if reward.guide is None:
         return Models(lm=language, judge=judge, guide=judge, kind="gradient", warnings=warnings)
     path = model_location(reward.guide, "guide")
@@ -77,13 +84,14 @@ def inspect(
         refuse_decoding(path, rollout)
     if kind == "value_head":
         head = check_value_head(path, reward.guide_revision, language)
-        warnings += card_warnings(path, {"judge": judge.source})
+        warnings += card_warnings(path, {"judge": judge.source} if judge else {})
         return Models(
             lm=language, judge=judge, guide=judge, kind=kind, warnings=warnings, value_head=head
         )
     guide = outline(path, reward.guide_revision, "head" if kind == "head" else "reward")
     warnings += check_fit(language, guide, reward, "guide")
-    warnings += card_warnings(path, {"lm": language.source, "judge": judge.source})
+    known = {"lm": language.source} | ({"judge": judge.source} if judge else {})
+    warnings += card_warnings(path, known)
     return Models(lm=language, judge=judge, guide=guide, kind=kind, warnings=warnings)
 
 

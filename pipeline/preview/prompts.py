@@ -23,14 +23,14 @@ RESPONSE = "⟦response⟧"
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
     """The first prompt as LM and judge read it, special tokens spelled out, each with its number
-    of tokens, and what to say of all prompts that were rendered.
+    of tokens, and what to say of all prompts that were rendered. Without a judge `judge` is None.
 
     `tokens` is their mean length to the LM.
     """
 
     lm: str
     lm_tokens: int
-    judge: str
+    judge: str | None
     judge_tokens: int
     tokens: float
     warnings: list[str]
@@ -46,16 +46,20 @@ def render(
         render_for_reward,
     )
 
-    for_lm, for_judge, longest = [], [], 0
+    guide = None if models.guide is models.judge else models.guide
+    for_lm, longest = [], 0
+    for_judge: list[tuple[list[int], list[int]]] = []
     for prompt in prompts:
         model = models.lm
         try:
             for_lm.append(render_for_lm(prompt, model.tokenizer, today)[1])
-            model = models.judge
-            for_judge.append(render_for_reward(prompt, model.tokenizer, today))
-            model = models.guide
-            before, after = render_for_reward(prompt, model.tokenizer, today)
-            longest = max(longest, len(before) + len(after))
+            if models.judge is not None:
+                model = models.judge
+                for_judge.append(render_for_reward(prompt, model.tokenizer, today))
+            if guide is not None:
+                model = guide
+                before, after = render_for_reward(prompt, model.tokenizer, today)
+                longest = max(longest, len(before) + len(after))
         # Any: a template is a program, and some refuse a system prompt.
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
@@ -65,16 +69,19 @@ def render(
     lengths = [len(ids) for ids in for_lm]
     judged = [len(before) + len(after) for before, after in for_judge]
     warnings = _lm_fit(prompts, lengths, models.lm, max_tokens)
-    warnings += _reader_fit("judge", max(judged), models.judge.context, max_tokens)
-    if models.guide is not models.judge:
-        warnings += _reader_fit("guide", longest, models.guide.context, max_tokens)
-    before, after = for_judge[0]
-    decode = models.judge.tokenizer.decode
+    shown_judge = None
+    if models.judge is not None:
+        warnings += _reader_fit("judge", max(judged), models.judge.context, max_tokens)
+        before, after = for_judge[0]
+        decode = models.judge.tokenizer.decode
+        shown_judge = f"{decode(before)}{RESPONSE}{decode(after)}"
+    if guide is not None:
+        warnings += _reader_fit("guide", longest, guide.context, max_tokens)
     return Rendered(
         lm=models.lm.tokenizer.decode(for_lm[0]),
         lm_tokens=lengths[0],
-        judge=f"{decode(before)}{RESPONSE}{decode(after)}",
-        judge_tokens=judged[0],
+        judge=shown_judge,
+        judge_tokens=judged[0] if judged else 0,
         tokens=sum(lengths) / len(lengths),
         warnings=warnings,
     )

@@ -60,6 +60,16 @@ class RowsConfig:
             raise ValueError(f"max_dead_fraction must be in [0, 1], got {self.max_dead_fraction}")
 
 
+# Methods that need no reward while they answer.
+UNJUDGED = ("greedy", "sample", "guided", "majority")
+
+
+def require_judge(reward: Reward, command: str) -> None:
+    """Raises ValueError where there is no judge, and the command needs one."""
+    if reward.judge is None:
+        raise ValueError(f"reward.judge=null: {command} needs a judge; name a reward model")
+
+
 def require_guide(reward: Reward, decoding: Decoding) -> None:
     """Raises ValueError where responses are guided (`beta`), and no guide is named."""
     nested = decoding.method not in ("guided", "sample")

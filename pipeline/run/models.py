@@ -40,10 +40,9 @@ def model_paths(lm: LM, reward: Reward) -> dict[str, str]:
     """Where the models are, by the key of the config that says so."""
     if is_scripted(lm):
         return {}
-    paths = {
-        "lm.path": model_location(lm.path, "lm"),
-        "reward.judge": model_location(reward.judge, "judge"),
-    }
+    paths = {"lm.path": model_location(lm.path, "lm")}
+    if reward.judge is not None:
+        paths["reward.judge"] = model_location(reward.judge, "judge")
     if reward.guide is not None:
         paths["reward.guide"] = model_location(reward.guide, "guide")
     return paths
@@ -54,13 +53,14 @@ def identities(lm: LM, reward: Reward) -> dict[str, Identity]:
     Raises ModelError."""
     if is_scripted(lm):
         return {}
-    judge = model_location(reward.judge, "judge"), reward.judge_revision
-    guide = (
-        (model_location(reward.guide, "guide"), reward.guide_revision) if reward.guide else judge
-    )
-    return visible(
-        {"lm": (model_location(lm.path, "lm"), lm.revision), "judge": judge, "guide": guide}
-    )
+    found = {"lm": (model_location(lm.path, "lm"), lm.revision)}
+    if reward.judge is not None:
+        # The judge is its own guide where no other is named.
+        judge = model_location(reward.judge, "judge"), reward.judge_revision
+        found |= {"judge": judge, "guide": judge}
+    if reward.guide is not None:
+        found["guide"] = model_location(reward.guide, "guide"), reward.guide_revision
+    return visible(found)
 
 
 def visible(models: Mapping[str, tuple[str, str | None]]) -> dict[str, Identity]:

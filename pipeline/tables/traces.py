@@ -133,17 +133,15 @@ def key_columns(item: Item, worker: str, attempt: int, error: str | None) -> dic
     }
 
 
-def model_columns(identities: Mapping[str, Identity], **roles: str) -> dict[str, str]:
+def model_columns(identities: Mapping[str, Identity], **roles: str) -> dict[str, str | None]:
     """`<column>_model` and `<column>_revision` of each model, given as `column=role`; `identities`
-    maps roles to models."""
-    return {
-        f"{column}_{name}": value
-        for column, role in roles.items()
-        for name, value in (
-            ("model", identities[role].name),
-            ("revision", identities[role].revision),
-        )
-    }
+    maps roles to models. null where a role has no model."""
+    columns: dict[str, str | None] = {}
+    for column, role in roles.items():
+        model = identities.get(role)
+        columns[f"{column}_model"] = model.name if model else None
+        columns[f"{column}_revision"] = model.revision if model else None
+    return columns
 
 
 def prompt_columns(prompt: Prompt) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def measure(state: TrainingState) -> dict[str, Any]:
 def judge_agreement(state: TrainingState) -> Agreement | None:
     """The agreement of the judge's own gradient with held-out scores; None where it cannot be
     loaded as a gradient guide or reads none of the responses."""
-    judge = model_location(state.config.reward.judge, "judge")
+    judge = model_location(state.config.reward.required_judge, "judge")
     revision = state.config.reward.judge_revision
     optimise = state.config.optimise
     try:

@@ -28,7 +28,7 @@ def lm_of(config: TrainGuideConfig) -> Source:
 
 def judge_of(config: TrainGuideConfig) -> Source:
     """The reward model that judges."""
-    return model_location(config.reward.judge, "judge"), config.reward.judge_revision
+    return model_location(config.reward.required_judge, "judge"), config.reward.judge_revision
 
 
 def teacher_of(config: TrainGuideConfig) -> Source | None:

@@ -52,7 +52,7 @@ def make_card(config: TrainJudgeConfig, history: Mapping[str, Any], step: int) -
 
 def write_card(folder: Folder, card: Mapping[str, Any]) -> None:
     """Write all files; `card.json` last: a folder with it holds a complete judge."""
-    figures = report(card["metrics"]["report"], card["baseline"]["report"])
+    figures = report(card["metrics"]["report"], card["baseline"].get("report"))
     folder.write(REPORT, json.dumps(figures, indent=2).encode())
     folder.write(README, redacted(readme(card)).encode())
     folder.write(CARD, card_bytes(card))
@@ -80,8 +80,7 @@ def readme(card: Mapping[str, Any]) -> str:
             "---",
             f"# A judge from {card['start']['name']}",
             "",
-            f"Start: {card['start']['name']} `{card['start']['revision']}`. Last judge: "
-            f"{card['last_judge']['name']} `{card['last_judge']['revision']}`. "
+            f"Start: {card['start']['name']} `{card['start']['revision']}`. {_last(card)}"
             f"Labels: {goal['answers']}; loss: {goal['loss']}; {card['weights']['method']} "
             f"weights; seed {card['seed']}. Trained on {part['answers']:,} answers, "
             f"{part['right']:,} of them right and {part['hard']:,} hard negatives. The scale of "
@@ -89,9 +88,14 @@ def readme(card: Mapping[str, Any]) -> str:
             f"{goal['scale']} (factor {card['metrics']['scale']:.3f}). Step {card['chosen_step']} "
             f"was chosen by {card['chosen_by']}.",
             "",
-            markdown(card["metrics"]["report"], card["baseline"]["report"]),
+            markdown(card["metrics"]["report"], card["baseline"].get("report")),
             "",
             "All figures are in `report.json`, settings, data and versions in `card.json`.",
             "",
         ]
     )
+
+
+def _last(card: Mapping[str, Any]) -> str:
+    last = card["last_judge"]
+    return f"Last judge: {last['name']} `{last['revision']}`. " if last else ""

@@ -101,10 +101,19 @@ class Start:
     Attributes:
         path: `judge` (the last judge), `lm`, or a folder or hub id of another model.
         revision: Branch, tag or commit of a hub model.
+        layers (layers): Keeps the first layers of it, this many; null: all. A judge of fewer layers
+            is quicker to train and to read with.
     """
 
     path: str = "judge"
     revision: str | None = field(default=None, metadata=REVISION)
+    layers: int | None = None
+
+    def __post_init__(self) -> None:
+        check(
+            self.layers is None or self.layers >= 1,
+            f"start.layers must be at least 1, got {self.layers}",
+        )
 
 
 @dataclass(frozen=True)
@@ -233,6 +242,7 @@ class TrainJudgeConfig:
         start: The model that the judge is initialised with.
         lm: The language model of the data, and of the samples and searches that are measured.
         reward: The last judge, which the new one is measured beside, and the guide of the search.
+            `reward.judge` is null for the first judge of an LM.
         goal: What is learned.
         optimise: The optimiser.
         validation: How checkpoints are measured and chosen.
@@ -270,6 +280,16 @@ class TrainJudgeConfig:
             f"optimise.batch={optimise.batch} must be a multiple of optimise.micro_batch="
             f"{optimise.micro_batch} times workers.count={count}",
         )
+        if self.reward.judge is None:
+            check(
+                self.start.path != "judge",
+                "start.path=judge: reward.judge=null names no last judge; start from lm",
+            )
+            check(
+                self.goal.scale == "free",
+                f"goal.scale={self.goal.scale} takes the scale of the last judge, and "
+                "reward.judge=null names none: set goal.scale=free",
+            )
         check(
             not optimise.fsdp or self.workers.gpu,
             "optimise.fsdp=true needs workers.gpu=true: weights are sharded over GPUs",

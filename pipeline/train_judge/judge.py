@@ -101,6 +101,23 @@ def save_deliverable(
 def _open(config: TrainJudgeConfig, dtype: torch.dtype) -> Any:
     path, revision = start_of(config)
     torch.manual_seed(config.seed)  # every worker must draw the same output layer
-    return open_classifier(
+    model = open_classifier(
         path, revision, attention=config.optimise.attention, purpose="a judge", dtype=dtype
     )
+    if config.start.layers is not None:
+        _keep_layers(model, config.start.layers, path)
+    return model
+
+
+def _keep_layers(model: Any, count: int, path: str) -> None:
+    """Drop all layers of the body but the first ones. Raises ModelError where it has fewer."""
+    layers = getattr(model.base_model, "layers", None)
+    if layers is None or len(layers) < count:
+        there = "no list of layers" if layers is None else f"{len(layers)} layers"
+        raise ModelError(f"start.layers={count}: {path} has {there}")
+    model.base_model.layers = layers[:count]
+    text = model.config.get_text_config()
+    text.num_hidden_layers = count
+    # Some families say of each layer how it attends.
+    if getattr(text, "layer_types", None) is not None:
+        text.layer_types = text.layer_types[:count]

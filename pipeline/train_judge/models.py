@@ -13,9 +13,12 @@ Source = tuple[str, str | None]
 
 def start_of(config: TrainJudgeConfig) -> Source:
     """The model that the judge starts from."""
-    named = {"judge": judge_of(config), "lm": lm_of(config)}
-    start = config.start
-    return named.get(start.path, (os.path.expanduser(start.path), start.revision))
+    start, judge = config.start, judge_of(config)
+    if start.path == "lm":
+        return lm_of(config)
+    if start.path == "judge" and judge is not None:
+        return judge
+    return os.path.expanduser(start.path), start.revision
 
 
 def lm_of(config: TrainJudgeConfig) -> Source:
@@ -23,9 +26,10 @@ def lm_of(config: TrainJudgeConfig) -> Source:
     return model_location(config.lm.path, "lm"), config.lm.revision
 
 
-def judge_of(config: TrainJudgeConfig) -> Source:
-    """The last judge."""
-    return model_location(config.reward.judge, "judge"), config.reward.judge_revision
+def judge_of(config: TrainJudgeConfig) -> Source | None:
+    """The last judge; None where this one is the first."""
+    judge = config.reward.judge
+    return None if judge is None else (model_location(judge, "judge"), config.reward.judge_revision)
 
 
 def guide_of(config: TrainJudgeConfig) -> Source | None:
@@ -36,9 +40,10 @@ def guide_of(config: TrainJudgeConfig) -> Source | None:
 
 def sources(config: TrainJudgeConfig) -> dict[str, Source]:
     """All models that shape the judge or its choice, by role."""
-    found = {"start": start_of(config), "lm": lm_of(config), "judge": judge_of(config)}
+    found = {"start": start_of(config), "lm": lm_of(config)}
     guide = guide_of(config) if config.validation.search else None
-    return found if guide is None else {**found, "guide": guide}
+    others = {"judge": judge_of(config), "guide": guide}
+    return found | {role: source for role, source in others.items() if source is not None}
 
 
 def model_paths(config: TrainJudgeConfig) -> dict[str, str]:

@@ -98,6 +98,9 @@ def _models(config: TrainJudgeConfig) -> tuple[Models, Outline]:
     # The output layer may be a new one.
     start = outline(*start_of(config), "reward", new_output=True)
     models.warnings.extend(check_fit(models.lm, start, config.reward, "start"))
+    if models.judge is None:
+        # The new judge is all that is measured, and its own guide where no other is named.
+        models = replace(models, judge=start, guide=models.guide or start)
     return models, start
 
 

@@ -39,10 +39,12 @@ def check_ready(config: TrainJudgeConfig) -> None:
         step_grader(config.validation.verify)
     allow_partial = config.data.allow_partial
     open_sources((*config.data.runs, *config.validation.runs), allow_partial=allow_partial)
+    # A function of the user's own may grade prompts without an expected answer.
+    custom = config.validation.verify.method == "custom"
     answers = 0
     for item in read_prompts(config.validation.prompts):
         check_expected(item.prompt, config.validation.verify)
-        answers += item.prompt.answer is not None
+        answers += item.prompt.answer is not None or custom
     if not answers:
         raise InputError(
             f"validation.prompts: no prompt of {config.validation.prompts.path} has an expected "

@@ -29,13 +29,15 @@ def summary(figures: Figures) -> dict[str, Any]:
     }
 
 
-def report(new: Figures, last: Figures) -> dict[str, Any]:
-    """What `report.json` holds: all figures of both judges."""
+def report(new: Figures, last: Figures | None) -> dict[str, Any]:
+    """What `report.json` holds: all figures of both judges; `last` is null for a first judge."""
     return {"schema": "judge-report/1", "new": new, "last": last}
 
 
-def markdown(new: Figures, last: Figures) -> str:
-    """The same figures as tables."""
+def markdown(new: Figures, last: Figures | None) -> str:
+    """The same figures as tables. Where there is no last judge, its cells are empty."""
+    if last is None:
+        last = {"fresh": {"best_of": {}, "bins": []}, "given": {}, "searched": {}}
     return "\n".join([*_answers(new, last), "", *_curve(new, last), "", *_bins(new, last)])
 
 
@@ -57,14 +59,12 @@ def _answers(new: Figures, last: Figures) -> Iterator[str]:
         # Each judge on the outputs of the search against itself.
         a, b = new["searched"], last["searched"]
         yield (
-            f"| searched against it | {a['answers']} | {a['right']} | {_shown(b['auc'])} | "
+            f"| searched against it | {a['answers']} | {a['right']} | {_shown(b.get('auc'))} | "
             f"{_shown(a['auc'])} | | |"
         )
         yield ""
-        yield (
-            f"Accuracy of the search: {_shown(b['accuracy'])} with the last judge, "
-            f"{_shown(a['accuracy'])} with the new one."
-        )
+        before = f"{_shown(b['accuracy'])} with the last judge, " if b else ""
+        yield f"Accuracy of the search: {before}{_shown(a['accuracy'])} with the new one."
 
 
 def _curve(new: Figures, last: Figures) -> Iterator[str]:
@@ -75,6 +75,8 @@ def _curve(new: Figures, last: Figures) -> Iterator[str]:
     yield "| --- |" + " --- |" * len(sizes)
     for name, figures in (("last", last), ("new", new)):
         curve = figures["fresh"]["best_of"]
+        if not curve:  # there is no last judge
+            continue
         yield f"| {name} | " + " | ".join(_shown(curve.get(size)) for size in sizes) + " |"
 
 
@@ -84,13 +86,16 @@ def _bins(new: Figures, last: Figures) -> Iterator[str]:
     a, b = new["fresh"], last["fresh"]
     if not a["answers"] and new["given"]:
         name = next(iter(new["given"]))
-        a, b = new["given"][name], last["given"][name]
+        a, b = new["given"][name], last["given"].get(name, {"bins": []})
     if not a["bins"]:
         return
+    brier, ece = (
+        f"{_shown(b[key])} -> {_shown(a[key])}" if key in b else _shown(a[key])
+        for key in ("brier", "ece")
+    )
     yield (
-        f"Calibration on {name}: Brier {_shown(b['brier'])} -> {_shown(a['brier'])}, expected "
-        f"calibration error {_shown(b['ece'])} -> {_shown(a['ece'])} (sigmoid of the reward "
-        "against the share of right answers)."
+        f"Calibration on {name}: Brier {brier}, expected calibration error {ece} (sigmoid of the "
+        "reward against the share of right answers)."
     )
     yield ""
     yield "| judge | answers | sigmoid(reward) | right |"

@@ -134,7 +134,7 @@ class Assembled:
         return {
             "start": asdict(models["start"]),
             "lm": asdict(models["lm"]),
-            "last_judge": asdict(models["judge"]),
+            "last_judge": asdict(models["judge"]) if "judge" in models else None,
             "guide": asdict(models["guide"]) if "guide" in models else None,
             "weights": {
                 "trained": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
@@ -211,7 +211,9 @@ def deliver(
 
     def scale(path: Path) -> float:
         given = assembled.calibration()
-        old = examiner.rewards(judge_of(config), given)
+        last = judge_of(config)
+        assert last is not None, "the config has checked it"
+        old = examiner.rewards(last, given)
         new = examiner.rewards((str(path), None), given)
         rows = [
             (a, b, sheet.key)

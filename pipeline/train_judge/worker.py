@@ -61,7 +61,9 @@ def _setup(
         # The file may be damaged, or of a later step that was lost with its checkpoint.
         history.write(folder)
     if examiner is not None and saved is None:
-        figures = examiner.examine(judge_of(config))
-        history.baseline = {**summary(figures), "report": figures}
+        last = judge_of(config)
+        if last is not None:
+            figures = examiner.examine(last)
+            history.baseline = {**summary(figures), "report": figures}
         history.description = assembled.describe(trainer)
     return Training(models=models, trainer=trainer)

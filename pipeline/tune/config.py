@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from nabla_core.config import Decoding
 from nabla_core.config_metadata import NOT_SHAPING
-from pipeline.run.config import RowsConfig, require_guide
+from pipeline.run.config import RowsConfig, require_guide, require_judge
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class TuneConfig(RowsConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_judge(self.reward, "nabla tune")
         require_guide(self.reward, self.decoding)
         if self.decoding.method == "guided":
             return

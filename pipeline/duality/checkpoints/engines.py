@@ -64,7 +64,7 @@ def open_engines(settings: CheckpointsConfig) -> Engines:
     # Before the judge is loaded: a wrong pair is refused early.
     check_same_tokenizer(reference, policy)
     judge = load_reward_model(
-        model_location(settings.reward.judge, "judge"),
+        model_location(settings.reward.required_judge, "judge"),
         revision=settings.reward.judge_revision,
         device=reference.device,
         dtype=reference.table.dtype,

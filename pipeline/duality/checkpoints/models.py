@@ -11,5 +11,5 @@ def model_folders(settings: CheckpointsConfig) -> tuple[str, str, str]:
     return (
         model_location(settings.reference.path, "lm"),
         model_location(settings.policy.path, "lm"),
-        model_location(settings.reward.judge, "judge"),
+        model_location(settings.reward.required_judge, "judge"),
     )

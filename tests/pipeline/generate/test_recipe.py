@@ -9,6 +9,7 @@ from nabla_core.methods.answers import last_answer, same_answer
 from nabla_core.model_config import LM, Reward, Runtime
 from nabla_core.scheduler import drive
 from nabla_core.types import Prompt
+from pipeline.generate.config import GenerateConfig
 from pipeline.generate.recipe import TraceRecipe
 from pipeline.grading.graders import Verify
 
@@ -75,6 +76,26 @@ def test_progress_sums_revisions_rewards_and_grades(row):
     assert numbers["base_correct"] == 0.0
     ungraded = columns | {"correct": None, "base_correct": None}
     assert maker.numbers(ungraded).keys() == {"proposed", "accepted", "reward", "base_reward"}
+
+
+def test_without_a_judge_rows_have_no_reward_and_no_judge():
+    recipe = replace(
+        RECIPE, lm=LM(), reward=Reward(None), decoding=Decoding(method="greedy", max_tokens=4),
+        verify=Verify(method="none"),
+    )  # fmt: skip
+    maker = recipe.open()
+    (trace,) = drive([maker.flow(PROMPT)], maker.engines)
+    columns = maker.row(PROMPT, trace)
+    assert columns["response"] == trace.text
+    assert columns["reward"] is columns["base_reward"] is None
+    assert columns["judge_model"] is columns["judge_revision"] is columns["guide_model"] is None
+    assert sorted(recipe.models()) == ["lm"]
+
+
+@pytest.mark.parametrize("method", ["nabla", "best_of_n", "mh"])
+def test_a_method_that_asks_a_judge_is_refused_without_one(method):
+    with pytest.raises(ValueError, match=rf"reward\.judge=null: decoding\.method={method} needs"):
+        GenerateConfig(reward=Reward(None), decoding=Decoding(method=method))
 
 
 def test_a_function_of_the_users_own_grades_rows_of_prompts_without_an_answer(

@@ -10,7 +10,7 @@ from nabla_core.embedded import task
 from nabla_core.errors import ModelError, VocabularyError
 from nabla_core.models.loading import load_reward_model
 from pipeline.config import load
-from pipeline.errors import InputError
+from pipeline.errors import ConfigError, InputError
 from pipeline.train_judge.config import TrainJudgeConfig
 from pipeline.train_judge.models import judge_of
 from pipeline.train_judge.report import markdown, summary
@@ -90,6 +90,41 @@ def test_the_scale_of_the_last_judge_is_kept(plain, folders, tmp_path):
     assert max(len(sheet.tokens) for sheet in given) > 1
     old, new = spread(judge_of(made.config)), spread((str(tmp_path / "judge"), None))
     assert new == pytest.approx(old, rel=1e-3)
+
+
+def test_a_first_judge_has_no_last_one_and_may_keep_some_layers_of_its_start(
+    plain, folders, tmp_path
+):
+    made = assembled(
+        plain, folders, "reward.judge=null", "start.path=lm", "start.layers=1", "goal.scale=free"
+    )
+    assert judge_of(made.config) is None
+    assert "judge" not in made.models
+    checkpoint, _, _ = trained(made, tmp_path)
+    factor, figures = deliver(made, made.examiner(), checkpoint, tmp_path / "judge")
+    assert factor == 1.0
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "judge")
+    assert len(model.model.layers) == model.config.num_hidden_layers == 1
+    description = made.describe(made.trainer(str(tmp_path / "t"), cpu=True, callbacks=[]))
+    assert description["last_judge"] is None
+    text = markdown(figures, None)
+    assert "| best of | 1 | 2 | 4 |" in text
+    assert "| last | " not in text
+    with pytest.raises(ModelError, match=r"start\.layers=3: .* has 2 layers"):
+        assembled(plain, folders, "start.layers=3")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["start.path=judge", "goal.scale=free"], "start.path=judge: reward.judge=null names"),
+        (["start.path=lm", "goal.scale=std"], "set goal.scale=free"),
+        (["start.layers=0"], "start.layers must be at least 1, got 0"),
+    ],
+)
+def test_settings_of_a_first_judge_that_contradict_are_refused(plain, folders, more, message):
+    with pytest.raises(ConfigError, match=message):
+        assembled(plain, folders, "reward.judge=null", *more)
 
 
 def test_steps_are_labelled_at_the_tokens_that_end_them(plain, tmp_path):
