@@ -11,12 +11,12 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, NoReturn, TypeVar
 
 from jobs.display import console
-from jobs.exit_codes import ExitCode, exit_code_table
+from jobs.exit_codes import RUNNING, ExitCode, Meanings, exit_code_table
 from jobs.interrupts import interruptible
 from nabla_core.errors import ModelError
 from pipeline.errors import ConfigError, LoadError, PipelineError, RunError, UnknownKeyError
@@ -48,7 +48,7 @@ class Command:
 
     `run` takes the parsed options and returns the exit code. It imports what it needs itself:
     the settings of a job import pyarrow, a job imports Ray and torch, and `--help` waits for
-    none of them.
+    none of them. `exit_codes` are those that it can end with, and what they mean here.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Command:
     description: str | None
     add_options: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+    exit_codes: Meanings = field(default_factory=lambda: RUNNING)
 
     @property
     def module(self) -> str:
@@ -67,7 +68,7 @@ class Command:
         parser = _Parser(
             prog=prog or f"python -m {self.module}",
             description=self.description,
-            epilog=exit_code_table(),
+            epilog=exit_code_table(self.exit_codes),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )

@@ -18,7 +18,7 @@ from jobs import rows
 from jobs.command import Command, load_config, without_run
 from jobs.display import summary
 from jobs.display.preview import print_preview
-from jobs.exit_codes import ExitCode
+from jobs.exit_codes import MAKING_ROWS, ExitCode
 
 if TYPE_CHECKING:
     from pipeline.counterfactuals.config import CounterfactualsConfig
@@ -52,6 +52,7 @@ COMMAND = Command(
     description=__doc__,
     add_options=rows.options,
     run=_run,
+    exit_codes=MAKING_ROWS,
 )
 main = COMMAND.main
 

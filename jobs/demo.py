@@ -18,7 +18,7 @@ from jobs import generate
 from jobs.command import Command
 from jobs.display import console
 from jobs.display.trace import print_change
-from jobs.exit_codes import ExitCode
+from jobs.exit_codes import MAKING_ROWS, ExitCode
 from pipeline.errors import ConfigError
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "embedded.yaml"
@@ -124,6 +124,7 @@ COMMAND = Command(
     description=__doc__,
     add_options=_options,
     run=_run,
+    exit_codes=MAKING_ROWS,
 )
 main = COMMAND.main
 

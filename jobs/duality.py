@@ -18,7 +18,7 @@ from rich.table import Table
 
 from jobs.command import Command, config_options, load_config, without_run
 from jobs.display import console
-from jobs.exit_codes import ExitCode
+from jobs.exit_codes import CHECKING, ExitCode
 
 if TYPE_CHECKING:
     from pipeline.duality.stage import StageResult
@@ -69,6 +69,7 @@ COMMAND = Command(
     description=__doc__,
     add_options=_options,
     run=_run,
+    exit_codes=CHECKING,
 )
 main = COMMAND.main
 

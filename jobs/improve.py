@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from jobs.command import Command, config_options, load_config, without_run
 from jobs.display import console, guide_figures, judge_figures, round_figures, student_figures
 from jobs.display.preview import amount, print_prompt, print_warnings
-from jobs.exit_codes import ExitCode
+from jobs.exit_codes import IMPROVING, ExitCode
 
 if TYPE_CHECKING:
     from jobs.display.progress import Progress
@@ -111,6 +111,7 @@ COMMAND = Command(
     description=__doc__,
     add_options=_options,
     run=_run,
+    exit_codes=IMPROVING,
 )
 main = COMMAND.main
 

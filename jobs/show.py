@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from jobs.command import Command
 from jobs.display.trace import print_trace
+from jobs.exit_codes import READING
 from pipeline.errors import ConfigError, InputError
 from pipeline.printable import shown
 
@@ -76,6 +77,7 @@ COMMAND = Command(
     description=__doc__,
     add_options=_options,
     run=_run,
+    exit_codes=READING,
 )
 main = COMMAND.main
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from jobs.command import Command
 from jobs.display import console, guide_figures, judge_figures, student_figures
+from jobs.exit_codes import READING
 from pipeline.printable import visible
 from pipeline.training.folder import CARDS
 
@@ -220,6 +221,7 @@ COMMAND = Command(
     description=__doc__,
     add_options=_options,
     run=_run,
+    exit_codes=READING,
 )
 main = COMMAND.main
 

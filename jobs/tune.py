@@ -20,7 +20,7 @@ from rich.table import Table
 from jobs.command import Command, config_options, dead_option, load_config, without_run
 from jobs.display import console, summary
 from jobs.display.preview import print_preview
-from jobs.exit_codes import ExitCode
+from jobs.exit_codes import MAKING_ROWS, ExitCode
 
 if TYPE_CHECKING:
     from pipeline.tune.config import TuneConfig
@@ -115,6 +115,7 @@ COMMAND = Command(
     description=__doc__,
     add_options=_options,
     run=_run,
+    exit_codes=MAKING_ROWS,
 )
 main = COMMAND.main
 

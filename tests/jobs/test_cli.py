@@ -1,5 +1,6 @@
 """The console script `nabla`."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -9,7 +10,7 @@ import pytest
 
 import nabla_core
 from jobs import cli
-from jobs.exit_codes import EXIT_CODES
+from jobs.exit_codes import EXIT_CODES, ExitCode
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "ray", "transformers", "datasets", "pyarrow"}
@@ -98,7 +99,26 @@ def test_help_imports_nothing_heavy(arguments):
     assert done.returncode == 0, done.stderr
 
 
+def test_every_verb_shows_the_exit_codes_that_it_can_end_with():
+    rows, reading = {0, 1, 2, 3, 5, 130}, {0, 2, 130}
+    expected = {
+        **{verb: rows for verb in ("generate", "counterfactuals", "tune", "demo")},
+        **{verb: reading for verb in ("status", "show")},
+        "improve": {0, 1, 2, 3, 130},
+        "duality": {0, 2, 4, 130},
+    }
+    for verb in cli.verbs():
+        codes = cli.command(verb).exit_codes
+        assert set(codes) == expected.get(verb, {0, 1, 2, 130}), verb
+        assert list(codes) == sorted(codes)
+        assert not any("improve:" in meaning or "duality:" in meaning for meaning in codes.values())
+        # No code of the job's own that its help does not show.
+        source = (ROOT / "jobs" / f"{verb.replace('-', '_')}.py").read_text()
+        assert {ExitCode[name] for name in re.findall(r"ExitCode\.([A-Z]+)", source)} <= set(codes)
+
+
 def test_the_guide_of_the_commands_has_every_verb_and_exit_code():
+    assert list(EXIT_CODES) == list(ExitCode)
     guide = (ROOT / "jobs" / "README.md").read_text()
     for verb in cli.verbs():
         assert f"`nabla {verb}`" in guide
