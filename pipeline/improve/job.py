@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from nabla_core.model_config import LM
 from pipeline.cluster.connection import shared
 from pipeline.config import overrides_yaml
 from pipeline.improve.config import ImproveConfig
@@ -23,6 +24,7 @@ from pipeline.improve.ready import OWNER, check, resolved
 from pipeline.improve.rounds import Round, choose
 from pipeline.improve.runner import Observer
 from pipeline.improve.status import ROUNDS
+from pipeline.run.config import generation_settings
 from pipeline.store.checks import config_check
 from pipeline.store.files import Folder
 from pipeline.store.run_folder import open_folder, translate_os_errors
@@ -82,18 +84,14 @@ def _store(folder: Folder, config: ImproveConfig, loop: Loop) -> None:
 
 def chosen_settings(config: ImproveConfig, chosen: Round) -> dict[str, Any]:
     """The settings of other jobs with which the models of a round are used."""
-    lm, reward = config.lm, config.reward
-    settings: dict[str, Any] = {
-        "lm.path": chosen.lm,
-        "reward.judge": chosen.judge,
-        "reward.guide": chosen.guide,
-        "decoding.method": "greedy" if chosen.way == "greedy" else config.decoding.method,
-    }
+    lm, reward, decoding = config.lm, config.reward, config.decoding
     # A model that the config names keeps its revision; one that a round has trained has none.
-    if chosen.lm == lm.path and lm.revision:
-        settings["lm.revision"] = lm.revision
-    if chosen.judge == reward.judge and reward.judge_revision:
-        settings["reward.judge_revision"] = reward.judge_revision
-    if chosen.guide is not None and chosen.guide == reward.guide and reward.guide_revision:
-        settings["reward.guide_revision"] = reward.guide_revision
-    return settings
+    if chosen.lm is not None and chosen.lm != lm.path:
+        lm = LM(chosen.lm)
+    if chosen.judge is not None and chosen.judge != reward.judge:
+        reward = replace(reward, judge=chosen.judge, judge_revision=None)
+    if chosen.guide != reward.guide:
+        reward = replace(reward, guide=chosen.guide, guide_revision=None)
+    if chosen.way == "greedy":
+        decoding = replace(decoding, method="greedy")
+    return generation_settings(lm, reward, decoding)

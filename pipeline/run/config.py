@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from nabla_core.config import Decoding, Sampling
 from nabla_core.config_metadata import NOT_SHAPING
@@ -68,6 +69,21 @@ def require_judge(reward: Reward, command: str) -> None:
     """Raises ValueError where there is no judge, and the command needs one."""
     if reward.judge is None:
         raise ValueError(f"reward.judge=null: {command} needs a judge; name a reward model")
+
+
+def generation_settings(lm: LM, reward: Reward, decoding: Decoding) -> dict[str, Any]:
+    """Models and method by their dotted keys, for a config file that is put last: all that they
+    depend on, defaults too, so that no file before it changes them or names another guide."""
+    method = decoding.method
+    found = {
+        "lm": asdict(lm),
+        "reward": asdict(reward),
+        "decoding.method": method,
+        "decoding.max_tokens": decoding.max_tokens,
+    }
+    if method != "greedy":  # which has no settings
+        found[f"decoding.{method}"] = asdict(getattr(decoding, method))
+    return found
 
 
 def require_guide(reward: Reward, decoding: Decoding) -> None:

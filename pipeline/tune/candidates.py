@@ -20,11 +20,6 @@ class Candidate:
     gradient: bool
 
     @property
-    def settings(self) -> dict[str, float | str | None]:
-        """What makes a config use this candidate: its method and the overrides."""
-        return {"decoding.method": self.decoding.method, **dict(self.overrides)}
-
-    @property
     def name(self) -> str:
         return " ".join(
             f"{key.rpartition('.')[2]}={_shown(value)}" for key, value in self.overrides

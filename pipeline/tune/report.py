@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pipeline.config import overrides_yaml
 from pipeline.errors import RunError
 from pipeline.intervals import normal
+from pipeline.run.config import generation_settings
 from pipeline.run.plan import open_store
 from pipeline.store.run_folder import translate_os_errors
 from pipeline.store.run_store import RunStore
@@ -81,7 +82,7 @@ class Choice:
 
 
 def report(config: TuneConfig) -> Choice:
-    """Read a finished tuning run and write the chosen settings to its chosen.yaml.
+    """Read a finished tuning run and write the models and the chosen method to its chosen.yaml.
 
     Of candidates with equal means the one with fewer calls wins. Raises RunError where too few
     rows are finished for a comparison, StoreError.
@@ -89,8 +90,9 @@ def report(config: TuneConfig) -> Choice:
     with translate_os_errors(config.run_dir):
         store = open_store(plan(config))
         choice = choose(store, candidates(config.decoding, config.grid))
-        chosen = overrides_yaml(choice.chosen.candidate.settings)
-        store.folder.write(CHOSEN, chosen.encode())
+        decoding = choice.chosen.candidate.decoding
+        chosen = generation_settings(config.lm, config.reward, decoding)
+        store.folder.write(CHOSEN, overrides_yaml(chosen).encode())
     return choice
 
 

@@ -102,11 +102,12 @@ def test_a_round_learns_from_new_prompts_and_resumes(cluster, plain, tmp_path, c
     )
     chosen = yaml.safe_load((run / "chosen.yaml").read_text())
     best = line["rounds"][line["chosen"]]
-    assert chosen == {
-        "lm": {"path": str(plain.lm)},
-        "reward": {"judge": str(plain.judge), "guide": best["guide"]},
-        "decoding": {"method": "greedy" if best["way"] == "greedy" else "nabla"},
-    }
+    assert chosen["lm"]["path"] == str(plain.lm)
+    assert (chosen["reward"]["judge"], chosen["reward"]["guide"]) == (
+        str(plain.judge),
+        best["guide"],
+    )
+    assert chosen["decoding"]["method"] == ("greedy" if best["way"] == "greedy" else "nabla")
 
     before = {p: p.stat().st_mtime_ns for p in run.glob("round-*/*/data/*")}
     assert improve.main(given) in (0, 3)

@@ -1,6 +1,10 @@
 import pytest
 
 from nabla_core.config import DTO, Decoding, NablaConfig, Sampling
+from nabla_core.model_config import LM, Reward
+from pipeline.config import load, overrides_yaml
+from pipeline.generate.config import GenerateConfig
+from pipeline.run.config import generation_settings
 from pipeline.tune.candidates import candidates
 from pipeline.tune.config import Grid
 
@@ -52,10 +56,35 @@ def test_guided_decoding_is_compared_with_the_same_sampling_without_a_guide():
         Sampling(0.7, 0.9, 5, beta=1.0),
         Sampling(0.7, 0.9, 5, beta=0.25),
     ]
-    assert found[0].settings == {
+    assert dict(found[0].overrides) == {
         "decoding.method": "sample",
         "decoding.sample.temperature": 0.7,
         "decoding.sample.top_p": 0.9,
         "decoding.sample.top_k": 5,
     }
-    assert found[2].settings == {"decoding.method": "guided", "decoding.guided.beta": 0.25}
+    assert dict(found[2].overrides) == {"decoding.guided.beta": 0.25}
+
+
+@pytest.mark.parametrize("file", ["configs/embedded.yaml", "configs/own/generate.yaml"])
+@pytest.mark.parametrize(
+    ("guide", "decoding"),
+    [
+        # The files before guide every token with a head; the judge, its own guide, cannot do that.
+        (None, Decoding(nabla=NablaConfig(proposals="ranked"))),
+        (None, Decoding(nabla=NablaConfig(dto=DTO(optimizer="mirror")))),
+        ("my/head", Decoding(method="guided", guided=Sampling(0.7, 0.9, 5, beta=0.5))),
+    ],
+)
+def test_what_is_chosen_is_used_with_any_files_before_it(guide, decoding, file, tmp_path):
+    models = LM("my/lm"), Reward("my/judge", judge_revision="main", guide=guide)
+    chosen = tmp_path / "chosen.yaml"
+    grid = Grid(beta=(0.3,), min_score=(-2.0,), reward_weight=(1.0,), guided_beta=(0.125,))
+    for candidate in candidates(decoding, grid):
+        settings = generation_settings(*models, candidate.decoding)
+        chosen.write_text(overrides_yaml(settings))
+        found = load(GenerateConfig, [file, str(chosen)])
+        assert (found.lm, found.reward) == models
+        method = candidate.decoding.method
+        assert found.decoding.method == method
+        assert found.decoding.max_tokens == decoding.max_tokens
+        assert getattr(found.decoding, method) == getattr(candidate.decoding, method)
