@@ -15,6 +15,8 @@ TEMPLATE_DATE = "2024-07-26"
 
 # What a guide is: see `nabla_core.guides`.
 GuideKind = Literal["gradient", "head", "value_head"]
+# Whether judge and guide read the tools of prompts: see `Reward`.
+ToolsFor = Literal["shown", "hidden"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ class Reward:
         guide_revision: Branch, tag or commit of a guide from the hub.
         min_coverage: The fraction of the LM's vocabulary that a reward model must know for its
             gradients to be used.
+        tools: Of prompts with tools. `shown`: judge and guide read the tools; a prompt is refused
+            where one of their chat templates leaves them out. `hidden`: they are given none, and a
+            reward is of the response without them.
     """
 
     judge: str | None = "embedded"
@@ -53,6 +58,7 @@ class Reward:
     guide: str | None = None
     guide_revision: str | None = field(default=None, metadata=REVISION)
     min_coverage: float = 0.99
+    tools: ToolsFor = "shown"
 
     def __post_init__(self) -> None:
         check(

@@ -5,17 +5,26 @@ Frozen dataclasses without tensors: they can be pickled, compared and printed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NotRequired, TypedDict
 
 FinishReason = Literal["stop", "length"]
 
 
 class Message(TypedDict):
-    """One turn of a conversation, as chat templates take it."""
+    """One turn of a conversation, as chat templates take it.
+
+    `tool_calls` are the calls of an assistant's turn: objects with a `function` that has a `name`
+    and `arguments` (an object), or these two themselves. `name` and `tool_call_id` are of a turn
+    of the role `tool`, which holds a result.
+    """
 
     role: str
     content: str
+    tool_calls: NotRequired[list[dict[str, Any]]]
+    name: NotRequired[str]
+    tool_call_id: NotRequired[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +33,8 @@ class Prompt:
 
     `messages` is the conversation. `system`, if given, is put in front of it. `answer` is the
     expected answer; no model sees it. `allow_special_tokens`: names of control tokens in the
-    conversation become these tokens; otherwise they are encoded as text.
+    conversation become these tokens; otherwise they are encoded as text. `tools` are the functions
+    that the model may call, as JSON Schemas; None, and never empty, where there are none.
     """
 
     id: str
@@ -33,16 +43,22 @@ class Prompt:
     answer: str | None = None
     sample: int = 0
     allow_special_tokens: bool = False
+    tools: tuple[Mapping[str, Any], ...] | None = None
 
     @classmethod
     def of(cls, text: str, *, id: str, answer: str | None = None, sample: int = 0) -> Prompt:
         """A prompt of one user turn."""
         return cls(id, ({"role": "user", "content": text},), answer=answer, sample=sample)
 
+    def without_tools(self) -> Prompt:
+        """The prompt for a model that is not told of its tools."""
+        return self if self.tools is None else replace(self, tools=None)
+
     @property
     def text(self) -> str:
-        """The last user turn."""
-        return self.messages[-1]["content"]
+        """The last user turn. The results of tools may follow it."""
+        turns = (turn for turn in reversed(self.messages) if turn["role"] == "user")
+        return next(turns, self.messages[-1])["content"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +105,10 @@ def _facts(row: Row) -> Iterator[tuple[str, str]]:
             yield "answer", row["predicted_answer"]
     if row["system"] is not None:
         yield "system", row["system"]
+    if row["tools"] is not None:
+        from nabla_core.text.tools import names_of
+
+        yield "tools", ", ".join(names_of(json.loads(row["tools"])))
     made = (row["method"], row["generation_model"], f"{len(row['response_token_ids'])} tokens")
     yield "made", ", ".join(str(x) for x in (*made, row["finish_reason"]) if x is not None)
     cost = row["cost"]

@@ -148,7 +148,8 @@ class Engines:
 
     `identities`: the models behind them by role. `check(config)` raises ModelError where the
     guide cannot serve a config of the loop, `check_sampling(sampling)` where it cannot guide such
-    rollouts, `check_system_turns()` where a chat template refuses prompts with a system turn.
+    rollouts, `check_system_turns()` and `check_tools()` where a chat template refuses prompts with
+    a system turn or with tools.
     """
 
     def __init__(
@@ -158,12 +159,14 @@ class Engines:
         check: Callable[[NablaConfig], None] = lambda config: None,
         check_sampling: Callable[[Sampling], None] = lambda sampling: None,
         check_system_turns: Callable[[], None] = lambda: None,
+        check_tools: Callable[[], None] = lambda: None,
     ) -> None:
         self.engines = engines
         self.identities = identities or {}
         self.check = check
         self.check_sampling = check_sampling
         self.check_system_turns = check_system_turns
+        self.check_tools = check_tools
         self._serving = {kind: engine for engine in engines for kind in engine.kinds}
 
     def serving(self, kind: type[Request[Any]]) -> Engine:

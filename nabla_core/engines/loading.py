@@ -21,7 +21,7 @@ from nabla_core.guides.decoding import DecodingGuide
 from nabla_core.guides.gradient import GradientGuide
 from nabla_core.guides.head import KIND_KEY, HeadGuide
 from nabla_core.guides.value_head import ValueHeadGuide, load_value_head
-from nabla_core.model_config import LM, GuideKind, Reward, Runtime
+from nabla_core.model_config import LM, GuideKind, Reward, Runtime, ToolsFor
 from nabla_core.models.dtype import best_dtype
 from nabla_core.models.loading import (
     LanguageModel,
@@ -69,10 +69,10 @@ def load_engines(
 
     judge = reader(reward.judge, "judge", reward.judge_revision) if reward.judge else None
     if reward.guide is None or _judge_guides(reward):
-        return build_engines(language, judge, judge, runtime)
+        return build_engines(language, judge, judge, runtime, reward.tools)
     path = model_location(reward.guide, "guide")
     guide = load_guide(path, reward.guide_revision, language, reward.min_coverage, runtime)
-    return build_engines(language, judge, guide, runtime)
+    return build_engines(language, judge, guide, runtime, reward.tools)
 
 
 def load_guide(
@@ -119,9 +119,11 @@ def build_engines(
     judge: Reader | None,
     guide: Reader | AdvantageGuide | None,
     runtime: Runtime | None = None,
+    tools: ToolsFor = "shown",
 ) -> Engines:
     """Engines around loaded models. Guide and judge may be one reader. Without a judge nothing is
-    scored and nothing searched. Raises ModelError for a gradient guide without a judge."""
+    scored and nothing searched. `tools`: see `Reward`. Raises ModelError for a gradient guide
+    without a judge."""
     runtime = runtime or Runtime()
     rows, tokens = runtime.max_batch, runtime.max_batch_tokens
     built: Guide
@@ -153,7 +155,7 @@ def build_engines(
         if runtime.gradient_checkpointing:
             for swept_model in (lm, guide.rm):
                 require_checkpointable(swept_model)
-    text = TextEngine(lm, judge.rm if judge else None, model, runtime.template_date)
+    text = TextEngine(lm, judge.rm if judge else None, model, runtime.template_date, tools)
     rollouts = RolloutEngine(lm, rows, tokens, return_cache=runtime.reuse, guide=decodes)
     identities = _identities(lm) | {"guide": identity}
     if judge is None:
@@ -163,6 +165,7 @@ def build_engines(
             identities=identities,
             check_sampling=built.check_sampling,
             check_system_turns=text.check_system_turns,
+            check_tools=text.check_tools,
         )
     return Engines(
         text,
@@ -175,6 +178,7 @@ def build_engines(
         check=built.check,
         check_sampling=built.check_sampling,
         check_system_turns=text.check_system_turns,
+        check_tools=text.check_tools,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from nabla_core.engines.base import BatchEngine
 from nabla_core.errors import ContextError, NablaError, RenderError
-from nabla_core.model_config import TEMPLATE_DATE
+from nabla_core.model_config import TEMPLATE_DATE, ToolsFor
 from nabla_core.models.loading import LanguageModel, RewardModel
 from nabla_core.models.vocab import require_known
 from nabla_core.requests import Context, Decode, Render, Reply, Request, Result
@@ -16,6 +16,7 @@ from nabla_core.text.template_check import (
     check_lm_template,
     check_reward_template,
     check_system_turn,
+    check_tools,
 )
 from nabla_core.text.templates import render_for_lm, render_for_reward
 from nabla_core.types import Prompt
@@ -35,12 +36,14 @@ class TextEngine(BatchEngine):
         judge: RewardModel | LanguageModel | None,
         guide: RewardModel | LanguageModel | None,
         template_date: str = TEMPLATE_DATE,
+        tools: ToolsFor = "shown",
     ) -> None:
-        """None: no such model reads prompts. Raises ModelError where a chat template cannot be
-        used."""
+        """None: no such model reads prompts. `tools`: whether judge and guide read the tools of
+        prompts. Raises ModelError where a chat template cannot be used."""
         super().__init__(capacity=1024)
         self._lm, self._judge, self._guide = lm, judge, guide
         self._date = template_date
+        self._tools = tools
         check_lm_template(lm.tokenizer, lm.source)
         for model in (judge, guide):
             if model is not None:
@@ -51,6 +54,13 @@ class TextEngine(BatchEngine):
         for model in (self._lm, self._judge, self._guide):
             if model is not None:
                 check_system_turn(model.tokenizer, model.source)
+
+    def check_tools(self) -> None:
+        """Raises ModelError where a model's chat template leaves out tools that it is to read."""
+        told = (self._lm, self._judge, self._guide) if self._tools == "shown" else (self._lm,)
+        for model in told:
+            if model is not None:
+                check_tools(model.tokenizer, model.source)
 
     def answer(self, requests: Sequence[Render | Decode]) -> Sequence[Result]:
         return [
@@ -80,7 +90,8 @@ class TextEngine(BatchEngine):
         if model is None:
             return (), ()
         with _naming_template(prompt, model):
-            before, after = render_for_reward(prompt, model.tokenizer, self._date)
+            told = prompt if self._tools == "shown" else prompt.without_tools()
+            before, after = render_for_reward(told, model.tokenizer, self._date)
         rows = model.table.size(0)
         require_known([*before, *after], rows, f"prompt {prompt.id}, as {model.source} reads it,")
         return tuple(before), tuple(after)

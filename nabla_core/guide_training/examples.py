@@ -15,6 +15,7 @@ from torch import Tensor
 from nabla_core.errors import ContextError, PromptError
 from nabla_core.guide_training.settings import Kind
 from nabla_core.methods.counterfactuals import Place
+from nabla_core.model_config import ToolsFor
 from nabla_core.models.readers import strip_stop_token
 from nabla_core.models.vocab import VocabularyMap
 from nabla_core.text.templates import render_for_lm, render_for_reward
@@ -63,13 +64,15 @@ class Example:
 @dataclass(frozen=True, kw_only=True)
 class GuideEncoder:
     """Turns records into examples of one guide: its tokenizer, the map from LM ids to its ids,
-    the LM's stop tokens, the guide's context length in tokens and its kind."""
+    the LM's stop tokens, the guide's context length in tokens, its kind, and whether it reads the
+    tools of prompts."""
 
     tokenizer: Any
     vocabulary: VocabularyMap
     stop: frozenset[int]
     context: int
     kind: Kind
+    tools: ToolsFor = "shown"
 
     @cached_property
     def _think(self) -> ThinkBlock | None:
@@ -109,7 +112,8 @@ class GuideEncoder:
         if self.kind == "value_head":
             # The LM's own hidden states: it reads what it reads in a rollout.
             return render_for_lm(record.prompt, self.tokenizer)[1], record.tokens, ()
-        plain, after = render_for_reward(record.prompt, self.tokenizer)
+        told = record.prompt if self.tools == "shown" else record.prompt.without_tools()
+        plain, after = render_for_reward(told, self.tokenizer)
         body = self.vocabulary.translate(strip_stop_token(self.tokenizer, self.stop, record.tokens))
         before = before_response(self._think, self.tokenizer, tuple(plain), body)
         # What follows the response cannot change the predictions of a head: attention is causal.

@@ -18,6 +18,7 @@ from nabla_core.guide_training.examples import Batch, Example, GuideEncoder, Rec
 from nabla_core.guide_training.settings import Optimise
 from nabla_core.guide_training.trainees import Trainee, guide_encoder, open_trainee
 from nabla_core.methods.counterfactuals import Place
+from nabla_core.model_config import ToolsFor
 from nabla_core.models.identity import identify, unchanged
 from nabla_core.models.loading import LanguageModel
 from nabla_core.models.pretrained import load_tokenizer
@@ -38,10 +39,16 @@ class Teacher:
 
     @classmethod
     def load(
-        cls, path: str, lm: LanguageModel, coverage: float, *, revision: str | None
+        cls,
+        path: str,
+        lm: LanguageModel,
+        coverage: float,
+        *,
+        revision: str | None,
+        tools: ToolsFor = "shown",
     ) -> Teacher:
-        """Load a head. Raises ModelError where the folder holds another kind of guide, and
-        VocabularyError."""
+        """Load a head. `tools`: whether it reads the tools of prompts. Raises ModelError where the
+        folder holds another kind of guide, and VocabularyError."""
         if kind_of(path, revision) != "head":
             raise ModelError(f"{path} cannot teach: it is no head; train one with kind: head")
         with unchanged(path):
@@ -49,7 +56,8 @@ class Teacher:
             head = open_trainee("head", path, tokenizer, Optimise(), revision=revision, seed=0)
         head.model.to(lm.device)
         identity = identify(path, revision)
-        return cls(head, guide_encoder("head", head, tokenizer, lm, coverage), identity)
+        encoder = guide_encoder("head", head, tokenizer, lm, coverage, tools)
+        return cls(head, encoder, identity)
 
     def label(
         self, records: Sequence[Record], engines: Engines, alternatives: int, *, size: int

@@ -17,7 +17,7 @@ from nabla_core.guide_training.examples import Batch, Example, GuideEncoder, Sco
 from nabla_core.guide_training.head_model import new_head
 from nabla_core.guide_training.settings import Kind, Optimise
 from nabla_core.guides.head import KIND_KEY, HeadGuide
-from nabla_core.model_config import Runtime
+from nabla_core.model_config import Runtime, ToolsFor
 from nabla_core.models.loading import (
     LanguageModel,
     embed,
@@ -185,10 +185,16 @@ def open_trainee(
 
 
 def guide_encoder(
-    kind: Kind, trainee: Trainee, tokenizer: Any, lm: LanguageModel, coverage: float
+    kind: Kind,
+    trainee: Trainee,
+    tokenizer: Any,
+    lm: LanguageModel,
+    coverage: float,
+    tools: ToolsFor = "shown",
 ) -> GuideEncoder:
-    """The encoder of the LM's responses for this trainee. Raises VocabularyError where their
-    vocabularies share less than `coverage` of the LM's tokens."""
+    """The encoder of the LM's responses for this trainee. `tools`: whether it reads the tools of
+    prompts. Raises VocabularyError where their vocabularies share less than `coverage` of the LM's
+    tokens."""
     guide = trainee.guide(lm, coverage, Runtime())
     match guide:
         case Reader():
@@ -203,6 +209,7 @@ def guide_encoder(
         stop=lm.stop,
         context=context,
         kind=kind,
+        tools=tools,
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nabla_core.errors import ContextError
+from nabla_core.model_config import ToolsFor
 from nabla_core.models.pooling import pool_index
 from nabla_core.models.readers import Reader
 from nabla_core.text.templates import render_for_reward
@@ -42,9 +43,10 @@ class JudgeExample:
 @dataclass(frozen=True)
 class JudgeEncoder:
     """Turns responses in LM ids into examples of a judge. `reader` is that judge before training;
-    the ids are those that engines will give it."""
+    the ids are those that engines will give it. `tools`: whether it reads the tools of prompts."""
 
     reader: Reader
+    tools: ToolsFor = "shown"
 
     @cached_property
     def _think(self) -> ThinkBlock | None:
@@ -64,7 +66,8 @@ class JudgeEncoder:
         Raises ContextError and EncodingError where the judge cannot read the response.
         """
         rm = self.reader.rm
-        plain, after = render_for_reward(prompt, rm.tokenizer)
+        told = prompt if self.tools == "shown" else prompt.without_tools()
+        plain, after = render_for_reward(told, rm.tokenizer)
         body = self.reader.vocabulary.translate(self.reader.body_tokens(tokens))
         before = before_response(self._think, rm.tokenizer, tuple(plain), body)
         ids = (*before, *body, *after)

@@ -22,11 +22,14 @@ def render(
     today: str = TEMPLATE_DATE,
     *,
     generation: bool = False,
+    tools: Sequence[Mapping[str, Any]] | None = None,
 ) -> str:
     """The turns as a text. `today` (YYYY-MM-DD) is the date that the template is told.
-    `generation`: with what begins the assistant's turn. Raises what the template raises."""
+    `generation`: with what begins the assistant's turn. `tools` are the JSON Schemas that it is
+    told, None or some. Raises what the template raises."""
     text: str = tokenizer.apply_chat_template(
         list(turns),
+        tools=None if tools is None else list(tools),
         tokenize=False,
         add_generation_prompt=generation,
         strftime_now=_clock(today),

@@ -77,6 +77,16 @@ class ControlTokens:
         """The text with the names in place of their marks."""
         return _MARKS.sub(lambda mark: found[int(mark[1])], text)
 
+    def check_marks(self, text: str, found: Sequence[str]) -> None:
+        """Raises RenderError where a text lacks one of the marks: a template that escapes them, as
+        some do in JSON, would show the model something else."""
+        present = {int(mark[1]) for mark in _MARKS.finditer(text)}
+        for number, name in enumerate(found):
+            if number not in present:
+                raise RenderError(
+                    f"the chat template leaves out or alters a text that holds {name}"
+                )
+
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """The ids of a text that holds names of control tokens only where the template writes
         them. Raises RenderError where another control token comes out."""

@@ -13,6 +13,7 @@ from typing import Any
 from nabla_core.errors import ModelError
 from nabla_core.text.chat_template import PLACEHOLDER, render
 from nabla_core.text.thinking import think_block
+from nabla_core.text.tools import marker_tool
 from nabla_core.types import Message
 
 _SYSTEM: Message = {"role": "system", "content": "⟦system⟧"}
@@ -76,6 +77,25 @@ def check_system_turn(tokenizer: Any, source: str) -> None:
         )
 
 
+def check_tools(tokenizer: Any, source: str) -> None:
+    """Raises ModelError where a chat template refuses tools or leaves them out."""
+    advice = "take a model whose template writes tools, or remove them from the prompts"
+    if not tokenizer.chat_template:
+        raise ModelError(f"{source} has no chat template, which tools need: {advice}")
+    tools = [marker_tool("⟦tool⟧", "⟦purpose⟧")]
+    found = _attempt(tokenizer, [_USER], tools=tools)
+    if isinstance(found, Exception):
+        found = _attempt(tokenizer, [_SYSTEM, _USER], tools=tools)
+    if isinstance(found, Exception):
+        raise ModelError(
+            f"{source}: its chat template refuses the tools of these prompts ({found}); {advice}"
+        ) from found
+    if "⟦tool⟧" not in found:
+        raise ModelError(
+            f"{source}: its chat template leaves out the tools of these prompts: {advice}"
+        )
+
+
 def _rendered(
     tokenizer: Any, source: str, turns: Sequence[Message], *, generation: bool = False
 ) -> str:
@@ -90,10 +110,14 @@ def _rendered(
 
 
 def _attempt(
-    tokenizer: Any, turns: Sequence[Message], *, generation: bool = False
+    tokenizer: Any,
+    turns: Sequence[Message],
+    *,
+    generation: bool = False,
+    tools: Sequence[dict[str, Any]] | None = None,
 ) -> str | Exception:
     try:
-        return render(tokenizer, turns, generation=generation)
+        return render(tokenizer, turns, generation=generation, tools=tools)
     except Exception as error:  # noqa: BLE001 - a template is a program and raises what it likes
         return error
 

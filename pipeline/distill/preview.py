@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -174,15 +175,27 @@ class _Student:
         if "input_ids" in row:
             return len(row["input_ids"])
         if "messages" in row:
-            return self._tokens(row["messages"])
+            return self._tokens(row["messages"], row)
         if "completion" in row:
-            return self._tokens(row["prompt"] + row["completion"])
-        return max(self._tokens(row["prompt"] + row[name]) for name in ("chosen", "rejected"))
+            return self._tokens(row["prompt"] + row["completion"], row)
+        return max(self._tokens(row["prompt"] + row[name], row) for name in ("chosen", "rejected"))
 
-    def _tokens(self, text: str | Sequence[Mapping[str, object]]) -> int:
+    def _tokens(
+        self, text: str | Sequence[str | Mapping[str, object]], row: Mapping[str, Any]
+    ) -> int:
         from nabla_core.text.chat_template import render  # noqa: PLC0415 - beside torch
 
-        rendered = text if isinstance(text, str) else render(self.tokenizer, text)
+        tools = row.get("tools")
+        rendered = (
+            text
+            if isinstance(text, str)
+            else render(
+                self.tokenizer,
+                # Read by Arrow, turns that call tools are JSON texts.
+                [json.loads(turn) if isinstance(turn, str) else turn for turn in text],
+                tools=tools and json.loads(tools),
+            )
+        )
         return len(self.tokenizer.encode(rendered, add_special_tokens=False))
 
 

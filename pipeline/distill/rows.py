@@ -55,9 +55,9 @@ def load_rows(exports: list[Export], data: TrainingRows, scratch: Path) -> Rows:
         for n, export in enumerate(exports)
         if export.facts["splits"].get("test")
     ]
-    rows = datasets.concatenate_datasets(train)
+    rows = _together(train)
     if held:
-        return _disjoint(rows, datasets.concatenate_datasets(held))
+        return _disjoint(rows, _together(held))
     if not data.held_out:
         return Rows(rows, None)
     out = [_position(prompt_id) < data.held_out for prompt_id in rows[KEY]]
@@ -89,12 +89,33 @@ def _load(export: Export, split: str, limit: int | None, scratch: Path) -> datas
     if limit is not None and limit < len(rows):
         rows = rows.select(range(limit))
     if "messages" in rows.column_names:
-        rows = rows.map(_last_turn, remove_columns="messages")
+        features = datasets.Features(rows.features)
+        turns = features.pop("messages")
+        features |= {"prompt": turns, "completion": turns}
+        rows = rows.map(_last_turn, remove_columns="messages", features=features)
     wanted = [*COLUMNS[export.format], KEY]
     missing = [name for name in wanted if name not in rows.column_names]
     if missing:
         raise InputError(f"{export.path}: its rows have no column {', '.join(missing)}")
     return rows.select_columns([n for n in (*wanted, TOOLS) if n in rows.column_names])
+
+
+def _together(parts: list[datasets.Dataset]) -> datasets.Dataset:
+    """The rows of all parts. Where one has turns that call tools, all have turns of its form."""
+    features = [part.features for part in parts]
+    any_form = datasets.List(datasets.Json())
+    forms = {
+        name: any_form
+        for name in {name for each in features for name in each if any_form == each[name]}
+    }
+    parts = [
+        part
+        if all(part.features.get(name, form) == form for name, form in forms.items())
+        # The rows as they are, written in the other form.
+        else part.map(dict, features=datasets.Features({**part.features, **forms}))
+        for part in parts
+    ]
+    return datasets.concatenate_datasets(parts)
 
 
 def _last_turn(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -78,6 +78,11 @@ def _summary(facts: Mapping[str, Any]) -> str:
             "**Not all of a run:** a run folder was not complete when it was exported "
             "(`allow_partial`)."
         )
+    if facts["tools"]:
+        lines.append(
+            "Prompts have tools: the column `tools` is the JSON text of a list of JSON Schemas, as "
+            "TRL takes it; null where a prompt has none."
+        )
     return "\n\n".join(lines)
 
 

@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.export.chains import Tokens, steps
 from pipeline.export.config import ExportConfig, Format
 from pipeline.export.student import Student
-from pipeline.tables.traces import TURNS
+from pipeline.export.turns import TurnFormat
 
 Row = Mapping[str, Any]
 Rows = list[dict[str, Any]]
@@ -27,27 +27,29 @@ IGNORED = -100  # the label of a token without a loss
 @dataclass(frozen=True, kw_only=True)
 class Converter:
     """A format: the schema of its rows, the columns of a trace that it reads, and how a unit
-    becomes rows. `conversations(row)` are those that the student's template must render."""
+    becomes rows. `conversations(row)` are those that the student's template must render, made of
+    turns as `turns` reads them."""
 
     schema: pa.Schema
     columns: tuple[str, ...]
     convert: Convert
+    turns: TurnFormat
     conversations: Callable[[Row], list[list[dict[str, str]]]] = lambda row: []
 
 
-def converter(config: ExportConfig, student: Student | None) -> Converter:
-    """The converter of the configured format."""
+def converter(config: ExportConfig, student: Student | None, turns: TurnFormat) -> Converter:
+    """The converter of the configured format, for traces with these turns."""
     makers: dict[Format, Callable[[], Converter]] = {
-        "rl": _rl,
-        "groups": _groups,
-        "kto": _kto,
-        "reward": lambda: _reward(config.max_pairs, _required(student)),
-        "tokens": lambda: _tokens(_required(student)),
-        "preference": lambda: _preference(config, _required(student)),
+        "rl": lambda: _rl(turns),
+        "groups": lambda: _groups(turns),
+        "kto": lambda: _kto(turns),
+        "reward": lambda: _reward(config.max_pairs, _required(student), turns),
+        "tokens": lambda: _tokens(_required(student), turns),
+        "preference": lambda: _preference(config, _required(student), turns),
         "sft": {
-            "text": lambda: _text(_required(student)),
-            "messages": _messages,
-            "prompt_completion": _prompt_completion,
+            "text": lambda: _text(_required(student), turns),
+            "messages": lambda: _messages(turns),
+            "prompt_completion": lambda: _prompt_completion(turns),
         }[config.layout],
     }
     return makers[config.format]()
@@ -70,27 +72,32 @@ def _answer(text: str) -> list[dict[str, str]]:
     return [{"role": "assistant", "content": text}]
 
 
-def _prompt_completion() -> Converter:
+def _prompt_completion(turns: TurnFormat) -> Converter:
     return Converter(
-        schema=_schema(("prompt", TURNS), ("completion", TURNS)),
-        columns=("prompt_id", "sample", "prompt", "completion"),
+        schema=_schema(("prompt", turns.type), ("completion", turns.type), *turns.fields),
+        columns=("prompt_id", "sample", "prompt", "completion", *turns.columns),
         convert=lambda rows: [
-            {"prompt": r["prompt"], "completion": r["completion"], **_keys(r)} for r in rows
+            {"prompt": r["prompt"], "completion": r["completion"], **turns.further(r), **_keys(r)}
+            for r in rows
         ],
+        turns=turns,
         conversations=lambda row: [row["prompt"] + row["completion"]],
     )
 
 
-def _messages() -> Converter:
+def _messages(turns: TurnFormat) -> Converter:
     return Converter(
-        schema=_schema(("messages", TURNS)),
-        columns=("prompt_id", "sample", "messages"),
-        convert=lambda rows: [{"messages": r["messages"], **_keys(r)} for r in rows],
+        schema=_schema(("messages", turns.type), *turns.fields),
+        columns=("prompt_id", "sample", "messages", *turns.columns),
+        convert=lambda rows: [
+            {"messages": r["messages"], **turns.further(r), **_keys(r)} for r in rows
+        ],
+        turns=turns,
         conversations=lambda row: [row["messages"]],
     )
 
 
-def _text(student: Student) -> Converter:
+def _text(student: Student, turns: TurnFormat) -> Converter:
     def convert(rows: Sequence[Row]) -> Rows:
         return [
             {
@@ -106,10 +113,11 @@ def _text(student: Student) -> Converter:
         schema=_schema(("prompt", pa.string()), ("completion", pa.string())),
         columns=("prompt_id", "sample", "rendered_prompt", "response_token_ids"),
         convert=convert,
+        turns=turns,
     )
 
 
-def _tokens(student: Student) -> Converter:
+def _tokens(student: Student, turns: TurnFormat) -> Converter:
     def convert(rows: Sequence[Row]) -> Rows:
         made: Rows = []
         for row in rows:
@@ -124,27 +132,33 @@ def _tokens(student: Student) -> Converter:
         schema=_schema(("input_ids", _IDS), ("labels", _IDS)),
         columns=("prompt_id", "sample", "rendered_prompt", "response_token_ids"),
         convert=convert,
+        turns=turns,
     )
 
 
-def _kto() -> Converter:
+def _kto(turns: TurnFormat) -> Converter:
     return Converter(
-        schema=_schema(("prompt", TURNS), ("completion", TURNS), ("label", pa.bool_())),
-        columns=("prompt_id", "sample", "prompt", "completion", "correct"),
+        schema=_schema(
+            *(("prompt", turns.type), ("completion", turns.type), ("label", pa.bool_())),
+            *turns.fields,
+        ),
+        columns=("prompt_id", "sample", "prompt", "completion", "correct", *turns.columns),
         convert=lambda rows: [
             {
                 "prompt": r["prompt"],
                 "completion": r["completion"],
                 "label": r["correct"],
+                **turns.further(r),
                 **_keys(r),
             }
             for r in rows
         ],
+        turns=turns,
         conversations=lambda row: [row["prompt"] + row["completion"]],
     )
 
 
-def _preference(config: ExportConfig, student: Student) -> Converter:
+def _preference(config: ExportConfig, student: Student, turns: TurnFormat) -> Converter:
     def compared(row: Row) -> list[tuple[str, Tokens, Tokens, float]]:
         """Kind, chosen and rejected tokens, and the margin of each pair."""
         chain = list(steps(row))
@@ -174,6 +188,7 @@ def _preference(config: ExportConfig, student: Student) -> Converter:
                             "rejected": _answer(worse),
                             "reward_margin": margin,
                             "pair": kind,
+                            **turns.further(row),
                             **_keys(row),
                         }
                     )
@@ -181,19 +196,21 @@ def _preference(config: ExportConfig, student: Student) -> Converter:
 
     return Converter(
         schema=_schema(
-            *(("prompt", TURNS), ("chosen", TURNS), ("rejected", TURNS)),
-            *(("reward_margin", pa.float64()), ("pair", pa.string())),
+            *(("prompt", turns.type), ("chosen", turns.type), ("rejected", turns.type)),
+            *(("reward_margin", pa.float64()), ("pair", pa.string()), *turns.fields),
         ),
         columns=(
             *("prompt_id", "sample", "prompt", "completion", "response_token_ids"),
             *("base_token_ids", "reward", "base_reward", "revisions"),
+            *turns.columns,
         ),
         convert=convert,
+        turns=turns,
         conversations=lambda row: [row["prompt"] + row["completion"]],
     )
 
 
-def _rl() -> Converter:
+def _rl(turns: TurnFormat) -> Converter:
     def convert(rows: Sequence[Row]) -> Rows:
         graded = [row["correct"] for row in rows if row["correct"] is not None]
         first = rows[0]
@@ -203,6 +220,7 @@ def _rl() -> Converter:
                 "answer": first["expected_answer"],
                 "pass_rate": sum(graded) / len(graded) if graded else None,
                 "samples": len(rows),
+                **turns.further(first),
                 "prompt_id": first["prompt_id"],
             }
         ]
@@ -210,16 +228,17 @@ def _rl() -> Converter:
     return Converter(
         schema=pa.schema(
             [
-                *(("prompt", TURNS), ("answer", pa.string()), ("pass_rate", pa.float64())),
-                *(("samples", pa.int32()), ("prompt_id", pa.string())),
+                *(("prompt", turns.type), ("answer", pa.string()), ("pass_rate", pa.float64())),
+                *(("samples", pa.int32()), *turns.fields, ("prompt_id", pa.string())),
             ]
         ),
-        columns=("prompt_id", "prompt", "expected_answer", "correct"),
+        columns=("prompt_id", "prompt", "expected_answer", "correct", *turns.columns),
         convert=convert,
+        turns=turns,
     )
 
 
-def _groups() -> Converter:
+def _groups(turns: TurnFormat) -> Converter:
     def convert(rows: Sequence[Row]) -> Rows:
         first = rows[0]
         return [
@@ -232,6 +251,7 @@ def _groups() -> Converter:
                 "finish_reasons": [row["finish_reason"] for row in rows],
                 "samples": [row["sample"] for row in rows],
                 "answer": first["expected_answer"],
+                **turns.further(first),
                 "prompt_id": first["prompt_id"],
             }
         ]
@@ -239,22 +259,24 @@ def _groups() -> Converter:
     return Converter(
         schema=pa.schema(
             [
-                *(("prompt", TURNS), ("completions", pa.list_(TURNS))),
+                *(("prompt", turns.type), ("completions", pa.list_(turns.type))),
                 *(("completion_ids", pa.list_(_IDS)), ("rewards", pa.list_(pa.float64()))),
                 *(("correct", pa.list_(pa.bool_())), ("finish_reasons", pa.list_(pa.string()))),
                 *(("samples", pa.list_(pa.int32())), ("answer", pa.string())),
-                ("prompt_id", pa.string()),
+                *(*turns.fields, ("prompt_id", pa.string())),
             ]
         ),
         columns=(
             *("prompt_id", "sample", "prompt", "completion", "response_token_ids"),
             *("reward", "correct", "finish_reason", "expected_answer"),
+            *turns.columns,
         ),
         convert=convert,
+        turns=turns,
     )
 
 
-def _reward(most: int, student: Student) -> Converter:
+def _reward(most: int, student: Student, turns: TurnFormat) -> Converter:
     """Pairs of a right and a wrong response to one prompt, first responses of searches too."""
 
     def responses(rows: Sequence[Row]) -> dict[bool, dict[str, float | None]]:
@@ -283,6 +305,7 @@ def _reward(most: int, student: Student) -> Converter:
                 "chosen": _answer(right),
                 "rejected": _answer(wrong),
                 "reward_margin": None if a is None or b is None else a - b,
+                **turns.further(first),
                 "prompt_id": first["prompt_id"],
             }
             for (right, a), (wrong, b) in list(pairs)[:most]
@@ -291,15 +314,17 @@ def _reward(most: int, student: Student) -> Converter:
     return Converter(
         schema=pa.schema(
             [
-                *(("prompt", TURNS), ("chosen", TURNS), ("rejected", TURNS)),
-                *(("reward_margin", pa.float64()), ("prompt_id", pa.string())),
+                *(("prompt", turns.type), ("chosen", turns.type), ("rejected", turns.type)),
+                *(("reward_margin", pa.float64()), *turns.fields, ("prompt_id", pa.string())),
             ]
         ),
         columns=(
             *("prompt_id", "prompt", "response", "response_token_ids", "reward", "correct"),
             *("base_response", "base_token_ids", "base_reward", "base_correct"),
+            *turns.columns,
         ),
         convert=convert,
+        turns=turns,
     )
 
 

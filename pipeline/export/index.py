@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.export.sources import Reader
+from pipeline.export.turns import READ, TurnFormat
 
 Array = npt.NDArray[Any]
 
@@ -24,6 +25,7 @@ _COLUMNS = (
     *("prompt_id", "sample", "input_fingerprint", "error", "finish_reason"),
     *("reward", "base_reward", "correct", "response_token_ids", "base_token_ids"),
     *("judge_model", "judge_revision", "tokenizer_fingerprint", "generation_revision"),
+    *READ,
 )
 DEAD, REPEATED = "dead letter", "committed twice"
 
@@ -34,7 +36,8 @@ class Index:
 
     `prompt` is a digest of the prompt; `reward` and `gain` are NaN where there is none; `correct`
     is -1 where nothing was graded. `reason` is the number of the reason in `reasons` that dropped
-    the row, 0 for a row that is kept. `judges` and `tokenizers` are those that occur.
+    the row, 0 for a row that is kept. `judges` and `tokenizers` are those that occur; `turns` tells
+    whether a prompt has tools.
     """
 
     file: Array
@@ -50,6 +53,7 @@ class Index:
     rows_of_source: list[int]
     judges: set[str]
     tokenizers: set[str]
+    turns: TurnFormat = field(default_factory=TurnFormat)
     reasons: list[str] = field(default_factory=lambda: [""])
 
     def __len__(self) -> int:
@@ -84,12 +88,14 @@ def build(reader: Reader, first: int | None = None) -> Index:
     repeated: list[int] = []
     seen: set[tuple[int, bytes]] = set()
     source_of = {id(s): n for n, s in enumerate(reader.sources)}
+    turns = TurnFormat()
     total = 0
     for file, start, table in reader.scan(_COLUMNS, first):
         source = reader.files[file][0]
         for name, values in _facts(table, file, start).items():
             chunks[name].append(values)
         per_file[source_of[id(source)]] += len(table)
+        turns |= TurnFormat.of(table)
         judges.update(_pairs(table, "judge_model", "judge_revision"))
         tokenizers.update(v for v in table["tokenizer_fingerprint"].unique().to_pylist() if v)
         if not source.complete:
@@ -110,6 +116,7 @@ def build(reader: Reader, first: int | None = None) -> Index:
         rows_of_source=[per_file[n] for n in range(len(reader.sources))],
         judges=judges,
         tokenizers=tokenizers,
+        turns=turns,
     )
     index.drop(np.array(dead, dtype=np.int64), DEAD)
     index.drop(np.array(repeated, dtype=np.int64), REPEATED)

@@ -109,11 +109,16 @@ def _student(config: ExportConfig, sources: list[Source]) -> Student | None:
                 f"{sources[0].uri} names no LM with a tokenizer ({path}): set tokenizer.path"
             )
     student = load_student(path, revision)
-    if config.format in ("preference", "kto") or (
-        config.format == "sft" and config.layout != "text"
-    ):
+    if reads_conversations(config):
         student.check_template()
     return student
+
+
+def reads_conversations(config: ExportConfig) -> bool:
+    """Whether the student's template renders the rows."""
+    if config.format == "sft":
+        return config.layout != "text"
+    return config.format in ("preference", "kto")
 
 
 def _candidates(source: Source) -> str | None:
@@ -164,8 +169,10 @@ def filtered(
     """The index after all filters, of all traces or of the `first` ones of each run folder, and
     what decontamination removed. Raises InputError."""
     index = build(reader, first)
-    made = converter(config, student)
+    made = converter(config, student, index.turns)
     _check_tokenizer(config, index, student)
+    if index.turns.tools and student is not None and reads_conversations(config):
+        student.check_tools()
     filters.before_texts(index, config)
     removed = texts.filter_texts(index, reader, config, made, student, progress)
     filters.after_texts(index, config.filters)
@@ -238,7 +245,7 @@ def _write(
         folder=out,
         reader=chosen.reader,
         index=index,
-        converter=converter(config, student),
+        converter=converter(config, student, index.turns),
         digest=digest,
         rows_per_file=config.rows_per_file,
         progress=progress,
@@ -267,6 +274,7 @@ def _write(
         "read": len(index),
         "dropped": index.counts(),
         "kept": len(index.kept),
+        "tools": index.turns.tools,
         "splits": splits,
         "statistics": _statistics(index),
         "files": files,

@@ -81,9 +81,9 @@ def _first_rows(
     config: ExportConfig, reader: Reader, index: Index, student: Student | None
 ) -> list[dict[str, Any]]:
     units = units_of(index, index.kept, by_prompt=config.format in BY_PROMPT)
-    made = converter(config, student)
+    made = converter(config, student, index.turns)
     rows: list[dict[str, Any]] = []
     for unit in units.of(0, min(ROWS, len(units))):
         table = reader.gather(index.file[unit], index.row[unit], made.columns)
-        rows += made.convert(table.to_pylist())
+        rows += made.convert(made.turns.read(table))
     return rows

@@ -136,7 +136,8 @@ class Writer:
         numbers = [int(n) for unit in units for n in unit]
         files, rows = self.index.file[numbers], self.index.row[numbers]
         traces = self.reader.gather(files, rows, TRACES.names)
-        values = iter(traces.select(list(self.converter.columns)).to_pylist())
+        turns = self.converter.turns
+        values = iter(turns.read(traces.select(list(self.converter.columns))))
         made = [
             row
             for unit in units
@@ -144,7 +145,7 @@ class Writer:
         ]
         runs = pa.array([self.reader.files[int(file)][0].name for file in files], pa.string())
         return (
-            pa.Table.from_pylist(made, schema=self.converter.schema),
+            turns.table(made, self.converter.schema),
             traces.cast(TRACES.remove_metadata()).append_column("run", runs),
         )
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import PurePath
 from typing import Any
 
+from nabla_core.errors import ModelError
 from nabla_core.text.chat_template import render
 from nabla_core.text.encoding import encode_plain, encoder
+from nabla_core.text.template_check import check_tools
 from pipeline.errors import InputError
 
 # No model writes it, and no template changes it.
 _PLACEHOLDER = "⟦answer⟧"
 _QUESTION = [{"role": "user", "content": "question"}]
 
-Messages = Sequence[dict[str, str]]
+Tools = Sequence[Mapping[str, Any]] | None
+Messages = Sequence[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -91,17 +94,25 @@ class Student:
                 "or format=tokens"
             )
 
-    def check_rendered(self, messages: Messages, where: str) -> None:
+    def check_tools(self) -> None:
+        """Raises InputError where the chat template leaves out tools of prompts: a student would be
+        trained without knowing them."""
+        try:
+            check_tools(self.tokenizer, self.name)
+        except ModelError as error:
+            raise InputError(f"{error}; or export layout=text or format=tokens") from error
+
+    def check_rendered(self, messages: Messages, where: str, tools: Tools = None) -> None:
         """Raises InputError where the template refuses a conversation or leaves its answer out."""
-        text = self._render(messages, where)
+        text = self._render(messages, where, tools)
         if messages[-1]["content"].strip() not in text:
             raise InputError(
                 f"{where}: the chat template of {self.name} does not render the response as it is"
             )
 
-    def _render(self, messages: Messages, what: str) -> str:
+    def _render(self, messages: Messages, what: str, tools: Tools = None) -> str:
         try:
-            return render(self.tokenizer, list(messages))
+            return render(self.tokenizer, list(messages), tools=tools)
         except Exception as error:  # a template is a program, with errors of its own
             reason = f"{type(error).__name__}: {error}"
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -53,7 +54,7 @@ def filter_texts(
     if not (by_row or filters.decontamination.benchmarks or near.threshold is not None):
         return removed
     wanted = set(converter.columns if by_row else ()) | {
-        *("prompt_id", "sample", "question", "response"),
+        *("prompt_id", "sample", "question", "response", *index.turns.columns),
     }
     columns = [name for name in TRACES.names if name in wanted]
     with ExitStack() as stack:
@@ -97,7 +98,8 @@ class Checks:
             return
         for messages in self._converter.conversations(row):
             where = f"{self._reader.where(file, number)} (prompt {row['prompt_id']})"
-            self._student.check_rendered(messages, where)
+            tools = row.get("tools")
+            self._student.check_rendered(messages, where, tools and json.loads(tools))
 
 
 def drop_empty_units(
@@ -136,7 +138,7 @@ def chunks(
     for start in range(0, len(numbers), CHUNK):
         part = numbers[start : start + CHUNK]
         table = reader.gather(index.file[part], index.row[part], columns)
-        yield part, table.to_pylist()
+        yield part, index.turns.read(table)
         progress(phase, start + len(part), len(numbers))
 
 

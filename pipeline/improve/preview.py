@@ -57,7 +57,8 @@ def preview(config: ImproveConfig) -> ImprovePreview:
     models = inspect(config.lm, config.reward, searched, rollout)
     if models is not None:
         warnings += models.warnings + check_devices(config.cluster, config.runtime.device)
-        rendered = render(first, models, config.decoding.max_tokens, config.runtime.template_date)
+        today, tools = config.runtime.template_date, config.reward.tools
+        rendered = render(first, models, config.decoding.max_tokens, today, tools)
         warnings += rendered.warnings
         flops = _flops(config, rows, models, rendered.tokens)
     return ImprovePreview(

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+from pipeline.inputs.file import reason
+from pipeline.inputs.json_values import decode
 from pipeline.inputs.values import Number, Repeated, Unusable
 
 _FLOATS = {2: np.float16, 4: np.float32, 8: np.float64}
@@ -20,6 +22,9 @@ def column_values(column: Any) -> list[Any]:
     """The values of an Arrow array, one for each row."""
     if isinstance(column, pa.ChunkedArray):
         return [value for chunk in column.chunks for value in column_values(chunk)]
+    if isinstance(column, pa.ExtensionArray) and column.type.extension_name == "arrow.json":
+        # As `datasets` stores objects that differ in their keys.
+        return [_decoded(text) for text in column_values(column.storage)]
     if isinstance(column, pa.ExtensionArray):
         text = _is_text(column.type.storage_type)
         return column_values(column.storage) if text else _other(column)
@@ -58,6 +63,15 @@ def _text(column: Any, row: int) -> Any:
         return Unusable(f"is invalid UTF-8 at byte {error.start}")
 
 
+def _decoded(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    try:
+        return decode(text)
+    except (ValueError, RecursionError) as error:
+        return Unusable(f"is malformed JSON: {reason(error)}")
+
+
 def _number(value: Any, kind: Any) -> Any:
     if types.is_integer(kind):
         return Number(value)
@@ -89,7 +103,8 @@ def _objects(column: Any) -> list[Any]:
         values: dict[str, Any] = {}
         for name, child in zip(names, children, strict=True):
             values[name] = Repeated() if name in values else child[row]
-        objects.append(values)
+        # A table has every field in every object; the null ones are not of this object.
+        objects.append({name: value for name, value in values.items() if value is not None})
     return objects
 
 

@@ -132,8 +132,8 @@ def _items(settings: Prompts, repeats: Repeats) -> Iterator[Item]:
 
 
 def mapped_columns(settings: Prompts) -> dict[str, str] | None:
-    """Which column of the first row holds what, by `prompt`, `id`, `answer` and `system`; None for
-    prompts that have no columns. Raises InputError."""
+    """Which column of the first row holds what, by `prompt`, `id`, `answer`, `system` and `tools`;
+    None for prompts that have no columns. Raises InputError."""
     for row in islice(_source(settings), settings.skip, settings.skip + 1):
         return None if isinstance(row, Prompt) else mapped(row, settings.columns)
     return None
@@ -156,15 +156,16 @@ def index(items: Iterable[Item], path: str) -> InputIndex:
 
 
 def content_key(prompt: Prompt) -> str:
-    """16 hex digits of the conversation and the system prompt: of all that the LM reads."""
-    return _digest(prompt.messages, prompt.system)
+    """16 hex digits of the conversation, the system prompt and the tools: of all that the LM
+    reads."""
+    return _digest(_turns(prompt), prompt.system, *_tools(prompt))
 
 
 def fingerprint(prompt: Prompt) -> str:
-    """16 hex digits of the conversation, the system prompt and the expected answer, and of how
-    names of control tokens are read."""
+    """16 hex digits of the conversation, the system prompt, the expected answer and the tools, and
+    of how names of control tokens are read."""
     allowed = (True,) if prompt.allow_special_tokens else ()
-    return _digest(prompt.messages, prompt.system, prompt.answer, *allowed)
+    return _digest(_turns(prompt), prompt.system, prompt.answer, *allowed, *_tools(prompt))
 
 
 def _source(settings: Prompts) -> Iterable[Row | Prompt]:
@@ -180,6 +181,19 @@ def _source(settings: Prompts) -> Iterable[Row | Prompt]:
         )
     except ValueError as error:
         raise InputError(f"prompts.split: {error}") from error
+
+
+def _turns(prompt: Prompt) -> list[dict[str, Any]]:
+    """The turns; calls of tools as texts, since a model reads their keys in their order."""
+    return [
+        {**turn, "tool_calls": json.dumps(turn["tool_calls"])} if "tool_calls" in turn else {**turn}
+        for turn in prompt.messages
+    ]
+
+
+def _tools(prompt: Prompt) -> tuple[str, ...]:
+    # None adds nothing: prompts without tools keep their digests.
+    return () if prompt.tools is None else (json.dumps(prompt.tools),)
 
 
 def _digest(*content: Any) -> str:

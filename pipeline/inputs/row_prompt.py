@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from nabla_core.text.tools import texts_in, texts_of_turn
 from nabla_core.types import Message, Prompt
 from pipeline.errors import InputError
 from pipeline.inputs.file import Row
+from pipeline.inputs.tools import calls_of, required_text, tools_of
 from pipeline.inputs.values import Number, Repeated, kind
 from pipeline.printable import listed, shown, visible
 
@@ -18,8 +20,9 @@ PROMPT_COLUMNS = ("prompt", "problem", "question", "messages")
 ID_COLUMNS = ("id", "custom_id")
 # A line of an OpenAI batch file is a request; its body holds the conversation.
 BODY = "body"
-# Templates would show these to the model; see `_refuse_tools`.
-TOOLS = ("tools", "functions")
+TOOLS = "tools"
+# What OpenAI called tools before; see `_refuse_functions`.
+FUNCTIONS = "functions"
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
@@ -34,12 +37,15 @@ class Columns:
             the content.
         answer: The expected answer: a text, or a number, which keeps its digits. Usual: answer.
         system: A system prompt. Usual: system.
+        tools: The functions that a model may call: a list of JSON Schemas, or a JSON text of one.
+            Usual: tools, or the `body.tools` of an OpenAI batch file.
     """
 
     prompt: str | None = None
     id: str | None = None
     answer: str | None = None
     system: str | None = None
+    tools: str | None = None
 
     def wanted(self) -> frozenset[str]:
         """All columns that a prompt can be made of."""
@@ -48,7 +54,8 @@ class Columns:
             (self.id, ID_COLUMNS),
             (self.answer, ("answer",)),
             (self.system, ("system",)),
-            (None, TOOLS),
+            (self.tools, (TOOLS,)),
+            (None, (FUNCTIONS,)),
         )
         return frozenset(
             name for given, names in usual for name in (names if given is None else (given,))
@@ -65,7 +72,7 @@ def to_prompt(row: Row, columns: Columns, default_system: str | None) -> Prompt:
     messages: tuple[Message, ...]
     if isinstance(content, list):
         messages = _messages(row, name, content)
-        _refuse_tools(row, row.values, "")
+        _refuse_functions(row, row.values, "")
         if messages[0]["role"] == "system":
             if system is not None:
                 raise InputError(
@@ -78,9 +85,11 @@ def to_prompt(row: Row, columns: Columns, default_system: str | None) -> Prompt:
     else:
         wanted = "a text or a list of messages" if _may_be_text(name) else "a list of messages"
         raise InputError(f"{row.location}: {visible(name)} {kind(content)}, not {wanted}")
-    if not messages or messages[-1]["role"] != "user":
-        raise InputError(f"{row.location}: the last message must be the user's")
-    if not messages[-1]["content"].strip():
+    if not messages or messages[-1]["role"] not in ("user", "tool"):
+        raise InputError(
+            f"{row.location}: the last message must be the user's, or the result of a tool"
+        )
+    if messages[-1]["role"] == "user" and not messages[-1]["content"].strip():
         raise InputError(f"{row.location}: empty prompt")
     answer = _text(row, "answer", columns.answer, ("answer",), numbers=True)
     prompt = Prompt(
@@ -88,6 +97,7 @@ def to_prompt(row: Row, columns: Columns, default_system: str | None) -> Prompt:
         messages=messages,
         system=default_system if system is None else system,
         answer=None if answer is None else str(answer),
+        tools=_tools(row, columns.tools),
     )
     _check_encodable(row, prompt)
     return prompt
@@ -101,11 +111,14 @@ def mapped(row: Row, columns: Columns) -> dict[str, str]:
         ("id", columns.id, ID_COLUMNS),
         ("answer", columns.answer, ("answer",)),
         ("system", columns.system, ("system",)),
+        ("tools", columns.tools, (TOOLS,)),
     ):
         names = usual if given is None else (given,)
         held = [name for name in names if row.values.get(name) is not None]
         if held:
             found[role] = held[0]
+    if found["prompt"] == f"{BODY}.messages" and row.values[BODY].get(TOOLS):
+        found["tools"] = f"{BODY}.{TOOLS}"
     return found
 
 
@@ -113,9 +126,14 @@ def _check_encodable(row: Row, prompt: Prompt) -> None:
     """Refuse half of a surrogate pair: JSON can express it ("\\ud83d"), UTF-8 and Parquet cannot,
     and the run would fail at its first commit.
     """
-    contents = ((f"message {n}", m["content"]) for n, m in enumerate(prompt.messages, start=1))
+    contents = (
+        (f"message {n}", text)
+        for n, turn in enumerate(prompt.messages, start=1)
+        for text in texts_of_turn(turn)
+    )
+    tools = (("tools", text) for text in texts_in(prompt.tools))
     fields = (("id", prompt.id), ("system", prompt.system), ("answer", prompt.answer))
-    for name, value in (*contents, *fields):
+    for name, value in (*contents, *tools, *fields):
         text = value or ""
         try:
             text.encode()
@@ -136,7 +154,7 @@ def _content(row: Row, column: str | None) -> tuple[str, Any]:
     if isinstance(body, Repeated):
         raise InputError(f"{row.location}: {BODY} {kind(body)}")
     if isinstance(body, dict) and body.get("messages") is not None:
-        _refuse_tools(row, body, f"{BODY}.")
+        _refuse_functions(row, body, f"{BODY}.")
         given.append((f"{BODY}.messages", body["messages"]))
     if len(given) > 1:
         names = " and ".join(name for name, _ in given)
@@ -169,18 +187,22 @@ def _messages(row: Row, column: str, content: list[Any]) -> tuple[Message, ...]:
 def _message(location: str, turn: Any) -> Message:
     if not isinstance(turn, dict):
         raise InputError(f"{location} {kind(turn)}: a message must have a role and a content")
+    text, role = turn.get("content"), turn.get("role")
+    carried = {"assistant": ("tool_calls",), "tool": ("name", "tool_call_id")}
     # Null and empty fields say nothing: tables have every field in every message.
-    more = [
-        key
+    more = {
+        key: value
         for key, value in turn.items()
         if key not in ("role", "content") and value not in (None, "", [], {})
-    ]
-    if more:
+    }
+    known = carried.get(role, ()) if isinstance(role, str) else ()
+    if unknown := [key for key in more if key not in known]:
         raise InputError(
-            f"{location} has {listed(more)}, which no prompt carries: a message is a role and a "
-            "text; remove the rest"
+            f"{location} has {listed(unknown)}, which no prompt carries: a message is a role and a "
+            "text, with tool_calls (assistant) or name and tool_call_id (tool); remove the rest"
         )
-    text, role = turn.get("content"), turn.get("role")
+    if text is None and "tool_calls" in more:
+        text = ""
     if not isinstance(text, str) or isinstance(text, Number):
         raise InputError(
             f"{location}: the content {kind(text)}: a message must have a role and a text as "
@@ -189,14 +211,38 @@ def _message(location: str, turn: Any) -> Message:
     if not isinstance(role, str) or role not in ROLES:
         given = shown(role) if isinstance(role, str) else kind(role)
         raise InputError(f"{location}: role {given} is none of {', '.join(ROLES)}")
-    return {"role": role, "content": text}
+    made: Message = {"role": role, "content": text}
+    if "tool_calls" in more:
+        made["tool_calls"] = calls_of(location, more["tool_calls"])
+    if "name" in more:
+        made["name"] = required_text(location, "name", more["name"])
+    if "tool_call_id" in more:
+        made["tool_call_id"] = required_text(location, "tool_call_id", more["tool_call_id"])
+    return made
 
 
-def _refuse_tools(row: Row, values: Any, prefix: str) -> None:
-    """Refuse tools beside a conversation: a template would tell the model of them."""
-    given = [f"{prefix}{name}" for name in TOOLS if values.get(name)]
-    if given:
-        raise InputError(f"{row.location}: {listed(given)}: prompts carry no tools; remove them")
+def _refuse_functions(row: Row, values: Any, prefix: str) -> None:
+    """Refuse the older form of tools beside a conversation: a template would not be told."""
+    if values.get(FUNCTIONS):
+        raise InputError(
+            f"{row.location}: {prefix}{FUNCTIONS}: give them as {prefix}{TOOLS}: a list of "
+            '{"type": "function", "function": ...}'
+        )
+
+
+def _tools(row: Row, column: str | None) -> tuple[dict[str, Any], ...] | None:
+    """The tools of a row; None where it has none."""
+    if column is not None:
+        _require(row, column)
+        return tools_of(row.location, column, row.values[column])
+    body = row.values.get(BODY)
+    inside = body.get(TOOLS) if isinstance(body, dict) else None
+    given = {TOOLS: row.values.get(TOOLS), f"{BODY}.{TOOLS}": inside}
+    found = {name: tools_of(row.location, name, value) for name, value in given.items()}
+    held = [name for name, tools in found.items() if tools is not None]
+    if len(held) > 1:
+        raise InputError(f"{row.location}: {' and '.join(held)} hold tools each: remove one")
+    return found[held[0]] if held else None
 
 
 def _id(row: Row, column: str | None) -> str:

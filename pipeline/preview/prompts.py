@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nabla_core.errors import ModelError
-from nabla_core.model_config import TEMPLATE_DATE
+from nabla_core.model_config import TEMPLATE_DATE, ToolsFor
 from nabla_core.types import Prompt
 from pipeline.preview.models import Models
 from pipeline.printable import shown
@@ -37,9 +37,14 @@ class Rendered:
 
 
 def render(
-    prompts: Sequence[Prompt], models: Models, max_tokens: int, today: str = TEMPLATE_DATE
+    prompts: Sequence[Prompt],
+    models: Models,
+    max_tokens: int,
+    today: str = TEMPLATE_DATE,
+    tools: ToolsFor = "shown",
 ) -> Rendered:
-    """`today` is the date that templates are told. Raises ModelError naming the first prompt that a
+    """`today` is the date that templates are told; `tools`: whether judge and guide read those of
+    prompts. Raises ModelError naming the first prompt that a
     model's template refuses, or where not one of the prompts fits a context."""
     from nabla_core.text.templates import (  # noqa: PLC0415 - see pipeline.preview.models
         render_for_lm,
@@ -53,12 +58,13 @@ def render(
         model = models.lm
         try:
             for_lm.append(render_for_lm(prompt, model.tokenizer, today)[1])
+            told = prompt if tools == "shown" else prompt.without_tools()
             if models.judge is not None:
                 model = models.judge
-                for_judge.append(render_for_reward(prompt, model.tokenizer, today))
+                for_judge.append(render_for_reward(told, model.tokenizer, today))
             if guide is not None:
                 model = guide
-                before, after = render_for_reward(prompt, model.tokenizer, today)
+                before, after = render_for_reward(told, model.tokenizer, today)
                 longest = max(longest, len(before) + len(after))
         # Any: a template is a program, and some refuse a system prompt.
         except Exception as error:

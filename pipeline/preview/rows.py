@@ -85,7 +85,8 @@ def preview(
     if not is_scripted(config.lm):
         warnings += check_devices(plan.cluster, config.runtime.device)
     if models is not None:
-        rendered = render(first, models, max_tokens, config.runtime.template_date)
+        today, tools = config.runtime.template_date, config.reward.tools
+        rendered = render(first, models, max_tokens, today, tools)
         warnings += models.warnings + rendered.warnings
     return Preview(
         prompts=len(inputs),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.report.tokens import TokenTexts
+from pipeline.tables.traces import turns_of
 
 Row = Mapping[str, Any]
 
@@ -24,7 +26,8 @@ def record(row: Row) -> dict[str, Any]:
     return {
         "id": row["prompt_id"],
         **{name: row[name] for name in _AS_IS},
-        "messages": row["prompt"] or [],
+        "messages": turns_of(row["prompt"] or []),
+        "tools": None if row["tools"] is None else json.loads(row["tools"]),
         "ids": row["response_token_ids"],
         "logp": _rounded(row["response_log_probabilities"]),
         "base_ids": row["base_token_ids"],

@@ -11,8 +11,8 @@ from typing import Any
 from nabla_core.models.location import check_locations
 from pipeline.cluster.connection import any_node_has, connected, require_resources
 from pipeline.errors import DamagedError, LeaseError
+from pipeline.inputs.prompt_forms import Form, PromptForms
 from pipeline.inputs.prompts import index
-from pipeline.inputs.system_turns import SystemTurns
 from pipeline.run.budget import COLUMNS, Spending
 from pipeline.run.placement import require_placement
 from pipeline.run.plan import Plan, RunOutcome, Watcher, open_store
@@ -37,7 +37,7 @@ class Run:
     store: RunStore
     notes: list[str] = field(default_factory=list)
     _lease_lost: bool = False
-    _check_system_turns: bool = False
+    _forms: frozenset[Form] = frozenset()
 
     def __post_init__(self) -> None:
         self._spending = Spending(self.plan.budget)
@@ -55,11 +55,11 @@ class Run:
             # Before the config is written, so that a mistyped path does not occupy the folder. On
             # a cluster other nodes may have the models.
             check_locations(self.plan.model_paths)
-        turns = SystemTurns()
-        inputs = index(turns.counted(self.plan.read()), self.plan.source)
+        forms = PromptForms()
+        inputs = index(forms.counted(self.plan.read()), self.plan.source)
         # If a chat template refuses them, the run ends when the models are loaded, and not after
         # so many dead letters.
-        self._check_system_turns = turns.share > self.plan.max_dead_fraction
+        self._forms = forms.common(self.plan.max_dead_fraction)
         lease = Lease(self.store.folder, self.plan.store.lease_seconds, self._on_lease_lost)
         try:
             with error_kept(lease.folder), lease.guarding():
@@ -120,7 +120,7 @@ class Run:
             spending=self._spending,
             raise_if_lost=self._raise_if_lost,
             report_quarantine=self._report_quarantine,
-            check_system_turns=self._check_system_turns,
+            forms=self._forms,
         )
 
     def _scan(self, inputs: InputIndex) -> Slots:

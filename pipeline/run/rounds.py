@@ -14,6 +14,7 @@ from itertools import islice, takewhile
 from typing import Any, Literal
 
 from pipeline.errors import LoadError, PlacementError, RunError
+from pipeline.inputs.prompt_forms import Form
 from pipeline.run import pool
 from pipeline.run.budget import Spending
 from pipeline.run.missing import read_slots
@@ -51,7 +52,7 @@ class Rounds:
     spending: Spending
     raise_if_lost: Callable[[], None]
     report_quarantine: Callable[[], None]
-    check_system_turns: bool
+    forms: frozenset[Form]
     _ledger: Any = None
     _ledger_name: str = field(default_factory=lambda: f"ledger-{uuid.uuid4().hex}")
     _placement: Any = None
@@ -115,7 +116,7 @@ class Rounds:
             self.store,
             self.plan.cluster,
             isolated=not others,
-            check_system_turns=self.check_system_turns,
+            forms=self.forms,
             ledger=self._ledger_name,
         )
         self.watcher.phase("running" if others else "running suspects isolated")

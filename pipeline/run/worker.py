@@ -23,6 +23,7 @@ from nabla_core.types import Identity
 from pipeline.cluster.config import Cluster
 from pipeline.cluster.working_dir import enter_working_dir
 from pipeline.errors import StoreError
+from pipeline.inputs.prompt_forms import Form
 from pipeline.inputs.prompts import Item
 from pipeline.printable import visible
 from pipeline.references import shown_uri
@@ -40,8 +41,8 @@ LOG = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Assignment:
     """What every worker of a pool gets. `isolated`: each task is one group of suspects.
-    `check_system_turns`: models whose chat templates refuse system turns cannot be used. `ledger`
-    is the name of the ledger's actor.
+    `forms` are those of many prompts: models whose chat templates refuse them cannot be used.
+    `ledger` is the name of the ledger's actor.
 
     Relative paths in the settings start at `working_dir`, the driver's.
     """
@@ -50,7 +51,7 @@ class Assignment:
     store: RunStore
     cluster: Cluster
     isolated: bool
-    check_system_turns: bool = False
+    forms: frozenset[Form] = frozenset()
     ledger: str = ""
     working_dir: str = field(default_factory=os.getcwd)
 
@@ -83,8 +84,10 @@ class Worker:
         try:
             self._maker = self._open(assignment.recipe)
             self._check_models(assignment.store)
-            if assignment.check_system_turns:
+            if "system" in assignment.forms:
                 self._maker.engines.check_system_turns()
+            if "tools" in assignment.forms:
+                self._maker.engines.check_tools()
         except (ModelError, StoreError) as error:
             # Ray restarts an actor whose constructor fails, and the reason would be lost. So the
             # actor comes up and reports the reason for each prompt.

@@ -11,7 +11,7 @@ from nabla_core.methods.counterfactuals import Explored, Place
 from pipeline.tables.traces import COST, KEYS, TURNS
 
 # As in `pipeline.tables.traces`.
-VERSION = "3"
+VERSION = "4"
 
 # One struct for each explored position. Scores are rewards or verdicts (column `scorer`): that of
 # each tail, and their mean. Log-probabilities are the LM's, in nats. The token taken is not among
@@ -40,6 +40,7 @@ COUNTERFACTUALS = pa.schema(
         ("prompt", TURNS),
         ("messages", TURNS),
         ("system", pa.string()),
+        ("tools", pa.string()),
         ("rendered_prompt", pa.string()),
         ("prompt_token_ids", pa.list_(pa.int32())),
         ("response", pa.string()),

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -18,9 +19,20 @@ from pipeline.inputs.prompts import Item
 from pipeline.store.settings import Candidates
 
 # Raised with every change of a column's name or meaning. Rows of another version are refused.
-VERSION = "4"
+VERSION = "5"
 
-TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+# `tool_calls` are the JSON text of a list of calls; with the other two null where a turn has none.
+TURNS = pa.list_(
+    pa.struct(
+        [
+            ("role", pa.string()),
+            ("content", pa.string()),
+            ("tool_calls", pa.string()),
+            ("name", pa.string()),
+            ("tool_call_id", pa.string()),
+        ]
+    )
+)
 SPENT = pa.struct(
     [("paper_calls", pa.int64()), ("flops", pa.float64()), ("generated_tokens", pa.int64())]
 )
@@ -84,6 +96,8 @@ TRACES = pa.schema(
         ("completion", TURNS),
         ("messages", TURNS),
         ("system", pa.string()),
+        # The JSON text of a list of JSON Schemas; null where a prompt has none.
+        ("tools", pa.string()),
         # What the LM read and wrote, and the first rollout; null in a dead letter.
         ("rendered_prompt", pa.string()),
         ("response", pa.string()),
@@ -152,6 +166,7 @@ def prompt_columns(prompt: Prompt) -> dict[str, Any]:
         "prompt": messages,
         "messages": messages,
         "system": prompt.system,
+        "tools": None if prompt.tools is None else json_text(prompt.tools),
         "expected_answer": prompt.answer,
     }
 
@@ -162,20 +177,38 @@ def prompt_of(row: Mapping[str, Any]) -> Prompt:
     turns = [t for t in row["prompt"] if t["role"] != "system" or row["system"] is None]
     return Prompt(
         row["prompt_id"],
-        tuple({"role": t["role"], "content": t["content"]} for t in turns),
+        tuple(turns_of(turns)),
         system=row["system"],
         answer=row["expected_answer"],
         sample=row["sample"],
+        tools=None if row["tools"] is None else tuple(json.loads(row["tools"])),
     )
+
+
+def turns_of(stored: Iterable[Mapping[str, Any]]) -> list[Message]:
+    """Turns of a column of `TURNS`, without what they do not have."""
+    return [
+        {
+            name: json.loads(value) if name == "tool_calls" else value
+            for name, value in turn.items()
+            if value is not None
+        }  # type: ignore[misc]
+        for turn in stored
+    ]
+
+
+def json_text(value: Any) -> str:
+    """A JSON value as the text that a column holds; keys stay in their order."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def trace_columns(prompt: Prompt, trace: Trace, candidates: Candidates = "all") -> dict[str, Any]:
     """The columns of the response and of how it came to be. `candidates` are the revisions whose
     tokens are kept."""
-    completion: list[Message] = [{"role": "assistant", "content": trace.text}]
+    completion: list[dict[str, Any]] = [{"role": "assistant", "content": trace.text}]
     return {
         "completion": completion,
-        "messages": _messages(prompt) + completion,
+        "messages": [*_messages(prompt), *completion],
         "rendered_prompt": trace.prompt_text,
         "response": trace.text,
         "response_token_ids": list(trace.tokens),
@@ -199,8 +232,14 @@ def _revision_row(revision: Revision, candidates: Candidates) -> dict[str, Any]:
     return {**asdict(revision), "tail_token_ids": tail, "spent": spent}
 
 
-def _messages(prompt: Prompt) -> list[Message]:
-    system: list[Message] = (
+def _messages(prompt: Prompt) -> list[dict[str, Any]]:
+    system: list[dict[str, Any]] = (
         [{"role": "system", "content": prompt.system}] if prompt.system is not None else []
     )
-    return [*system, *prompt.messages]
+    return [*system, *map(_stored, prompt.messages)]
+
+
+def _stored(turn: Message) -> dict[str, Any]:
+    if "tool_calls" not in turn:
+        return dict(turn)
+    return {**turn, "tool_calls": json_text(turn["tool_calls"])}

@@ -49,7 +49,7 @@ def measure(state: TrainingState) -> dict[str, Any]:
         agreed = agreement(state.trainee, state.held_out, margin=margin, size=size)
         guide = state.trainee.guide(state.lm, state.config.reward.min_coverage, runtime)
         result = search(
-            build_engines(state.lm, state.judge, guide, runtime),
+            build_engines(state.lm, state.judge, guide, runtime, state.config.reward.tools),
             [item.prompt for item in read_prompts(config.prompts)],
             config.nabla,
             lambda prompt, text: grade(prompt, text).correct,
@@ -75,8 +75,10 @@ def judge_agreement(state: TrainingState) -> Agreement | None:
         return None
     assert isinstance(trainee, GradientTrainee)
     trainee.model.to(state.trainee.model.device)
-    coverage = state.config.reward.min_coverage
-    encoder = guide_encoder("gradient", trainee, tokenizer, state.lm, coverage)
+    reward = state.config.reward
+    encoder = guide_encoder(
+        "gradient", trainee, tokenizer, state.lm, reward.min_coverage, reward.tools
+    )
     floor = state.config.data.log_probability_floor
     examples = list(encode(encoder, state.held_out_records, floor, Counter()))
     if not examples:

@@ -38,7 +38,8 @@ def setup(config: TrainGuideConfig, device: str = "auto") -> TrainingState:
     """Load models and data. Raises ModelError, VocabularyError, InputError."""
     lm, judge = _lm_and_judge(config, device_of(device))
     trainee, tokenizer = _trainee(config, lm)
-    encoder = guide_encoder(config.kind, trainee, tokenizer, lm, config.reward.min_coverage)
+    reward = config.reward
+    encoder = guide_encoder(config.kind, trainee, tokenizer, lm, reward.min_coverage, reward.tools)
     mixture = _read(config, lm)
     train_records, held_out_records = _split(config, mixture.records)
     labelled, teacher = _label(config, train_records, lm, judge, mixture.left_out)
@@ -172,9 +173,10 @@ def _label(
     if source is None:
         return records, None
     path, revision = source
-    teacher = Teacher.load(path, lm, config.reward.min_coverage, revision=revision)
+    coverage, tools = config.reward.min_coverage, config.reward.tools
+    teacher = Teacher.load(path, lm, coverage, revision=revision, tools=tools)
     # The engines serve the LM's likeliest tokens. Their guide is not used: any reader will do.
-    engines = build_engines(lm, judge, judge, Runtime(max_batch=config.validation.max_batch))
+    engines = build_engines(lm, judge, judge, Runtime(max_batch=config.validation.max_batch), tools)
     size = config.optimise.micro_batch
     labelled = list(teacher.label(records, engines, config.teacher.alternatives, size=size))
     if len(labelled) < len(records):

@@ -21,7 +21,7 @@ Tokens = tuple[int, ...]
 Kind = Literal["first", "final", "candidate"]
 
 _COLUMNS = (
-    *("prompt_id", "sample", "prompt", "system", "expected_answer", "error"),
+    *("prompt_id", "sample", "prompt", "system", "tools", "expected_answer", "error"),
     *("response", "response_token_ids", "reward", "correct"),
     *("base_response", "base_token_ids", "base_reward", "base_correct"),
     *("revisions", "tokenizer_fingerprint", "judge_revision"),

@@ -142,7 +142,8 @@ class Examiner:
         return self._build(reader, reader), reader
 
     def _build(self, judge: Reader, guide: Reader | AdvantageGuide) -> Engines:
-        return build_engines(self._lm, judge, guide, self._config.runtime)
+        config = self._config
+        return build_engines(self._lm, judge, guide, config.runtime, config.reward.tools)
 
     @property
     def _type(self) -> torch.dtype:

@@ -60,7 +60,7 @@ def load_new_judge(config: TrainJudgeConfig, lm: LanguageModel) -> NewJudge:
         model=model,
         tokenizer=tokenizer,
         identity=identify(path, revision),
-        encoder=JudgeEncoder(reader),
+        encoder=JudgeEncoder(reader, config.reward.tools),
     )
 
 

@@ -98,7 +98,7 @@ def synthetic_run(path: Path, rows: int) -> None:
         schema=schema,
     )
     folder = Folder(str(path))
-    claim_owner(folder, Owner("generate", "traces/4"))
+    claim_owner(folder, Owner("generate", "traces/5"))
     folder.write("config.yaml", yaml.safe_dump({"lm": {"path": "embedded"}}).encode())
     files = [range(start, min(start + PER_FILE, rows)) for start in range(0, rows, PER_FILE)]
     sums: dict[str, str] = {}

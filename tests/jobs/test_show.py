@@ -23,6 +23,7 @@ ROWS = [
     revised_twice("twice"),
     revised("once"),
     trace("once", "7", sample=1),
+    trace("tooled", tools='[{"type": "function", "function": {"name": "add"}}, {"name": "now"}]'),
     trace("dead", error="ValueError: too \x1b[31mlong"),
     trace("odd\x1b[2J", question="\u202eabc", expected_answer=None, reward=None),
 ]
@@ -80,6 +81,12 @@ def test_a_sample_is_chosen_by_number(shown):
     _, lines, _ = shown("once", "--sample", "1")
     assert (lines[0], lines[3]) == ("once, sample 1", "  after   7  reward 1.000, right")
     assert shown("once")[1][0] == "once"
+
+
+def test_the_names_of_tools_are_shown(shown):
+    _, lines, _ = shown("tooled")
+    assert "  tools   add, now" in lines
+    assert not any(line.startswith("  tools") for line in shown("plain")[1])
 
 
 def test_texts_of_others_reach_no_terminal_as_they_are(shown):

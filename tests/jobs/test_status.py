@@ -52,7 +52,7 @@ def shown(capsys):
 def traces(uri, count, *, dead=0):
     """A run of 40 rows of which so many are committed, every other of them right."""
     store = store_in(uri)
-    claim_owner(store.folder, Owner("generate", "traces/4"))
+    claim_owner(store.folder, Owner("generate", "traces/5"))
     store.write_expected(40)
     rows = [row(item(f"p{n}")) for n in range(count)]
     rows = [each | {"base_correct": False, "correct": n % 2 == 0} for n, each in enumerate(rows)]
@@ -102,7 +102,7 @@ def test_a_row_that_was_made_twice_counts_once(tmp_path, shown):
 
 def test_counterfactuals_are_shown_with_their_score(uri, shown):
     store = open_store(counterfactuals_plan(CounterfactualsConfig(run_dir=uri)))
-    claim_owner(store.folder, Owner("counterfactuals", "counterfactuals/3"))
+    claim_owner(store.folder, Owner("counterfactuals", "counterfactuals/4"))
     store.write_expected(4)
     store.commit([row(item(f"p{n}")) | {"score": float(n)} for n in range(3)])
     assert shown(uri)[:3] == [
@@ -143,7 +143,7 @@ def test_what_ended_a_run_is_shown_until_the_next_one_starts(uri, shown):
 
 def test_a_run_that_ended_before_its_first_row_says_why(uri, shown):
     folder = Folder(uri)
-    claim_owner(folder, Owner("generate", "traces/4"))
+    claim_owner(folder, Owner("generate", "traces/5"))
     with pytest.raises(ModelError), error_kept(folder):
         raise ModelError("models/lm: no such folder")
     assert shown(uri) == ["RUN: stopped", "failed     models/lm: no such folder"]

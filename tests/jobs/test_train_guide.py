@@ -233,7 +233,7 @@ def test_workers_for_which_there_is_no_room_are_refused(cluster, plain, explored
 def test_folders_without_data_are_refused_before_anything_starts(plain, explored, tmp_path, capsys):
     for wrong, message in (
         (f"data.counterfactuals=[{tmp_path}]", "is no finished run folder of counterfactuals"),
-        (f"data.traces=[{explored}]", "holds counterfactuals/3, not traces"),
+        (f"data.traces=[{explored}]", "holds counterfactuals/4, not traces"),
     ):
         assert train_guide.main(settings(plain, explored, tmp_path / "run", wrong)) == 2
         assert message in capsys.readouterr().err

@@ -60,7 +60,26 @@ function switches(trace) {
 function promptOf(trace) {
   if (specialVisible && trace.rendered_prompt !== null)
     return [h("p", { class: "role" }, "as the LM read it"), box(trace.rendered_prompt)];
-  return trace.messages.map((message) => [h("p", { class: "role" }, line(message.role)), box(message.content || "")]);
+  return [trace.tools && toolsOf(trace.tools), trace.messages.map((message) => [
+    h("p", { class: "role" }, line([message.role, message.name, message.tool_call_id].filter(Boolean).join(" "))),
+    message.content || !message.tool_calls ? box(message.content || "") : null,
+    (message.tool_calls || []).map((call) => [h("p", { class: "role" }, "calls ", line(functionOf(call).name)), box(json(functionOf(call).arguments))]),
+  ])];
+}
+
+// The functions that the model was told of, by name; their JSON Schemas on demand.
+function toolsOf(tools) {
+  return h("details", { class: "tools" },
+    h("summary", {}, `${number(tools.length)} ${tools.length === 1 ? "tool" : "tools"}: `, line(tools.map((tool) => functionOf(tool).name).join(", "))),
+    tools.map((tool) => box(json(tool))));
+}
+
+function functionOf(tool) {
+  return tool.function || tool;
+}
+
+function json(value) {
+  return JSON.stringify(value, null, 2);
 }
 
 function answers(trace) {

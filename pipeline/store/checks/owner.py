@@ -24,7 +24,7 @@ COMPOSING = ("compare", "distill", "duality", "improve")
 @dataclass(frozen=True)
 class Owner:
     """A job by its verb, and the kind of rows it makes with the version of their table, such as
-    `traces/4`; None for a job that makes no rows."""
+    `traces/5`; None for a job that makes no rows."""
 
     job: str
     rows: str | None = None

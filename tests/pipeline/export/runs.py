@@ -105,7 +105,7 @@ def write_run(
     """A run folder of rows, given in the order of the input."""
     store = RunStore(str(path), SCHEMA, Store(rows_per_file=rows_per_file))
     folder = Folder(str(path))
-    claim_owner(folder, Owner("generate", "traces/4"))
+    claim_owner(folder, Owner("generate", "traces/5"))
     settings = {"lm": {"path": "embedded", "revision": None}, "store": asdict(Store())}
     folder.write("config.yaml", yaml.safe_dump({**settings, **(config or {})}).encode())
     folder.write("models.json", json.dumps(MODELS).encode())

@@ -234,7 +234,7 @@ def test_what_is_no_run_of_traces_is_refused(run, tmp_path):
         exported(tmp_path / "out", tmp_path / "missing")
     finished(tmp_path / "other", COUNTERFACTUALS, [explored_row("a")])
     (tmp_path / "other" / "_VERSION").write_text("2\n")
-    with pytest.raises(InputError, match="holds counterfactuals/3, not traces"):
+    with pytest.raises(InputError, match="holds counterfactuals/4, not traces"):
         exported(tmp_path / "out", tmp_path / "other")
     shutil.copytree(run, tmp_path / "damaged")
     (file,) = (tmp_path / "damaged" / "data").iterdir()

@@ -135,8 +135,11 @@ USER = '{"role": "user", "content": "a"}'
             f'"messages": [{{"role": "system", "content": "s"}}, {USER}], "system": "t"',
             "a system column and a system message",
         ),
-        (f'"messages": [{USER}], "tools": [{{"type": "function"}}]', "tools: prompts carry no"),
-        (f'"body": {{"messages": [{USER}], "tools": ["t"]}}', r"body\.tools: prompts carry no"),
+        (f'"messages": [{USER}], "functions": [{{"name": "f"}}]', "functions: give them as tools"),
+        (
+            f'"body": {{"messages": [{USER}], "functions": ["t"]}}',
+            r"body\.functions: give them as body\.tools",
+        ),
         ('"messages": ["x"]', "message 1 is a text: a message must have"),
         ('"messages": [{"role": "user", "content": 7}]', "message 1: the content is the number 7"),
         ('"messages": [{"role": "user", "content": ["a"]}]', "message 1: the content is a list"),
@@ -147,6 +150,10 @@ USER = '{"role": "user", "content": "a"}'
         ),
         (
             f'"messages": [{{"role": "assistant", "content": "b", "tool_calls": [1]}}, {USER}]',
+            "message 1: tool call 1 is the number 1, not an object",
+        ),
+        (
+            '"messages": [{"role": "user", "content": "a", "tool_calls": [{"name": "f"}]}]',
             "message 1 has tool_calls, which no prompt carries",
         ),
         (

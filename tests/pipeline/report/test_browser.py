@@ -414,7 +414,7 @@ def test_a_training_has_its_curves(page, tmp_path):
 
 def test_an_unfinished_run_says_so(page, tmp_path):
     path = write_run(tmp_path / "run", ordinary(12), finished=False)
-    Path(path, "input.json").write_text('{"rows": 50, "nabla_schema": "traces/4"}')
+    Path(path, "input.json").write_text('{"rows": 50, "nabla_schema": "traces/5"}')
     page.open(made(tmp_path / "out", path).page.as_uri())
     assert "This run is not finished. nabla generate, stopped: 12 of 50" in page.text("main")
 

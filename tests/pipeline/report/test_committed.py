@@ -63,7 +63,7 @@ def test_other_folders_are_refused_by_what_they_are(tmp_path):
     with pytest.raises(InputError, match="holds no traces: it is a run folder of `nabla train-g"):
         committed(str(tmp_path / "guide"))
     claim_owner(Folder(str(tmp_path / "old")), Owner("generate", "traces/2"))
-    with pytest.raises(InputError, match="holds rows of traces/2, and this release reads traces/4"):
+    with pytest.raises(InputError, match="holds rows of traces/2, and this release reads traces/5"):
         committed(str(tmp_path / "old"))
     with pytest.raises(StoreError, match="cannot open run folder"):
         committed("nowhere://x")

@@ -158,7 +158,7 @@ def test_the_same_rows_give_the_same_files(run, site, tmp_path):
 
 def test_an_unfinished_run_shows_what_is_committed_and_says_so(tmp_path):
     path = write_run(tmp_path / "run", ordinary(12), finished=False)
-    Folder(path).write("input.json", b'{"rows": 50, "nabla_schema": "traces/4"}')
+    Folder(path).write("input.json", b'{"rows": 50, "nabla_schema": "traces/5"}')
     name = commit(Folder(path), SCHEMA, [trace("torn")])
     torn = Path(path, name)
     torn.write_bytes(torn.read_bytes()[:-20])

@@ -81,7 +81,7 @@ def test_another_name_of_the_same_commit_resumes_a_run_and_another_commit_does_n
     def resume(revision: str | None) -> str:
         lm = LM("somebody/lm", revision)
         config = GenerateConfig(run_dir=folder.uri, lm=lm, reward=Reward(str(plain.judge)))
-        check_config(folder, config, Owner("generate", "traces/4"))
+        check_config(folder, config, Owner("generate", "traces/5"))
         check_models(folder, identities(lm, config.reward), rows=True)
         return digest(config)
 

@@ -17,7 +17,7 @@ def test_the_manifest_is_json_and_keeps_the_totals():
         notes=iter(["rows made again: torn"]),
     )
     assert json.loads(json.dumps(made)) == made
-    assert (made["schema"], made["config_hash"]) == ("traces/4", "c0ffee")
+    assert (made["schema"], made["config_hash"]) == ("traces/5", "c0ffee")
     assert made["counts"] == {"rows": 2, "finished": 1, "dead": 1}
     assert made["means"] == {"reward": 1.5}
     assert (made["checksums"], made["notes"]) == ({"data/a": "00"}, ["rows made again: torn"])

@@ -34,7 +34,7 @@ def test_an_unfinished_run_and_another_kind_of_rows_are_refused(tmp_path):
     with pytest.raises(InputError, match=f"{tmp_path} is no finished run folder of traces"):
         next(finished_rows(str(tmp_path), TRACES))
     finish(store)
-    with pytest.raises(InputError, match="holds traces/4, not counterfactuals"):
+    with pytest.raises(InputError, match="holds traces/5, not counterfactuals"):
         next(finished_rows(str(tmp_path), COUNTERFACTUALS))
 
 
@@ -42,6 +42,6 @@ def test_rows_of_another_version_are_refused(tmp_path):
     old = SCHEMA.with_metadata({**SCHEMA.metadata, KIND: b"traces/2"})
     finish(RunStore(str(tmp_path), old, Store()))
     with pytest.raises(
-        InputError, match=r"parquet holds rows of traces/2, and this release reads traces/4: "
+        InputError, match=r"parquet holds rows of traces/2, and this release reads traces/5: "
     ):
         next(finished_rows(str(tmp_path), TRACES))

@@ -11,7 +11,7 @@ from pipeline.store.parts import with_config
 from pipeline.store.run_store import RunStore
 from pipeline.store.settings import Store
 from pipeline.store.slots import DEAD, FINISHED, MISSING
-from pipeline.tables.traces import TRACES
+from pipeline.tables.traces import TRACES, turns_of
 from tests.pipeline.rows import NAMES, SCHEMA, finish, inputs, item, keys, row, store_in
 
 
@@ -26,7 +26,7 @@ def test_datasets_loads_the_run_folder(tmp_path):
     assert loaded["prompt_id"] == NAMES[:5]
     first = loaded[0]
     assert first["messages"] == first["prompt"] + first["completion"]
-    assert first["completion"] == [{"role": "assistant", "content": "answer to p0"}]
+    assert turns_of(first["completion"]) == [{"role": "assistant", "content": "answer to p0"}]
     assert first["revisions"][0]["accepted"] is True
 
 

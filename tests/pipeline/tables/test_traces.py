@@ -4,19 +4,21 @@ import pyarrow as pa
 import pytest
 
 from nabla_core.types import Identity, Prompt, Revision, Trace
+from pipeline.inputs.prompts import Item
 from pipeline.tables.traces import (
     KEYS,
     TRACES,
     key_columns,
     model_columns,
     prompt_columns,
+    prompt_of,
     trace_columns,
 )
 from tests.pipeline.rows import item, row
 
 
 def test_the_schema_names_kind_and_version():
-    assert TRACES.metadata == {b"nabla_schema": b"traces/4"}
+    assert TRACES.metadata == {b"nabla_schema": b"traces/5"}
     assert [TRACES.field(key.name) for key in KEYS] == KEYS
 
 
@@ -25,6 +27,10 @@ def test_a_row_fits_the_schema(error):
     made = row(item("p0"), error=error)
     assert set(made) <= set(TRACES.names)
     (read,) = pa.Table.from_pylist([made], schema=TRACES).to_pylist()
+    for turns in filter(None, map(read.get, ("prompt", "completion", "messages"))):
+        for turn in turns:
+            # A struct of Arrow has every field in every turn.
+            assert [turn.pop(name) for name in ("tool_calls", "name", "tool_call_id")] == [None] * 3
     assert {name: read[name] for name in made} == made
     assert {name for name in TRACES.names if name not in made} <= {
         name for name, value in read.items() if value is None
@@ -40,6 +46,27 @@ def test_a_system_prompt_is_the_first_message_and_a_column():
         {"role": "user", "content": "one?"},
     ]
     assert (made["question"], made["system"], made["expected_answer"]) == ("one?", "s", "1")
+
+
+def test_tools_and_calls_are_stored_as_json_texts_and_read_again():
+    call = {"id": "c", "function": {"name": "f", "arguments": {"b": [1, None], "a": "ü"}}}
+    turns = (
+        {"role": "user", "content": "one?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "1", "name": "f", "tool_call_id": "c"},
+    )
+    tools = ({"name": "f", "parameters": {"type": "object", "default": None}}, {"name": "g"})
+    prompt = Prompt("p0", turns, system="s", answer="1", tools=tools)
+    made = {**prompt_columns(prompt), **key_columns(Item(prompt, "0" * 16), "w", 1, None)}
+    assert made["tools"].startswith('[{"name": "f", "parameters": {"type": "object", "default": n')
+    (read,) = pa.Table.from_pylist([made], schema=TRACES).to_pylist()
+    assert (read["tools"], read["question"]) == (made["tools"], "one?")
+    assert read["prompt"][2]["tool_calls"].endswith('"arguments": {"b": [1, null], "a": "ü"}}}]')
+    assert prompt_of(read) == prompt
+    bare = prompt.without_tools()
+    (read,) = pa.Table.from_pylist([{**made, **prompt_columns(bare)}], schema=TRACES).to_pylist()
+    assert read["tools"] is None
+    assert prompt_of(read) == bare
 
 
 def test_each_model_has_a_name_and_a_revision():

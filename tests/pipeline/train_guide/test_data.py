@@ -120,7 +120,7 @@ def test_other_folders_are_named(tmp_path: Path):
     with pytest.raises(InputError, match="no finished run folder of counterfactuals"):
         read(counterfactuals=str(tmp_path))
     path = folder(tmp_path / "run", COUNTERFACTUALS, [explored_row("a")])
-    with pytest.raises(InputError, match="holds counterfactuals/3, not traces"):
+    with pytest.raises(InputError, match="holds counterfactuals/4, not traces"):
         read(traces=path)
     with pytest.raises(ValueError, match="at least one folder"):
         Data()

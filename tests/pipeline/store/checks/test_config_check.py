@@ -19,7 +19,7 @@ from pipeline.store.files import Folder
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.tune.config import TuneConfig
 
-OWNER = Owner("generate", "traces/4")
+OWNER = Owner("generate", "traces/5")
 RUNTIME = (
     "runtime.max_batch",
     "runtime.max_batch_tokens",
@@ -196,7 +196,7 @@ def test_a_damaged_config_is_written_again_or_one_error(tmp_path, content):
     folder.write(CONFIG, content)
     with pytest.raises(ResumeError, match=r"config.yaml is damaged, and input.json does not show"):
         check_config(folder, config, OWNER)
-    marks = {b"nabla_schema": b"traces/4", b"nabla_config": digest(config).encode()}
+    marks = {b"nabla_schema": b"traces/5", b"nabla_config": digest(config).encode()}
     write_expected(folder, Expected(3, marks))
     with pytest.raises(ResumeError, match=r"config.yaml is damaged, and input.json does not show"):
         check_config(folder, replace(config, seed=1), OWNER)
@@ -208,6 +208,6 @@ def test_rows_of_a_release_that_compared_other_settings_are_refused_and_not_set_
     config = GenerateConfig(run_dir=str(tmp_path))
     folder = Folder(str(tmp_path))
     check_config(folder, config, OWNER)
-    write_expected(folder, Expected(3, {b"nabla_schema": b"traces/4", b"nabla_config": b"c0ffee"}))
+    write_expected(folder, Expected(3, {b"nabla_schema": b"traces/5", b"nabla_config": b"c0ffee"}))
     with pytest.raises(ResumeError, match="holds rows of a release that compared other settings"):
         check_config(folder, config, OWNER)

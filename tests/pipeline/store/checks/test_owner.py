@@ -13,7 +13,7 @@ GENERATE, TUNE = Owner("generate", "traces/2"), Owner("tune", "traces/2")
 IMPROVE, TRAIN = Owner("improve"), Owner("train-guide")
 OWNERS = (
     *(GENERATE, TUNE, IMPROVE, TRAIN),
-    Owner("counterfactuals", "counterfactuals/3"),
+    Owner("counterfactuals", "counterfactuals/4"),
     Owner("duality"),
     Owner("duality", "duality-responses/1"),
 )
@@ -46,8 +46,8 @@ def test_a_folder_is_its_own_jobs_and_no_others(tmp_path, owner):
 def test_rows_of_another_table_are_refused_by_both_names(tmp_path):
     folder = Folder(str(tmp_path))
     claim_owner(folder, GENERATE)
-    with pytest.raises(ResumeError, match=r"rows of traces/2, .* makes rows of traces/4"):
-        check_owner(folder, Owner("generate", "traces/4"))
+    with pytest.raises(ResumeError, match=r"rows of traces/2, .* makes rows of traces/5"):
+        check_owner(folder, Owner("generate", "traces/5"))
 
 
 DAMAGE = [b"", b"\xff\x00", b"[]", b"{", b'{"job": 3, "rows": null}', b"7", b"[" * 100_000]
