@@ -90,6 +90,7 @@ def _train(config: TrainGuideConfig) -> int:
         f"{config.run_dir}/guide: {'was already there' if trained.already_complete else 'done'}"
     )
     console.print_table(guide_figures.table(card))
+    console.print_line(guide_figures.suggestion(card, config.validation.kl))
     if overlap := card["data"]["validation_overlap"]:
         console.print_line(
             f"warning: {overlap} of the validation prompts, which chose the checkpoint, are in "

@@ -27,3 +27,17 @@ def table(card: Mapping[str, Any]) -> Table:
     add_figures(figures, f"this {card['kind']}", metrics, _IN_TABLE)
     add_figures(figures, "chance", {"top1": metrics["chance"]}, _IN_TABLE)
     return figures
+
+
+def suggestion(card: Mapping[str, Any], kl: float) -> str:
+    """One line on the beta that the guide's training suggests."""
+    beta = card["metrics"].get("suggested_beta")
+    if beta is None:
+        return (
+            "suggested beta: none, the predicted advantages are too small to move the LM by "
+            f"{kl:g} nats a token"
+        )
+    return (
+        f"suggested beta: {beta:g}, which moves the LM by {kl:g} nats a token (validation.kl); one "
+        f"unit of the judge is worth {1 / beta:.3g} nats then"
+    )

@@ -144,13 +144,7 @@ def build_engines(
     elif isinstance(guide, HeadGuide):
         built, decodes, model, identity = guide, guide, guide.head, guide.head.identity
     else:
-        built = GradientGuide(
-            lm,
-            guide,
-            judges=guide is judge,
-            return_cache=runtime.reuse,
-            checkpoint=runtime.gradient_checkpointing,
-        )
+        built = as_guide(guide, lm, runtime, judges=guide is judge)
         model, identity = guide.rm, guide.rm.identity
         if runtime.gradient_checkpointing:
             for swept_model in (lm, guide.rm):
@@ -199,6 +193,21 @@ def _identities(lm: LanguageModel) -> dict[str, Identity]:
         "lm": lm.identity,
         "tokenizer": Identity(lm.identity.name, fingerprint(lm.tokenizer)),
     }
+
+
+def as_guide(
+    guide: Reader | AdvantageGuide, lm: LanguageModel, runtime: Runtime, *, judges: bool = False
+) -> Guide:
+    """What sweeps use; of a reward model its gradient. `judges`: it is the judge too."""
+    if not isinstance(guide, Reader):
+        return guide
+    return GradientGuide(
+        lm,
+        guide,
+        judges=judges,
+        return_cache=runtime.reuse,
+        checkpoint=runtime.gradient_checkpointing,
+    )
 
 
 def kind_of(path: str, revision: str | None) -> GuideKind:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -126,6 +127,9 @@ class Validation:
         max_batch (sequences): Sequences in a batch of the search, at most.
         held_out (responses): Responses that are held out of training and that predictions are
             measured on, at most.
+        kl (nats per token): The suggested beta is that at which p exp(A / beta) diverges from the
+            LM's law p by this, on held-out responses. Divergence has no unit of the judge, so one
+            value suits all judges.
     """
 
     prompts: Prompts = field(default_factory=lambda: Prompts(split="validation", limit=200))
@@ -137,8 +141,10 @@ class Validation:
     every: int = 250
     max_batch: int = 64
     held_out: int = 500
+    kl: float = 0.1
 
     def __post_init__(self) -> None:
+        check(0 < self.kl < math.inf, f"validation.kl must be above 0 and finite, got {self.kl}")
         for name in ("max_tokens", "every", "max_batch", "held_out"):
             value = getattr(self, name)
             check(value >= 1, f"validation.{name} must be at least 1, got {value}")

@@ -10,9 +10,10 @@ from dataclasses import asdict
 from typing import Any
 
 from nabla_core.embedded.weights import model_location
-from nabla_core.engines.loading import build_engines
+from nabla_core.engines.loading import as_guide, build_engines
 from nabla_core.errors import ModelError
 from nabla_core.guide_training.evaluation import Agreement, agreement, frozen, search
+from nabla_core.guide_training.strength import Strength, strength
 from nabla_core.guide_training.trainees import GradientTrainee, guide_encoder, open_trainee
 from nabla_core.model_config import Runtime
 from nabla_core.models.pretrained import load_tokenizer
@@ -22,6 +23,10 @@ from pipeline.inputs.prompts import read as read_prompts
 from pipeline.train_guide.setup import encode
 from pipeline.train_guide.state import TrainingState
 from pipeline.training.subsample import subsample
+
+# Of held-out responses, to measure the divergence of the guided law on: its standard error is some
+# per cent then.
+_POSITIONS = 1024
 
 
 def calibration(state: TrainingState) -> float:
@@ -48,18 +53,35 @@ def measure(state: TrainingState) -> dict[str, Any]:
     with frozen(state.trainee.model):
         agreed = agreement(state.trainee, state.held_out, margin=margin, size=size)
         guide = state.trainee.guide(state.lm, state.config.reward.min_coverage, runtime)
+        engines = build_engines(state.lm, state.judge, guide, runtime, state.config.reward.tools)
+        found = strength(
+            as_guide(guide, state.lm, runtime),
+            engines,
+            state.held_out_records,
+            kl=config.kl,
+            positions=_POSITIONS,
+        )
         result = search(
-            build_engines(state.lm, state.judge, guide, runtime, state.config.reward.tools),
+            engines,
             [item.prompt for item in read_prompts(config.prompts)],
             config.nabla,
             lambda prompt, text: grade(prompt, text).correct,
             max_tokens=config.max_tokens,
             in_flight=3 * config.max_batch,  # prompts wait for different kinds of requests
         )
-    metrics = {"step": state.step, **agreed.as_dict(), **asdict(result)}
+    metrics = {"step": state.step, **agreed.as_dict(), **asdict(result), **_suggestion(found)}
     if metrics[config.metric] is None:
         raise RunError("validation.metric=accuracy: no validation prompt has an answer")
     return metrics | {"selection_score": metrics[config.metric]}
+
+
+def _suggestion(found: Strength | None) -> dict[str, float | None]:
+    """The suggested beta, and what it is predicted to gain a token, to three digits: positions are
+    a sample."""
+    if found is None:
+        return {"suggested_beta": None, "suggested_gain": None}
+    beta, gain = (float(f"{value:.3g}") for value in (found.beta, found.gain))
+    return {"suggested_beta": beta, "suggested_gain": gain}
 
 
 def judge_agreement(state: TrainingState) -> Agreement | None:

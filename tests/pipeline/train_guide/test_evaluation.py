@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from jobs.display.guide_figures import suggestion
 from nabla_core.guide_training.evaluation import agreement
 from nabla_core.guide_training.trainees import scaled
-from pipeline.train_guide.evaluation import calibration, judge_agreement
+from pipeline.train_guide.evaluation import calibration, judge_agreement, measure
 from pipeline.train_guide.training import train_step
 from tests.core.tiny import Family
 from tests.pipeline.train_guide.exploration import training_state
@@ -34,3 +35,19 @@ def test_the_judge_is_measured_on_the_held_out_responses(plain: Family, explored
     assert 0 < judge.positions <= sum(len(e.positions) for e in state.held_out)
     # Without a second derivative the judge is no gradient guide to compare with.
     assert judge_agreement(training_state(plain, explored, "optimise.attention=sdpa")) is None
+
+
+def test_a_measurement_suggests_a_beta(plain: Family, explored: Path):
+    state = training_state(plain, explored, "optimise.learning_rate=0.01", "validation.kl=0.05")
+    new = measure(state)
+    assert (new["suggested_beta"], new["suggested_gain"]) == (None, None)  # it predicts nothing
+    assert "none, the predicted advantages are too small" in suggestion({"metrics": new}, 0.05)
+    for _ in range(4):
+        train_step(state)
+    trained = measure(state)
+    beta = trained["suggested_beta"]
+    assert beta > 0 < trained["suggested_gain"]
+    assert suggestion({"metrics": trained}, 0.05).startswith(
+        f"suggested beta: {beta:g}, which moves the LM by 0.05 nats a token (validation.kl); one "
+        f"unit of the judge is worth {1 / beta:.3g} nats"
+    )
