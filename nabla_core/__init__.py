@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from nabla_core.config import (
     DTO,
+    GGRO,
+    MCTS,
     MH,
+    Beam,
     BestOfN,
     Decoding,
     Majority,
@@ -21,10 +24,14 @@ from nabla_core.config import (
     Ranked,
     Sampling,
     Select,
+    Steps,
 )
 from nabla_core.errors import NablaError
 from nabla_core.methods.baselines import best_of_n, greedy, majority, sample
+from nabla_core.methods.beam import beam
 from nabla_core.methods.dispatch import flow
+from nabla_core.methods.ggro import ggro
+from nabla_core.methods.mcts import mcts
 from nabla_core.methods.metropolis import mh
 from nabla_core.methods.nabla import nabla
 from nabla_core.model_config import LM, Reward, Runtime
@@ -38,8 +45,11 @@ __version__ = "0.2.0"
 
 __all__ = [
     "DTO",
+    "GGRO",
     "LM",
+    "MCTS",
     "MH",
+    "Beam",
     "BestOfN",
     "Cost",
     "Decoding",
@@ -55,13 +65,17 @@ __all__ = [
     "Sampling",
     "Scheduler",
     "Select",
+    "Steps",
     "Trace",
+    "beam",
     "best_of_n",
     "drive",
     "flow",
+    "ggro",
     "greedy",
     "load_engines",
     "majority",
+    "mcts",
     "mh",
     "nabla",
     "sample",

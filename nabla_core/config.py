@@ -10,42 +10,26 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from nabla_core.method_config import GGRO, MCTS, MH, Beam, BestOfN, Majority, Sampling, Steps, check
 
-def check(holds: bool, message: str) -> None:
-    """Raises ValueError with the message unless `holds`."""
-    if not holds:
-        raise ValueError(message)
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a token is drawn: from the LM's law p, or with `beta` from the guided law
-
-        q(b) ~ p(b) exp(A(b) / beta),  the optimum of E[A] - beta KL(q || p),
-
-    with the guide's advantages A. Temperature, top-k and top-p act on q.
-
-    Attributes:
-        temperature: Divides the logits before the softmax; 0 takes the most probable token.
-        top_p: Draws from the smallest set of tokens whose probabilities sum to this; 1 is off.
-        top_k (tokens): Draws from the most probable tokens, this many; 0 is off.
-        beta (judge's units per nat): Strength of the KL term; the smaller, the more the guide (a
-            head) decides. null: no guide.
-    """
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    beta: float | None = None
-
-    def __post_init__(self) -> None:
-        check(self.temperature >= 0, f"temperature must be at least 0, got {self.temperature}")
-        check(0 < self.top_p <= 1, f"top_p must be in (0, 1], got {self.top_p}")
-        check(self.top_k >= 0, f"top_k must be at least 0, got {self.top_k}")
-        check(
-            self.beta is None or 0 < self.beta < math.inf,
-            f"beta must be above 0 and finite, or null for no guide; got {self.beta}",
-        )
+# The settings of all methods are imported from here.
+__all__ = [
+    "DTO",
+    "GGRO",
+    "MCTS",
+    "MH",
+    "Beam",
+    "BestOfN",
+    "Decoding",
+    "Majority",
+    "NablaConfig",
+    "Objective",
+    "Ranked",
+    "Sampling",
+    "Select",
+    "Steps",
+    "check",
+]
 
 
 @dataclass(frozen=True)
@@ -254,64 +238,6 @@ class NablaConfig:
 
 
 @dataclass(frozen=True)
-class BestOfN:
-    """Sample responses and keep the one with the highest reward (the first of equals).
-
-    Attributes:
-        n (responses): Responses to a prompt.
-        rollout: How responses are drawn.
-    """
-
-    n: int = 8
-    rollout: Sampling = field(default_factory=lambda: Sampling(temperature=0.7))
-
-    def __post_init__(self) -> None:
-        check(self.n >= 1, f"n must be at least 1, got {self.n}")
-
-
-@dataclass(frozen=True)
-class Majority:
-    """Sample responses and keep the first one with the most frequent answer.
-
-    Attributes:
-        n (responses): Responses to a prompt.
-        rollout: How responses are drawn.
-    """
-
-    n: int = 8
-    rollout: Sampling = field(default_factory=lambda: Sampling(temperature=0.7))
-
-    def __post_init__(self) -> None:
-        check(self.n >= 1, f"n must be at least 1, got {self.n}")
-
-
-@dataclass(frozen=True)
-class MH:
-    """Metropolis-Hastings: a draw from pi*_beta ~ p_ref exp(r / beta), the optimum of E[r] - beta
-    KL(. || p_ref). A step proposes a new tail of the response.
-
-    Attributes:
-        beta (judge's units per nat): Strength of the KL term.
-        steps (steps): Proposals.
-        rollout: Defines p_ref: at temperature 1 without top-p, top-k and `rollout.beta` the LM's
-            own distribution, otherwise the distribution of such sampling (the guided law, for
-            example), which is then the reference of the KL term.
-    """
-
-    beta: float = 1.0
-    steps: int = 32
-    rollout: Sampling = field(default_factory=lambda: Sampling(temperature=1.0))
-
-    def __post_init__(self) -> None:
-        check(self.beta > 0, f"beta must be positive, got {self.beta}")
-        check(self.steps >= 0, f"steps must be at least 0, got {self.steps}")
-        check(
-            self.rollout.temperature > 0,
-            "mh.rollout.temperature must be above 0: a greedy reference is one response",
-        )
-
-
-@dataclass(frozen=True)
 class Decoding:
     """The method that answers a prompt, and the settings of each method.
 
@@ -325,9 +251,14 @@ class Decoding:
         best_of_n: The settings of method best_of_n.
         majority: The settings of method majority.
         mh: The settings of method mh.
+        beam: The settings of method beam.
+        mcts: The settings of method mcts.
+        ggro: The settings of method ggro.
     """
 
-    method: Literal["nabla", "guided", "greedy", "sample", "best_of_n", "majority", "mh"] = "nabla"
+    method: Literal[
+        "nabla", "guided", "greedy", "sample", "best_of_n", "majority", "mh", "beam", "mcts", "ggro"
+    ] = "nabla"
     max_tokens: int = 1024
     nabla: NablaConfig = field(default_factory=NablaConfig)
     guided: Sampling = field(default_factory=lambda: Sampling(temperature=0, beta=1.0))
@@ -335,6 +266,9 @@ class Decoding:
     best_of_n: BestOfN = field(default_factory=BestOfN)
     majority: Majority = field(default_factory=Majority)
     mh: MH = field(default_factory=MH)
+    beam: Beam = field(default_factory=Beam)
+    mcts: MCTS = field(default_factory=MCTS)
+    ggro: GGRO = field(default_factory=GGRO)
 
     def __post_init__(self) -> None:
         check(self.max_tokens >= 1, f"max_tokens must be at least 1, got {self.max_tokens}")
@@ -345,5 +279,7 @@ class Decoding:
         """How the method draws responses."""
         if self.method == "greedy":
             return Sampling(temperature=0)
-        settings: Sampling | NablaConfig | BestOfN | Majority | MH = getattr(self, self.method)
+        settings: Sampling | NablaConfig | BestOfN | Majority | MH | Beam | MCTS | GGRO = getattr(
+            self, self.method
+        )
         return settings if isinstance(settings, Sampling) else settings.rollout

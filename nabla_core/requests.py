@@ -127,7 +127,8 @@ class Rollout(Request[Response]):
     The reply holds the whole response, prefix included. A prefix that already ends in the
     stop token or reaches the limit comes back as it is: nothing is generated. `reuse` is
     the `cache` of a response with the same prompt and the same prefix but for its last token;
-    with `return_cache` the reply has a cache too.
+    with `return_cache` the reply has a cache too. `until`: the response ends, too, with the first
+    new token whose text holds this string; its `finish` is then "length", as it is not over.
     """
 
     context: Context
@@ -137,6 +138,7 @@ class Rollout(Request[Response]):
     key: DrawKey
     reuse: Any = field(default=None, compare=False, repr=False, kw_only=True)
     return_cache: bool = field(default=False, kw_only=True)
+    until: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,31 @@ class Diverge(Request[Divergence]):
 
     context: Context
     tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Nudges:
+    """Reply to `Nudge`. `positions`: where the LM's entropy reaches the threshold, in order.
+    `tokens`: what the token at the asked position may be replaced by, best first, and the
+    `advantages` that the guide predicts for them."""
+
+    positions: tuple[int, ...]
+    tokens: tuple[int, ...]
+    advantages: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Nudge(Request[Nudges]):
+    """Uncertain positions of a swept response, and the replacements at one of them.
+
+    `gradients` as in `Propose`. `position`: where tokens are ranked by the guide's advantage, among
+    the LM's `top_k` most probable ones; None: nowhere. `entropy_threshold` in nats.
+    """
+
+    gradients: Any = field(compare=False, repr=False)
+    entropy_threshold: float
+    position: int | None
+    top_k: int
 
 
 RequestGenerator = Generator[Sequence[Request[Any]], Sequence[Any], R]

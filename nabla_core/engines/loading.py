@@ -10,6 +10,7 @@ import torch
 from nabla_core.embedded.weights import Role, model_location
 from nabla_core.engines.base import Engines
 from nabla_core.engines.choices import ChoicesEngine
+from nabla_core.engines.nudge import NudgeEngine
 from nabla_core.engines.propose import ProposeEngine
 from nabla_core.engines.rollouts import RolloutEngine
 from nabla_core.engines.score import ScoreEngine
@@ -166,6 +167,7 @@ def build_engines(
         ScoreEngine(judge, rows, tokens, return_cache=runtime.reuse),
         ProposeEngine(built, rows, tokens),
         SweepEngine(built, rows, tokens),
+        NudgeEngine(built, rows, tokens),
         ChoicesEngine(lm, judge.vocabulary, rows, tokens),
         rollouts,
         identities=identities | {"judge": judge.rm.identity},

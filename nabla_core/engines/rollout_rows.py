@@ -17,7 +17,8 @@ class Row:
     `prefix_length`: tokens of the request's prefix. `prefilled`: tokens read before the first new
     one. `guide_history`: see `guided_rows`; the guide has read so many whole histories
     (`guide_reads`), and `guide_tokens` in all. `flops` and `seconds` are added up while it runs;
-    the LM's decoding is in `cost` alone. `stream` is that of the request's key.
+    the LM's decoding is in `cost` alone. `until`: tokens that end it, see `Rollout.until`. `stream`
+    is that of the request's key.
     """
 
     ticket: int
@@ -32,11 +33,17 @@ class Row:
     guide_history: list[int] = field(default_factory=list)
     guide_reads: int = 0
     guide_tokens: int = 0
+    until: frozenset[int] = frozenset()
     stream: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.prefix_length = len(self.tokens)
         self.stream = self.request.key.stream()
+
+    @property
+    def at_end_of_step(self) -> bool:
+        """Whether the last new token holds the text of `Rollout.until`."""
+        return len(self.tokens) > self.prefix_length and self.tokens[-1] in self.until
 
     @property
     def prompt(self) -> tuple[int, ...]:

@@ -25,6 +25,7 @@ from nabla_core.guides.decoding import DecodingGuide
 from nabla_core.models.kv_buffer import order_of
 from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel
+from nabla_core.models.vocab import ids_with_text
 from nabla_core.requests import Reply, Request, Response, Result, Rollout
 from nabla_core.sampling import draw
 from nabla_core.types import FinishReason
@@ -61,6 +62,7 @@ class RolloutEngine:
         # The batch: its rows, and what LM and guide have read of them.
         self._rows: list[Row] = []
         self._groups: list[tuple[Sampling, list[int]]] | None = None
+        self._holders: dict[str, frozenset[int]] = {}
         self._histories = Histories(lm)
         self._guided = GuidedRows(guide)
 
@@ -149,7 +151,15 @@ class RolloutEngine:
         return max(len(row.prompt) + row.limit, self._guided.width(row))
 
     def _refusal(self, row: Row) -> Exception | None:
-        """Why the guide cannot read a row, or None."""
+        """Why a row cannot be generated, or None: its separator is no token's, or the guide cannot
+        read it."""
+        if row.request.until is not None:
+            row.until = self._holding(row.request.until)
+            if not row.until:
+                return ModelError(
+                    f"steps.separator {row.request.until!r}: no token of {self._lm.source} holds "
+                    "this text, so no step would end with it"
+                )
         try:
             self._guided.prepare(row)
         except UNREADABLE as error:
@@ -157,6 +167,12 @@ class RolloutEngine:
         except ModelError as error:
             return error
         return None
+
+    def _holding(self, text: str) -> frozenset[int]:
+        """The tokens whose text holds this one."""
+        if text not in self._holders:
+            self._holders[text] = ids_with_text(self._lm.tokenizer, self._lm.no_token, text)
+        return self._holders[text]
 
     def _join(self, rows: list[Row]) -> None:
         """Read what the rows' caches do not hold, and join them to the batch."""
@@ -259,7 +275,7 @@ class RolloutEngine:
     def _ended(self, row: Row) -> bool:
         if row.error is not None or len(row.tokens) >= row.limit:
             return True
-        return bool(row.tokens) and row.tokens[-1] in self._lm.stop
+        return bool(row.tokens) and (row.tokens[-1] in self._lm.stop or row.at_end_of_step)
 
     def _reply(self, row: Row, cache: PrefixCache | None) -> Reply[Response]:
         # There is a last token: `_admit` refuses a row without room for one.

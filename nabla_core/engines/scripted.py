@@ -36,6 +36,8 @@ from nabla_core.requests import (
     Decode,
     Judged,
     Likeliest,
+    Nudge,
+    Nudges,
     Proposal,
     Propose,
     Render,
@@ -146,6 +148,7 @@ class ScriptedEngine(BatchEngine):
         Sweep,
         Propose,
         Likeliest,
+        Nudge,
     )
 
     def __init__(self, script: Script, max_batch: int) -> None:
@@ -203,8 +206,8 @@ class ScriptedEngine(BatchEngine):
                 judged = Judged(self._script.reward(context.text, text))
                 cost = Cost(lm_forward=1, lm_backward=1, rm_forward=1, rm_backward=1, paper_calls=4)
                 return Reply(Swept(judged, (text, changes)), cost)
-            case Propose(gradients=(text, changes)):
-                return Reply(_next(request, text, changes))
+            case Propose() | Nudge():
+                return Reply(_suggested(request))
         raise TypeError(f"not a request: {request!r}")
 
     def _rollout(self, request: Rollout) -> Reply[Response]:
@@ -215,6 +218,8 @@ class ScriptedEngine(BatchEngine):
         prefix = _text(request.prefix)
         text = self._script.respond(prompt, prefix, request.key)
         tokens = (*map(ord, text), STOP)[: request.max_tokens]
+        if request.until is not None and request.until in text[len(prefix) :]:
+            tokens = tokens[: text.index(request.until, len(prefix)) + 1]
         new = len(tokens) - len(request.prefix)
         cost = Cost(
             rollouts=1,
@@ -234,6 +239,13 @@ class _Unfinished(Exception):
         self.request = request
 
 
+def _suggested(request: Propose | Nudge) -> list[Proposal] | Nudges:
+    text, changes = request.gradients
+    if isinstance(request, Nudge):
+        return _nudges(request, changes)
+    return _next(request, text, changes)
+
+
 def _next(request: Propose, text: str, changes: Sequence[tuple[int, str, float]]) -> list[Proposal]:
     untried = (
         Proposal(
@@ -249,6 +261,13 @@ def _next(request: Propose, text: str, changes: Sequence[tuple[int, str, float]]
     )
     # The range ends the generator after `count` proposals.
     return [proposal for proposal, _ in zip(untried, range(request.count), strict=False)]
+
+
+def _nudges(request: Nudge, changes: Sequence[tuple[int, str, float]]) -> Nudges:
+    """Every position with a proposal is uncertain."""
+    positions = tuple(sorted({position for position, _, _ in changes}))
+    here = [(ord(c), gain) for position, c, gain in changes if position == request.position]
+    return Nudges(positions, tuple(t for t, _ in here), tuple(gain for _, gain in here))
 
 
 def _lm_reply(request: Decode | Likeliest) -> Reply[Any]:

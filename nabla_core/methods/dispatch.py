@@ -7,6 +7,9 @@ from collections.abc import Callable
 from nabla_core.config import Decoding
 from nabla_core.methods.answers import last_answer, same_answer
 from nabla_core.methods.baselines import best_of_n, majority, sample
+from nabla_core.methods.beam import beam
+from nabla_core.methods.ggro import ggro
+from nabla_core.methods.mcts import mcts
 from nabla_core.methods.metropolis import mh
 from nabla_core.methods.nabla import nabla
 from nabla_core.requests import Flow
@@ -28,16 +31,24 @@ def flow(
     Method majority takes the `answer` of each response and groups those that are the `same`.
     """
     limit = decoding.max_tokens
+    chosen: Flow
     match decoding.method:
         case "nabla":
-            return nabla(prompt, decoding.nabla, seed=seed, max_tokens=limit)
+            chosen = nabla(prompt, decoding.nabla, seed=seed, max_tokens=limit)
         case "greedy" | "sample" | "guided":
             # They differ in how the one response is drawn: `guided` has a beta.
-            return sample(prompt, decoding.rollout, seed=seed, max_tokens=limit, judged=judged)
+            chosen = sample(prompt, decoding.rollout, seed=seed, max_tokens=limit, judged=judged)
         case "best_of_n":
-            return best_of_n(prompt, decoding.best_of_n, seed=seed, max_tokens=limit)
+            chosen = best_of_n(prompt, decoding.best_of_n, seed=seed, max_tokens=limit)
         case "majority":
             vote = decoding.majority
-            return majority(prompt, vote, answer, same=same, seed=seed, max_tokens=limit)
+            chosen = majority(prompt, vote, answer, same=same, seed=seed, max_tokens=limit)
+        case "beam":
+            chosen = beam(prompt, decoding.beam, seed=seed, max_tokens=limit)
+        case "mcts":
+            chosen = mcts(prompt, decoding.mcts, seed=seed, max_tokens=limit)
+        case "ggro":
+            chosen = ggro(prompt, decoding.ggro, seed=seed, max_tokens=limit)
         case "mh":
-            return mh(prompt, decoding.mh, seed=seed, max_tokens=limit)
+            chosen = mh(prompt, decoding.mh, seed=seed, max_tokens=limit)
+    return chosen

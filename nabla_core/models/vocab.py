@@ -44,6 +44,12 @@ def ids_without_token(tokenizer: Any, size: int, *, stop: Collection[int] = ()) 
     return without
 
 
+def ids_with_text(tokenizer: Any, no_token: Tensor, text: str) -> frozenset[int]:
+    """The tokens whose text holds `text`; bool `no_token` `[V]` as in `ids_without_token`."""
+    ids = (~no_token).nonzero().squeeze(-1).tolist()
+    return frozenset(i for i in ids if text in tokenizer.decode([i], skip_special_tokens=False))
+
+
 @dataclass(frozen=True, eq=False)
 class VocabularyMap:
     """LM ids to reward-model ids.

@@ -11,6 +11,7 @@ import pyarrow as pa
 from nabla_core.config import Decoding
 from nabla_core.engines.base import Engines
 from nabla_core.methods.dispatch import flow
+from nabla_core.methods.ggro import SWEEP
 from nabla_core.model_config import LM, Reward, Runtime
 from nabla_core.requests import Flow
 from nabla_core.types import Identity, Prompt, Trace
@@ -57,6 +58,8 @@ class TraceRecipe:
         engines.check_sampling(self.decoding.rollout)
         if self.decoding.method == "nabla":
             engines.check(self.decoding.nabla)
+        elif self.decoding.method == "ggro":
+            engines.check(SWEEP)
         return TraceMaker(self, engines)
 
 

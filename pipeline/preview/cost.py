@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from nabla_core.config import Decoding, NablaConfig
+from nabla_core.config import MCTS, Beam, Decoding, NablaConfig, Steps
 from nabla_core.methods.counterfactuals import Explore
 
 if TYPE_CHECKING:
@@ -63,6 +63,10 @@ class _Row:
             reward_passes=1 if self.guided and share == 1 else 0,
             flops=self._decoded(fed, cached, new),
         )
+
+    def steps(self, steps: Steps) -> int:
+        """Steps of a response; with a separator as many as with steps of the longest length."""
+        return max(1, -(-self.length // steps.tokens))
 
     def samples(self, count: int) -> Expected:
         """Responses to one prompt, which is read once."""
@@ -126,19 +130,44 @@ def of_decoding(decoding: Decoding, models: Models, prompt: float) -> Expected:
     row = _Row(models, prompt, decoding.max_tokens, decoding.rollout.beta is not None)
     match decoding.method:
         case "nabla":
-            return _search(decoding.nabla, row)
+            cost = _search(decoding.nabla, row)
         case "greedy" | "sample" | "guided":
-            return row.rollout() + row.score()
+            cost = row.rollout() + row.score()
         case "best_of_n":
-            return row.samples(decoding.best_of_n.n) + row.score() * decoding.best_of_n.n
+            cost = row.samples(decoding.best_of_n.n) + row.score() * decoding.best_of_n.n
         case "majority":
-            return row.samples(decoding.majority.n)
+            cost = row.samples(decoding.majority.n)
         case "mh":
-            return (
-                row.rollout()
-                + row.score()
-                + (row.rollout(0.5) + row.score(0.5)) * (decoding.mh.steps)
-            )
+            cost = row.rollout() + row.score()
+            cost += (row.rollout(0.5) + row.score(0.5)) * decoding.mh.steps
+        case "beam":
+            beam = decoding.beam
+            cost = _steps(row, beam, beam.width * beam.expand * row.steps(beam.steps))
+        case "mcts":
+            mcts = decoding.mcts
+            # A draw may give a step that the tree has, so there are two to a simulation.
+            drawn = row.rollout(1 / row.steps(mcts.steps))
+            cost = row.rollout() + row.score()
+            cost += _steps(row, mcts, mcts.simulations) + drawn * mcts.simulations
+        case "ggro":
+            segments = max(1, row.length // decoding.ggro.min_segment)
+            tried = (decoding.ggro.refinements - 1) * segments
+            cost = row.rollout() + _gradient(row)
+            cost += (row.rollout(0.5) + _gradient(row, 0.5)) * tried
+    return cost
+
+
+def _steps(row: _Row, config: Beam | MCTS, count: float) -> Expected:
+    """`count` steps that are drawn, completed and judged."""
+    step = row.rollout(1 / row.steps(config.steps)) + row.score(0.5)
+    return (step if config.judged == "partial" else step + row.rollout(0.5)) * count
+
+
+def _gradient(row: _Row, share: float = 1.0) -> Expected:
+    """Reward and gradient of the last `share` of a response. The LM reads without a gradient."""
+    judges = row.models.guide is row.models.judge
+    read = row.sweep(share)
+    return read if judges else read + row.score(share)
 
 
 def _search(config: NablaConfig, row: _Row) -> Expected:

@@ -11,6 +11,9 @@ import pytest
 
 from nabla_core import (
     DTO,
+    GGRO,
+    MCTS,
+    Beam,
     BestOfN,
     Decoding,
     NablaConfig,
@@ -19,6 +22,7 @@ from nabla_core import (
     Runtime,
     Sampling,
     Select,
+    Steps,
     Trace,
     drive,
     flow,
@@ -93,7 +97,8 @@ def rewards(trace: Trace) -> list[float | None]:
 def predictions(trace: Trace) -> list[float | None]:
     """What LM and guide say of each revision, and the LM of the response."""
     said = [x for r in trace.revisions for x in (r.confidence, r.grad_norm, r.advantage)]
-    return said + [nan if x is None else x for x in trace.log_probabilities or ()]
+    said += trace.log_probabilities or ()
+    return [nan if x is None else x for x in said]
 
 
 def assert_same(
@@ -187,6 +192,29 @@ def test_neighbours(case: Case):
     chosen = [0, 7, 13]
     found = traces(case.family, case.method, order=chosen)
     assert_same(found, {f"p{n}": case.reference[f"p{n}"] for n in chosen})
+
+
+SEARCHES = {
+    "beam": Decoding(method="beam", beam=Beam(2, 2, Steps(tokens=2), rollout=Sampling(1.0))),
+    "mcts": Decoding(method="mcts", mcts=MCTS(4, steps=Steps(tokens=2), rollout=Sampling(1.0))),
+    "ggro": Decoding(method="ggro", ggro=GGRO(1.0, min_segment=2, refinements=3)),
+}
+
+
+@pytest.mark.parametrize("method", SEARCHES)
+def test_other_searches_are_the_same_in_any_batch(plain: Family, method: str):
+    decoding = replace(SEARCHES[method], max_tokens=LENGTH)
+    some = range(8)
+    reference = traces(plain, decoding, order=some)
+    changed = [t for t in reference.values() if t.tokens != t.base_tokens]
+    assert len(changed) > 2
+    single = traces(plain, decoding, replace(REFERENCE, max_batch=1), order=some[::-1])
+    assert_same(single, reference, costs=False)
+    uncached = traces(plain, decoding, replace(REFERENCE, reuse=False, max_batch=16), order=some)
+    assert_same(uncached, reference, costs=False)
+    for name, trace in uncached.items():
+        assert trace.cost.paper_calls == reference[name].cost.paper_calls
+        assert trace.cost.flops > reference[name].cost.flops
 
 
 def test_methods_side_by_side(plain: Family):

@@ -31,7 +31,7 @@ from tests.pipeline.test_renamed_keys import keys
         (TuneConfig, "decoding.nabla.rankd.beta", ["decoding.nabla.ranked.beta"]),
         (GenerateConfig, "decodin.max_tokens", ["decoding.max_tokens"]),
         # Nothing like it, and a section is no advice for what is in it.
-        (GenerateConfig, "decoding.foo", []),
+        (GenerateConfig, "decoding.xyzw", []),
         (GenerateConfig, "xyzzy", []),
     ],
 )

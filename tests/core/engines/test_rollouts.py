@@ -12,6 +12,7 @@ from transformers import MistralConfig, MistralForCausalLM
 from nabla_core.config import Sampling
 from nabla_core.draws import DrawKey, uniform
 from nabla_core.engines.rollouts import RolloutEngine
+from nabla_core.errors import ModelError
 from nabla_core.models.loading import LanguageModel
 from nabla_core.requests import Reply
 from tests.core.engines.rollout_requests import (
@@ -268,3 +269,24 @@ def test_a_sliding_window_sees_its_window_whatever_the_batch(tmp_path: Any):
     found = responses(RolloutEngine(lm, 8, 1 << 20), [rollout(i, return_cache=True) for i in ids])
     expected = [literal(model, i, 12, GREEDY, lm.vocabulary) for i in ids]
     assert [r.tokens for r in found] == expected
+
+
+def test_a_rollout_ends_behind_a_separator(family: Family):
+    """With the first new token that holds it: one in the prefix does not count."""
+    lm = language_model(family)
+    engine = RolloutEngine(lm, 4, 1 << 16)
+    ids = lm.tokenizer.encode(PROMPTS[2])
+    (whole,) = responses(engine, [rollout(ids, limit=12)])
+    texts = [lm.tokenizer.decode([t]) for t in whole.tokens]
+    separator = texts[3]
+    first = texts.index(separator)
+    (step,) = responses(engine, [rollout(ids, limit=12, until=separator)])
+    assert step.tokens == whole.tokens[: first + 1]
+    assert step.finish == "length"
+    (after,) = responses(engine, [rollout(ids, step.tokens, limit=12, until=separator)])
+    later = [n for n, text in enumerate(texts) if text == separator and n > first]
+    end = later[0] + 1 if later else len(whole.tokens)
+    assert after.tokens == whole.tokens[:end]
+    refused = answers(engine, [rollout(ids, limit=12, until="no such text")])[0]
+    assert isinstance(refused, ModelError)
+    assert "no such text" in str(refused)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from nabla_core import Decoding, Prompt, flow
 
 
-@pytest.mark.parametrize(
-    "method", ["nabla", "guided", "greedy", "sample", "best_of_n", "majority", "mh"]
-)
+@pytest.mark.parametrize("method", get_args(get_type_hints(Decoding)["method"]))
 def test_every_method_makes_a_generator_that_first_asks_for_its_prompt(method: Any):
     prompt = Prompt.of("question", id="q")
     generator = flow(prompt, Decoding(method=method), seed=1)

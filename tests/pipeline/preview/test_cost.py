@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from nabla_core import Reward, drive, load_engines
-from nabla_core.config import BestOfN, Decoding, NablaConfig, Ranked, Sampling
+from nabla_core.config import (
+    GGRO,
+    MCTS,
+    Beam,
+    BestOfN,
+    Decoding,
+    NablaConfig,
+    Ranked,
+    Sampling,
+    Steps,
+)
 from nabla_core.embedded import task
 from nabla_core.embedded.weights import model_location
 from nabla_core.guide_training.value_head import new_value_head
@@ -31,6 +41,7 @@ def method(name: str, **settings) -> Decoding:
 
 LED = Sampling(0, beta=0.25)
 ON_TAILS = NablaConfig(proposals="ranked", rollout=LED, ranked=Ranked(reward_weight=2.0))
+STEPS = Steps(separator=";", tokens=4)
 DRAWN = BestOfN(4, Sampling(1.0, beta=0.25))
 
 
@@ -77,10 +88,15 @@ def test_a_value_head_costs_its_network_alone(value_head: str):
         (None, method("best_of_n"), 1.1),
         (None, method("majority"), 1.1),
         (None, method("mh"), 2.0),
+        (None, method("beam", beam=Beam(2, 2, STEPS)), 2.5),
+        (None, method("mcts", mcts=MCTS(4, steps=STEPS)), 2.5),
+        (None, method("ggro", ggro=GGRO(0.1, min_segment=2, refinements=3)), 4.0),
+        ("embedded", method("ggro", ggro=GGRO(0.1, min_segment=2, refinements=3)), 4.0),
     ],
     ids=[
         *("head", "gradient", "judge", "null", "adam", "guided", "guided search", "guided best"),
         *("greedy", "best", "majority", "mh"),
+        *("beam", "mcts", "ggro", "ggro with a guide"),
     ],
 )
 def test_the_estimate_is_an_upper_one_and_not_far_off(guide, decoding, most):
