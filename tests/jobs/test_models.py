@@ -154,6 +154,17 @@ def test_a_judge_that_refuses_system_turns_is_named_before_a_row_is_made(
     assert not list((tmp_path / "run").glob("parts/*.parquet"))
 
 
+@pytest.mark.long
+def test_a_model_that_ignores_tools_is_named_before_a_row_is_made(
+    command, copies, tmp_path, capsys
+):
+    path = tmp_path / "tools.jsonl"
+    path.write_text('{"prompt": "1+1", "tools": [{"name": "add"}]}\n' * 4)
+    assert command(4, f"prompts.path={path}") == 2
+    assert f"{copies['lm']} has no chat template, which tools need" in capsys.readouterr().err
+    assert not list((tmp_path / "run").glob("parts/*.parquet"))
+
+
 def test_prompts_that_a_model_fails_for_are_dead_letters_with_its_error(command, copies, tmp_path):
     (copies["judge"] / "chat_template.jinja").write_text(NO_SYSTEM)
     rows = [{"id": f"p{n}", "prompt": f"{n}+1"} for n in range(4)]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
-from nabla_core.engines.loading import load_engines
+from nabla_core.engines.loading import build_engines, load_engines, reader_for
 from nabla_core.errors import ModelError, RenderError
+from nabla_core.guide_training.examples import GuideEncoder, Record
+from nabla_core.judge_training.examples import JudgeEncoder
 from nabla_core.model_config import LM, Reward, Runtime
+from nabla_core.models.loading import load_language_model, load_reward_model
 from nabla_core.requests import Render
 from pipeline.inputs.prompts import Prompts, read
 from pipeline.preview.models import inspect
@@ -16,6 +20,8 @@ from pipeline.preview.prompts import render
 from tests.core.chat_templates import PLAIN
 from tests.core.engines.test_text import ask
 from tests.core.tool_models import ADD, judge_folder, lm_folder, prompts_file
+
+CPU = {"revision": None, "device": torch.device("cpu"), "dtype": torch.float32}
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +100,20 @@ def test_engines_tell_whom_the_setting_names(models, prompts):
         ask(deaf, Render(prompts[1]))
     with pytest.raises(ModelError, match="deaf-lm: its chat template leaves out the tools of"):
         engines("deaf lm", tools="hidden").check_tools()
+
+
+def test_a_judge_is_trained_on_what_engines_show_it(models, prompts):
+    """With tools or without, as `reward.tools` says."""
+    lm = load_language_model(str(models["lm"]), **CPU)
+    judge = load_reward_model(str(models["judge"]), **CPU)
+    reader = reader_for(judge, lm, 0.99)
+    tokens = (*lm.tokenizer.encode("two"), min(lm.stop))
+    for tools in ("shown", "hidden"):
+        context = ask(build_engines(lm, reader, reader, tools=tools), Render(prompts[1]))
+        example = JudgeEncoder(reader, tools).encode(prompts[1], tokens, True)
+        guide = GuideEncoder(
+            tokenizer=judge.tokenizer, vocabulary=reader.vocabulary, stop=lm.stop, context=1024,
+            kind="gradient", tools=tools,
+        ).encode(Record("r", prompts[1], tokens, 1.0, ()))  # fmt: skip
+        for ids in (example.ids, guide.ids):
+            assert ids[: len(context.judge[0])] == context.judge[0]
