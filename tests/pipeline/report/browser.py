@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import base64
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SECONDS = 60.0
@@ -34,6 +36,12 @@ new Promise((done) => {
   watch.observe(document, all);
   again();
 })"""
+
+
+def skip_unless_asked() -> None:
+    """Skips the tests of a module, saying so, where no one asked for a browser."""
+    if os.environ.get("NABLA_BROWSER") != "1":
+        pytest.skip("`make test-browser` runs these in a Chromium", allow_module_level=True)
 
 
 def program() -> str | None:
@@ -197,6 +205,16 @@ async def _connect(port: int) -> tuple[aiohttp.ClientSession, aiohttp.ClientWebS
         tabs = await answer.json()
     url = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
     return session, await session.ws_connect(url, max_msg_size=0)
+
+
+def count(page: Page) -> int:
+    """How many rows the list has."""
+    return int(page.text("#list .count").split(" of ")[0].replace(",", ""))
+
+
+def listed(page: Page) -> list[str]:
+    """The ids that the list shows."""
+    return page.texts("#list th[scope=row] a")
 
 
 def main() -> None:

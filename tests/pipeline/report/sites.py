@@ -70,9 +70,21 @@ def hostile() -> list[dict[str, Any]]:
     for name, text in texts.items():
         answer = {"response": text, "base_response": text, "predicted_answer": text}
         rows.append({**trace(name, question=text), **answer, **other})
+    rows.append(trace("tools", FIRST, **with_tools(SCRIPT)))
     rows.append(trace("dead", error=f"ValueError: {SCRIPT}{ANSI}"))
     rows += [trace(name, FIRST, question=f"question-{n}") for n, name in enumerate(IDS)]
     return rows
+
+
+def with_tools(text: str) -> dict[str, Any]:
+    """The columns of a prompt with two tools, one called `text`, which an earlier turn calls."""
+    call = {"function": {"name": text, "arguments": {text: 1}}}
+    turns = [
+        {"role": "user", "content": "how many?"},
+        {"role": "assistant", "content": "", "tool_calls": json.dumps([call])},
+        {"role": "tool", "content": "three", "name": text},
+    ]
+    return {"tools": json.dumps([{"name": text}, {"name": "now", "a": text}]), "prompt": turns}
 
 
 def made(out: Path, *runs: str, **settings: Any) -> ReportOutcome:

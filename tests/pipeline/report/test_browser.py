@@ -1,72 +1,13 @@
-"""The pages in a headless Chromium, opened from disk: no error, every filter and key, deep links,
-texts that want to be more than text. `make test-browser` runs them."""
-
-import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
-from urllib.parse import quote
+"""The pages of a run in a headless Chromium, opened from disk: no error, every filter and key, deep
+links. `make test-browser` runs them."""
 
 import pytest
 
-from pipeline.report import writer
-from pipeline.store.checks.owner import Owner, claim_owner
-from pipeline.store.files import Folder
-from pipeline.store.parts import commit
-from pipeline.training.history import write_history
-from tests.pipeline.export.runs import SCHEMA, trace, write_run
-from tests.pipeline.report import browser, sites
-from tests.pipeline.report.sites import ANSI, BIDI, IDS, MEGABYTE, SCRIPT, hostile, made, ordinary
+from tests.pipeline.report import browser
+from tests.pipeline.report.browser import count, listed
 
 pytestmark = pytest.mark.browser
-if os.environ.get("NABLA_BROWSER") != "1":
-    pytest.skip("`make test-browser` runs these in a Chromium", allow_module_level=True)
-
-AXE = Path(__file__).parents[3] / ".venv" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
-
-
-@pytest.fixture(scope="module")
-def tab():
-    with browser.chromium() as page:
-        yield page
-
-
-@pytest.fixture
-def page(tab):
-    """The tab; an error in its console fails the test."""
-    tab.errors.clear()
-    tab.requests.clear()
-    tab.screen(width=1200)
-    yield tab
-    tab.run("localStorage.clear()")
-    assert tab.errors == []
-
-
-@pytest.fixture(scope="module")
-def site(tab, tmp_path_factory):
-    """The page of a run of ordinary rows, in several chunks."""
-    folder = tmp_path_factory.mktemp("site")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer, "CHUNK_ROWS", 50)
-        return made(folder / "out", write_run(folder / "run", ordinary())).page.as_uri()
-
-
-@pytest.fixture(scope="module")
-def bad_site(tab, tmp_path_factory):
-    """The page of a run whose texts are markup, control characters, or very long."""
-    folder = tmp_path_factory.mktemp("hostile")
-    return made(folder / "out", write_run(folder / "run", hostile())).page.as_uri()
-
-
-def count(page):
-    """How many rows the list has."""
-    return int(page.text("#list .count").split(" of ")[0].replace(",", ""))
-
-
-def listed(page):
-    return page.texts("#list th[scope=row] a")
+browser.skip_unless_asked()
 
 
 def test_the_overview_shows_figures_and_asks_for_no_chunk_of_rows(page, site):
@@ -224,16 +165,6 @@ def test_likely_and_unlikely_tokens_differ_in_more_than_colour(page, site):
     assert page.run("document.querySelectorAll('.text [class*=shade]').length") == 0
 
 
-@pytest.mark.parametrize("number", range(len(IDS)))
-def test_a_deep_link_leads_to_any_id(page, bad_site, number):
-    page.open(bad_site + "#/trace/" + quote(IDS[number], safe=""))
-    assert page.text("section[aria-label=Prompt] .text") == f"question-{number}"
-    page.go("#/traces?q=" + quote(f"question-{number}"))
-    page.run("document.querySelector('#list a[data-n]').click()")
-    page.settle()
-    assert page.text("section[aria-label=Prompt] .text") == f"question-{number}"
-
-
 def test_a_link_to_nowhere_says_so(page, site):
     page.open(site + "#/trace/nobody%")
     assert page.text("h1") == "No such trace"
@@ -241,84 +172,6 @@ def test_a_link_to_nowhere_says_so(page, site):
     assert "sample 9" in page.text("main")
     page.go("#/nothing")
     assert page.text("h1") == "run"
-
-
-@pytest.mark.parametrize("name", ["script", "close", "ansi", "bidi", "lines", "proto", "dead"])
-def test_texts_are_shown_and_never_run(page, bad_site, name):
-    page.open(bad_site + "#/traces")
-    page.go("#/trace/" + name)
-    assert page.run("window.hacked") is None
-    assert page.run("document.querySelectorAll('main img, main script').length") == 0
-    shown = page.text("main")
-    expected = {
-        "script": SCRIPT, "close": "</script>" + SCRIPT, "ansi": "U+001B[31mredU+001B[0m",
-        "bidi": "abcU+202EdcbaU+202CU+2066xU+2069U+200B", "lines": "aU+2028bU+2029cU+000D",
-        "proto": '{"__proto__": 1}', "dead": f"ValueError: {SCRIPT}U+001B[31m",
-    }  # fmt: skip
-    assert expected[name] in shown
-    assert not set(shown) & set(ANSI[:1] + BIDI[3] + "\u2066\u2069\u200b\u2028")
-
-
-def test_the_policy_of_the_page_refuses_other_scripts(page, bad_site):
-    page.open(bad_site)
-    page.run(
-        "(() => { const s = document.createElement('script'); s.textContent = 'window.hacked = 3';"
-        " document.body.append(s); const i = document.createElement('img');"
-        " i.src = 'https://example.invalid/x.png'; document.body.append(i); })()"
-    )
-    page.settle()
-    assert page.run("window.hacked") is None
-    refused, page.errors[:] = list(page.errors), []
-    assert len(refused) == 2
-    assert all("Content Security Policy" in error for error in refused)
-
-
-def test_a_megabyte_is_shown_in_steps(page, bad_site):
-    page.open(bad_site + "#/trace/megabyte")
-    box = "section[aria-label=Response] .text"
-    assert 20_000 <= len(page.text(box)) < 21_000
-    for _ in range(20):
-        if not page.run(f"document.querySelector('{box} .more button')?.click() ?? 1"):
-            page.settle()
-    length = page.run(f"document.querySelector('{box}').textContent.length")
-    assert length == len(MEGABYTE)
-
-
-def test_white_space_is_visible_on_demand(page, bad_site):
-    page.open(bad_site + "#/trace/lines")
-    page.press("w")
-    assert "↵" in page.text("section[aria-label=Response] .text")
-
-
-@pytest.mark.parametrize("width", [360, 1200])
-@pytest.mark.parametrize("dark", [False, True])
-def test_nothing_is_too_wide_and_axe_finds_nothing_serious(page, bad_site, site, width, dark):
-    page.screen(width=width, dark=dark)
-    found = {}
-    urls = [site + end for end in ("", "#/traces", "#/trace/set%2F3", "#/keys")]
-    urls += [bad_site + end for end in ("#/traces", "#/trace/script", "#/trace/bidi")]
-    for url in urls:
-        page.open(url)
-        page.run("document.querySelectorAll('details').forEach(d => d.open = true)")
-        page.settle()
-        wide = page.run("document.documentElement.scrollWidth")
-        assert wide <= width, (url, wide)
-        if AXE.is_file():
-            found[url] = faults(page)
-    assert not any(found.values()), json.dumps(found, indent=1)
-    if not AXE.is_file():
-        pytest.skip("axe-core is not there: `make test-browser` fetches it with npm")
-
-
-def faults(page):
-    """What axe-core calls serious or critical, with the first element of each."""
-    page.run(AXE.read_text() + "; 0")
-    results = page.run("axe.run({resultTypes: ['violations'], preload: false})")
-    return [
-        (v["id"], v["nodes"][0]["html"], v["nodes"][0].get("failureSummary"))
-        for v in results["violations"]
-        if v["impact"] in ("serious", "critical")
-    ]
 
 
 def test_the_colours_that_a_user_chooses_stay(page, site):
@@ -332,94 +185,3 @@ def test_the_colours_that_a_user_chooses_stay(page, site):
     page.open(site)
     light = page.run("getComputedStyle(document.body).backgroundColor")
     assert (dark, light) == ("rgb(23, 24, 23)", "rgb(253, 253, 252)")
-
-
-def test_a_chunk_that_is_missing_is_named(page, site, tmp_path):
-    out = made(tmp_path / "out", write_run(tmp_path / "run", ordinary(6))).page
-    (out.parent / "rows" / "0.js").unlink()
-    page.open(out.as_uri() + "#/trace/set%2F1")
-    assert "cannot load rows/0.js: is the folder complete?" in page.text("main")
-    page.errors[:] = [e for e in page.errors if "ERR_FILE_NOT_FOUND" not in e]
-
-
-@pytest.fixture(scope="module")
-def two(tab, tmp_path_factory):
-    """The page of two runs that share some prompts."""
-    folder = tmp_path_factory.mktemp("two")
-    first = [trace("a", "1;2", correct=True), trace("b", "3;4", correct=False), trace("c", "5")]
-    second = [
-        trace("a", "1;7", correct=False, reward=0.5), trace("b", "3;4", correct=True, reward=3.0),
-        trace("d", "5"),
-    ]  # fmt: skip
-    runs = write_run(folder / "one", first), write_run(folder / "two", second)
-    return made(folder / "out", *runs).page.as_uri()
-
-
-def test_two_runs_are_compared_on_the_same_prompts(page, two):
-    page.open(two)
-    words = page.text("section[aria-label=Comparison]")
-    assert (
-        "2 rows answer the same prompt and sample in both; 1 are in the first run alone, 1" in words
-    )
-    assert "right in the second run alone: 1" in words
-    page.go("#/traces?arm=1&pair=gained")
-    assert listed(page) == ["b"]
-    page.go("#/traces?arm=1&pair=lost")
-    assert listed(page) == ["a"]
-    page.go("#/traces?pair=better")
-    assert listed(page) == ["b"]
-    page.go("#/trace/a?arm=1")
-    page.wait("document.querySelector('#side .text')")
-    assert page.texts("#side h3") == ["one", "two (this page)"]
-    assert page.texts("#side del.differs, #side ins.differs") == ["7", "2"]
-    page.go("#/trace/d?arm=1")
-    assert "No other run answers this prompt" in page.text("main")
-
-
-@pytest.fixture
-def server(tmp_path):
-    """The address of a server of a run that goes on, and its folder."""
-    run = write_run(tmp_path / "run", ordinary(12), finished=False)
-    words = [sys.executable, "-m", "jobs.report", f"run_dir={run}", "--serve", "port=0"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    yield process.stdout.readline().strip(), run
-    process.send_signal(signal.SIGINT)
-    process.stdout.close()
-    assert process.wait(60) == 0
-
-
-def test_a_server_shows_rows_that_are_committed_meanwhile(page, server):
-    address, run = server
-    page.open(address + "#/traces?q=set")
-    assert (count(page), page.text("h1")) == (12, "Traces")
-    page.go("#/trace/set%2F3")
-    assert page.text("h1") == "set/3"
-    page.go("#/traces?q=set")
-    commit(Folder(run), SCHEMA, [trace("set/new"), trace("other")])
-    page.wait("document.querySelector('#list .count')?.innerText.startsWith('13 of 14')")
-    assert {url.split("/")[2] for url in page.requests if "//" in url} == {address.split("/")[2]}
-
-
-def test_a_training_has_its_curves(page, tmp_path):
-    folder = Folder(str(tmp_path / "run"))
-    claim_owner(folder, Owner("train-guide"))
-    steps = [{"step": n, "loss": 2 / n, "top1": n / 40, "kind": SCRIPT} for n in (10, 20, 30)]
-    write_history(folder, {"measurements": steps})
-    page.open(made(tmp_path / "out", folder.uri).page.as_uri())
-    assert page.run("document.querySelectorAll('figure svg').length") == 2
-    assert "nabla train-guide, stopped." in page.text("main")
-    assert SCRIPT in page.text("main")
-    assert page.run("window.hacked") is None
-
-
-def test_an_unfinished_run_says_so(page, tmp_path):
-    path = write_run(tmp_path / "run", ordinary(12), finished=False)
-    Path(path, "input.json").write_text('{"rows": 50, "nabla_schema": "traces/5"}')
-    page.open(made(tmp_path / "out", path).page.as_uri())
-    assert "This run is not finished. nabla generate, stopped: 12 of 50" in page.text("main")
-
-
-def test_where_the_tokenizer_is_unknown_the_text_is_shown(page, bad_site):
-    page.open(bad_site + "#/trace/ansi")
-    assert "its tokenizer was not found" in page.text("main")
-    assert sites.ANSI[1:4] in page.text("section[aria-label=Response] .text")
