@@ -34,14 +34,17 @@ class Arm:
     tokens: TokenTexts | None
 
 
-def open_arms(uris: Sequence[str], tokenizer: str | None) -> list[Arm]:
-    """The runs, in order. Raises InputError, StoreError and ConfigError."""
+def open_arms(
+    uris: Sequence[str], tokenizer: str | None, names: Sequence[str] | None = None
+) -> list[Arm]:
+    """The runs, in order, by these names or those of their folders. Raises InputError, StoreError
+    and ConfigError."""
     arms: list[Arm] = []
-    for uri in uris:
+    for number, uri in enumerate(uris):
         rows = committed(uri)
         arms.append(
             Arm(
-                name=_name(uri, [arm.name for arm in arms]),
+                name=names[number] if names else _name(uri, [arm.name for arm in arms]),
                 uri=uri,
                 rows=rows,
                 tokens=run_tokens(rows.folder, tokenizer),

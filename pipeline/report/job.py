@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.report.arms import open_arms
 from pipeline.report.committed import ChangedError
+from pipeline.report.comparisons import runs_of
 from pipeline.report.config import ReportConfig
 from pipeline.report.site import PAGE, building, write_page
 from pipeline.report.trainings import is_without_traces, write_training
@@ -68,8 +69,9 @@ def _source(config: ReportConfig) -> Callable[[Path, Progress], dict[str, Any]]:
         raise InputError(f"{others[0]} holds no traces, and only runs of traces are compared")
     if others:
         return lambda folder, progress: write_training(folder, others[0])
-    arms = open_arms(config.run_dir, config.tokenizer)
-    return lambda folder, progress: write_traces(folder, arms, progress)
+    runs = runs_of(config.run_dir)
+    arms = open_arms(runs.uris, config.tokenizer, runs.names)
+    return lambda folder, progress: write_traces(folder, arms, progress, runs.compared)
 
 
 def default_out(run_dir: str) -> str:

@@ -22,14 +22,22 @@ BLOCK, WORDS = 50_000, 10_000
 
 
 def overview(
-    arms: Sequence[Arm], parts: Sequence[Part], methods: Methods, *, chunks: int, version: int
+    arms: Sequence[Arm],
+    parts: Sequence[Part],
+    methods: Methods,
+    *,
+    chunks: int,
+    version: int,
+    compared: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of run.js; `parts` are the indexes of the runs. `version` grows whenever a server
-    shows other rows, and 0 means that the pages do not change."""
+    shows other rows, and 0 means that the pages do not change. `compared` are the figures of
+    `nabla compare`."""
     return {
         **head("traces", " and ".join(arm.name for arm in arms)),
         "version": version,
         "arms": [described(arm, part) for arm, part in zip(arms, parts, strict=True)],
+        "compared": compared,
         "comparisons": [comparison(parts[0], part) for part in parts[1:]],
         "methods": methods.names,
         "rows": sum(map(len, parts)),

@@ -22,6 +22,7 @@ from pipeline.errors import RunError
 from pipeline.report import pages
 from pipeline.report.arms import Arm, open_arms
 from pipeline.report.committed import ChangedError, Group
+from pipeline.report.comparisons import Runs, runs_of
 from pipeline.report.config import ReportConfig
 from pipeline.report.index import LIGHT, Methods, Part, index_part, joined
 from pipeline.report.records import chunk
@@ -47,6 +48,7 @@ class View:
     # The runs' row groups in order, and the first row of each.
     groups: list[tuple[Arm, Group]]
     starts: list[int]
+    compared: dict[str, Any] | None = None
     scripts: dict[str, bytes] = field(default_factory=dict)
 
     @property
@@ -67,6 +69,7 @@ class Source:
 
     def __init__(self, config: ReportConfig) -> None:
         self._config = config
+        self.runs = runs_of(config.run_dir)
         self._parts: dict[tuple[int, str, int, int], Part] = {}
         self._methods = Methods()
         self._looked = 0.0
@@ -81,7 +84,7 @@ class Source:
 
     def _files(self) -> Any:
         self._looked = time.monotonic()
-        folders = [Folder(uri) for uri in self._config.run_dir]
+        folders = [Folder(uri) for uri in self.runs.uris]
         names = ("parts", "data", "dead_letter")
         return [
             (folder.exists("_SUCCESS"), *(file.name for n in names for file in folder.files(n)))
@@ -98,7 +101,7 @@ class Source:
                 continue
 
     def _view(self, version: int) -> View:
-        arms = open_arms(self._config.run_dir, self._config.tokenizer)
+        arms = open_arms(self.runs.uris, self._config.tokenizer, self.runs.names)
         known, self._parts = self._parts, {}
         parts, groups, starts, row = [], [], [], 0
         for number, arm in enumerate(arms):
@@ -114,7 +117,7 @@ class Source:
                 starts.append(row)
                 row += len(part)
             parts.append(joined(mine))
-        return View(version, arms, parts, self._methods, groups, starts)
+        return View(version, arms, parts, self._methods, groups, starts, self.runs.compared)
 
 
 def script(view: View, name: str) -> bytes:
@@ -134,7 +137,12 @@ def _make(view: View, kind: str, name: str) -> None:
     chunks = view.chunks
     if name == "run":
         facts = pages.overview(
-            view.arms, view.parts, view.methods, chunks=len(chunks), version=view.version
+            view.arms,
+            view.parts,
+            view.methods,
+            chunks=len(chunks),
+            version=view.version,
+            compared=view.compared,
         )
         view.scripts["run"] = pages.run_script(facts)
     elif name == "chunks":
@@ -183,7 +191,7 @@ def application(config: ReportConfig) -> web.Application:
         if name in static:
             return _response(name, static[name])
         if name.startswith("run/"):
-            return _file(config, name)
+            return _file(source.runs, name)
         # One at a time, beside the loop: a view is read once, however many scripts ask for it.
         async with lock:
             data = await asyncio.to_thread(_script, source, name.removesuffix(".js"))
@@ -212,11 +220,11 @@ def _response(name: str, data: bytes) -> web.Response:
     return web.Response(body=data, content_type=kind, charset="utf-8", headers=_HEADERS)
 
 
-def _file(config: ReportConfig, name: str) -> web.StreamResponse:
+def _file(runs: Runs, name: str) -> web.StreamResponse:
     """A committed Parquet file, `run/N/data/...`, with ranges: for programs that read it from
     here."""
     _, number, *parts = name.split("/")
-    uri = dict(enumerate(config.run_dir)).get(int(number)) if number.isdigit() else None
+    uri = dict(enumerate(runs.uris)).get(int(number)) if number.isdigit() else None
     folder = Folder(uri) if uri is not None else None
     inside = "/".join(parts)
     known = folder is not None and folder.local and parts[:1] in (["data"], ["parts"])

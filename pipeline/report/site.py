@@ -21,7 +21,7 @@ PAGE = "index.html"
 # In this order they are one script: a later part uses what an earlier one defines.
 PARTS = (
     *("data", "dom", "text", "charts", "rows", "filters", "overview", "browser", "tokens"),
-    *("trace", "compare", "training", "main"),
+    *("trace", "compare", "compared", "training", "main"),
 )
 _HEAD = "// The parts of pipeline/report/web, one after the other. `nabla report` joins them.\n"
 

@@ -20,8 +20,14 @@ CHUNK_ROWS, CHUNK_BYTES = 100, 400_000
 Progress = Callable[[int, int], None]
 
 
-def write_traces(target: Path, arms: Sequence[Arm], progress: Progress) -> dict[str, Any]:
-    """Write the scripts of the runs into a folder; returns the overview."""
+def write_traces(
+    target: Path,
+    arms: Sequence[Arm],
+    progress: Progress,
+    compared: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write the scripts of the runs into a folder; returns the overview. `compared` are the figures
+    of their comparison, if they are of one."""
     for name in ("index", "words", "rows"):
         (target / name).mkdir(parents=True)
     methods, chunks, words = Methods(), _Chunks(target), _Words(target)
@@ -45,7 +51,9 @@ def write_traces(target: Path, arms: Sequence[Arm], progress: Progress) -> dict[
     for name, data in pages.index_scripts(whole, parts).items():
         (target / f"{name}.js").write_bytes(data)
     (target / "chunks.js").write_bytes(pages.chunks_script(chunks.starts))
-    value = pages.overview(arms, parts, methods, chunks=len(chunks.starts), version=0)
+    value = pages.overview(
+        arms, parts, methods, chunks=len(chunks.starts), version=0, compared=compared
+    )
     (target / "run.js").write_bytes(pages.run_script(value))
     return value
 

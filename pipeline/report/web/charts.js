@@ -87,14 +87,37 @@ function growth(times, total) {
     stamps.map((t, n) => [date(t), number(rows[n])]));
 }
 
-// Arms by cost and result, each with its name.
-function frontier(title, unit, points) {
-  const known = points.filter((p) => p.x !== null && p.y !== null && p.y !== undefined);
+// Runs by cost and result, each with its name, and a line through its interval if it has one. Costs
+// differ by orders of magnitude, so their axis is logarithmic. `lines`: points in order, with a name.
+function frontier(title, unit, points, lines = []) {
+  const known = points.filter((p) => p.x > 0 && p.y !== null && p.y !== undefined);
   if (known.length < 2) return null;
-  const top = Math.max(...known.map((p) => p.y), 1e-9), high = 1.15 * Math.max(...known.map((p) => p.x));
-  const picture = frame(title, unit, 0, high, 1.1 * top, (at, up) => known.map((p) => h("g", {},
-    h("circle", { cx: at(p.x), cy: up(Math.max(0, p.y)), r: 4, class: "dot" }),
-    h("text", { x: at(p.x), y: up(Math.max(0, p.y)) - 7, "text-anchor": "middle" }, p.name))));
-  return figure(title, picture, ["arms"], ["arm", unit, title],
-    known.map((p) => [p.name, number(p.x), number(p.y)]));
+  const every = [...known, ...lines.flatMap((line_) => line_.points)];
+  const xs = every.map((p) => Math.log(p.x)), ys = every.flatMap((p) => [p.y, p.low ?? p.y, p.high ?? p.y]);
+  const room = 0.12 * (Math.max(...xs) - Math.min(...xs)) || 0.1;
+  const start = Math.min(...xs) - room, end = Math.max(...xs) + room;
+  // Differences are the point: the axis begins near the lowest value, and says where.
+  const low = Math.min(...ys) - 0.05 * (Math.max(...ys) - Math.min(...ys) || 1);
+  const top = (Math.max(...ys) - low) * 1.12;
+  const picture = frame(title, unit + ", logarithmic", start, end, top, (at, up) => {
+    const x = (p) => at(Math.log(p.x)), y = (value) => up(value - low);
+    return [
+      lines.map((line_, n) => h("path", { class: "curve thin " + MARKS[n % 4],
+        d: line_.points.map((p, i) => (i ? "L" : "M") + x(p) + " " + y(p.y)).join("") },
+      h("title", {}, line_.name))),
+      known.map((p, n) => [
+        p.low !== undefined && h("line", { x1: x(p), x2: x(p), y1: y(p.low), y2: y(p.high), class: "axis" }),
+        h("circle", { cx: x(p), cy: y(p.y), r: 3.5, class: "dot" }, h("title", {}, p.name)),
+        h("text", { x: x(p), y: y(p.y) - (n % 2 ? -15 : 7), "text-anchor": "middle" }, String(n + 1)),
+      ]),
+    ];
+  }, [number(Math.exp(start), 2), number(Math.exp(end), 2)]);
+  picture.querySelectorAll("text")[3].textContent = number(low + top, 2);
+  picture.querySelectorAll("text")[4].textContent = number(low, 2);
+  const names = h("ol", { class: "names" }, known.map((p) => h("li", {}, p.name)));
+  const shown = figure(title, picture, ["runs", ...lines.map((line_) => line_.name)], ["run", unit, title, "95 % interval"],
+    [...known.map((p) => [p.name, number(p.x), number(p.y), p.low === undefined ? "" : number(p.low) + " to " + number(p.high)]),
+      ...lines.flatMap((line_) => line_.points.map((p) => [line_.name + ", " + p.label, number(p.x), number(p.y), ""]))]);
+  picture.after(names);
+  return shown;
 }

@@ -5,7 +5,7 @@ function overviewPage() {
   document.title = run.title + " – overview";
   show(
     h("h1", {}, write(h("span", {}), run.title)),
-    run.arms.length > 1 && comparisonSection(),
+    run.compared ? comparedSection(run.compared) : run.arms.length > 1 && comparisonSection(),
     run.arms.map(armSection),
     h("p", { class: "note" }, "Written " + run.made + " by nabla " + run.release + "."),
   );
@@ -14,7 +14,7 @@ function overviewPage() {
 function armSection(arm, number_) {
   const f = arm.figures;
   const several = run.arms.length > 1;
-  return h("section", { "aria-label": arm.name },
+  return h("section", { "aria-label": arm.name, id: "arm-" + number_ },
     several && h("h2", {}, write(h("span", {}), arm.name)),
     stateOf(arm),
     h("dl", { class: "cards" }, cards(arm, f)),

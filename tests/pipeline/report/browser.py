@@ -22,6 +22,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+AXE = Path(__file__).parents[3] / ".venv" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SECONDS = 60.0
 _SETTLED = """
@@ -215,6 +216,17 @@ def count(page: Page) -> int:
 def listed(page: Page) -> list[str]:
     """The ids that the list shows."""
     return page.texts("#list th[scope=row] a")
+
+
+def faults(page: Page) -> list[tuple[str, str, str]]:
+    """What axe-core calls serious or critical, with the first element of each."""
+    page.run(AXE.read_text() + "; 0")
+    results = page.run("axe.run({resultTypes: ['violations'], preload: false})")
+    return [
+        (v["id"], v["nodes"][0]["html"], v["nodes"][0].get("failureSummary"))
+        for v in results["violations"]
+        if v["impact"] in ("serious", "critical")
+    ]
 
 
 def main() -> None:

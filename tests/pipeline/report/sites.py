@@ -6,12 +6,20 @@ import base64
 import gzip
 import json
 import re
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from nabla_core.types import Cost
+from pipeline.compare.config import Bootstrap
+from pipeline.compare.results import read_results
+from pipeline.compare.summary import summarise
 from pipeline.report.config import ReportConfig
 from pipeline.report.job import ReportOutcome, report
-from tests.pipeline.export.runs import revision, trace
+from pipeline.store.checks.owner import Owner, claim_owner
+from pipeline.store.files import Folder
+from tests.pipeline.export.runs import revision, trace, write_run
 
 FIRST, SECOND, THIRD = "1;2;3", "1;2;4", "5;2;4"
 MEGABYTE = "0123456789abcdef " * 62_500
@@ -103,3 +111,34 @@ def unpacked(file: Path) -> bytes:
 def values(file: Path) -> Any:
     """The value of a script of JSON."""
     return json.loads(unpacked(file))
+
+
+def comparison(path: Path, missing: str | None = None) -> str:
+    """A folder of `nabla compare` with three arms on three prompts; `search` is right twice, and
+    `both` answers each prompt twice. `missing`: an arm whose run folder was deleted since."""
+    answers = {
+        "plain": [("a", "1;2", False), ("b", "3;4", False), ("c", "5;6", True)],
+        "search": [("a", "1;7", True), ("b", "3;4", False), ("c", "5;6", True)],
+        "both": [("a", "1;8", True), ("b", "3;9", True), ("c", "5;6", False)],
+    }
+    results = []
+    for number, (name, rows) in enumerate(answers.items()):
+        cost = asdict(
+            Cost(rollouts=1, generated_tokens=9, flops=10.0 ** (6 + number), paper_calls=5)
+        )
+        run = write_run(
+            path / "arms" / name,
+            [
+                trace(prompt, text, correct=right, sample=sample, reward=number + right, cost=cost)
+                for prompt, text, right in rows
+                for sample in range(2 if name == "both" else 1)
+            ],
+        )
+        results.append(read_results(name, run))
+    found = summarise(results, "plain", Bootstrap(resamples=100))
+    folder = Folder(str(path))
+    claim_owner(folder, Owner("compare"))
+    folder.write("summary.json", json.dumps(found.as_dict()).encode())
+    if missing is not None:
+        shutil.rmtree(path / "arms" / missing)
+    return str(path)

@@ -15,7 +15,7 @@ from pipeline.training.history import write_history
 from tests.pipeline.export.runs import SCHEMA, trace, write_run
 from tests.pipeline.report import browser
 from tests.pipeline.report.browser import count, listed
-from tests.pipeline.report.sites import SCRIPT, made, ordinary
+from tests.pipeline.report.sites import SCRIPT, comparison, made, ordinary
 
 pytestmark = pytest.mark.browser
 browser.skip_unless_asked()
@@ -61,6 +61,29 @@ def test_two_runs_are_compared_on_the_same_prompts(page, two):
     assert page.texts("#side del.differs, #side ins.differs") == ["7", "2"]
     page.go("#/trace/d?arm=1")
     assert "No other run answers this prompt" in page.text("main")
+
+
+def test_a_comparison_has_intervals_costs_and_the_traces_behind_its_differences(page, tmp_path):
+    page.open(made(tmp_path / "out", comparison(tmp_path / "run")).page.as_uri())
+    words = page.text("section[aria-label=Comparison]")
+    assert "3 prompts, the same for every arm. Differences are to plain, paired by prompt" in words
+    rows = {row.split("\t")[0]: row for row in page.texts("[aria-label=Arms] tbody tr")}
+    assert rows["plain"].startswith("plain\tnabla\t0.333 [")
+    assert page.run("document.querySelectorAll('[aria-label=Comparison] figure svg').length") == 3
+    names = page.texts("[aria-label=Comparison] figure:first-of-type ol.names li")
+    assert names == ["plain", "search", "both"]
+    page.run("document.querySelector('[aria-label^=Differences] td a[href*=gained]').click()")
+    page.settle()
+    assert (page.run("location.hash"), listed(page)) == (
+        "#/traces?arm=1&pair=gained&sort=-gain", ["a"]
+    )  # fmt: skip
+    page.run("document.querySelector('#list a[data-n]').click()")
+    page.wait("document.querySelector('#side .text')")
+    assert page.texts("#side h3") == ["plain", "search (this page)", "both"]
+    if browser.AXE.is_file():
+        page.go("#/")
+        page.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+        assert browser.faults(page) == []
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 all. `make test-browser` runs these."""
 
 import json
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -12,8 +11,6 @@ from tests.pipeline.report.sites import ANSI, BIDI, IDS, MEGABYTE, SCRIPT
 
 pytestmark = pytest.mark.browser
 browser.skip_unless_asked()
-
-AXE = Path(__file__).parents[3] / ".venv" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.mark.parametrize("number", range(len(IDS)))
@@ -108,19 +105,8 @@ def test_nothing_is_too_wide_and_axe_finds_nothing_serious(page, bad_site, site,
         page.settle()
         wide = page.run("document.documentElement.scrollWidth")
         assert wide <= width, (url, wide)
-        if AXE.is_file():
-            found[url] = faults(page)
+        if browser.AXE.is_file():
+            found[url] = browser.faults(page)
     assert not any(found.values()), json.dumps(found, indent=1)
-    if not AXE.is_file():
+    if not browser.AXE.is_file():
         pytest.skip("axe-core is not there: `make test-browser` fetches it with npm")
-
-
-def faults(page):
-    """What axe-core calls serious or critical, with the first element of each."""
-    page.run(AXE.read_text() + "; 0")
-    results = page.run("axe.run({resultTypes: ['violations'], preload: false})")
-    return [
-        (v["id"], v["nodes"][0]["html"], v["nodes"][0].get("failureSummary"))
-        for v in results["violations"]
-        if v["impact"] in ("serious", "critical")
-    ]
