@@ -15,9 +15,9 @@ class ReportConfig:
     """What `nabla report` shows, and where it writes the pages.
 
     Attributes:
-        run_dir: Run folders, or their URIs: one run of any command, a comparison of `nabla compare`,
-            or several runs of traces, which are compared prompt by prompt. `run_dir=a` and
-            `run_dir=a,b` are short for lists.
+        run_dir: Run folders, or their URIs: one run of any command, a comparison of
+            `nabla compare`, or several runs of traces, which are compared prompt by prompt.
+            `run_dir=a` and `run_dir=a,b` are short for lists.
         out: The folder of the pages, which must be empty or hold an earlier report; null: beside
             the first run folder, with `-report` behind its name.
         tokenizer: A model folder with the tokenizer of the runs' LM; null: the one that `lm.path`
