@@ -1,46 +1,38 @@
-"""Null arms: the same positions, changed without a gradient."""
+"""Null arms: many responses in one batch, against the law written out for one position."""
 
 from __future__ import annotations
 
-from collections import Counter
+import pytest
 
-import torch
-
-from nabla_core.draws import DrawKey
+from nabla_core.draws import uniform
+from nabla_core.proposals.positions import banned_ids
 from nabla_core.requests import Propose, Sweep
-from tests.core.reference import Literal, changes, proposed, rolled_out, serve
-from tests.core.tiny import Family, greedy_search, one_hots
+from tests.core.reference import KEY, guide_of, rolled_out, serve
+from tests.core.tiny import Family, greedy_search
 
 
-def test_the_second_choice_is_the_best_other_token(family: Family):
+@pytest.mark.parametrize("proposals", ["second", "random"])
+def test_each_position_gets_the_token_of_its_own_law(family: Family, proposals: str) -> None:
     engines = family.engines()
-    literal = Literal(family, engines)
-    contexts, responses = rolled_out(engines, 4)
-    config = greedy_search(proposals="second")
-    found = proposed(engines, contexts, responses, config, boundary=1)
-    for context, response, proposals in zip(contexts, responses, found, strict=True):
-        y = response.tokens
-        with torch.no_grad():
-            p = literal.log_p(context, one_hots(y, len(literal.ids))).exp()
-        expected = []
-        for i in range(1, len(y)):
-            if p[i].max() <= 0.98:
-                others = p[i].clone()
-                others[y[i]] = -1
-                expected.append((i, y[i], int(others.argmax())))
-        assert changes(proposals) == expected
-
-
-def test_random_flips_take_every_other_token_alike(plain: Family):
-    engines = plain.engines()
-    contexts, responses = rolled_out(engines, 1)
-    config = greedy_search(proposals="random")
-    (swept,) = serve(engines, [Sweep(contexts[0], responses[0], 0, config)])
-    asked = [Propose(swept.gradients, 0, 3, DrawKey(n, "p", 0, "resample")) for n in range(800)]
-    drawn = [p for proposals in serve(engines, asked) for p in proposals]
-    assert len(drawn) == 2400
-    assert all(p.from_token != p.to_token for p in drawn)
-    counts = Counter((p.position, p.to_token) for p in drawn)
-    # 23 other tokens at each of three positions.
-    assert len(counts) == 69
-    assert sum((c - 2400 / 69) ** 2 / (2400 / 69) for c in counts.values()) < 110
+    config = greedy_search(proposals=proposals)
+    contexts, responses = rolled_out(engines, 6)
+    swept = serve(
+        engines, [Sweep(c, r, 0, config) for c, r in zip(contexts, responses, strict=True)]
+    )
+    # The second position on, and no more than three.
+    replies = serve(engines, [Propose(s.gradients, 1, 3, KEY) for s in swept])
+    guide = guide_of(engines)
+    banned = banned_ids(guide).tolist()
+    assert sum(map(len, replies)) > 6
+    for one, found in zip(swept, replies, strict=True):
+        assert len(found) <= 3
+        for proposal in found:
+            i, own = proposal.position, one.gradients.response.tokens[proposal.position]
+            logits = guide.lm.logits(one.gradients.lm.hidden[i]).tolist()
+            others = [b for b, no in enumerate(banned) if not no and b != own]
+            if proposals == "second":
+                expected = max(others, key=lambda b: logits[b])
+            else:
+                expected = others[int(uniform(KEY, i) * len(others))]
+            assert (proposal.from_token, proposal.to_token) == (own, expected)
+            assert i >= 1
