@@ -132,8 +132,9 @@ class Optimise:
         clip: The norm of a step's gradient is clipped to this.
         frozen_layers (layers): The first layers, this many, are not trained.
         freeze_embeddings: The embeddings are not trained.
-        dtype: Type of the forward pass (bfloat16: autocast); weights stay in float32. `auto` as in
-            `runtime.dtype`, decided once a training.
+        dtype: Type of the forward pass (bfloat16: autocast), and of LM and judge where they are
+            read; trained weights stay in float32. `auto` as in `runtime.dtype`, decided once a
+            training.
         attention: transformers' name of the attention. A gradient guide needs one that can be
             differentiated twice (`eager`).
         on_nonfinite: Where a gradient is not finite: `stop`, or `skip` the step. The message names

@@ -74,6 +74,11 @@ class HeadGuide:
         self._return_cache = return_cache
         self._ids = vocabulary.ids.clamp(min=0).to(head.device)
         self._unknown = vocabulary.ids.lt(0).to(head.device)
+        # One tokenizer for both: outputs are in the LM's order already.
+        own = torch.arange(len(vocabulary.ids))
+        known = vocabulary.ids >= 0
+        fits = len(own) <= head.head.out_features
+        self._same_ids = fits and bool((vocabulary.ids == own)[known].all())
 
     def check(self, config: NablaConfig) -> None:
         """Raises ModelError where a config needs a gradient."""
@@ -108,7 +113,7 @@ class HeadGuide:
         """`-reward_coeff * A`: rows of a loss, like those of a gradient. `nll_coeff` does not
         matter: a head knows nothing of the likelihood."""
         hidden = rows_of([(a.hidden, i - a.start) for a, i in chosen])
-        rows = self.head.head(hidden).float()[:, self._ids]
+        rows = self._advantages(hidden)
         check_finite("predicted advantage", rows)
         # A row for an unknown token would be of another token: 0 everywhere, so no advantage.
         known = torch.tensor([a.known[i - a.start] for a, i in chosen], device=rows.device)
@@ -119,10 +124,16 @@ class HeadGuide:
         return self.head.shape.head(1)
 
     def next_advantages(self, hidden: Tensor) -> Tensor:
-        return self.head.head(hidden).float()[:, self._ids].masked_fill(self._unknown, 0.0)
+        return self._advantages(hidden).masked_fill_(self._unknown, 0.0)
 
     def next_flops(self) -> float:
         return self.head.shape.head(1)
+
+    def _advantages(self, hidden: Tensor) -> Tensor:
+        """hidden `[n, D]` -> new fp32 `[n, V]` in the order of the LM's ids; of no meaning for
+        those that the head does not know."""
+        outputs = self.head.head(hidden).float()
+        return outputs[:, : len(self._ids)] if self._same_ids else outputs[:, self._ids]
 
     def _read_head(self, tasks: Sequence[Task]) -> list[tuple[HeadState, PrefixCache | None]]:
         """The head's state of each response and its prefix cache, from one forward pass. The last

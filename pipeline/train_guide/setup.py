@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from nabla_core.engines.loading import build_engines, device_of, reader_for
+from nabla_core.engines.loading import build_engines, device_of, reader_for, torch_dtype
 from nabla_core.errors import UNREADABLE, PromptError
 from nabla_core.guide_training.examples import Example, GuideEncoder, Record
 from nabla_core.guide_training.head_model import start_from_lm
@@ -127,7 +127,10 @@ def encode(
 
 
 def _lm_and_judge(config: TrainGuideConfig, device: torch.device) -> tuple[LanguageModel, Reader]:
-    options: dict[str, Any] = {"device": device, "dtype": torch.float32}
+    # The type that they have in the search that the guide is for. What is trained is float32.
+    paths = [source for source, _ in (lm_of(config), judge_of(config))]
+    runtime = Runtime(device=str(device), dtype=config.optimise.dtype)
+    options: dict[str, Any] = {"device": device, "dtype": torch_dtype(runtime, paths)}
     path, revision = lm_of(config)
     lm = load_language_model(path, revision=revision, **options)
     path, revision = judge_of(config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from jobs.display.guide_figures import suggestion
 from nabla_core.guide_training.evaluation import agreement
@@ -51,3 +52,17 @@ def test_a_measurement_suggests_a_beta(plain: Family, explored: Path):
         f"suggested beta: {beta:g}, which moves the LM by 0.05 nats a token (validation.kl); one "
         f"unit of the judge is worth {1 / beta:.3g} nats"
     )
+
+
+@pytest.mark.parametrize("kind", ["head", "gradient", "value_head"])
+def test_in_bfloat16_lm_and_judge_are_read_so_and_weights_are_trained_in_float32(
+    plain: Family, explored: Path, kind: str
+):
+    more = ("start.path=lm",) if kind == "value_head" else ()
+    state = training_state(plain, explored, "optimise.dtype=bfloat16", f"kind={kind}", *more)
+    assert (state.lm.table.dtype, state.judge.rm.table.dtype) == (torch.bfloat16, torch.bfloat16)
+    train_step(state)
+    trained = {p.dtype for p in state.trainee.model.parameters() if p.requires_grad}
+    assert trained == {torch.float32}
+    found = measure(state)
+    assert (found["failed"], found["calls"] > 1) == (0, True)
