@@ -18,7 +18,7 @@ from jobs.exit_codes import ExitCode, exit_code_table
 # Verbs by what a user wants to do. The verb `train-guide` is the COMMAND of jobs/train_guide.py.
 VERBS = {
     "Try it": ("demo",),
-    "Make data": ("generate", "status", "show", "report", "export"),
+    "Make data": ("generate", "estimate", "status", "show", "report", "export"),
     "Train on the data": ("distill",),
     "Make the search better": ("tune", "counterfactuals", "train-guide", "train-judge", "improve"),
     "Check the claims": ("compare", "duality"),

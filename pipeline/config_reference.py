@@ -25,6 +25,7 @@ from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.distill.config import DistillConfig
 from pipeline.duality.checkpoints.config import CheckpointsConfig
 from pipeline.duality.config import DualityConfig
+from pipeline.estimate.config import EstimateConfig
 from pipeline.export.config import ExportConfig
 from pipeline.generate.config import GenerateConfig
 from pipeline.improve.config import ImproveConfig
@@ -35,6 +36,7 @@ from pipeline.train_judge.config import TrainJudgeConfig
 from pipeline.tune.config import TuneConfig
 
 COMMANDS: dict[str, type] = {
+    "estimate": EstimateConfig,
     "generate": GenerateConfig,
     "report": ReportConfig,
     "export": ExportConfig,

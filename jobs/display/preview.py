@@ -10,6 +10,8 @@ from pipeline.printable import visible
 
 if TYPE_CHECKING:
     from nabla_core.types import Prompt
+    from pipeline.preview.cards import Card
+    from pipeline.preview.memory import Memory
     from pipeline.preview.prompts import Rendered
     from pipeline.preview.rows import Preview
 
@@ -95,11 +97,42 @@ def _print_cost(found: Preview) -> None:
         f"         {missing:,} rows to make: {amount(cost.flops * missing)}\n"
         f"         ({HOW})"
     )
-    print_weights(found.parameters, found.dtype)
+    if found.held is None or found.seconds is None:
+        print_weights(found.parameters, found.dtype)
+        return
+    from pipeline.preview.cards import CARDS, DEFAULT_CARD, DEFAULT_SHARE
+
+    print_memory(found.held, found.dtype)
+    print_hours(missing, found.seconds, CARDS[DEFAULT_CARD], DEFAULT_SHARE)
+
+
+def print_memory(held: Memory, dtype: str) -> None:
+    """What a process of a run takes."""
+    console.print_line(
+        f"memory   {bytes_of(held.total)} for each process in {dtype}: weights "
+        f"{bytes_of(held.weights)}, keys and values {bytes_of(held.decoding)} of {held.rows} "
+        f"responses that are decoded and {bytes_of(held.kept)} kept, activations "
+        f"{bytes_of(held.activations)}\n"
+        "         (estimated, without what torch and a GPU's driver take for themselves)"
+    )
+
+
+def print_hours(rows: int, taken: float, card: Card, share: float) -> None:
+    """What so many rows take on a card, each `taken` seconds."""
+    hours = rows * taken / 3600
+    console.print_line(
+        f"hours    {hours:,.3g} on one {card.name} for {rows:,} rows, at {share:.0%} of "
+        f"{card.flops / 1e12:,.0f} TFLOP/s and {card.bandwidth / 1e12:g} TB/s "
+        "(from its data sheet and an assumed share: not measured)"
+    )
 
 
 def print_weights(parameters: int, dtype: str) -> None:
     """The memory that the weights of a process take."""
     size = parameters * (2 if dtype == "bfloat16" else 4)
-    shown = f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"
-    console.print_line(f"weights  {shown} in {dtype} for each process")
+    console.print_line(f"weights  {bytes_of(size)} in {dtype} for each process")
+
+
+def bytes_of(size: float) -> str:
+    """Bytes with a unit: `1.2 GB`."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"

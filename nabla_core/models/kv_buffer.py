@@ -113,7 +113,7 @@ class KeyValueBuffer:
     def _move(self, like: KeyValues, rows: int, width: int) -> None:
         """Take over what is there into new tensors, for `rows` and `width` and some free columns.
         `like` are one row's."""
-        columns = width + max(_LEAST_FREE, int(_FREE * width))
+        columns = columns_for(width)
         stores = [t.new_zeros(rows, t.size(1), columns, t.size(3)) for t in like]
         for store, old in zip(stores, self._stores(), strict=False):
             used = old[: self._rows, :, self._start : self._end]
@@ -130,6 +130,11 @@ class KeyValueBuffer:
 
     def _stores(self) -> KeyValues:
         return [store for layer in self._layers for store in layer.stores]
+
+
+def columns_for(width: int) -> int:
+    """The columns that tensors get when they are made for so many."""
+    return width + max(_LEAST_FREE, int(_FREE * width))
 
 
 def order_of(count: int, removed: Sequence[int]) -> list[int]:

@@ -19,6 +19,7 @@ from nabla_core.errors import HeadError, ModelError
 from nabla_core.models.flops import Shape
 from nabla_core.models.folder import adapter_base
 from nabla_core.models.layers import check_layers, context_length
+from nabla_core.models.memory import Sizes
 from nabla_core.models.pretrained import load_config, load_tokenizer
 from nabla_core.models.vocab import require_rows
 
@@ -29,7 +30,7 @@ class Outline:
 
     `context` is the longest sequence in tokens, `table` the rows of its embedding table, `outputs`
     those of its output layer, `parameters` the number of weights of the whole model. `source` is
-    its folder or hub id.
+    its folder or hub id. `tokenizer` is None in a `sketch`.
     """
 
     source: str
@@ -39,6 +40,7 @@ class Outline:
     outputs: int
     parameters: int
     shape: Shape
+    sizes: Sizes
 
 
 def outline(
@@ -73,14 +75,27 @@ def outline(
     if not (stored or tied or new_output):
         purpose = "a reward model" if kind == "reward" else "a causal LM"
         raise ModelError(f"{path} is not {purpose}: its weights lack {output}.weight")
+    return _outline(path, tokenizer, model, config, head.out_features)
+
+
+def sketch(path: str, config: Any, kind: Literal["lm", "reward", "head"]) -> Outline:
+    """The outline of a model of which nothing is known but its config. Raises ModelError where
+    there is no such model."""
+    model = empty_model(path, config, kind)
+    outputs = 1 if kind == "reward" else config.get_text_config().vocab_size
+    return _outline(path, None, model, config, outputs)
+
+
+def _outline(path: str, tokenizer: Any, model: Any, config: Any, outputs: int) -> Outline:
     return Outline(
         source=path,
         tokenizer=tokenizer,
         context=context_length(model),
-        table=table,
-        outputs=head.out_features,
+        table=model.get_input_embeddings().weight.size(0),
+        outputs=outputs,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        shape=Shape.of(model.base_model, config, head.out_features),
+        shape=Shape.of(model.base_model, config, outputs),
+        sizes=Sizes.of(config, outputs),
     )
 
 

@@ -18,4 +18,5 @@ def preview(config: GenerateConfig) -> rows.Preview:
         search=decoding.nabla if decoding.method == "nabla" else None,
         rollout=decoding.rollout,
         expected=lambda models, prompt: cost.of_decoding(decoding, models, prompt),
+        decoding=decoding,
     )

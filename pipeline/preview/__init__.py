@@ -7,5 +7,8 @@ headers of their weight files (`nabla_core.models.outline`).
     prompts    are prompts rendered, and do they fit the models' contexts?
     resources  are there the devices that are asked for?
     cost       passes and FLOPs to expect
+    memory     weights, keys and values, and activations of an actor
+    cards      GPUs of data sheets
+    hours      what a run would take on one
     rows       all of it, for a job that makes rows of prompts
 """

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
-from nabla_core.config import NablaConfig, Sampling
+from nabla_core.config import Decoding, NablaConfig, Sampling
 from nabla_core.models.location import check_locations
 from nabla_core.types import Prompt
 from pipeline.inputs.prompts import Item, index, mapped_columns, read
+from pipeline.preview.cards import CARDS, DEFAULT_CARD, DEFAULT_SHARE
 from pipeline.preview.cost import Expected
+from pipeline.preview.hours import seconds
+from pipeline.preview.memory import Memory, memory
 from pipeline.preview.models import Models, inspect, quick
 from pipeline.preview.prompts import MOST, Rendered, render
 from pipeline.preview.resources import check_devices
@@ -31,7 +34,8 @@ class Preview:
     holds of it; `answers` is the number of prompts with an expected answer, which `method` grades.
     `columns` names the columns of the input by what they hold. `rendered`, `expected` (of one row)
     and `parameters` (of all models of an actor) are None for a scripted LM. `dtype` is the type of
-    the models, never `auto`.
+    the models, never `auto`. `held` is the memory of an actor, and `seconds` what a row takes on a
+    GPU of the default kind (`preview.hours`), where `decoding` answers the prompts.
     """
 
     prompts: int
@@ -47,6 +51,8 @@ class Preview:
     expected: Expected | None
     parameters: int | None
     dtype: str
+    held: Memory | None = None
+    seconds: float | None = None
     warnings: list[str] = field(default_factory=list)
 
 
@@ -58,12 +64,14 @@ def preview(
     search: NablaConfig | None,
     rollout: Sampling,
     expected: Callable[[Models, float], Expected],
+    decoding: Decoding | None = None,
 ) -> Preview:
     """Check a run, read all of its prompts and its folder, and change nothing.
 
     `config` is the plan's. `search` is the loop that the guide must serve, if there is one, and
     `rollout` how responses or tails are drawn; `expected` gives the cost of a row from the models
-    and the mean length of a prompt. Raises PipelineError and ModelError where the run would fail.
+    and the mean length of a prompt; `decoding` is the method that answers them, if one does. Raises
+    PipelineError and ModelError where the run would fail.
     """
     if not plan.cluster.ray_address:
         check_locations(plan.model_paths)
@@ -88,6 +96,10 @@ def preview(
         today, tools = config.runtime.template_date, config.reward.tools
         rendered = render(first, models, max_tokens, today, tools)
         warnings += models.warnings + rendered.warnings
+    cost = expected(models, rendered.tokens) if models and rendered else None
+    held = taken = None
+    if models and rendered and cost and decoding:
+        held, taken = _resources(config, decoding, models, cost, rendered.tokens)
     return Preview(
         prompts=len(inputs),
         samples=plan.samples,
@@ -99,11 +111,33 @@ def preview(
         columns=mapped_columns(config.prompts),
         first=first[0],
         rendered=rendered,
-        expected=expected(models, rendered.tokens) if models and rendered else None,
+        expected=cost,
         parameters=models.parameters if models else None,
         dtype=config.runtime.dtype,
+        held=held,
+        seconds=taken,
         warnings=warnings,
     )
+
+
+def _resources(
+    config: RowsConfig, decoding: Decoding, models: Models, cost: Expected, prompt: float
+) -> tuple[Memory, float]:
+    """The memory of an actor, and the seconds of a row on the default card."""
+    itemsize = 2 if config.runtime.dtype == "bfloat16" else 4
+    held = memory(
+        decoding,
+        models,
+        config.runtime,
+        in_flight=config.cluster.in_flight,
+        prompt=prompt,
+        itemsize=itemsize,
+    )
+    card, share = CARDS[DEFAULT_CARD], DEFAULT_SHARE
+    taken = seconds(
+        cost, decoding, models, held, card, share=share, prompt=prompt, itemsize=itemsize
+    )
+    return held, taken
 
 
 @dataclass

@@ -78,7 +78,10 @@ def test_a_dry_run_shows_prompts_rows_answers_columns_and_cost_in_this_order(
         "cost     a row: 9 rollouts, 40 tokens, 6 LM passes to read and 15 of judge and guide, ",
         "6 rows to make: ",
         "(estimated: ",
-        "weights  0.2 MB in float32 for each process\n",
+        "memory   ",
+        "for each process in float32: weights 0.2 MB, keys and values ",
+        "hours    ",
+        "not measured)\n",
     )
     assert "note: verify.method=last_number: all 3 answers are numbers\n" in told
     assert "decoding:" not in shown
@@ -317,7 +320,7 @@ def test_a_dry_run_reads_no_weights_and_loads_no_ray(tmp_path, asked):
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "weights  15.2 GB in bfloat16 for each process" in done.stdout
+    assert "for each process in bfloat16: weights 15.2 GB, keys and values " in done.stdout
 
 
 def test_no_folder_is_made_by_opening_it(tmp_path):
