@@ -36,8 +36,8 @@ from pipeline.train_judge.config import TrainJudgeConfig
 from pipeline.tune.config import TuneConfig
 
 COMMANDS: dict[str, type] = {
-    "estimate": EstimateConfig,
     "generate": GenerateConfig,
+    "estimate": EstimateConfig,
     "report": ReportConfig,
     "export": ExportConfig,
     "counterfactuals": CounterfactualsConfig,

@@ -11,6 +11,7 @@ from pipeline.counterfactuals.config import CounterfactualsConfig
 from pipeline.distill.config import DistillConfig
 from pipeline.duality.config import DualityConfig
 from pipeline.errors import ConfigError
+from pipeline.estimate.config import EstimateConfig
 from pipeline.export.config import ExportConfig
 from pipeline.generate.config import GenerateConfig
 from pipeline.improve.config import ImproveConfig
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 EMBEDDED = ROOT / "configs" / "embedded.yaml"
 JOBS = {
     "generate": GenerateConfig,
+    "estimate": EstimateConfig,
     "report": ReportConfig,
     "export": ExportConfig,
     "tune": TuneConfig,
