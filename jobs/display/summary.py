@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -67,11 +68,26 @@ def traces_table(outcome: RunOutcome) -> Table:
         accepted = totals["proposals"]["accepted"]
         table.add_row("revisions", f"{accepted} of {made} accepted ({accepted / made:.0%})")
         table.add_row("rows revised", str(totals["revised"]))
+    if totals.get("yield"):
+        _add_yield(table, totals["yield"])
     cost = totals["cost"]
     if cost:
         table.add_row("generated tokens", f"{cost['generated_tokens']:,}")
         table.add_row("engine seconds", f"{cost['seconds']:.1f}")
     return table
+
+
+def _add_yield(table: Table, found: Mapping[str, Any]) -> None:
+    """What a run is worth as training data: prompts with a right response."""
+    per_gflop = found["right_per_gflop"]
+    cost = "" if per_gflop is None else f", {per_gflop:,.2f} for 1 GFLOP"
+    table.add_row("prompts solved", f"{found['right']:.4f} of {found['prompts']:,}{cost}")
+    if found["right_on_hard"] is not None:
+        hard = f"{found['right_on_hard']:.4f} of {found['hard']:,}"
+        table.add_row("of greedily wrong ones", hard)
+    if found["pass_at"]:
+        shares = (f"{share:.4f} at {k}" for k, share in found["pass_at"].items())
+        table.add_row("pass@k", ", ".join(shares))
 
 
 def counterfactuals_table(outcome: RunOutcome) -> Table:

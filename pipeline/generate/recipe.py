@@ -21,8 +21,10 @@ from pipeline.grading.math_verify import MathGrader
 from pipeline.run.models import identities, open_engines
 from pipeline.run.recipe import Maker
 from pipeline.store.settings import Candidates
+from pipeline.tables import yield_counter
 from pipeline.tables.trace_totals import COLUMNS, Summary
 from pipeline.tables.traces import TRACES, model_columns, prompt_columns, trace_columns
+from pipeline.tables.yield_counter import YieldCounter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +46,14 @@ class TraceRecipe:
 
     @property
     def summary_columns(self) -> tuple[str, ...]:
-        return COLUMNS
+        return tuple({*COLUMNS, *yield_counter.COLUMNS})
 
     def summarise(self, tables: Iterable[pa.Table]) -> dict[str, Any]:
-        return Summary.of(tables).as_dict()
+        drawn = self.decoding.rollout
+        greedy = self.decoding.method == "nabla" and drawn.temperature == 0 and drawn.beta is None
+        counter = YieldCounter(greedy_first=greedy)
+        totals = Summary.of(counter.counting(tables)).as_dict()
+        return {**totals, "yield": counter.as_dict()}
 
     def models(self) -> dict[str, Identity]:
         return identities(self.lm, self.reward)

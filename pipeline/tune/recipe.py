@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
 
 from nabla_core.config import Decoding
 from nabla_core.engines.base import Engines
@@ -11,6 +15,7 @@ from nabla_core.requests import Flow
 from nabla_core.types import Prompt
 from pipeline.generate.recipe import TraceMaker, TraceRecipe
 from pipeline.run.models import open_engines
+from pipeline.tables.trace_totals import Summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +23,10 @@ class TuneRecipe(TraceRecipe):
     """Traces; sample number n is decoded with the n-th of `decodings`."""
 
     decodings: tuple[Decoding, ...] = ()
+
+    def summarise(self, tables: Iterable[pa.Table]) -> dict[str, Any]:
+        # The rows of a prompt are of different methods: they have no yield together.
+        return Summary.of(tables).as_dict()
 
     def open(self) -> TuneMaker:
         engines = open_engines(self.lm, self.reward, self.runtime)

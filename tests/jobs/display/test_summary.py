@@ -77,6 +77,25 @@ def test_a_run_of_traces_shows_what_changed_and_what_was_graded():
     ]
 
 
+def test_a_run_with_answers_shows_its_yield():
+    found = {
+        "prompts": 4000, "right": 0.75, "hard": 1200, "right_on_hard": 0.5,
+        "right_per_gflop": 21.5, "pass_at": {"1": 0.5, "2": 0.625},
+    }  # fmt: skip
+    rows = shown(summary.traces_table(outcome(67, 64, 0, TRACES | {"yield": found})))
+    assert rows[-5:-2] == [
+        "prompts solved 0.7500 of 4,000, 21.50 for 1 GFLOP",
+        "of greedily wrong ones 0.5000 of 1,200",
+        "pass@k 0.5000 at 1, 0.6250 at 2",
+    ]
+    alone = found | {"hard": None, "right_on_hard": None, "right_per_gflop": None, "pass_at": {}}
+    rows = shown(summary.traces_table(outcome(67, 64, 0, TRACES | {"yield": alone})))
+    assert rows[-3] == "prompts solved 0.7500 of 4,000"
+    assert len(rows) == 7
+    none = summary.traces_table(outcome(67, 64, 0, TRACES | {"yield": None}))
+    assert len(shown(none)) == 6
+
+
 def test_a_run_of_counterfactuals_shows_where_another_token_was_better():
     table = summary.counterfactuals_table(outcome(300, 300, 0, COUNTERFACTUALS))
     assert shown(table)[:3] == [
