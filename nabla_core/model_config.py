@@ -88,6 +88,9 @@ class Runtime:
         max_batch_tokens (tokens): Tokens in a batch, padding included; about at most.
         reuse: Keeps the keys and values of responses in flight, so that a shared prefix is computed
             once. Without it memory is saved and prefixes are computed again.
+        score_alone: The judge reads each response by itself, from its first token on. Rewards then
+            depend on the response alone and on no batch, in bfloat16 too, and so does what they
+            decide between given responses. Judging takes longer.
         gradient_checkpointing: Keeps no activations inside a layer during a sweep and computes them
             again in the backward pass. Sweeps then compute their whole prefix.
         template_date (YYYY-MM-DD): The date that chat templates are told, in every prompt of a run.
@@ -100,6 +103,7 @@ class Runtime:
     max_batch: int = field(default=32, metadata=NOT_SHAPING)
     max_batch_tokens: int = field(default=65536, metadata=NOT_SHAPING)
     reuse: bool = field(default=True, metadata=NOT_SHAPING)
+    score_alone: bool = False
     gradient_checkpointing: bool = field(default=False, metadata=NOT_SHAPING)
     template_date: str = TEMPLATE_DATE
 

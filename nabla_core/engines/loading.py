@@ -145,7 +145,9 @@ def build_engines(
     elif isinstance(guide, HeadGuide):
         built, decodes, model, identity = guide, guide, guide.head, guide.head.identity
     else:
-        built = as_guide(guide, lm, runtime, judges=guide is judge)
+        # A reward that comes with a gradient is of a batch.
+        judges = guide is judge and not runtime.score_alone
+        built = as_guide(guide, lm, runtime, judges=judges)
         model, identity = guide.rm, guide.rm.identity
         if runtime.gradient_checkpointing:
             for swept_model in (lm, guide.rm):
@@ -164,7 +166,7 @@ def build_engines(
         )
     return Engines(
         text,
-        ScoreEngine(judge, rows, tokens, return_cache=runtime.reuse),
+        ScoreEngine(judge, rows, tokens, return_cache=runtime.reuse, alone=runtime.score_alone),
         ProposeEngine(built, rows, tokens),
         SweepEngine(built, rows, tokens),
         NudgeEngine(built, rows, tokens),

@@ -20,23 +20,38 @@ from nabla_core.requests import (
 
 class ScoreEngine(BatchEngine):
     """Serves `Score`. No gradient is taken. `return_cache`: replies carry a prefix cache if the
-    request asks for one."""
+    request asks for one.
+
+    `alone`: one response in a batch, and no cache. The rounding of matrix products depends on their
+    shapes, which depend then on the response alone; in bfloat16 it can decide which of two rewards
+    is higher.
+    """
 
     kinds: tuple[type[Request[Any]], ...] = (Score,)
 
     def __init__(
-        self, judge: Reader, capacity: int, max_batch_tokens: int, *, return_cache: bool
+        self,
+        judge: Reader,
+        capacity: int,
+        max_batch_tokens: int,
+        *,
+        return_cache: bool,
+        alone: bool = False,
     ) -> None:
-        super().__init__(capacity, max_batch_tokens)
+        super().__init__(1 if alone else capacity, max_batch_tokens)
         self._judge = judge
-        self._return_cache = return_cache
+        self._alone = alone
+        self._return_cache = return_cache and not alone
 
     def size(self, request: Score) -> int:
         return len(request.context.lm) + len(request.tokens)
 
     @torch.inference_mode()
     def answer(self, requests: Sequence[Score]) -> Sequence[Result]:
-        tasks = [Task(r.context, r.tokens, len(r.tokens), r.reuse) for r in requests]
+        tasks = [
+            Task(r.context, r.tokens, len(r.tokens), None if self._alone else r.reuse)
+            for r in requests
+        ]
         # Keys and values of the batch are kept together or not at all.
         return_cache = self._return_cache and any(r.return_cache for r in requests)
         frames = [r.context.judge for r in requests]

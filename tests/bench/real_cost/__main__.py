@@ -12,6 +12,7 @@ work, in one run.
                      a value head guides, over greedy rollouts
     sweep            a sweep with a gradient guide, over a plain forward and backward pass of both
                      models
+    judge            responses judged each by itself (runtime.score_alone), over one batch of them
     counterfactuals  tails a second
     search           the share of each part in a ranked search, and where Python's time goes
     start            seconds of a dry run, and of a process that loads the models
@@ -41,7 +42,7 @@ from tests.bench.real_cost import models as real_models
 from tests.bench.real_cost.alone import drawing, embedded, starting
 from tests.bench.real_cost.guided import guided
 from tests.bench.real_cost.models import Models
-from tests.bench.real_cost.parts import counterfactuals, greedy, sweep
+from tests.bench.real_cost.parts import counterfactuals, greedy, judge, sweep
 from tests.bench.real_cost.profile import search_profile
 from tests.bench.real_cost.timing import Plan, Row
 
@@ -69,6 +70,7 @@ PARTS: dict[str, Callable[[Models, Plan], Iterator[Row]]] = {
     "greedy": greedy,
     "guided": guided,
     "sweep": sweep,
+    "judge": judge,
     "counterfactuals": counterfactuals,
     "search": search_profile,
 }

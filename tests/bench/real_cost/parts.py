@@ -5,13 +5,14 @@ from __future__ import annotations
 import operator
 import statistics
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 
 from nabla_core import NablaConfig, drive
 from nabla_core.methods.counterfactuals import Explore, explore
-from nabla_core.requests import Context, Response, Sweep
+from nabla_core.requests import Context, Response, Score, Sweep
 from tests.bench.arms import GREEDY
 from tests.bench.real_cost import models as real_models
 from tests.bench.real_cost.models import Models
@@ -72,6 +73,35 @@ def sweep(models: Models, plan: Plan) -> Iterator[Row]:
                 raise result
 
     yield row("sweep", compared(ours, plain, plan), responses=plan.prompts, tokens=length)
+
+
+def judge(models: Models, plan: Plan) -> Iterator[Row]:
+    """Responses of random tokens and of several lengths, each judged by itself
+    (`runtime.score_alone`), over one batch of them; and how far their rewards are apart, in standard
+    deviations of the rewards."""
+    count, generator = 2 * plan.prompts, torch.Generator().manual_seed(0)
+    requests = []
+    for number in range(count):
+        length = plan.limit * (4 + number) // count + plan.limit
+        drawn = torch.randint(3, models.lm.vocabulary - 2, (length,), generator=generator).tolist()
+        frame = (tuple(drawn[: plan.limit]), ())
+        requests.append(Score(Context("", frame[0], frame, frame), tuple(drawn[plan.limit :])))
+    rewards: dict[bool, list[float]] = {}
+
+    def judged(alone: bool) -> None:
+        runtime = {"max_batch": count, "device": plan.device, "score_alone": alone}
+        engine: Any = models.engines(**runtime).serving(Score)
+        for number, request in enumerate(requests):
+            engine.submit(number, request)
+        found: dict[int, float] = {}
+        while engine.waiting:
+            found |= {number: reply.value.reward for number, reply in engine.step()}
+        rewards[alone] = [found[number] for number in range(count)]
+
+    found = compared(partial(judged, True), partial(judged, False), plan)
+    apart = max(abs(a - b) for a, b in zip(rewards[True], rewards[False], strict=True))
+    details = {"responses": count, "apart": f"{apart / statistics.pstdev(rewards[True]):.2g} sd"}
+    yield row("judging alone", found, **details)
 
 
 def counterfactuals(models: Models, plan: Plan) -> Iterator[Row]:
