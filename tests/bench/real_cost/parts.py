@@ -77,8 +77,8 @@ def sweep(models: Models, plan: Plan) -> Iterator[Row]:
 
 def judge(models: Models, plan: Plan) -> Iterator[Row]:
     """Responses of random tokens and of several lengths, each judged by itself
-    (`runtime.score_alone`), over one batch of them; and how far their rewards are apart, in standard
-    deviations of the rewards."""
+    (`runtime.score_alone`), over one batch of them; and how far their rewards are apart, in
+    standard deviations of the rewards."""
     count, generator = 2 * plan.prompts, torch.Generator().manual_seed(0)
     requests = []
     for number in range(count):
