@@ -11,6 +11,7 @@ from pipeline.errors import InputError
 from pipeline.improve.status import improve_status
 from pipeline.references import redacted, shown_uri
 from pipeline.report import pages
+from pipeline.report.judges import judge_curves, judge_tables
 from pipeline.report.tokens import run_config
 from pipeline.store.checks.owner import owner_of
 from pipeline.store.checks.version import check_version
@@ -63,15 +64,26 @@ def _training(folder: Folder, card: str) -> dict[str, Any]:
     progress = status.progress
     steps = f", step {progress.step} of {progress.steps}" if progress else ""
     found = _json(folder, card)
-    chosen = f", step {found['chosen_step']} was chosen" if found and "chosen_step" in found else ""
-    return {
+    number = found.get("chosen_step") if found else None
+    chosen = f", step {number} was chosen" if number is not None else ""
+    # What the base was worth, of trainings that measured it.
+    before = history.get("baseline") or {}
+    rows = [{"step": "before training", **before}, *measurements] if before else measurements
+    tables = [_table("Checkpoints", rows, "step")] if measurements else []
+    facts: dict[str, Any] = {
         "summary": f"{status.state}{steps}{chosen}.",
         "failure": status.failure,
         "unit": "step",
         "curves": _curves(measurements, "step"),
-        "tables": [_table("Checkpoints", measurements, "step")] if measurements else [],
+        "tables": tables,
         "card": found,
     }
+    shown = next((m for m in measurements if m["step"] == number), (measurements or [{}])[-1])
+    if isinstance(report := shown.get("report"), Mapping):
+        title, last = f"step {shown['step']}", before.get("report")
+        tables += judge_tables(report, last, title)
+        facts["best_of"] = judge_curves(report, last, title)
+    return facts
 
 
 def _rounds(folder: Folder) -> dict[str, Any]:
@@ -121,7 +133,9 @@ def _curves(measured: Sequence[Mapping[str, Any]], along: str) -> dict[str, Any]
 
 
 def _table(title: str, measured: Sequence[Mapping[str, Any]], first: str) -> dict[str, Any]:
-    names = dict.fromkeys([first, *(name for m in measured for name in m)])
+    # Figures of figures have tables of their own.
+    found = (n for m in measured for n, value in m.items() if not isinstance(value, Mapping | list))
+    names = dict.fromkeys([first, *found])
     rows = [[_cell(m.get(name)) for name in names] for m in measured]
     return {"title": title, "header": list(names), "rows": rows}
 

@@ -53,11 +53,17 @@ function request(name) {
 }
 
 async function unpacked(packed) {
+  const stream = new Blob([fromBase64(packed)]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).arrayBuffer();
+}
+
+function fromBase64(packed) {
+  // Browsers since 2025 do it themselves, ten times as fast.
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(packed);
   const text = atob(packed);
   const bytes = new Uint8Array(text.length);
   for (let n = 0; n < text.length; n++) bytes[n] = text.charCodeAt(n);
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).arrayBuffer();
+  return bytes;
 }
 
 // Other rows are served now: what was loaded before is of no use.

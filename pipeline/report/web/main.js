@@ -117,6 +117,8 @@ async function start() {
   await route();
   document.body.dataset.shown = location.hash;
   document.body.dataset.ready = "1";
+  // What it cannot read yet is read when it is asked for, which says what is wrong.
+  prepare().catch(() => {});
   if (run.version) setTimeout(refresh, 1000 * POLL_SECONDS);
 }
 

@@ -42,19 +42,55 @@ function forgetRows() {
   forgetOrders();
 }
 
-// The words of a block of rows: as lines, and in lower case as one text to search.
-async function loadWords(number) {
-  if (!words[number]) {
-    const text = new TextDecoder().decode(await load("words/" + number));
-    loaded.delete("words/" + number);
-    const low = text.toLowerCase();
-    const starts = new Uint32Array(Math.min(run.words, run.rows - number * run.words) + 1);
-    let at = 0;
-    for (let n = 1; n < starts.length; n++) starts[n] = at = low.indexOf("\n", at) + 1;
-    starts[starts.length - 1] = low.length + 1;
-    words[number] = { lines: text.split("\n"), low, starts };
+// The words of a block of rows, as lines. A list asks for one block many times at once, and it is
+// decoded once.
+function loadWords(number) {
+  const all = words;
+  if (!all[number]) {
+    all[number] = readWords(number);
+    all[number].catch(() => delete all[number]);
   }
-  return words[number];
+  return all[number];
+}
+
+async function readWords(number) {
+  const text = new TextDecoder().decode(await load("words/" + number));
+  loaded.delete("words/" + number);
+  return { lines: text.split("\n"), text, low: null, starts: null };
+}
+
+// A block of words in lower case as one text, and where each row begins in it: for a search.
+function searchable(block) {
+  if (block.low === null) {
+    block.low = block.text.toLowerCase();
+    block.starts = new Uint32Array(block.lines.length + 1);
+    let at = 0;
+    for (let n = 1; n < block.starts.length; n++) block.starts[n] = at = block.low.indexOf("\n", at) + 1;
+    block.starts[block.lines.length] = block.low.length + 1;
+  }
+  return block;
+}
+
+// What the list will want, read while the user reads: columns, orders, words. Of very many rows that
+// would take the memory of the browser, and of a run that goes on they change.
+const MOST_PREPARED = 200000;
+async function prepare() {
+  if (run.kind !== "traces" || run.version || run.rows > MOST_PREPARED) return;
+  await idle();
+  const of = await loadColumns();
+  for (const [key] of SORTS) {
+    await idle();
+    if (key) order(key);
+  }
+  for (let n = 0; n * run.words < run.rows && columns === of; n++) {
+    await idle();
+    await loadWords(n);
+  }
+  document.body.dataset.prepared = "1";
+}
+
+function idle() {
+  return new Promise((done) => (window.requestIdleCallback ? requestIdleCallback(done, { timeout: 2000 }) : setTimeout(done, 20)));
 }
 
 async function wordsOf(row) {

@@ -8,7 +8,8 @@ function trainingPage() {
     run.frame && h("p", {}, h("a", { href: run.frame }, "Open the report of the duality stage")),
     run.frame && h("iframe", { src: run.frame, sandbox: "", title: "Report of the duality stage" }),
     run.curves && h("div", { class: "charts" }, Object.entries(run.curves).map(([name, lines]) =>
-      curves(name, run.unit, lines))),
+      curves(name, run.unit, lines)),
+      run.best_of && curves("accuracy of the best of k by reward, fresh samples", "k", run.best_of)),
     (run.tables || []).map((t) => [h("h2", {}, t.title), table(t.title, t.header, t.rows.map((row) =>
       row.map((cell) => (typeof cell === "number" ? number(cell) : write(h("span", {}), cell === null ? "–" : String(cell))))))]),
     run.card && [h("h2", {}, "Card"), box(JSON.stringify(run.card, null, 2), { class: "text code" })],

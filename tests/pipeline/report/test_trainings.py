@@ -44,6 +44,57 @@ def test_a_training_has_curves_checkpoints_and_its_card(tmp_path, job, card):
     assert facts["card"] == {"chosen_step": 20}
 
 
+FIGURES = {
+    "answers": 8,
+    "right": 4,
+    "auc": 0.75,
+    "auc_within_prompts": None,
+    "brier": 0.2,
+    "ece": 0.1,
+}
+BINS = [{"count": 3, "predicted": 0.25, "right": 0.5}]
+
+
+def judged(auc):
+    fresh = {**FIGURES, "auc": auc, "bins": BINS, "best_of": {"1": 0.5, "8": auc, "16": 1.0}}
+    given = {"answers (held out)": {**FIGURES, "bins": BINS}}
+    return {"fresh": fresh, "given": given, "searched": None}
+
+
+def test_a_judge_stands_beside_the_one_before(tmp_path):
+    folder = folder_of(tmp_path / "run", "train-judge")
+    measured = [
+        {"step": step, "loss": 1 / step, "fresh_auc": auc, "report": judged(auc)}
+        for step, auc in ((4, 0.6), (8, 0.9))
+    ]
+    baseline = {"fresh_auc": 0.5, "report": judged(0.5)}
+    write_history(folder, {"baseline": baseline, "measurements": measured})
+    facts = made(tmp_path / "out", folder.uri).facts
+    assert facts["summary"] == "nabla train-judge, stopped."
+    checkpoints, answers, calibration = facts["tables"]
+    assert checkpoints["header"] == ["step", "fresh_auc", "loss"]
+    assert checkpoints["rows"] == [["before training", 0.5, None], [4, 0.6, 0.25], [8, 0.9, 0.125]]
+    assert [row[:2] + row[4:5] for row in answers["rows"]] == [
+        ["step 8", "fresh samples", 0.9], ["step 8", "answers (held out)", 0.75],
+        ["before training", "fresh samples", 0.5], ["before training", "answers (held out)", 0.75],
+    ]  # fmt: skip
+    assert calibration["rows"][0] == ["step 8", 3, 0.25, 0.5]
+    assert facts["best_of"] == {
+        "step 8": [[1, 0.5], [8, 0.9], [16, 1.0]],
+        "before training": [[1, 0.5], [8, 0.5], [16, 1.0]]
+    }  # fmt: skip
+    folder.write("judge/card.json", json.dumps({"chosen_step": 4}).encode())
+    made(tmp_path / "out", folder.uri)
+    facts = values(tmp_path / "out" / "run.js")
+    assert facts["summary"] == "nabla train-judge, done, step 4 was chosen."
+    assert facts["tables"][1]["rows"][0][0] == "step 4"
+    # The first judge of an LM has none before it.
+    write_history(folder, {"baseline": {}, "measurements": measured[:1]})
+    facts = made(tmp_path / "out", folder.uri).facts
+    assert [table["rows"][0][0] for table in facts["tables"]] == [4, "step 4", "step 4"]
+    assert list(facts["best_of"]) == ["step 4"]
+
+
 def test_rounds_and_their_steps_are_listed(tmp_path):
     folder = folder_of(tmp_path / "run", "improve")
     figures = [{"number": n, "reward": float(n), "reward_hacked": False} for n in range(2)]
