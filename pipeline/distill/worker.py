@@ -39,7 +39,7 @@ def work(config: DistillConfig) -> None:
     def setup(scratch: Path, saved: Path | None, rank: int) -> Training:
         return _setup(config, Folder(config.run_dir), scratch, saved, rank)
 
-    train(config.run_dir, "distill", config.report_to, setup)
+    train(config.run_dir, "distill", config.report_to, setup, cpus=config.workers.cpus)
 
 
 def _setup(

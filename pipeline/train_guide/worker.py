@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
-import torch
 from ray.train import Checkpoint
 from ray.train.torch import get_device
 
@@ -24,7 +23,7 @@ from pipeline.train_guide.state import TrainingState
 from pipeline.train_guide.training import train_step
 from pipeline.training.disk import full_disk_named, require_room
 from pipeline.training.failure import has_failed, write_failure
-from pipeline.training.group import agree_on_models, all_workers
+from pipeline.training.group import agree_on_models, all_workers, use_cpus
 from pipeline.training.progress import ProgressFile
 
 
@@ -34,8 +33,7 @@ def work(config: TrainGuideConfig) -> None:
     An error of ours would repeat in every attempt. It is stored in the run folder and the worker
     returns: for a worker that raises, Ray Train would start all of them again.
     """
-    # Ray would leave it at one thread, or at what OMP_NUM_THREADS says.
-    torch.set_num_threads(max(1, int(config.workers.cpus)))
+    use_cpus(config.workers.cpus)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     folder = Folder(config.run_dir)

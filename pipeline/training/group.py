@@ -13,6 +13,12 @@ from pipeline.store.checks.models_check import read_models, require_same, write_
 from pipeline.store.files import Folder
 
 
+def use_cpus(cpus: float) -> None:
+    """Let torch compute with the CPUs that a worker has reserved."""
+    # Ray would leave it at one thread, or at what OMP_NUM_THREADS says.
+    torch.set_num_threads(max(1, int(cpus)))
+
+
 def all_workers(ready: bool, world: int, device: torch.device) -> bool:
     """Whether all workers are ready. All of them learn it together, so that none waits in a
     collective operation for one that has ended."""

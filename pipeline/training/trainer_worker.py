@@ -22,7 +22,7 @@ from pipeline.store.run_folder import translate_os_errors
 from pipeline.training.disk import full_disk_named
 from pipeline.training.failure import has_failed, write_failure
 from pipeline.training.folder import LOGS
-from pipeline.training.group import agree_on_models, all_workers
+from pipeline.training.group import agree_on_models, all_workers, use_cpus
 
 
 class Ready(Protocol):
@@ -39,12 +39,13 @@ class Ready(Protocol):
 Setup = Callable[[Path, Path | None, int], Ready]
 
 
-def train(run_dir: str, job: str, report_to: Sequence[str], setup: Setup) -> None:
-    """Set up and train, in every worker.
+def train(run_dir: str, job: str, report_to: Sequence[str], setup: Setup, *, cpus: float) -> None:
+    """Set up and train, in every worker, on the CPUs that it was given.
 
     An error of ours would repeat in every attempt. It is stored in the run folder and the worker
     returns: for a worker that raises, Ray Train would start all of them again.
     """
+    use_cpus(cpus)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     folder = Folder(run_dir)
