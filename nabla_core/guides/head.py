@@ -18,14 +18,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nabla_core.config import NablaConfig, Objective, Sampling
-from nabla_core.errors import ContextError, ModelError
+from nabla_core.config import NablaConfig, Objective
+from nabla_core.errors import ContextError
 from nabla_core.guides.base import GuideRead, rows_of
 from nabla_core.guides.decoding import HistoryReader
+from nabla_core.guides.predicted import PredictedAdvantages, loss_rows
 from nabla_core.models.forward import read
 from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel
-from nabla_core.models.readers import Task, check_finite, read_lm, strip_stop_token
+from nabla_core.models.readers import Task, strip_stop_token
 from nabla_core.models.vocab import VocabularyMap
 from nabla_core.text.thinking import think_block
 
@@ -43,21 +44,8 @@ class HeadState:
     known: Sequence[bool]
 
 
-def require_no_gradient(source: str, config: NablaConfig) -> None:
-    """Raises ModelError where a config needs a gradient, and its guide is a head or value head
-    `source`."""
-    if config.needs_gradient:
-        raise ModelError(
-            f"reward.guide {source} is a head: it predicts advantages and has no gradient, which "
-            "proposals: left_to_right with dto.optimizer: adam needs; use proposals: ranked, or "
-            "dto.optimizer: mirror"
-        )
-
-
-class HeadGuide:
+class HeadGuide(PredictedAdvantages):
     """An LM and a head. See `guides.base.Guide` and `guides.decoding.DecodingGuide`."""
-
-    judges = False
 
     def __init__(
         self,
@@ -67,7 +55,7 @@ class HeadGuide:
         *,
         return_cache: bool,
     ) -> None:
-        self.lm = lm
+        super().__init__(lm, head.source)
         self.head = head
         self.vocabulary = vocabulary
         self.reader = HistoryReader(head, vocabulary, think_block(head.tokenizer))
@@ -80,48 +68,26 @@ class HeadGuide:
         fits = len(own) <= head.head.out_features
         self._same_ids = fits and bool((vocabulary.ids == own)[known].all())
 
-    def check(self, config: NablaConfig) -> None:
-        """Raises ModelError where a config needs a gradient."""
-        require_no_gradient(self.head.source, config)
-
-    def check_sampling(self, sampling: Sampling) -> None:
-        """A head guides every sampling."""
-
     def read(
         self, tasks: Sequence[Task], lm_caches: Sequence[PrefixCache | None], config: NablaConfig
     ) -> list[GuideRead]:
-        self.check(config)
-        lm_tasks = [
-            Task(t.context, t.tokens, t.start, cache)
-            for t, cache in zip(tasks, lm_caches, strict=True)
-        ]
+        lm_reads = self._read_lm(tasks, lm_caches, config)
         with torch.no_grad():
-            lm_reads = read_lm(self.lm, lm_tasks, gradient=False)
             head_reads = self._read_head(tasks)
         reads = []
-        for task, lm_task, lm, (state, cache) in zip(
-            tasks, lm_tasks, lm_reads, head_reads, strict=True
-        ):
-            task.cost += lm_task.cost
-            task.add_cost(paper_calls=2)  # forward passes of LM and head
+        for task, lm, (state, cache) in zip(tasks, lm_reads, head_reads, strict=True):
+            task.add_cost(paper_calls=1)  # the forward pass of the head
             reads.append(GuideRead(lm, state, cache, None))
         return reads
 
     def rows(
         self, chosen: Sequence[tuple[HeadState, int]], objective: Objective, logits: Tensor
     ) -> Tensor:
-        """`-reward_coeff * A`: rows of a loss, like those of a gradient. `nll_coeff` does not
-        matter: a head knows nothing of the likelihood."""
         hidden = rows_of([(a.hidden, i - a.start) for a, i in chosen])
-        rows = self._advantages(hidden)
-        check_finite("predicted advantage", rows)
+        rows = loss_rows(self._advantages(hidden), objective)
         # A row for an unknown token would be of another token: 0 everywhere, so no advantage.
         known = torch.tensor([a.known[i - a.start] for a, i in chosen], device=rows.device)
-        rows = rows.where(known[:, None], 0.0)
-        return -objective.reward_coeff * rows
-
-    def row_flops(self, objective: Objective) -> float:
-        return self.head.shape.head(1)
+        return rows.where(known[:, None], 0.0)
 
     def next_advantages(self, hidden: Tensor) -> Tensor:
         return self._advantages(hidden).masked_fill_(self._unknown, 0.0)

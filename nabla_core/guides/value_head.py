@@ -18,16 +18,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nabla_core.config import NablaConfig, Objective, Sampling
+from nabla_core.config import NablaConfig, Objective
 from nabla_core.errors import ModelError
-from nabla_core.guides.base import GuideRead
+from nabla_core.guides.base import GuideRead, rows_of
 from nabla_core.guides.decoding import HistoryReader
-from nabla_core.guides.head import require_no_gradient
+from nabla_core.guides.predicted import PredictedAdvantages, loss_rows
 from nabla_core.models.identity import identify, unchanged
 from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel
 from nabla_core.models.pretrained import load_pretrained
-from nabla_core.models.readers import Task, check_finite, read_lm
+from nabla_core.models.readers import Task
 from nabla_core.models.value_head import ValueHead, ValueHeadConfig
 from nabla_core.models.vocab import VocabularyMap
 from nabla_core.types import Identity
@@ -42,57 +42,33 @@ class ValueHeadState:
     hidden: Tensor
 
 
-class ValueHeadGuide:
+class ValueHeadGuide(PredictedAdvantages):
     """An LM and the value head on it. See `guides.base.Guide` and `guides.decoding.DecodingGuide`.
 
     Raises ModelError where the value head belongs to another LM.
     """
 
-    judges = False
     # A rollout has the hidden states that are read here: there is no history beside the LM's.
     reader: HistoryReader | None = None
 
     def __init__(self, lm: LanguageModel, head: ValueHead, identity: Identity) -> None:
         require_lm(head.config, identity.name, lm.identity, lm.source)
-        self.lm = lm
+        super().__init__(lm, identity.name)
         self.head = head
         self.identity = identity
         self.vocabulary = own_vocabulary(lm)
 
-    def check(self, config: NablaConfig) -> None:
-        """Raises ModelError where a config needs a gradient."""
-        require_no_gradient(self.identity.name, config)
-
-    def check_sampling(self, sampling: Sampling) -> None:
-        """A value head guides every sampling."""
-
     def read(
         self, tasks: Sequence[Task], lm_caches: Sequence[PrefixCache | None], config: NablaConfig
     ) -> list[GuideRead]:
-        self.check(config)
-        lm_tasks = [
-            Task(t.context, t.tokens, t.start, cache)
-            for t, cache in zip(tasks, lm_caches, strict=True)
-        ]
-        with torch.no_grad():
-            reads = read_lm(self.lm, lm_tasks, gradient=False)
-        for task, lm_task in zip(tasks, lm_tasks, strict=True):
-            task.cost += lm_task.cost
-            task.add_cost(paper_calls=1)  # the forward pass of the LM
+        reads = self._read_lm(tasks, lm_caches, config)
         return [GuideRead(lm, ValueHeadState(lm.start, lm.hidden), None, None) for lm in reads]
 
     def rows(
         self, chosen: Sequence[tuple[ValueHeadState, int]], objective: Objective, logits: Tensor
     ) -> Tensor:
-        """`-reward_coeff * A`: rows of a loss, like those of a gradient. `nll_coeff` does not
-        matter: a value head knows nothing of the likelihood."""
-        hidden = torch.stack([state.hidden[i - state.start] for state, i in chosen])
-        rows = self.next_advantages(hidden)
-        check_finite("predicted advantage", rows)
-        return -objective.reward_coeff * rows
-
-    def row_flops(self, objective: Objective) -> float:
-        return self.head.config.flops
+        hidden = rows_of([(state.hidden, i - state.start) for state, i in chosen])
+        return loss_rows(self.next_advantages(hidden), objective)
 
     def next_advantages(self, hidden: Tensor) -> Tensor:
         advantages: Tensor = self.head(hidden.to(self.head.dtype)).float()

@@ -66,7 +66,7 @@ def inspect(
         return None
     from nabla_core.engines.loading import kind_of  # noqa: PLC0415 - see the module
     from nabla_core.guides.decoding import refuse_decoding  # noqa: PLC0415
-    from nabla_core.guides.head import require_no_gradient  # noqa: PLC0415
+    from nabla_core.guides.predicted import require_no_gradient  # noqa: PLC0415
     from nabla_core.models.outline import outline  # noqa: PLC0415
 
     language = outline(model_location(lm.path, "lm"), lm.revision, "lm")

@@ -7,15 +7,16 @@ For each label (`final`: the answer is right; `steps`: also every step) and each
 
 1. run folders of `--train` prompts of the train split: samples of the LM at temperature .4, .7, 1
    and 1.3 and guided decoding (made once), and against the judge of the round before: the search, a
-   wide one (min_score -6), one in which the judge alone accepts, and the null arm;
+   wide one (min_score -6), one in which the judge alone accepts, one whose draft and tails are
+   guided, and the null arm;
 2. a judge, trained as `nabla train-judge` trains it, from the judge of the round before, on the
    folders of all rounds so far. It is delivered with its own scale, and with that of the shipped
    judge (`goal.scale=std`).
 
 Each judge is measured on `--test` unseen prompts: AUC of its reward on fresh samples (the unbiased
 best-of-N curve comes from the same ones), on guided decoding, and on the outputs of the null arm,
-the search and the wide one against it, with their accuracies, paired with those of the shipped
-judge.
+the search, the wide one and the one with guided tails against it, with their accuracies, paired
+with those of the shipped judge.
 
 Everything is kept in DIR: the same command continues. The last line is one JSON object.
 """
@@ -65,10 +66,13 @@ SEARCHES = {
     "search": ranked_arm(BETA, MIN_SCORE, REWARD_WEIGHT),
     "wide": ranked_arm(BETA, -6.0, REWARD_WEIGHT),
     "alone": ranked_arm(BETA, -2.0, 0.0),
+    "tails": ranked_arm(
+        BETA, MIN_SCORE, REWARD_WEIGHT, rollout=Sampling(temperature=0, beta=1 / 4)
+    ),
 }
 # No judge has a part in it: all of them read the same responses.
 GUIDED = guided_arm(1 / 4)
-MEASURED = ("null", "search", "wide", "guided")
+MEASURED = ("null", "search", "wide", "tails", "guided")
 
 
 @dataclass(frozen=True)

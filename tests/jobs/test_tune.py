@@ -33,6 +33,10 @@ def test_every_candidate_meets_every_prompt_and_the_choice_is_a_config(
         f"decoding.nabla.ranked.{name}": getattr(chosen, name)
         for name in ("beta", "min_score", "reward_weight")
     }
+    # The models that it was measured with are in it, whatever the files before name.
+    models = load(GenerateConfig, ["configs/embedded.yaml", str(run / "chosen.yaml")])
+    assert models.lm.path == f"scripted?log={log}"
+    assert models.reward == GenerateConfig().reward
     assert line["guide_helps"] == (line["best_minus_null"][1] > 0)
 
     made = log.read_text()

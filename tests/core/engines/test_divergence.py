@@ -17,7 +17,7 @@ from nabla_core.engines.base import Engines
 from nabla_core.engines.divergence import DivergenceEngine, Law
 from nabla_core.requests import Diverge, Divergence
 from tests.core.engines.rollout_requests import context, language_model
-from tests.core.guides.test_head import engines_with, head_of, head_on
+from tests.core.guides.heads import engines_with, head_of, head_on
 from tests.core.reference import rolled_out, serve
 from tests.core.tiny import Family
 

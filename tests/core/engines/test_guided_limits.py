@@ -28,7 +28,7 @@ from tests.core.engines.guided_requests import (
     request,
 )
 from tests.core.engines.rollout_requests import GREEDY, answers
-from tests.core.guides.test_head import engines_with, head_of, head_on
+from tests.core.guides.heads import engines_with, head_of, head_on
 from tests.core.tiny import Family, greedy_search
 
 

@@ -9,7 +9,7 @@ import torch
 
 from nabla_core.errors import ModelError
 from nabla_core.guide_training.head_model import new_head
-from tests.core.guides.test_head import head_on
+from tests.core.guides.heads import head_on
 from tests.core.tiny import Family
 
 

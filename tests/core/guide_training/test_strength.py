@@ -16,7 +16,7 @@ from nabla_core.guide_training.examples import Record
 from nabla_core.guide_training.strength import Strength, strength
 from nabla_core.model_config import LM
 from nabla_core.requests import Diverge, Render, Reply, Sweep
-from tests.core.guides.test_value_head import value_head_on
+from tests.core.guides.heads import value_head_on
 from tests.core.reference import serve
 from tests.core.tiny import Family, prompts
 

@@ -16,7 +16,7 @@ from nabla_core.models.identity import identify
 from nabla_core.models.loading import load_language_model
 from nabla_core.requests import Likeliest, Render, Response
 from tests.core.guide_training.training_data import records
-from tests.core.guides.test_head import head_on
+from tests.core.guides.heads import head_on
 from tests.core.reference import serve
 from tests.core.tiny import Family
 

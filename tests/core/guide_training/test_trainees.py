@@ -20,7 +20,7 @@ from nabla_core.guide_training.trainees import guide_encoder, open_trainee
 from nabla_core.models.readers import Reader
 from nabla_core.requests import Render, Response, Sweep
 from tests.core.guide_training.training_data import CPU, KINDS, OPEN, records, trainee_of
-from tests.core.guides.test_head import head_on
+from tests.core.guides.heads import head_on
 from tests.core.reference import guide_of, serve
 from tests.core.tiny import Family
 

@@ -19,7 +19,7 @@ from nabla_core.guide_training.trainees import guide_encoder
 from nabla_core.guide_training.value_head import new_value_head, open_value_head
 from nabla_core.guides.value_head import own_vocabulary
 from tests.core.guide_training.training_data import CPU, records, trainee_of
-from tests.core.guides.test_value_head import value_head_on
+from tests.core.guides.heads import value_head_on
 from tests.core.tiny import Family
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,45 +9,21 @@ import pytest
 import torch
 from transformers import PhiConfig, PhiForCausalLM
 
-from nabla_core import DTO, Prompt, Ranked, Reward, Runtime, drive, load_engines, nabla
+from nabla_core import Prompt, Reward, Runtime, load_engines
 from nabla_core.draws import DrawKey
-from nabla_core.engines.base import Engines
 from nabla_core.errors import ContextError, ModelError
 from nabla_core.guide_training.head_model import new_head
-from nabla_core.guides.head import HeadGuide
 from nabla_core.model_config import LM
 from nabla_core.requests import Propose, Render, Response, Sweep
+from tests.core.guides.heads import RANKED, engines_with, head_of, head_on
 from tests.core.reference import rolled_out, serve
-from tests.core.tiny import Family, decisions, greedy_search, prompts
-
-RANKED = greedy_search(proposals="ranked", ranked=Ranked(beta=0.5, min_score=-3.0))
+from tests.core.tiny import Family
 
 
 @pytest.fixture(params=["judge", "lm"])
 def head(request: pytest.FixtureRequest, family: Family, tmp_path: Path) -> Path:
     """A head with random weights on a backbone of the family."""
     return head_on(family, request.param, tmp_path / "head")
-
-
-def head_on(family: Family, role: str, path: Path) -> Path:
-    model = new_head(str(getattr(family, role)))
-    assert not model.get_output_embeddings().weight.any()
-    torch.manual_seed(7)
-    torch.nn.init.normal_(model.get_output_embeddings().weight, std=0.5)
-    model.save_pretrained(path)
-    family.tokenizer(role).save_pretrained(path)
-    return path
-
-
-def engines_with(family: Family, head: Path, **runtime: Any) -> Engines:
-    reward = Reward(judge=str(family.judge), guide=str(head), min_coverage=0.9)
-    return load_engines(LM(str(family.lm)), reward, Runtime(device="cpu", **runtime))
-
-
-def head_of(engines: Engines) -> HeadGuide:
-    guide = engines.serving(Sweep)._guide  # type: ignore[attr-defined]
-    assert isinstance(guide, HeadGuide)
-    return guide
 
 
 @pytest.mark.parametrize("reuse", [True, False])
@@ -115,25 +90,6 @@ def test_a_bias_of_the_lms_output_layer_starts_at_zero_too(tmp_path: Path):
         assert not new_head(str(tmp_path))(torch.tensor([[2, 3, 4]])).logits.any()
 
 
-def test_a_suffix_read_equals_the_full_one(family: Family, head: Path):
-    engines = engines_with(family, head)
-    contexts, responses = rolled_out(engines)
-    full = serve(
-        engines, [Sweep(c, r, 0, RANKED) for c, r in zip(contexts, responses, strict=True)]
-    )
-    later = [min(n, len(r.tokens) - 1) for n, r in enumerate(responses)]
-    suffix = serve(
-        engines,
-        [
-            Sweep(c, r, b, RANKED, swept.gradients)
-            for c, r, b, swept in zip(contexts, responses, later, full, strict=True)
-        ],
-    )
-    for response, start, a, b in zip(responses, later, full, suffix, strict=True):
-        whole, part = (s.gradients.guide_states[response.tokens].hidden for s in (a, b))
-        torch.testing.assert_close(part, whole[start:], rtol=1e-4, atol=1e-4)
-
-
 def test_ranked_proposals_follow_the_formula(plain: Family, tmp_path: Path):
     engines = engines_with(plain, head_on(plain, "judge", tmp_path / "head"))
     guide = head_of(engines)
@@ -172,39 +128,6 @@ def test_no_backward_pass_is_taken_nor_counted(plain: Family, tmp_path: Path):
     expected += guide.head.shape.forward(before + tokens - 1)
     assert cost.flops == pytest.approx(expected)
     assert not reply.value.gradients.lm.hidden.requires_grad
-
-
-def test_traces_do_not_depend_on_batch_or_reuse(family: Family, head: Path):
-    asked = prompts(5)
-
-    def traces(**runtime: Any) -> list[Any]:
-        engines = engines_with(family, head, **runtime)
-        done = drive((nabla(p, RANKED, max_tokens=10) for p in asked), engines)
-        return [decisions(t) for t in sorted(done, key=lambda t: t.prompt_id)]
-
-    reference = traces()
-    assert any(changes for *_, changes in reference)
-    assert traces(reuse=False) == reference
-    assert traces(max_batch=1) == reference
-
-
-def test_mirror_left_to_right_needs_no_gradient(plain: Family, tmp_path: Path):
-    engines = engines_with(plain, head_on(plain, "judge", tmp_path / "head"))
-    config = greedy_search(dto=DTO(optimizer="mirror", beta=0.25))
-    done = list(drive((nabla(p, config, max_tokens=10) for p in prompts(4)), engines))
-    assert sum(len(t.revisions) for t in done) > 0
-    assert all(t.cost.lm_backward == t.cost.rm_backward == 0 for t in done)
-
-
-def test_adam_left_to_right_refuses_a_head_by_name(plain: Family, tmp_path: Path):
-    path = head_on(plain, "judge", tmp_path / "head")
-    engines = engines_with(plain, path)
-    config = greedy_search()
-    with pytest.raises(ModelError, match=rf"{path} is a head: .*proposals: ranked"):
-        engines.check(config)
-    engines.check(replace(config, proposals="second"))
-    with pytest.raises(ModelError, match="is a head"):
-        list(drive([nabla(prompts(1)[0], config, max_tokens=10)], engines))
 
 
 def test_a_head_is_no_judge_and_a_response_must_fit_it(plain: Family, tmp_path: Path):

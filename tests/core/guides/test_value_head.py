@@ -12,42 +12,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nabla_core import DTO, Ranked, Reward, Runtime, drive, load_engines, nabla
+from nabla_core import Reward, Runtime, load_engines
 from nabla_core.config import Sampling
 from nabla_core.draws import DrawKey
 from nabla_core.engines.base import Engines
 from nabla_core.engines.loading import kind_of
 from nabla_core.engines.rollouts import RolloutEngine
 from nabla_core.errors import ModelError, NonFiniteError
-from nabla_core.guide_training.value_head import new_value_head
 from nabla_core.guides.value_head import ValueHeadGuide
 from nabla_core.model_config import LM
 from nabla_core.models.loading import load_language_model
 from nabla_core.requests import Context, Propose, Render, Rollout, Sweep
 from tests.core.engines.rollout_requests import answers
+from tests.core.guides.heads import RANKED, engines_with, value_head_on
 from tests.core.reference import rolled_out, serve
-from tests.core.tiny import Family, decisions, greedy_search, prompts
+from tests.core.tiny import Family, prompts
 from tests.oracle.guided import GuidedModels, guided_response
-
-RANKED = greedy_search(proposals="ranked", ranked=Ranked(beta=0.5, min_score=-3.0))
-
-
-def value_head_on(family: Family, path: Path, *, width: int = 24) -> Path:
-    """A value head with random weights on the LM of a family."""
-    lm = load_language_model(
-        str(family.lm), revision=None, device=torch.device("cpu"), dtype=torch.float32
-    )
-    head = new_value_head(lm, width=width, output="zero", seed=5)
-    assert not head.output.weight.any()
-    torch.manual_seed(7)
-    torch.nn.init.normal_(head.output.weight, std=1.0)
-    head.save_pretrained(path)
-    return path
-
-
-def engines_with(family: Family, head: Path, **runtime: Any) -> Engines:
-    reward = Reward(judge=str(family.judge), guide=str(head), min_coverage=0.9)
-    return load_engines(LM(str(family.lm)), reward, Runtime(device="cpu", **runtime))
 
 
 def guide_in(engines: Engines) -> ValueHeadGuide:
@@ -86,21 +66,6 @@ def test_rows_are_the_networks_outputs_at_the_token_before(
         out = literal_advantages(family, head, [*context.lm, *response.tokens])
         expected = -out[len(context.lm) - 1 : -1]
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_a_suffix_read_equals_the_full_one(family: Family, tmp_path: Path):
-    engines = engines_with(family, value_head_on(family, tmp_path / "head"))
-    contexts, responses = rolled_out(engines)
-    pairs = list(zip(contexts, responses, strict=True))
-    full = serve(engines, [Sweep(c, r, 0, RANKED) for c, r in pairs])
-    later = [min(n, len(r.tokens) - 1) for n, r in enumerate(responses)]
-    asked = [
-        Sweep(c, r, start, RANKED, swept.gradients)
-        for (c, r), start, swept in zip(pairs, later, full, strict=True)
-    ]
-    for response, start, a, b in zip(responses, later, full, serve(engines, asked), strict=True):
-        whole, part = (s.gradients.guide_states[response.tokens].hidden for s in (a, b))
-        torch.testing.assert_close(part, whole[start:], rtol=1e-4, atol=1e-4)
 
 
 def test_ranked_proposals_follow_the_formula(family: Family, tmp_path: Path):
@@ -148,31 +113,6 @@ def test_one_forward_pass_of_the_lm_is_all_that_a_sweep_costs(plain: Family, tmp
     size, vocabulary = 32, guide.lm.head.out_features
     network = 2 * size * (24 + 24 + vocabulary)
     assert proposed.cost.flops == pytest.approx((guide.lm.shape.head(1) + network) * tokens)
-
-
-def test_traces_do_not_depend_on_batch_or_reuse(family: Family, tmp_path: Path):
-    head = value_head_on(family, tmp_path / "head")
-    asked = prompts(5)
-
-    def traces(**runtime: Any) -> list[Any]:
-        engines = engines_with(family, head, **runtime)
-        done = drive((nabla(p, RANKED, max_tokens=10) for p in asked), engines)
-        return [decisions(t) for t in sorted(done, key=lambda t: t.prompt_id)]
-
-    reference = traces()
-    assert any(changes for *_, changes in reference)
-    assert traces(reuse=False) == reference
-    assert traces(max_batch=1) == reference
-
-
-def test_adam_refuses_a_value_head_and_the_mirror_step_takes_it(plain: Family, tmp_path: Path):
-    head = value_head_on(plain, tmp_path / "head")
-    engines = engines_with(plain, head)
-    with pytest.raises(ModelError, match=r"head is a head: .*proposals: ranked"):
-        engines.check(greedy_search())
-    mirror = greedy_search(dto=DTO(optimizer="mirror", beta=0.25))
-    done = list(drive((nabla(p, mirror, max_tokens=10) for p in prompts(4)), engines))
-    assert sum(len(t.revisions) for t in done) > 0
 
 
 def test_another_lm_is_refused_by_name(family: Family, plain: Family, tmp_path: Path):

@@ -163,6 +163,19 @@ def test_a_judge_learns_what_the_new_lm_gets_right_and_wrong_and_scores_all_that
     assert last.accuracy_gain is not None
 
 
+def test_what_another_judge_scored_is_no_data_of_a_guide_of_the_same_lm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    steps = Steps({})
+    judged = ("steps=[search,judge,counterfactuals,guide]", "answers=final")
+    run_rounds(tmp_path, monkeypatch, steps, *judged)
+    run = f"{tmp_path}/run"
+    for number in (1, 2):
+        data = steps.settings[f"{run}/round-{number}/guide"].data
+        assert data.counterfactuals == (f"{run}/round-{number}/counterfactuals",)
+        assert data.traces == ()
+
+
 def test_a_step_without_rows_ends_the_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     steps = Steps({})
     steps.outcome = RunOutcome(finished=0, dead=4, total=4, totals={})
