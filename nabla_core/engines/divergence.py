@@ -55,7 +55,7 @@ class DivergenceEngine(BatchEngine):
     ) -> None:
         super().__init__(capacity, max_batch_tokens)
         self._reference = reference
-        self._law = law
+        self.law = law
 
     def size(self, request: Diverge) -> int:
         return len(request.context.lm) + len(request.tokens)
@@ -64,7 +64,7 @@ class DivergenceEngine(BatchEngine):
     def answer(self, requests: Sequence[Diverge]) -> Sequence[Result]:
         tasks = [Task(r.context, r.tokens) for r in requests]
         reads = read_lm(self._reference, tasks, gradient=False)
-        if self._law is None:
+        if self.law is None:
             return [
                 Reply(
                     # In float64: a divergence is a small difference of large sums.
@@ -75,9 +75,9 @@ class DivergenceEngine(BatchEngine):
             ]
         results: list[Result] = []
         for request, task, read, (hidden, guided) in zip(
-            requests, tasks, reads, self._read_policy(self._law, requests), strict=True
+            requests, tasks, reads, self._read_policy(self.law, requests), strict=True
         ):
-            found = self._diverge(self._law, request.tokens, read.hidden, hidden, guided)
+            found = self._diverge(self.law, request.tokens, read.hidden, hidden, guided)
             results.append(Reply(found, task.cost))
         return results
 

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+import yaml
+
 from pipeline.compare.config import CompareConfig, folder_name
 from pipeline.config import with_settings
 from pipeline.generate.config import GenerateConfig
+from pipeline.store.checks.config_check import CONFIG
+from pipeline.store.files import Folder
 from pipeline.store.uris import below
 
 
@@ -35,6 +39,13 @@ def arms_of(config: CompareConfig) -> list[Arm]:
         own.append(Arm(name=name, run_dir=run_dir, config=changed))
     others = [Arm(name=n, run_dir=path, config=None) for n, path in config.runs.items()]
     return own + others
+
+
+def stored_config(name: str, run_dir: str) -> GenerateConfig:
+    """The config that a run was made with, as its folder keeps it: what was `auto` is decided.
+    Raises ConfigError."""
+    settings = yaml.safe_load(Folder(run_dir).read(CONFIG))
+    return with_settings(GenerateConfig(), settings, f"{name}: {run_dir}/{CONFIG}")
 
 
 def _base(config: CompareConfig) -> GenerateConfig:

@@ -42,6 +42,10 @@ class CompareConfig(RowsConfig):
             file of `nabla generate`. `null` takes out an arm of an earlier file.
         runs: Run folders of `nabla generate` that join the comparison as they are, by name.
         reference: The arm that the others are compared with.
+        second_judge: A reward model (a folder, a hub id, or `embedded`) that had no part in any
+            arm: it scores all responses once they are made. null: none.
+        kl_samples (responses): KL to `lm`, the base LM, is estimated from so many responses of an
+            arm to each prompt; 0: not at all.
         bootstrap: How intervals are made.
     """
 
@@ -53,6 +57,8 @@ class CompareConfig(RowsConfig):
     arms: dict[str, Any] = field(default_factory=dict, metadata=NOT_SHAPING)
     runs: dict[str, str] = field(default_factory=dict, metadata=NOT_SHAPING)
     reference: str = field(default="greedy", metadata=NOT_SHAPING)
+    second_judge: str | None = field(default=None, metadata=NOT_SHAPING)
+    kl_samples: int = field(default=4, metadata=NOT_SHAPING)
     bootstrap: Bootstrap = field(default_factory=Bootstrap, metadata=NOT_SHAPING)
 
     def __post_init__(self) -> None:
@@ -61,6 +67,7 @@ class CompareConfig(RowsConfig):
             self.samples_per_prompt >= 1,
             f"samples_per_prompt must be at least 1, got {self.samples_per_prompt}",
         )
+        check(self.kl_samples >= 0, f"kl_samples must be at least 0, got {self.kl_samples}")
         names = [name for name, settings in self.arms.items() if settings is not None]
         both = sorted(set(names) & self.runs.keys())
         check(not both, f"arms and runs: {', '.join(both)} is in both")

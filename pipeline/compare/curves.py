@@ -21,13 +21,14 @@ Estimator = Callable[[Sequence[Response], int], float]
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Accuracy at 1, 2, 4, ... samples of an arm, a mean over prompts, and the costs of so many
-    samples by name (`results.COSTS`)."""
+    """What an arm gives at 1, 2, 4, ... samples or proposals: accuracy and reward (None where they
+    are not known) as means over prompts, and the costs of so many by name (`results.COSTS`)."""
 
     arm: str
     kind: str
     samples: Sequence[int]
-    accuracy: Sequence[float]
+    accuracy: Sequence[float] | None
+    reward: Sequence[float] | None = None
     costs: dict[str, list[float]]
 
 
@@ -49,6 +50,11 @@ def curves(arm: Results, prompts: Sequence[str]) -> Iterator[Curve]:
             kind=kind,
             samples=counts,
             accuracy=[float(np.mean([estimate(g[:most], k) for g in groups])) for k in counts],
+            reward=(
+                [float(np.mean([best_reward(g[:most], k) for g in groups])) for k in counts]
+                if kind == "best of k"
+                else None
+            ),
             costs={name: [cost * k for k in counts] for name, cost in sample.items()},
         )
 
@@ -65,6 +71,13 @@ def best_of(group: Sequence[Response], k: int) -> float:
     n = len(ordered)
     wins = (comb(rank, k - 1) * bool(r.correct) for rank, r in enumerate(ordered))
     return sum(wins) / comb(n, k)
+
+
+def best_reward(group: Sequence[Response], k: int) -> float:
+    """The mean over all subsets of k responses of the highest reward. Unbiased."""
+    ordered = sorted(r.reward for r in group if r.reward is not None)
+    wins = (comb(rank, k - 1) * reward for rank, reward in enumerate(ordered))
+    return sum(wins) / comb(len(ordered), k)
 
 
 def majority(group: Sequence[Response], k: int) -> float:

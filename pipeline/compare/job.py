@@ -1,10 +1,12 @@
 """The loop of `jobs.compare`: every arm is a run of `nabla generate`, then all are compared.
 
     run_dir/arms/NAME/...    the run folder of an arm
+    run_dir/readings/...     what was read of each arm's responses afterwards
     run_dir/traces.parquet   the rows of all arms, with the column `arm`
     run_dir/summary.json     all figures
     run_dir/comparison.md    the figures as tables
     run_dir/comparison.svg   accuracy (or reward) against each cost
+    run_dir/distance.svg     accuracy and reward against KL to the base LM
 
 An arm whose folder is finished is not made again, so the same command continues a comparison, and
 adds an arm to one.
@@ -13,19 +15,22 @@ adds an arm to one.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from pipeline.cluster.connection import shared
-from pipeline.compare.arms import Arm, arms_of
-from pipeline.compare.config import CompareConfig
-from pipeline.compare.figure import svg
+from pipeline.compare.arms import Arm, arms_of, stored_config
+from pipeline.compare.config import CompareConfig, folder_name
+from pipeline.compare.figure import distances_svg, svg
+from pipeline.compare.readings import ReadingTask
 from pipeline.compare.report import markdown, write_traces
 from pipeline.compare.results import Results, check_paired, read_results
 from pipeline.compare.summary import Comparison, summarise
+from pipeline.compare.worker import read_all
 from pipeline.errors import RunError
 from pipeline.generate.job import generate
 from pipeline.generate.plan import plan
+from pipeline.run.models import is_scripted
 from pipeline.run.plan import Watcher
 from pipeline.store.checks import config_check
 from pipeline.store.checks.owner import Owner
@@ -33,9 +38,9 @@ from pipeline.store.files import Folder
 from pipeline.store.run_folder import open_folder, translate_os_errors
 
 OWNER = Owner("compare")
-SUMMARY, MARKDOWN, FIGURE, TRACES = (
+SUMMARY, MARKDOWN, FIGURE, DISTANCES, TRACES = (
     *("summary.json", "comparison.md"),
-    *("comparison.svg", "traces.parquet"),
+    *("comparison.svg", "distance.svg", "traces.parquet"),
 )
 
 Watch = Callable[[str], AbstractContextManager[Watcher]]
@@ -55,18 +60,47 @@ def compare(config: CompareConfig, watch: Watch) -> Comparison:
         with shared(config.cluster):
             for arm in arms:
                 _make(arm, watch)
-        # A run that joins was read to check it.
-        results = [
-            asked if arm.config is None else read_results(arm.name, arm.run_dir)
-            for arm, asked in checked
-        ]
-        found = summarise(results, config.reference, config.bootstrap)
+            # A run that joins was read to check it.
+            results = [
+                asked if arm.config is None else read_results(arm.name, arm.run_dir)
+                for arm, asked in checked
+            ]
+            readings = _read(config, results, folder, watch)
+        found = summarise(results, config.reference, config.bootstrap, readings)
         write_traces(folder, TRACES, results)
         folder.write(FIGURE, svg(found))
+        folder.write(DISTANCES, distances_svg(found))
         folder.write(MARKDOWN, markdown(found).encode())
         # The last one: what has a summary is whole.
         folder.write(SUMMARY, json.dumps(found.as_dict(), indent=2).encode())
     return found
+
+
+def _read(
+    config: CompareConfig, results: Sequence[Results], folder: Folder, watch: Watch
+) -> dict[str, ReadingTask]:
+    """Read the responses of the arms, and add that to their results. Nothing is read of an LM that
+    is a script."""
+    tasks = {}
+    for arm in results:
+        settings = stored_config(arm.name, arm.run_dir)
+        if not is_scripted(settings.lm):
+            tasks[arm.name] = ReadingTask(
+                name=arm.name,
+                run_dir=arm.run_dir,
+                config=settings,
+                reference=config.lm,
+                kl_samples=config.kl_samples,
+                second_judge=config.second_judge,
+                folder=config.run_dir,
+                file=f"readings/{folder_name(arm.name)}.parquet",
+            )
+    with watch("readings") as watcher:
+        read_all(list(tasks.values()), config.cluster, watcher.note)
+    for arm in results:
+        if arm.name in tasks:
+            arm.attach(folder, tasks[arm.name].file)
+    return tasks
 
 
 def check(config: CompareConfig) -> list[tuple[Arm, Results]]:

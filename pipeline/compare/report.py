@@ -41,7 +41,7 @@ def write_traces(folder: Folder, name: str, arms: Sequence[Results]) -> None:
 
 def markdown(found: Comparison) -> str:
     """The tables of a comparison."""
-    tables = (_head, _arms, _differences, _yields, _bands)
+    tables = (_head, _arms, _differences, _distances, _rewards, _curves, _yields, _bands)
     return "\n".join(line for table in tables for line in table(found)) + "\n"
 
 
@@ -85,6 +85,69 @@ def _differences(found: Comparison) -> Iterator[str]:
                 f"{one.test} | {one.p:.2g} | {one.adjusted:.2g} |"
             )
     yield ""
+
+
+def _distances(found: Comparison) -> Iterator[str]:
+    measured = [(arm, arm.distance) for arm in found.arms if arm.distance is not None]
+    if not measured:
+        return
+    yield "## Distance to the base LM, in nats a response\n"
+    yield "| arm | responses | KL(arm, LM) | plain estimate | -log p under the LM | bound |"
+    yield "|---|---|---|---|---|---|"
+    for arm, one in measured:
+        yield (
+            f"| {arm.name} | {one.kind} | {shown(one.kl)} | {shown(one.plain)} | "
+            f"{shown(one.nll)} | {_number(one.bound, '.3f')} |"
+        )
+    yield (
+        "\nSampled: tokens are drawn from a law that is known; KL is estimated from the responses "
+        "(Rao-Blackwellised; the plain estimate beside it). One response: the arm gives a prompt "
+        "one response, so its law is a point, and KL is -log p of it, as it is of greedy decoding. "
+        "Search: the law has no formula and KL is not estimated; -log p is KL plus the entropy of "
+        "the arm, an upper bound. Bound: log N - (N - 1) / N of best of N, to the law that it "
+        "samples from.\n"
+    )
+
+
+def _rewards(found: Comparison) -> Iterator[str]:
+    second = any(arm.judging.second_reward for arm in found.arms)
+    head = ["arm", "AUC of the judge", *(["second judge's reward", "its AUC"] * second)]
+    yield "## Rewards and answers\n"
+    yield f"| {' | '.join([*head, 'revisions made wrong', 'made right'])} |"
+    yield "|---" * (len(head) + 2) + "|"
+    for arm in found.arms:
+        one = arm.judging
+        others = [shown(one.second_reward), _number(one.second_auc, ".3f")] * second
+        cells = [arm.name, _number(one.auc, ".3f"), *others]
+        yield f"| {' | '.join([*cells, _percent(one.broken), _percent(one.mended)])} |"
+    yield (
+        "\nAUC: the probability that a right response has a higher reward than a wrong one. "
+        "Revisions: of those that were accepted, a right answer made wrong, and the reverse.\n"
+    )
+
+
+def _curves(found: Comparison) -> Iterator[str]:
+    if not found.curves:
+        return
+    yield "## With fewer samples or proposals\n"
+    yield "| arm | of | k | accuracy | reward | calls | MFLOP | tokens |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for curve in found.curves:
+        for n, k in enumerate(curve.samples):
+            accuracy = _number(curve.accuracy[n] if curve.accuracy else None, ".3f")
+            reward = _number(curve.reward[n] if curve.reward else None, ".3f")
+            calls, flops, tokens = (
+                curve.costs[name][n] for name in ("paper_calls", "flops", "generated_tokens")
+            )
+            yield (
+                f"| {curve.arm} | {curve.kind} | {k} | {accuracy} | {reward} | {calls:,.1f} | "
+                f"{flops / 1e6:,.1f} | {tokens:,.1f} |"
+            )
+    yield ""
+
+
+def _percent(value: float | None) -> str:
+    return _number(value, ".1%")
 
 
 def _yields(found: Comparison) -> Iterator[str]:

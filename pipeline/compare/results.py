@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.compare.readings import ReadRow, read_reading
 from pipeline.errors import InputError, RunError, StoreError, VersionError
 from pipeline.store.checks.version import check_version
 from pipeline.store.files import Folder
@@ -19,15 +20,29 @@ from pipeline.tables.traces import TRACES
 COLUMNS = (
     *("prompt_id", "sample", "input_fingerprint", "error"),
     *("response_token_ids", "reward", "predicted_answer", "correct"),
-    *("base_correct", "base_reward", "revisions.list.element.accepted", "method", "cost"),
+    *("base_correct", "base_reward", "method", "cost"),
+    *(f"revisions.list.element.{name}" for name in ("accepted", "reward_before", "reward_after")),
+    "revisions.list.element.spent",
 )
 COSTS = ("paper_calls", "flops", "generated_tokens", "seconds")
+# Those that are known in the middle of a search: the seconds of a batch belong to no prefix.
+SPENT = ("paper_calls", "flops", "generated_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A proposal of a search: whether it was accepted, the reward of the response that is kept, and
+    what the search had cost up to here (None where the row does not tell it)."""
+
+    accepted: bool
+    reward: float | None
+    spent: Mapping[str, float] | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """One row. `tokens`: its length; `revised`: whether a revision was accepted; `costs` by name
-    (`COSTS`)."""
+    """One row. `tokens`: its length; `steps`: its proposals; `costs` by name (`COSTS`); `read`:
+    what was read of it later, None where nothing was."""
 
     sample: int
     tokens: int
@@ -35,8 +50,14 @@ class Response:
     correct: bool | None
     base_correct: bool | None
     predicted: str | None
-    revised: bool
     costs: Mapping[str, float]
+    steps: Sequence[Step] = ()
+    read: ReadRow | None = None
+
+    @property
+    def revised(self) -> bool:
+        """Whether a revision was accepted."""
+        return any(step.accepted for step in self.steps)
 
 
 @dataclass(kw_only=True)
@@ -67,10 +88,26 @@ class Results:
                 correct=row["correct"],
                 base_correct=row["base_correct"],
                 predicted=row["predicted_answer"],
-                revised=any(revision["accepted"] for revision in row["revisions"]),
                 costs={name: float(row["cost"][name]) for name in COSTS},
+                steps=[_step(revision) for revision in row["revisions"]],
             )
         )
+
+    def attach(self, folder: Folder, file: str) -> None:
+        """Add what was read of the responses later."""
+        read = dict(read_reading(folder, file))
+        for prompt, responses in self.responses.items():
+            self.responses[prompt] = [
+                replace(response, read=read.get((prompt, response.sample)))
+                for response in responses
+            ]
+
+
+def _step(revision: Mapping[str, Any]) -> Step:
+    kept = revision["reward_after"] if revision["accepted"] else revision["reward_before"]
+    spent = revision["spent"]
+    costs = None if spent is None else {name: float(spent[name]) for name in SPENT}
+    return Step(revision["accepted"], kept, costs)
 
 
 def read_results(name: str, run_dir: str) -> Results:

@@ -8,8 +8,13 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
+from nabla_core.config import Decoding
 from pipeline.compare.config import Bootstrap
 from pipeline.compare.curves import Curve, curves
+from pipeline.compare.divergence import Distance, distance
+from pipeline.compare.frontier import frontier
+from pipeline.compare.judges import Judging, judging
+from pipeline.compare.readings import ReadingTask
 from pipeline.compare.results import COSTS, Response, Results, shared_prompts
 from pipeline.compare.statistics import Difference, differences, mean
 from pipeline.errors import InputError
@@ -17,6 +22,7 @@ from pipeline.intervals import Interval
 from pipeline.tables.yields import Attempted, Attempts, Yield, yield_of
 
 MEASURES = ("accuracy", "reward")
+Readings = Mapping[str, ReadingTask] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +32,11 @@ class ArmFigures:
     - `accuracy` (None without answers) and `reward` (None where no judge read a response) are means
       over prompts of the mean over a prompt's `samples`; `costs` are those of one response.
     - `over_reference` holds the difference to the reference by measure, none for the reference.
-    - `broken`: of the responses that a revision changed and whose answers before and after are
-      graded, the share that was right before and is wrong now; None where there are none.
+    - `broken`, `mended`: of the responses that a revision changed and whose answers before and
+      after are graded, the share that was right before and is wrong now, and the reverse; None
+      where there are none.
+    - `judging`: what rewards are worth; `distance`: KL to the reference LM, None where it was not
+      read.
     - `yields`: prompts with a right response (`pipeline.tables.yields`); None without answers.
     - `bands`: accuracy by band of the reference, see `bands`.
     """
@@ -42,6 +51,9 @@ class ArmFigures:
     costs: Mapping[str, float]
     over_reference: Mapping[str, Difference]
     broken: float | None
+    mended: float | None
+    judging: Judging
+    distance: Distance | None
     yields: Yield | None
     bands: Mapping[str, float]
 
@@ -63,8 +75,16 @@ class Comparison:
         return asdict(self)
 
 
-def summarise(arms: Sequence[Results], reference: str, settings: Bootstrap) -> Comparison:
-    """Raises InputError where arms cannot be paired, RunError where no prompt is left."""
+def summarise(
+    arms: Sequence[Results],
+    reference: str,
+    settings: Bootstrap,
+    readings: Mapping[str, ReadingTask] | None = None,
+) -> Comparison:
+    """`readings`: how the responses of arms were read, which the results have, by arm.
+
+    Raises InputError where arms cannot be paired, RunError where no prompt is left.
+    """
     prompts = shared_prompts(arms)
     base = next(arm for arm in arms if arm.name == reference)
     values = {
@@ -94,13 +114,20 @@ def summarise(arms: Sequence[Results], reference: str, settings: Bootstrap) -> C
                 reward=_interval(values["reward"].get(arm.name), settings),
                 costs={name: _mean(arm, prompts, partial(_cost, name)) for name in COSTS},
                 over_reference={m: over[m][arm.name] for m in MEASURES if arm.name in over[m]},
-                broken=_broken(arm, prompts),
+                broken=_changed(arm, prompts, to=False),
+                mended=_changed(arm, prompts, to=True),
+                judging=judging(arm, prompts, _second(readings, arm), settings),
+                distance=_distance(readings, arm, prompts, settings),
                 yields=_yield(arm, prompts, hard),
                 bands=_by_band(arm, groups),
             )
             for arm in arms
         ],
-        curves=[curve for arm in arms for curve in curves(arm, prompts)],
+        curves=[
+            curve
+            for arm in arms
+            for curve in (*curves(arm, prompts), *frontier(arm, prompts, _config(readings, arm)))
+        ],
         bands={name: len(members) for name, members in groups.items()},
     )
 
@@ -135,9 +162,27 @@ def _mean(arm: Results, prompts: Sequence[str], value: Callable[[Response], floa
     return fmean(fmean(map(value, arm.responses[p])) for p in prompts)
 
 
-def _broken(arm: Results, prompts: Sequence[str]) -> float | None:
+def _config(readings: Readings, arm: Results) -> Decoding | None:
+    return readings[arm.name].config.decoding if readings and arm.name in readings else None
+
+
+def _second(readings: Readings, arm: Results) -> bool:
+    return bool(readings and arm.name in readings and readings[arm.name].second_judge)
+
+
+def _distance(
+    readings: Readings, arm: Results, prompts: Sequence[str], settings: Bootstrap
+) -> Distance | None:
+    task = readings.get(arm.name) if readings else None
+    if task is None:
+        return None
+    return distance(arm, prompts, task.kind, task.config.decoding, settings)
+
+
+def _changed(arm: Results, prompts: Sequence[str], *, to: bool) -> float | None:
+    """The share of revised responses whose answer is now right (`to`) or wrong, and was not."""
     changed = [
-        bool(r.base_correct and not r.correct)
+        r.correct is to and r.base_correct is not to
         for p in prompts
         for r in arm.responses[p]
         if r.revised and r.correct is not None and r.base_correct is not None

@@ -15,6 +15,7 @@ CONFIG = Path(__file__).parents[2] / "configs" / "embedded.yaml"
 def given(run, *more):
     return [
         *("--config", str(CONFIG), f"run_dir={run}", "prompts.limit=6", "bootstrap.resamples=200"),
+        "second_judge=embedded",
         *("arms.greedy.decoding.method=greedy", "arms.search.decoding.method=nabla"),
         *("arms.sample.decoding.method=sample", "arms.sample.samples_per_prompt=4"),
         *more,
@@ -33,9 +34,16 @@ def test_arms_are_made_once_and_compared(cluster, tmp_path, capsys):
     assert [arm["name"] for arm in summary["arms"]] == ["greedy", "search", "sample"]
     assert line["search"]["accuracy"] == summary["arms"][1]["accuracy"]
     assert {curve["kind"] for curve in summary["curves"]} == {
-        *("pass@k", "majority of k", "best of k")
+        *("pass@k", "majority of k", "best of k", "at most k proposals")
     }
     ElementTree.parse(run / "comparison.svg")
+    ElementTree.parse(run / "distance.svg")
+    # The second judge is the first; the sampled arm draws from the base LM, colder.
+    judging = [arm["judging"] for arm in summary["arms"]]
+    assert [one["second_auc"] for one in judging] == [one["auc"] for one in judging]
+    assert [arm["distance"]["kind"] for arm in summary["arms"]] == [
+        *("one response", "one response", "sampled")
+    ]
     assert "| search | nabla |" in (run / "comparison.md").read_text()
     table = pq.read_table(run / "traces.parquet", columns=["arm", "prompt_id", "correct"])
     assert table.num_rows == 6 + 6 + 24

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.compare.results import COSTS, Response, Results
+from pipeline.compare.results import COSTS, Response, Results, Step
 
 Given = tuple[float | None, bool | None]
 
@@ -28,8 +28,8 @@ def response(
         correct=correct,
         base_correct=base_correct,
         predicted=predicted,
-        revised=revised,
         costs=dict.fromkeys(COSTS, cost),
+        steps=[Step(True, reward, None)] if revised else [],
     )
 
 
