@@ -27,8 +27,12 @@ LM_HEADS = ("lm_head", "embed_out")
 
 
 def load_tokenizer(path: str, revision: str | None) -> Any:
-    """The tokenizer of a folder or hub id. Raises ModelError naming the path or the file."""
+    """The tokenizer of a folder or hub id; of an adapter that was saved without one, that of the
+    model it is for. Raises ModelError naming the path or the file."""
     folder = Path(path)
+    base = adapter_base(path)
+    if base is not None and not list(folder.glob("tokenizer*")):
+        return load_tokenizer(base, None)
     # transformers would take any path for a hub id, and complain about the hub.
     check_location(path)
     if folder.is_dir() and not list(folder.glob("tokenizer*")):

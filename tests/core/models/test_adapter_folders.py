@@ -48,6 +48,18 @@ def test_an_adapter_is_loaded_onto_its_base(adapted: tuple[Any, Path], plain: Fa
         assert not torch.allclose(found, plain.raw("lm")(input_ids=ids).logits, atol=1e-2)
 
 
+def test_an_adapter_without_a_tokenizer_has_that_of_its_base(
+    adapted: tuple[Any, Path], plain: Family
+):
+    """So peft saves them; TRL saves the tokenizer too."""
+    _, folder = adapted
+    own = load_language_model(str(folder), **CPU).tokenizer
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    found = load_language_model(str(folder), **CPU).tokenizer
+    assert found.get_vocab() == own.get_vocab() == plain.tokenizer("lm").get_vocab()
+
+
 def without(weights: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in weights.items() if "layers.1" not in key}
 
