@@ -68,7 +68,10 @@ def _training(folder: Folder, card: str) -> dict[str, Any]:
     chosen = f", step {number} was chosen" if number is not None else ""
     # What the base was worth, of trainings that measured it.
     before = history.get("baseline") or {}
-    rows = [{"step": "before training", **before}, *measurements] if before else measurements
+    rows: list[Mapping[str, Any]] = [{"step": "before training", **before}] if before else []
+    rows += [
+        {**m, "step": f"{number} (chosen)"} if m["step"] == number else m for m in measurements
+    ]
     tables = [_table("Checkpoints", rows, "step")] if measurements else []
     facts: dict[str, Any] = {
         "summary": f"{status.state}{steps}{chosen}.",

@@ -19,12 +19,12 @@ function frame(title, unit, low, high, top, parts, marks) {
     axis, parts(at, up));
 }
 
-function figure(title, picture, names, header, rows) {
+function figure(title, picture, names, header, rows, label = title) {
   const legend = names.length > 1 &&
     h("ul", { class: "legend" }, names.map((name, n) =>
       h("li", {}, h("span", { class: "key " + MARKS[n % 4], "aria-hidden": "true" }), name)));
   return h("figure", {}, h("figcaption", {}, title), picture, legend,
-    h("details", {}, h("summary", {}, "Numbers"), table(title, header, rows)));
+    h("details", {}, h("summary", {}, "Numbers"), table(label, header, rows)));
 }
 
 function histogram(shown) {
@@ -53,13 +53,14 @@ function steps(edges, counts, at, up, mark) {
 }
 
 // Lines through points; `lines` maps names to lists of [x, y], and null y are left out.
-function curves(title, unit, lines) {
+// `caption`: the title with what it means. None where there is no line, only a point.
+function curves(title, unit, lines, caption = title) {
   const names = Object.keys(lines);
   const points = Object.fromEntries(names.map((k) => [k, lines[k].filter((p) => p[1] !== null)]));
   const every = Object.values(points).flat();
-  if (!every.length) return null;
   const xs = every.map((p) => p[0]), ys = every.map((p) => p[1]);
-  const low = Math.min(0, ...ys), top = Math.max(...ys, low + 1e-9) - low;
+  if (new Set(xs).size < 2) return null;
+  const low = Math.min(0, ...ys), top = Math.max(...ys) - low || 1;
   const picture = frame(title, unit, Math.min(...xs), Math.max(...xs), top, (at, up) =>
     names.map((name, n) => h("g", {},
       h("path", { class: "curve " + MARKS[n % 4],
@@ -72,7 +73,7 @@ function curves(title, unit, lines) {
     const point = points[k].find((p) => p[0] === x);
     return point ? number(point[1]) : "";
   })]);
-  return figure(title, picture, names, [unit, ...names], rows);
+  return figure(caption, picture, names, [unit, ...names], rows, title);
 }
 
 function growth(times, total) {

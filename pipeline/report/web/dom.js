@@ -40,12 +40,13 @@ function button(text, action, attributes) {
   return h("button", { type: "button", onclick: action, ...attributes }, text);
 }
 
-function table(caption, header, rows) {
+// `label` names a table whose heading stands above it; other tables have a caption.
+function table(caption, header, rows, label = caption) {
   const cells = (row) =>
     row.map((cell, n) => (n ? h("td", {}, cell) : h("th", { scope: "row" }, cell)));
   return h(
-    "div", { class: "wide", tabindex: "0", role: "region", "aria-label": caption },
-    h("table", {}, h("caption", {}, caption),
+    "div", { class: "wide", tabindex: "0", role: "region", "aria-label": label },
+    h("table", {}, h("caption", { class: caption ? null : "hidden" }, label),
       h("thead", {}, h("tr", {}, header.map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", {}, rows.map((row) => h("tr", {}, cells(row))))),
   );

@@ -117,9 +117,14 @@ def test_a_training_has_its_curves(page, tmp_path):
     write_history(folder, {"measurements": steps})
     page.open(made(tmp_path / "out", folder.uri).page.as_uri())
     assert page.run("document.querySelectorAll('figure svg').length") == 2
+    assert "top1: how often the best alternative is found" in page.text("figure:nth-of-type(2)")
     assert "nabla train-guide, stopped." in page.text("main")
     assert SCRIPT in page.text("main")
     assert page.run("window.hacked") is None
+    write_history(folder, {"measurements": steps[:1]})
+    page.open(made(tmp_path / "out", folder.uri).page.as_uri())
+    assert page.run("document.querySelectorAll('figure svg').length") == 0
+    assert "There are curves once there are two steps with figures." in page.text("main")
 
 
 def test_an_unfinished_run_says_so(page, tmp_path):

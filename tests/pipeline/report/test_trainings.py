@@ -40,6 +40,7 @@ def test_a_training_has_curves_checkpoints_and_its_card(tmp_path, job, card):
         "loss": {"loss": [[10, 1.5], [20, 1.25]]}, "reward": {"reward": [[10, None], [20, 2.0]]}
     }  # fmt: skip
     assert facts["tables"][0]["header"] == ["step", "loss", "reward", "chosen"]
+    assert [row[0] for row in facts["tables"][0]["rows"]] == [10, "20 (chosen)"]
     assert facts["tables"][0]["rows"][0] == [10, 1.5, None, "True"]
     assert facts["card"] == {"chosen_step": 20}
 
@@ -91,7 +92,7 @@ def test_a_judge_stands_beside_the_one_before(tmp_path):
     # The first judge of an LM has none before it.
     write_history(folder, {"baseline": {}, "measurements": measured[:1]})
     facts = made(tmp_path / "out", folder.uri).facts
-    assert [table["rows"][0][0] for table in facts["tables"]] == [4, "step 4", "step 4"]
+    assert [table["rows"][0][0] for table in facts["tables"]] == ["4 (chosen)"] + 2 * ["step 4"]
     assert list(facts["best_of"]) == ["step 4"]
 
 
