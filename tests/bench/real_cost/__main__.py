@@ -7,6 +7,7 @@ work, in one run.
 
     draw             tokens drawn at temperature .6 and top-p .95, and greedily, over a softmax of
                      the logits; `flat` are logits of random weights, of which thousands are likely
+    attention        of one layer and token, over transformers' with its copies of keys and values
     greedy           tokens a second, over transformers.generate in batches of as many prompts
     guided           rollouts that a head guides, over the forward passes of LM and head alone; that
                      a value head guides, over greedy rollouts
@@ -14,6 +15,8 @@ work, in one run.
                      models
     judge            responses judged each by itself (runtime.score_alone), over one batch of them
     counterfactuals  tails a second
+    pairs            replacements whose score is above a bound, by likelihood alone
+    betas            of the shipped head, by the divergence from the LM
     search           the share of each part in a ranked search, and where Python's time goes
     start            seconds of a dry run, and of a process that loads the models
     embedded         the default search on the embedded models, over its matrix products
@@ -39,11 +42,12 @@ import torch
 
 from tests.bench.arms import quiet
 from tests.bench.real_cost import models as real_models
-from tests.bench.real_cost.alone import drawing, embedded, starting
+from tests.bench.real_cost.alone import attention, drawing, embedded, starting
 from tests.bench.real_cost.guided import guided
 from tests.bench.real_cost.models import Models
 from tests.bench.real_cost.parts import counterfactuals, greedy, judge, sweep
 from tests.bench.real_cost.profile import search_profile
+from tests.bench.real_cost.settings import betas, pairs
 from tests.bench.real_cost.timing import Plan, Row
 
 AIMS = {
@@ -63,6 +67,8 @@ AIMS = {
 
 ALONE: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "draw": drawing,
+    "attention": attention,
+    "betas": betas,
     "embedded": embedded,
     "start": starting,
 }
@@ -71,6 +77,7 @@ PARTS: dict[str, Callable[[Models, Plan], Iterator[Row]]] = {
     "guided": guided,
     "sweep": sweep,
     "judge": judge,
+    "pairs": pairs,
     "counterfactuals": counterfactuals,
     "search": search_profile,
 }

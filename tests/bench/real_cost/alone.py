@@ -10,11 +10,15 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from nabla_core import Reward, Runtime, Sampling, drive, flow, load_engines
 from nabla_core.embedded import task
+from nabla_core.models.attention import grouped_attention
 from nabla_core.sampling import draw
 from tests.bench.arms import GREEDY, ranked_arm
 from tests.bench.real_cost.timing import Compared, Plan, Row, compared, row, spread_of
@@ -35,6 +39,32 @@ def drawing(plan: Plan) -> Iterator[Row]:
             ours = partial(draw, logits, sampling, uniforms)
             plain = partial(torch.softmax, logits, -1)
             yield row(f"draw V={size}{name}", compared(ours, plain, plan))
+
+
+def attention(plan: Plan) -> Iterator[Row]:
+    """One layer's attention of one token in each of 32 rows, of SmolLM2's shape, half of them
+    padded; over that of transformers."""
+    for width in (100, 400):
+        generator = torch.Generator().manual_seed(0)
+        shapes = ((9, 1), (3, width), (3, width))
+        query, key, value = (
+            torch.randn(32, heads, tokens, 64, generator=generator).to(plan.device, plan.dtype)
+            for heads, tokens in shapes
+        )
+        mask = torch.ones(32, 1, 1, width, dtype=torch.bool, device=plan.device)
+        mask[::2, :, :, : width // 2] = False
+        layer = SimpleNamespace(num_key_value_groups=3, is_causal=True)
+
+        def plain(given: Any = (layer, query, key, value, mask)) -> None:
+            with torch.inference_mode():
+                for _ in range(20):
+                    ALL_ATTENTION_FUNCTIONS["sdpa"](*given)
+
+        def ours(plain: Any = plain) -> None:
+            with grouped_attention():
+                plain()
+
+        yield row(f"attention, {width} tokens", compared(ours, plain, plan))
 
 
 def starting(plan: Plan) -> Iterator[Row]:

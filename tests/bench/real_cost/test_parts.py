@@ -13,7 +13,8 @@ from tests.bench.real_cost import __main__ as real_cost
 def test_the_parts_of_real_cost_run_on_tiny_models(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = ["draw", "greedy", "guided", "sweep", "judge", "counterfactuals", "search"]
+    parts = ["draw", "greedy", "guided", "sweep", "judge", "pairs", "counterfactuals"]
+    parts += ["search", "attention", "betas"]
     monkeypatch.setattr("sys.argv", ["real_cost", "--rehearse", "--only", *parts])
     real_cost.main()
 
