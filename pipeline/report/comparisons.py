@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from pipeline.errors import InputError, StoreError
+from pipeline.references import shown_uri
 from pipeline.report.committed import committed
 from pipeline.report.config import MOST_RUNS
 from pipeline.store.checks.owner import owner_of
@@ -61,12 +62,13 @@ def _compared(uri: str) -> Runs:
             found[arm["name"]] = run
     if not found:
         raise InputError(f"{uri}: none of its run folders is there, {arms[0]['run_dir']} for one")
+    title = PurePath(shown_uri(uri).partition("?")[0]).name
     # Paths are of the machine that made it.
     figures = [{key: arm[key] for key in arm if key != "run_dir"} for arm in arms]
     return Runs(
         uris=list(found.values()),
         names=list(found),
-        compared={**summary, "arms": figures, "missing": missing},
+        compared={**summary, "title": title, "arms": figures, "missing": missing},
     )
 
 

@@ -35,7 +35,7 @@ def overview(
     shows other rows, and 0 means that the pages do not change. `compared` are the figures of
     `nabla compare`."""
     return {
-        **head("traces", " and ".join(arm.name for arm in arms)),
+        **head("traces", compared["title"] if compared else " and ".join(a.name for a in arms)),
         "version": version,
         "arms": [described(arm, part) for arm, part in zip(arms, parts, strict=True)],
         "compared": compared,

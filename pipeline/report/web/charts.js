@@ -103,13 +103,13 @@ function frontier(title, unit, points, lines = []) {
   const picture = frame(title, unit + ", logarithmic", start, end, top, (at, up) => {
     const x = (p) => at(Math.log(p.x)), y = (value) => up(value - low);
     return [
-      lines.map((line_, n) => h("path", { class: "curve thin " + MARKS[n % 4],
+      lines.map((line_, n) => h("path", { class: "curve thin " + MARKS[(n + 1) % 4],
         d: line_.points.map((p, i) => (i ? "L" : "M") + x(p) + " " + y(p.y)).join("") },
       h("title", {}, line_.name))),
       known.map((p, n) => [
         p.low !== undefined && h("line", { x1: x(p), x2: x(p), y1: y(p.low), y2: y(p.high), class: "axis" }),
         h("circle", { cx: x(p), cy: y(p.y), r: 3.5, class: "dot" }, h("title", {}, p.name)),
-        h("text", { x: x(p), y: y(p.y) - (n % 2 ? -15 : 7), "text-anchor": "middle" }, String(n + 1)),
+        h("text", { x: x(p) + 6, y: y(p.y) - 4 }, String(n + 1)),
       ]),
     ];
   }, [number(Math.exp(start), 2), number(Math.exp(end), 2)]);

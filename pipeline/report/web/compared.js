@@ -77,7 +77,7 @@ function yieldsTable(c) {
   const rows = c.arms.filter((arm) => arm.yields).map((arm) => [armLink(arm.name), number(arm.samples), number(arm.yields.right, 3),
     number(arm.yields.right_per_gflop, 2), number(arm.yields.right_on_hard, 3), number(arm.yields.hard_per_gflop, 2)]);
   return rows.length > 0 && table("Yield: prompts with a right response",
-    ["arm", "samples", "of all", "for 1 GFLOP", `of those wrong in ${c.reference}`, "for 1 GFLOP"], rows);
+    ["arm", "samples", "of all", "for 1 GFLOP", `of those wrong in ${c.reference}`, "of those, for 1 GFLOP"], rows);
 }
 
 function bandsTable(c) {

@@ -122,10 +122,10 @@ async function searched(text) {
   if (!wanted.length) return null;
   if (lastSearch.text === text && lastSearch.of === columns) return lastSearch.rows;
   const hits = new Uint8Array(run.rows);
-  const blocks = Math.ceil(run.rows / run.words), ahead = 16;
-  for (let n = 0; n < blocks; n += ahead) {
+  const blocks = Math.ceil(run.rows / run.words);
+  for (let n = 0; n < blocks; n += AHEAD) {
     if (!words[n] && n) announce("Searching, " + percent(n, blocks));
-    const some = Array.from({ length: Math.min(ahead, blocks - n) }, (_, k) => loadWords(n + k));
+    const some = Array.from({ length: Math.min(AHEAD, blocks - n) }, (_, k) => loadWords(n + k));
     (await Promise.all(some)).forEach((block, k) => markHits(searchable(block), (n + k) * run.words, wanted, hits));
   }
   for (let row = 0; row < hits.length; row++) hits[row] = hits[row] === wanted.length ? 1 : 0;

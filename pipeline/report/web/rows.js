@@ -117,11 +117,16 @@ async function loadRow(row) {
   return { ...chunk.rows[row - chunkStarts[low]], pieces: chunk.pieces, special, row };
 }
 
+// So many blocks of words are read at a time.
+const AHEAD = 16;
+
 // The row of an id, a sample and a run; -1 where there is none.
 async function findRow(id, sample, arm) {
   const wanted = id.replace(/\\/g, "\\\\").replace(/\t/g, "\\t").replace(/\n/g, "\\n");
   const start = run.starts[arm], end = run.starts[arm + 1];
-  for (let n = Math.floor(start / run.words); n * run.words < end; n++) {
+  for (let n = Math.floor(start / run.words), until = Math.ceil(end / run.words); n < until; n++) {
+    // The blocks that follow are on their way while this one is looked through.
+    for (let next = n; next < Math.min(n + AHEAD, until); next++) loadWords(next);
     const { lines } = await loadWords(n);
     const first = Math.max(0, start - n * run.words), last = Math.min(lines.length, end - n * run.words);
     for (let i = first; i < last; i++)

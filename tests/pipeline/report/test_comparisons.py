@@ -21,6 +21,7 @@ def test_a_comparison_shows_its_arms_with_its_figures(tmp_path):
     facts = values(tmp_path / "out" / "run.js")
     assert [arm["name"] for arm in facts["arms"]] == ["plain", "search", "both"]
     assert (facts["kind"], facts["rows"], facts["starts"]) == ("traces", 12, [0, 3, 6, 12])
+    assert facts["title"] == "run"
     compared, summary = facts["compared"], json.loads(Path(path, "summary.json").read_text())
     assert compared["missing"] == []
     for shown, arm in zip(compared["arms"], summary["arms"], strict=True):
