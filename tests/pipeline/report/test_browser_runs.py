@@ -73,7 +73,7 @@ def test_a_comparison_has_intervals_costs_and_the_traces_behind_its_differences(
     names = page.texts("[aria-label=Comparison] figure:first-of-type ol.names li")
     assert names == ["plain", "search", "both"]
     page.run("document.querySelector('[aria-label^=Differences] td a[href*=gained]').click()")
-    page.settle()
+    page.wait("document.querySelector('#list .count')")
     assert (page.run("location.hash"), listed(page)) == (
         "#/traces?arm=1&pair=gained&sort=-gain", ["a"]
     )  # fmt: skip
