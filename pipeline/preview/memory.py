@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Of the logits [rows, V] of a decoding step, in float32: themselves and what a token is drawn from.
 LOGITS = 6
+# Methods that keep keys and values of finished responses.
+KEEPING = ("nabla", "mh", "ggro", "beam", "mcts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,8 @@ def _at_once(decoding: Decoding) -> int:
             return decoding.best_of_n.n
         case "majority":
             return decoding.majority.n
+        case "beam":
+            return decoding.beam.width * decoding.beam.expand
         case "nabla":
             return decoding.nabla.speculate
     return 1
@@ -101,6 +105,11 @@ def decoders(decoding: Decoding, models: Models) -> list[Outline]:
     """The models that read each token as it is drawn."""
     guided = decoding.rollout.beta is not None and models.value_head is None
     return [models.lm, models.guide] if guided and models.guide is not None else [models.lm]
+
+
+def _sweeps(decoding: Decoding) -> bool:
+    """Whether finished responses are read by the guide."""
+    return decoding.method == "ggro" or (decoding.method == "nabla" and decoding.nabla.uses_guide)
 
 
 def _decoders(decoding: Decoding, models: Models) -> list[Sizes]:
@@ -115,11 +124,11 @@ def _kept(
     decoding: Decoding, models: Models, runtime: Runtime, tokens: float, itemsize: int
 ) -> float:
     """Keys and values of the responses of all prompts in flight, and of those that are proposed."""
-    if not runtime.reuse or decoding.method not in ("nabla", "mh"):
+    if not runtime.reuse or decoding.method not in KEEPING:
         return 0.0
-    proposed = decoding.nabla.speculate if decoding.method == "nabla" else 1
-    kept = models.lm.sizes.cached(tokens, itemsize) * (1 + proposed)
-    reads_text = decoding.method == "nabla" and decoding.nabla.uses_guide
+    # The response that a search goes on from, and those that are tried.
+    kept = models.lm.sizes.cached(tokens, itemsize) * (1 + _at_once(decoding))
+    reads_text = _sweeps(decoding)
     own = models.value_head is None and not runtime.gradient_checkpointing
     if reads_text and own and models.guide is not None:
         kept += models.guide.sizes.cached(tokens, itemsize)
@@ -136,14 +145,14 @@ def _passes(
     found = []
     if models.judge is not None and decoding.method != "majority":
         found.append(models.judge.sizes.reading(tokens, itemsize))
-    if decoding.method != "nabla":
+    if decoding.method not in ("nabla", "ggro"):
         return found
-    search, checkpoint = decoding.nabla, runtime.gradient_checkpointing
-    if search.uses_guide and models.kind == "gradient" and guide is not None:
+    guided, checkpoint = _sweeps(decoding), runtime.gradient_checkpointing
+    if guided and models.kind == "gradient" and guide is not None:
         found.append(guide.sweeping(tokens, itemsize, checkpoint=checkpoint))
-        if search.objective.nll_coeff:
+        if decoding.method == "nabla" and decoding.nabla.objective.nll_coeff:
             swept = lm.sweeping(tokens, itemsize, checkpoint=checkpoint)
             return [*found, swept + lm.scoring(tokens)]
-    elif search.uses_guide and models.value_head is None and guide is not None:
+    elif guided and models.value_head is None and guide is not None:
         found.append(guide.reading(tokens, itemsize))
     return [*found, lm.reading(tokens, itemsize) + lm.scoring(tokens)]
