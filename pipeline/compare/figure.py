@@ -72,16 +72,19 @@ def _panel(
             value.mean,
             yerr=[[value.mean - value.low], [value.high - value.mean]],
             marker=_MARKERS[number % len(_MARKERS)],
+            # By number: a panel that leaves one out has the colours of the others.
+            color=f"C{number % 10}",
             linestyle="none",
             capsize=2,
             label=arm.name,
         )
-    for curve in curves:
+    for number, curve in enumerate(curves, len(arms)):
         values = curve.accuracy if graded else curve.reward
         if values is None or cost not in curve.costs:  # the seconds of a batch have no prefix
             continue
         label = f"{curve.arm}: {curve.kind}"
-        axis.plot(curve.costs[cost], values, marker=".", linewidth=1, label=label)
+        color = f"C{number % 10}"
+        axis.plot(curve.costs[cost], values, marker=".", linewidth=1, color=color, label=label)
 
 
 def distances_svg(found: Comparison) -> bytes:
