@@ -22,6 +22,7 @@ from pipeline.export.config import NearDuplicates
 from pipeline.store.run_folder import translate_os_errors
 
 Array = npt.NDArray[Any]
+_BLOCK = 1 << 14  # rows that are read at a time
 
 
 class Signatures:
@@ -64,11 +65,13 @@ class Signatures:
         rows = np.concatenate(self._rows)
         width, threshold = self._settings.permutations, self._settings.threshold
         assert threshold is not None
-        signatures = np.memmap(self._path, dtype=np.uint32, mode="r", shape=(len(rows), width))
         duplicate = np.zeros(len(rows), dtype=bool)
         size = band_rows(width, threshold)
         for start in range(0, width - size + 1, size):
-            _mark(signatures, slice(start, start + size), threshold, duplicate)
+            # Mapped anew for each band: pages of the file that were touched count as memory.
+            signatures = np.memmap(self._path, dtype=np.uint32, mode="r", shape=(len(rows), width))
+            hashes = _band_hashes(self._path, width, slice(start, start + size), len(rows))
+            _mark(signatures, hashes, threshold, duplicate)
         return rows[duplicate]
 
 
@@ -80,15 +83,23 @@ def band_rows(permutations: int, threshold: float) -> int:
     return max((size for size, p in zip(sizes, missed, strict=True) if p <= 1e-3), default=1)
 
 
-def _mark(signatures: Array, band: slice, threshold: float, duplicate: Array) -> None:
-    """Mark the rows of a band that are near an earlier row of the same band value."""
-    hashes = np.zeros(len(signatures), dtype=np.uint64)
-    for start in range(0, len(signatures), 1 << 16):
-        # FNV-1a over the numbers of the band.
-        part = np.full(len(hashes[start : start + (1 << 16)]), 0xCBF29CE484222325, np.uint64)
-        for column in np.asarray(signatures[start : start + (1 << 16), band]).T:
-            part = (part ^ column.astype(np.uint64)) * np.uint64(0x100000001B3)
-        hashes[start : start + (1 << 16)] = part
+def _band_hashes(path: Path, width: int, band: slice, count: int) -> Array:
+    """A hash of the numbers of a band for each row, read from the file in blocks."""
+    hashes = np.zeros(count, dtype=np.uint64)
+    with path.open("rb") as file:
+        for start in range(0, count, _BLOCK):
+            rows = min(_BLOCK, count - start)
+            block = np.fromfile(file, np.uint32, rows * width).reshape(rows, width)
+            # FNV-1a over the numbers of the band.
+            part = np.full(rows, 0xCBF29CE484222325, np.uint64)
+            for column in block[:, band].T:
+                part = (part ^ column.astype(np.uint64)) * np.uint64(0x100000001B3)
+            hashes[start : start + rows] = part
+    return hashes
+
+
+def _mark(signatures: Array, hashes: Array, threshold: float, duplicate: Array) -> None:
+    """Mark the rows that are near an earlier row of the same band value."""
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
