@@ -1,14 +1,15 @@
 """Accuracy and cost of decoding guided by value heads and heads, in one batch.
 
     python -m tests.bench.value_heads --guide NAME=FOLDER ... [--prompts 2000] [--tune 1000]
-        [--betas 1 .5 .25 .125] [--temperatures 0 1]
+        [--betas 1 .5 .25 .125] [--temperatures 0 1] [--models FOLDER]
 
 The embedded task: prompts of one length, so that all of them are decoded together in a plain loop
 over transformers' cache, a second an arm. Tokens are those of `decoding.method: guided`
 (tests/core/guides/test_value_head.py); draws at temperature 1 have the same law and other random
-numbers. `full head` is the shipped head, a model of its own. With `--tune`, the beta of each arm is
-the best on so many validation prompts. FLOPs are those that the product books, the judge's reading
-of the response left out.
+numbers. `--models` is a folder with `lm`, `judge` and `head` (default: the shipped ones). `full
+head` is that head, a model of its own; the value heads belong to that LM. With `--tune`, the beta
+of each arm is the best on so many validation prompts. FLOPs are those that the product books, the
+judge's reading of the response left out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +26,7 @@ from transformers import DynamicCache
 
 from nabla_core import Prompt, Reward, Runtime, load_engines
 from nabla_core.embedded import task
+from nabla_core.embedded.weights import ROOT
 from nabla_core.guides.head import HeadGuide
 from nabla_core.guides.value_head import ValueHeadGuide
 from nabla_core.models.loading import LanguageModel
@@ -97,9 +100,11 @@ def main() -> None:
     parser.add_argument("--tune", type=int, default=1000)
     parser.add_argument("--betas", type=float, nargs="+", default=[1.0, 0.5, 0.25, 0.125])
     parser.add_argument("--temperatures", type=float, nargs="+", default=[0.0, 1.0])
+    parser.add_argument("--models", type=Path, default=ROOT)
     options = parser.parse_args()
     quiet()
-    guides = {"full head": "embedded-head", **dict(g.split("=", 1) for g in options.guide)}
+    named: dict[str, str] = dict(guide.split("=", 1) for guide in options.guide)
+    guides = {"full head": str(options.models / "head"), **named}
     unseen = task.prompts(options.prompts, seed=0, split="test")
     validation = task.prompts(options.tune, seed=0, split="validation")
 
@@ -115,7 +120,8 @@ def main() -> None:
 
     print(f"{'arm':44}{'accuracy':>16}{'every step':>16}{'MFLOP':>7}")
     for name, path in guides.items():
-        engines = load_engines("embedded", Reward(guide=path), Runtime(device="cpu"))
+        reward = Reward(str(options.models / "judge"), guide=path)
+        engines = load_engines(str(options.models / "lm"), reward, Runtime(device="cpu"))
         guide: Any = engines.serving(Sweep)._guide  # type: ignore[attr-defined]
         lm = guide.lm
         for warmth in options.temperatures:
