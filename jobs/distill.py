@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from jobs.command import Command, config_options, load_config, without_run
 from jobs.display import console, student_figures, training_progress
 from jobs.display.preview import print_answers, print_warnings
+from jobs.exit_codes import ExitCode
 from jobs.interrupts import named
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def _run(options: argparse.Namespace) -> int:
 
     config = load_config(DistillConfig, options)
     if without_run(options, config, lambda: _preview(config)):
-        return 0
+        return ExitCode.DONE
     return _distill(config)
 
 
@@ -107,7 +108,7 @@ def _distill(config: DistillConfig) -> int:
             }
         )
     )
-    return 0
+    return ExitCode.DONE
 
 
 COMMAND = Command(

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from jobs.command import Command, config_options, load_config, runs_as_list, without_run
 from jobs.display import console
+from jobs.exit_codes import ExitCode
 from jobs.interrupts import named
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _run(options: argparse.Namespace) -> int:
     options.overrides = [runs_as_list(each) for each in options.overrides]
     config = load_config(ExportConfig, options)
     if without_run(options, config, lambda: _preview(config)):
-        return 0
+        return ExitCode.DONE
     return _export(config, options.push, public=options.public)
 
 
@@ -105,7 +106,7 @@ def _export(config: ExportConfig, repo: str | None, *, public: bool) -> int:
         line["pushed"] = push(config.out, repo, public=public)
         console.print_line(f"pushed to {line['pushed']}")
     console.print_line(json.dumps(line))
-    return 0
+    return ExitCode.DONE
 
 
 class _Progress:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from jobs.command import Command, config_options, load_config, runs_as_list, without_run
 from jobs.display import console
+from jobs.exit_codes import ExitCode
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,14 +43,14 @@ def _run(options: argparse.Namespace) -> int:
     options.overrides = [runs_as_list(each) for each in options.overrides]
     config = load_config(ReportConfig, options)
     if without_run(options, config):
-        return 0
+        return ExitCode.DONE
     if options.serve:
         return _serve(config)
     outcome = report(config, _Progress())
     for warning in outcome.warnings:
         console.print_line(f"warning: {warning}")
     console.print_line(str(outcome.page))
-    return 0
+    return ExitCode.DONE
 
 
 def _serve(config: ReportConfig) -> int:
@@ -61,7 +62,7 @@ def _serve(config: ReportConfig) -> int:
         serve(config, console.print_line)
     except KeyboardInterrupt:
         console.print_note("the server has ended")
-    return 0
+    return ExitCode.DONE
 
 
 class _Progress:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from jobs.command import Command
 from jobs.display.trace import print_trace
-from jobs.exit_codes import READING
+from jobs.exit_codes import READING, ExitCode
 from pipeline.errors import ConfigError, InputError
 from pipeline.printable import shown
 
@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.tokenizer is not None and known is None:
         raise ConfigError(f"--tokenizer: {options.tokenizer} is not the tokenizer of this run")
     print_trace(row, known)
-    return 0
+    return ExitCode.DONE
 
 
 def _missing(rows: Committed, run_dir: str, prompt_id: str | None, sample: int | None) -> str:

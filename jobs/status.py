@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from jobs.command import Command
 from jobs.display import console, guide_figures, judge_figures, student_figures
-from jobs.exit_codes import READING
+from jobs.exit_codes import READING, ExitCode
 from pipeline.printable import visible
 from pipeline.training.folder import CARDS
 
@@ -38,7 +38,7 @@ def _run(options: argparse.Namespace) -> int:
     run_dir = options.run_dir.removeprefix("run_dir=")
     with reading(run_dir):
         _show(open_folder(run_dir), run_dir)
-    return 0
+    return ExitCode.DONE
 
 
 def _show(folder: Folder, name: str) -> None:

@@ -97,7 +97,7 @@ def _train(config: TrainGuideConfig) -> int:
             "the training data too"
         )
     console.print_line(json.dumps({"guide": f"{config.run_dir}/guide", **_line(card)}))
-    return 0
+    return ExitCode.DONE
 
 
 def _line(card: dict[str, Any]) -> dict[str, Any]:
