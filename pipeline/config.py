@@ -124,6 +124,10 @@ def _read(file: str | Path) -> Any:
     except yaml.YAMLError as error:
         raise ConfigError(f"{file}: not YAML: {error}") from error
     except (OmegaConfBaseException, ValueError) as error:
+        line = _line_of_null_key(yaml.compose(text))
+        if line is not None:
+            reason = f"line {line}: YAML reads this key as null; put it in quotes"
+            raise ConfigError(f"{file}: {reason}") from error
         raise ConfigError(f"{file}: {_first_line(error)}") from error
     if not OmegaConf.is_dict(settings):
         raise ConfigError(f"{file}: expected a mapping of keys to values")
@@ -139,6 +143,21 @@ def _parse(override: str) -> Any:
     # ValueError: an integer of more digits than Python reads.
     except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(f"override {override!r}: {error}") from error
+
+
+def _line_of_null_key(node: yaml.Node | None) -> int | None:
+    """The line of the first key that is `null` or `~`."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.tag == "tag:yaml.org,2002:null":
+                return int(key.start_mark.line) + 1
+            found = _line_of_null_key(value)
+            if found is not None:
+                return found
+    elif isinstance(node, yaml.SequenceNode):
+        lines = (_line_of_null_key(value) for value in node.value)
+        return next((line for line in lines if line is not None), None)
+    return None
 
 
 def _plain(settings: Any) -> dict[str, Any]:

@@ -232,6 +232,8 @@ def test_a_duration_is_one_that_a_thread_can_wait_for(job, key):
         ("seed: [1", ["not YAML"]),
         ('prompts: {system: "for ${"}', ["${"]),
         ("- seed", ["expected a mapping"]),
+        ("seed: 1\nlm:\n  null: x", ["line 3: YAML reads this key as null; put it in quotes"]),
+        ("seed: 1\nlm: [{a: 1}, {~: x}]", ["line 2: YAML reads this key as null"]),
         ("seed: {a: 1}", ["seed"]),
     ],
 )
