@@ -126,22 +126,16 @@ def build_engines(
     scored and nothing searched. `tools`: see `Reward`. Raises ModelError for a gradient guide
     without a judge."""
     runtime = runtime or Runtime()
+    if judge is None:
+        return _unjudged_engines(lm, guide, runtime, tools)
+    assert guide is not None, "a judge is its own guide"
     rows, tokens = runtime.max_batch, runtime.max_batch_tokens
     built: Guide
     decodes: DecodingGuide | None = None
-    model: LanguageModel | RewardModel | None
-    if judge is None and not isinstance(guide, AdvantageGuide):
-        if guide is not None:
-            raise ModelError(
-                f"{guide.rm.source} guides by its gradient, in a search: reward.judge=null leaves "
-                "nothing that decides"
-            )
-        return _unjudged_engines(lm, runtime)
-    assert guide is not None, "a judge is its own guide"
+    model: LanguageModel | RewardModel
     if isinstance(guide, ValueHeadGuide):
         # It reads no text of its own: prompts are rendered for LM and judge alone.
-        built, decodes, identity = guide, guide, guide.identity
-        model = judge.rm if judge else None
+        built, decodes, model, identity = guide, guide, judge.rm, guide.identity
     elif isinstance(guide, HeadGuide):
         built, decodes, model, identity = guide, guide, guide.head, guide.head.identity
     else:
@@ -152,18 +146,7 @@ def build_engines(
         if runtime.gradient_checkpointing:
             for swept_model in (lm, guide.rm):
                 require_checkpointable(swept_model)
-    text = TextEngine(lm, judge.rm if judge else None, model, runtime.template_date, tools)
-    rollouts = RolloutEngine(lm, rows, tokens, return_cache=runtime.reuse, guide=decodes)
-    identities = _identities(lm) | {"guide": identity}
-    if judge is None:
-        return Engines(
-            text,
-            rollouts,
-            identities=identities,
-            check_sampling=built.check_sampling,
-            check_system_turns=text.check_system_turns,
-            check_tools=text.check_tools,
-        )
+    text = TextEngine(lm, judge.rm, model, runtime.template_date, tools)
     return Engines(
         text,
         ScoreEngine(judge, rows, tokens, return_cache=runtime.reuse, alone=runtime.score_alone),
@@ -171,8 +154,8 @@ def build_engines(
         SweepEngine(built, rows, tokens),
         NudgeEngine(built, rows, tokens),
         ChoicesEngine(lm, judge.vocabulary, rows, tokens),
-        rollouts,
-        identities=identities | {"judge": judge.rm.identity},
+        RolloutEngine(lm, rows, tokens, return_cache=runtime.reuse, guide=decodes),
+        identities=_identities(lm) | {"guide": identity, "judge": judge.rm.identity},
         check=built.check,
         check_sampling=built.check_sampling,
         check_system_turns=text.check_system_turns,
@@ -180,14 +163,31 @@ def build_engines(
     )
 
 
-def _unjudged_engines(lm: LanguageModel, runtime: Runtime) -> Engines:
-    """Engines of an LM alone."""
-    text = TextEngine(lm, None, None, runtime.template_date)
+def _unjudged_engines(
+    lm: LanguageModel, guide: Reader | AdvantageGuide | None, runtime: Runtime, tools: ToolsFor
+) -> Engines:
+    """Engines of an LM, alone or with a guide that decodes. Raises ModelError for another guide."""
+    if isinstance(guide, Reader):
+        raise ModelError(
+            f"{guide.rm.source} guides by its gradient, in a search: reward.judge=null leaves "
+            "nothing that decides"
+        )
+    rows, tokens = runtime.max_batch, runtime.max_batch_tokens
+    identities = _identities(lm)
+    head: LanguageModel | None = None
+    if isinstance(guide, HeadGuide):
+        head = guide.head
+        identities["guide"] = head.identity
+    elif guide is not None:
+        identities["guide"] = guide.identity
+    text = TextEngine(lm, None, head, runtime.template_date, tools)
     return Engines(
         text,
-        RolloutEngine(lm, runtime.max_batch, runtime.max_batch_tokens),
-        identities=_identities(lm),
+        RolloutEngine(lm, rows, tokens, return_cache=runtime.reuse, guide=guide),
+        identities=identities,
+        check_sampling=guide.check_sampling if guide else lambda sampling: None,
         check_system_turns=text.check_system_turns,
+        check_tools=text.check_tools,
     )
 
 

@@ -52,3 +52,10 @@ def test_what_needs_a_judge_is_refused(plain: Family):
         list(drive([best], engines))
     with pytest.raises(ModelError, match=r"reward\.judge=null: a judge is needed here"):
         _ = Reward(None).required_judge
+
+
+@pytest.mark.parametrize("guide", [None, "embedded-head"])
+def test_templates_are_checked_for_tools_as_with_a_judge(guide: str | None):
+    engines = load_engines(LM("embedded"), Reward(None, guide=guide), CPU)
+    with pytest.raises(ModelError, match="its chat template leaves out the tools"):
+        engines.check_tools()
