@@ -111,6 +111,7 @@ def _line(arm: ArmFigures) -> dict[str, object]:
     return {
         "accuracy": arm.accuracy,
         "reward": arm.reward,
+        "fluency": arm.fluency,
         "difference": None if over is None else over.difference,
         "p_holm": None if over is None else over.adjusted,
         "costs": dict(arm.costs),

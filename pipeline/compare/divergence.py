@@ -60,6 +60,19 @@ def distance(
     return Distance(kind=kind, nll=nll_mean, kl=found, plain=plain, bound=bound)
 
 
+def fluency(arm: Results, prompts: Sequence[str], settings: Bootstrap) -> Interval | None:
+    """The mean log-likelihood of a token under the reference LM, in nats: of each response the mean
+    over its tokens, so a long response has no more weight than a short one. The text that an arm
+    delivers is judged, however it was made. None as in `distance`."""
+    values = _values(arm, prompts, _log_likelihood_a_token)
+    return None if values is None else mean(values, settings)
+
+
+def _log_likelihood_a_token(response: Response) -> float | None:
+    nll = _nll(response)
+    return None if nll is None or not response.tokens else -nll / response.tokens
+
+
 def _nll(response: Response) -> float | None:
     read = response.read
     return None if read is None or read.log_reference is None else -read.log_reference

@@ -57,18 +57,21 @@ def _head(found: Comparison) -> Iterator[str]:
 
 
 def _arms(found: Comparison) -> Iterator[str]:
-    yield "| arm | method | accuracy | reward | calls | MFLOP | tokens | engine s | made wrong |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+    head = ("arm", "method", "accuracy", "reward", "log p a token", "calls", "MFLOP", "tokens")
+    yield f"| {' | '.join([*head, 'engine s', 'made wrong'])} |"
+    yield "|---" * (len(head) + 2) + "|"
     for arm in found.arms:
         cost = arm.costs
         broken = "" if arm.broken is None else f"{arm.broken:.1%}"
         yield (
             f"| {arm.name} | {arm.method} | {shown(arm.accuracy)} | {shown(arm.reward)} | "
-            f"{cost['paper_calls']:,.1f} | {cost['flops'] / 1e6:,.1f} | "
+            f"{shown(arm.fluency)} | {cost['paper_calls']:,.1f} | {cost['flops'] / 1e6:,.1f} | "
             f"{cost['generated_tokens']:,.1f} | {cost['seconds']:.3f} | {broken} |"
         )
     yield (
-        "\nCosts are those of one response, without the training of guides, judges and policies. "
+        "\nLog p a token: the mean log-likelihood, in nats, of a token under the base LM, as a "
+        "measure of fluency. "
+        "Costs are those of one response, without the training of guides, judges and policies. "
         "Made wrong: of the responses that a revision changed, those that were right before and "
         "are wrong now.\n"
     )

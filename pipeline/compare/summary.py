@@ -11,7 +11,7 @@ from typing import Any
 from nabla_core.config import Decoding
 from pipeline.compare.config import Bootstrap
 from pipeline.compare.curves import Curve, curves
-from pipeline.compare.divergence import Distance, distance
+from pipeline.compare.divergence import Distance, distance, fluency
 from pipeline.compare.frontier import frontier
 from pipeline.compare.judges import Judging, judging
 from pipeline.compare.readings import ReadingTask
@@ -35,8 +35,8 @@ class ArmFigures:
     - `broken`, `mended`: of the responses that a revision changed and whose answers before and
       after are graded, the share that was right before and is wrong now, and the reverse; None
       where there are none.
-    - `judging`: what rewards are worth; `distance`: KL to the reference LM, None where it was not
-      read.
+    - `judging`: what rewards are worth; `distance`: KL to the base LM, and `fluency`: the mean
+      log-likelihood of a token under it, in nats; None where it did not read the responses.
     - `yields`: prompts with a right response (`pipeline.tables.yields`); None without answers.
     - `bands`: accuracy by band of the reference, see `bands`.
     """
@@ -54,6 +54,7 @@ class ArmFigures:
     mended: float | None
     judging: Judging
     distance: Distance | None
+    fluency: Interval | None
     yields: Yield | None
     bands: Mapping[str, float]
 
@@ -118,6 +119,7 @@ def summarise(
                 mended=_changed(arm, prompts, to=True),
                 judging=judging(arm, prompts, _second(readings, arm), settings),
                 distance=_distance(readings, arm, prompts, settings),
+                fluency=fluency(arm, prompts, settings),
                 yields=_yield(arm, prompts, hard),
                 bands=_by_band(arm, groups),
             )

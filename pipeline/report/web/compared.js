@@ -15,7 +15,8 @@ function comparedSection(c) {
     c.missing.length > 0 && h("p", { class: "note" }, "Without traces here, since their run folders are not there or there are more than eight: ",
       line(c.missing.join(", ")), "."),
     armsTable(c),
-    h("p", { class: "note" }, "Costs are those of one response, without the training of guides, judges and policies. " +
+    h("p", { class: "note" }, "Log p a token: the mean log-likelihood, in nats, of a token of a " +
+      "response under the base LM, as a measure of fluency. Costs are those of one response, without the training of guides, judges and policies. " +
       "Made wrong: of the responses that a revision changed, those that were right before and are wrong now."),
     differencesTable(c),
     h("h3", {}, "What an answer costs"),
@@ -39,8 +40,8 @@ function armLink(name) {
 }
 
 function armsTable(c) {
-  return table("Arms", ["arm", "method", "accuracy", "reward", "calls", "FLOPs", "tokens", "engine s", "made wrong"],
-    c.arms.map((arm) => [armLink(arm.name), line(arm.method), between(arm.accuracy), between(arm.reward),
+  return table("Arms", ["arm", "method", "accuracy", "reward", "log p a token", "calls", "FLOPs", "tokens", "engine s", "made wrong"],
+    c.arms.map((arm) => [armLink(arm.name), line(arm.method), between(arm.accuracy), between(arm.reward), between(arm.fluency),
       number(arm.costs.paper_calls, 1), number(arm.costs.flops), number(arm.costs.generated_tokens, 1), number(arm.costs.seconds, 3),
       arm.broken == null ? "–" : percent(arm.broken, 1)]));
 }

@@ -8,11 +8,14 @@ import pytest
 
 from nabla_core.config import MCTS, BestOfN, Decoding, NablaConfig, Ranked, Sampling, Steps
 from pipeline.compare.config import Bootstrap
+from pipeline.compare.divergence import fluency
 from pipeline.compare.reader import read_arm
-from pipeline.compare.readings import kind_of, read_reading
+from pipeline.compare.readings import ReadRow, kind_of, read_reading
 from pipeline.compare.report import markdown
+from pipeline.compare.results import Results
 from pipeline.compare.summary import summarise
 from pipeline.store.files import Folder
+from tests.pipeline.compare.arms import response
 from tests.pipeline.compare.runs import make, settings, task_of
 
 SETTINGS = Bootstrap(resamples=200)
@@ -62,6 +65,10 @@ def test_a_search_tells_what_shorter_searches_would_have_given(tmp_path):
     assert distance.kind == "one response"
     assert distance.kl == distance.nll
     assert distance.nll.mean > 0
+    # Responses of one length: the mean over tokens and prompts is that over prompts, divided.
+    assert {r.tokens for group in arm.responses.values() for r in group} == {16}
+    assert found.arms[0].fluency is not None
+    assert found.arms[0].fluency.mean == pytest.approx(-distance.nll.mean / 16)
     # Another judge makes a reading of its own.
     assert not replace(task, second_judge=None).finished()
     assert "| search | at most k proposals | 5 |" in markdown(found)
@@ -114,6 +121,28 @@ def test_a_sampled_policy_has_a_divergence_and_a_search_a_bound(tmp_path):
     # Of three responses to a prompt two are read.
     rows = dict(read_reading(Folder(str(tmp_path)), "sample.parquet"))
     assert [rows[key].kl is None for key in sorted(rows)] == [False, False, True] * 6
+
+
+def test_fluency_is_the_mean_over_prompts_of_the_log_likelihood_a_token():
+    one = Results(name="one", run_dir="runs/one")
+    group = {"p": [(4, -2.0), (2, -4.0)], "q": [(8, -4.0), (8, None)]}
+    one.responses = {
+        prompt: [replace(response(n, 1.0, True, tokens=t), read=_read(p)) for n, (t, p) in rows]
+        for prompt, rows in ((prompt, enumerate(rows)) for prompt, rows in group.items())
+    }
+    # Of p: -2/4 and -4/2, which is -1.25; of q, whose second response was not read: -4/8.
+    found = fluency(one, ["p", "q"], SETTINGS)
+    assert found is not None
+    assert found.mean == pytest.approx((-1.25 - 0.5) / 2)
+    assert (found.low, found.high) == pytest.approx((-1.25, -0.5))
+    one.responses["q"] = one.responses["q"][1:]
+    assert fluency(one, ["p", "q"], SETTINGS) is None
+
+
+def _read(log_reference: float | None) -> ReadRow:
+    return ReadRow(
+        log_reference=log_reference, log_policy=None, kl=None, second_reward=None, stages=None
+    )
 
 
 @pytest.mark.parametrize(
