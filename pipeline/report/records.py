@@ -1,60 +1,68 @@
-"""A row of the table of traces as the page shows it: plain JSON."""
+"""Rows of the table of traces as the page shows them, in columns."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.report.columns import Columns
+from pipeline.report.scripts import script
 from pipeline.report.tokens import TokenTexts
-from pipeline.tables.traces import turns_of
 
 Row = Mapping[str, Any]
+Array = npt.NDArray[Any]
 
-# Shown as they are.
-_AS_IS = (
-    *("sample", "error", "system", "response", "finish_reason", "reward", "method", "seed"),
-    *("expected_answer", "predicted_answer", "correct", "base_correct", "attempt", "worker"),
-    *("base_response", "base_reward", "rendered_prompt", "cost"),
+# What the page shows of a row: `web/chunk.js` makes a trace of it.
+SHOWN = (
+    *("prompt_id", "sample", "error", "prompt", "tools", "rendered_prompt", "response"),
+    *("finish_reason", "reward", "expected_answer", "predicted_answer", "correct"),
+    *("base_response", "base_reward", "base_correct", "response_token_ids", "base_token_ids"),
+    *("response_log_probabilities", "revisions", "cost", "method", "seed", "attempt", "worker"),
+    *("generation_model", "generation_revision", "judge_model", "judge_revision"),
+    *("guide_model", "guide_revision"),
 )
-_MODELS = ("generation", "judge", "guide")
+# Needed beside those.
+READ = (*SHOWN, "created_at", "tokenizer_fingerprint")
+_TEXTS = ("prompt_id", "error", "tools", "rendered_prompt", "response", "base_response")
+_TOKENS = ("response_token_ids", "base_token_ids")
+# Fields of a revision that the page does not show.
+_UNSHOWN = ("spent",)
 
 
-def record(row: Row) -> dict[str, Any]:
-    """What the page shows of a row."""
-    return {
-        "id": row["prompt_id"],
-        **{name: row[name] for name in _AS_IS},
-        "messages": turns_of(row["prompt"] or []),
-        "tools": None if row["tools"] is None else json.loads(row["tools"]),
-        "ids": row["response_token_ids"],
-        "logp": _rounded(row["response_log_probabilities"]),
-        "base_ids": row["base_token_ids"],
-        "revisions": row["revisions"] or [],
-        "models": {
-            role: [row[f"{role}_model"], row[f"{role}_revision"]]
-            for role in _MODELS
-            if row[f"{role}_model"] is not None
-        },
-        "created": row["created_at"].isoformat(timespec="seconds"),
-    }
-
-
-def chunk(rows: Sequence[Row], tokens: TokenTexts | None) -> dict[str, Any]:
+def chunk(table: pa.Table, tokens: TokenTexts | None) -> bytes:
     """Some rows of a run with the texts of their tokens. A row of another tokenizer than `tokens`
     has none."""
-    pieces: dict[str, str] = {}
-    records = []
-    for row in rows:
-        made = record(row)
-        made["known"] = tokens is not None and fits(row, tokens)
-        if tokens is not None and made["known"]:
-            pieces.update(tokens.pieces(_sequences(row)))
-        records.append(made)
-    special = tokens.special if tokens is not None else ()
-    used = sorted(i for i in special if str(i) in pieces)
-    return {"rows": records, "pieces": pieces, "special": used}
+    arrays = {name: _whole(table[name]) for name in READ}
+    known = _known(arrays["tokenizer_fingerprint"], tokens)
+    pieces = tokens.pieces(*_sequences(arrays, known)) if tokens and known.any() else {}
+    special = [i for i in sorted(tokens.special) if str(i) in pieces] if tokens else []
+    columns = Columns()
+    made = {name: columns.column(arrays[name], _UNSHOWN) for name in SHOWN}
+    made["created"] = (arrays["created_at"].cast(pa.int64()).to_numpy() // 1_000_000).tolist()
+    made["known"] = known.tolist()
+    return columns.packed({"rows": made, "pieces": pieces, "special": special})
+
+
+def chunk_script(number: int, table: pa.Table, tokens: TokenTexts | None) -> bytes:
+    """The script of a chunk of rows."""
+    return script(f"rows/{number}", chunk(table, tokens))
+
+
+def sizes(table: pa.Table) -> Array:
+    """About how many bytes each row is in a chunk."""
+    arrays = {name: _whole(table[name]) for name in (*_TEXTS, *_TOKENS, "prompt", "revisions")}
+    lengths = [_filled(pc.binary_length(arrays[name])) for name in _TEXTS]
+    lengths += [4 * _filled(arrays[name].value_lengths()) for name in _TOKENS]
+    turns = pc.struct_field(arrays["prompt"].flatten(), "content")
+    lengths.append(_summed(arrays["prompt"], _filled(pc.binary_length(turns))))
+    tails = pc.struct_field(arrays["revisions"].flatten(), "tail_token_ids")
+    lengths.append(_summed(arrays["revisions"], 200 + 4 * _filled(tails.value_lengths())))
+    return np.sum(lengths, axis=0, dtype="i8")
 
 
 def fits(row: Row, tokens: TokenTexts) -> bool:
@@ -62,25 +70,40 @@ def fits(row: Row, tokens: TokenTexts) -> bool:
     return row["tokenizer_fingerprint"] in (None, tokens.fingerprint)
 
 
-def _sequences(row: Row) -> Iterable[list[int]]:
-    yield row["response_token_ids"] or []
-    yield row["base_token_ids"] or []
-    for revision in row["revisions"] or ():
-        yield [revision["from_token"]]
-        yield [revision["to_token"]]
-        yield revision["tail_token_ids"] or []
+def _known(fingerprints: pa.Array, tokens: TokenTexts | None) -> npt.NDArray[np.bool_]:
+    if tokens is None:
+        return np.zeros(len(fingerprints), dtype=bool)
+    same = pc.fill_null(pc.equal(fingerprints, tokens.fingerprint), True)
+    found: npt.NDArray[np.bool_] = same.to_numpy(zero_copy_only=False)
+    return found
 
 
-def _rounded(values: Sequence[float | None] | None) -> list[float | None] | None:
-    return None if values is None else [None if v is None else round(v, 3) for v in values]
+def _sequences(arrays: Mapping[str, pa.Array], known: Array) -> tuple[Array, Array]:
+    """All tokens of the known rows, and how many each sequence of them has."""
+    mask = pa.array(known)
+    lists = [arrays[name].filter(mask) for name in _TOKENS]
+    revisions = arrays["revisions"].filter(mask).flatten()
+    lists.append(pc.struct_field(revisions, "tail_token_ids"))
+    flat = [one.flatten().to_numpy() for one in lists]
+    counts = [_filled(one.value_lengths()) for one in lists]
+    for name in ("from_token", "to_token"):
+        alone = pc.drop_null(pc.struct_field(revisions, name)).to_numpy()
+        flat.append(alone)
+        counts.append(np.ones(len(alone), dtype="i8"))
+    return np.concatenate(flat), np.concatenate(counts)
 
 
-def plain(value: Any) -> Any:
-    """A value without what JSON cannot hold: numbers that are none become null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    return value
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    found = column.combine_chunks()
+    return found if isinstance(found, pa.Array) else pa.concat_arrays(found.chunks)
+
+
+def _filled(lengths: pa.Array) -> Array:
+    found: Array = pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False).astype("i8")
+    return found
+
+
+def _summed(lists: pa.Array, of: Array) -> Array:
+    """For each list the sum of the numbers of its elements."""
+    parents = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False).astype("i8")
+    return np.bincount(parents, weights=of, minlength=len(lists)).astype("i8")

@@ -16,6 +16,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from aiohttp import web
 
 from pipeline.errors import RunError
@@ -25,7 +26,7 @@ from pipeline.report.committed import ChangedError, Group
 from pipeline.report.comparisons import Runs, runs_of
 from pipeline.report.config import ReportConfig
 from pipeline.report.index import LIGHT, Methods, Part, index_part, joined
-from pipeline.report.records import chunk
+from pipeline.report.records import chunk_script
 from pipeline.report.scripts import json_script
 from pipeline.report.site import PAGE, page
 from pipeline.store.files import Folder
@@ -163,19 +164,14 @@ def _rows(view: View, number: int) -> bytes:
     if number + 1 >= len(starts):
         raise KeyError(number)
     first, last = starts[number], starts[number + 1]
-    rows: list[dict[str, Any]] = []
-    pieces: dict[str, str] = {}
-    special: set[int] = set()
+    tables: list[pa.Table] = []
+    tokens = None
     for (arm, group), start in zip(view.groups, view.starts, strict=True):
         low, high = max(first, start), min(last, start + len(group.rows))
         if low < high:
-            table = arm.rows.table(group).slice(low - start, high - low)
-            made = chunk(table.to_pylist(), arm.tokens)
-            rows += made["rows"]
-            pieces |= made["pieces"]
-            special |= set(made["special"])
-    value = {"rows": rows, "pieces": pieces, "special": sorted(special)}
-    return json_script(f"rows/{number}", value)
+            tables.append(arm.rows.table(group).slice(low - start, high - low))
+            tokens = arm.tokens
+    return chunk_script(number, pa.concat_tables(tables), tokens)
 
 
 def application(config: ReportConfig) -> web.Application:

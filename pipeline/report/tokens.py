@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import yaml
 from tokenizers import Tokenizer
 
@@ -15,10 +18,14 @@ from pipeline.references import is_reference
 from pipeline.store.checks.config_check import CONFIG
 from pipeline.store.files import MALFORMED, Folder
 
+Array = npt.NDArray[Any]
+
 FILE = "tokenizer.json"
 _REPLACEMENT = "\ufffd"
 # A character has at most four bytes; more tokens than that are no half of one.
 _MOST = 4
+# So many of such characters are kept; a text has few different ones.
+_JOINED = 50_000
 
 
 class TokenTexts:
@@ -29,41 +36,49 @@ class TokenTexts:
         self.fingerprint = fingerprint(tokenizer)
         added = tokenizer.get_added_tokens_decoder()
         self.special = frozenset(i for i, token in added.items() if token.special)
-        self._pieces: dict[int, str] = {}
+        # The first id behind those of the tokenizer.
+        self._end = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+        self._pieces: dict[int, str | None] = {}
+        self._joined = lru_cache(_JOINED)(self._join)
 
     def text(self, ids: Sequence[int], *, special: bool = True) -> str:
         """The text of tokens; special tokens by their names, or left out."""
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=not special)
         return text
 
-    def pieces(self, sequences: Iterable[Sequence[int]]) -> dict[str, str]:
-        """The text of each token, by its id as a string. Tokens that hold a part of a character
-        have a text together: the key is their ids, joined by commas."""
-        found: dict[str, str] = {}
-        for ids in sequences:
-            for start, token in enumerate(ids):
-                piece = self._piece(token)
-                found[str(token)] = piece
-                if _REPLACEMENT in piece:
-                    found.update(self._joined(ids[start : start + _MOST]))
+    def pieces(self, ids: Array, sizes: Array) -> dict[str, str]:
+        """The text of each token, by its id as a string; none of an id that the tokenizer does not
+        know. Tokens that hold a part of a character have a text together: the key is their ids,
+        joined by commas. `ids` are those of several sequences, `sizes` how many each has."""
+        tokens = np.unique(ids)
+        tokens = tokens[(tokens >= 0) & (tokens < self._end)]
+        known = ((token, self._piece(token)) for token in tokens.tolist())
+        found = {str(token): piece for token, piece in known if piece is not None}
+        halves = [int(token) for token, piece in found.items() if _REPLACEMENT in piece]
+        if halves:
+            ends = np.repeat(np.cumsum(sizes), sizes)
+            for at in np.flatnonzero(np.isin(ids, halves)).tolist():
+                following = ids[at : min(at + _MOST, ends[at])]
+                found.update(self._joined(tuple(following.tolist())))
         return found
 
-    def _joined(self, ids: Sequence[int]) -> dict[str, str]:
+    def _join(self, ids: tuple[int, ...]) -> dict[str, str]:
         for size in range(2, len(ids) + 1):
             text = self.text(ids[:size])
             if _REPLACEMENT not in text:
                 return {",".join(map(str, ids[:size])): text}
         return {}
 
-    def _piece(self, token: int) -> str:
+    def _piece(self, token: int) -> str | None:
         if token not in self._pieces:
-            text = self.text([token])
             name = self._tokenizer.id_to_token(token)
-            # Sentencepiece leaves out the space in front of a first word.
-            if name is not None and name.startswith("\u2581") and not text.startswith(" "):
-                text = " " + text
-            self._pieces[token] = text
+            self._pieces[token] = None if name is None else self._text_of(token, name)
         return self._pieces[token]
+
+    def _text_of(self, token: int, name: str) -> str:
+        text = self.text([token])
+        # Sentencepiece leaves out the space in front of a first word.
+        return " " + text if name.startswith("\u2581") and not text.startswith(" ") else text
 
 
 def token_texts(path: str, revision: str | None) -> TokenTexts | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from pipeline.report import pages
 from pipeline.report.arms import Arm
 from pipeline.report.index import Methods, Part, index_part, joined
-from pipeline.report.records import chunk
-from pipeline.report.scripts import json_script
+from pipeline.report.records import chunk_script, sizes
 from pipeline.report.tokens import TokenTexts
 
 # A chunk of rows: what a browser loads to show one trace.
@@ -41,8 +43,7 @@ def write_traces(
             words.add(part.words)
             # The words are on disk now; of a million rows they are a hundred megabytes.
             mine.append(part.without_words())
-            for start in range(0, len(table), CHUNK_ROWS):
-                chunks.add(table.slice(start, CHUNK_ROWS).to_pylist(), arm.tokens)
+            for _ in chunks.add(table, arm.tokens):
                 progress(chunks.rows, total)
         chunks.close(arm.tokens)
         parts.append(joined(mine))
@@ -63,37 +64,38 @@ class _Chunks:
 
     def __init__(self, target: Path) -> None:
         self._target = target
-        self._waiting: list[dict[str, Any]] = []
-        self._size = 0
+        self._waiting: list[pa.Table] = []
+        self._count = self._size = 0
         self.starts: list[int] = []
         self.rows = 0
 
-    def add(self, rows: Sequence[dict[str, Any]], tokens: TokenTexts | None) -> None:
-        for row in rows:
-            size = _size(row)
-            full = len(self._waiting) >= CHUNK_ROWS or self._size + size > CHUNK_BYTES
-            if self._waiting and full:
+    def add(self, table: pa.Table, tokens: TokenTexts | None) -> Iterator[None]:
+        """Write what is full; one step for each chunk."""
+        ends = np.concatenate([[0], np.cumsum(sizes(table))])
+        start = 0
+        while start < len(table):
+            last = min(len(table), start + CHUNK_ROWS - self._count)
+            room = ends[start] + CHUNK_BYTES - self._size
+            stop = min(last, int(np.searchsorted(ends, room, side="right")) - 1)
+            if stop <= start and self._waiting:
                 self.close(tokens)
-            self._waiting.append(row)
-            self._size += size
+                yield
+                continue
+            stop = max(stop, start + 1)  # a row that is larger than a chunk is one
+            self._waiting.append(table.slice(start, stop - start))
+            self._count += stop - start
+            self._size += int(ends[stop] - ends[start])
+            start = stop
 
     def close(self, tokens: TokenTexts | None) -> None:
         if not self._waiting:
             return
         number = len(self.starts)
         self.starts.append(self.rows)
-        data = json_script(f"rows/{number}", chunk(self._waiting, tokens))
+        data = chunk_script(number, pa.concat_tables(self._waiting), tokens)
         (self._target / "rows" / f"{number}.js").write_bytes(data)
-        self.rows += len(self._waiting)
-        self._waiting, self._size = [], 0
-
-
-def _size(row: dict[str, Any]) -> int:
-    """About how many bytes a row is as JSON."""
-    texts = sum(len(value) for value in row.values() if isinstance(value, str))
-    tails = sum(200 + 6 * len(r["tail_token_ids"] or ()) for r in row["revisions"] or ())
-    tokens = sum(len(row[c] or ()) for c in ("response_token_ids", "base_token_ids"))
-    return texts + tails + 20 * tokens
+        self.rows += self._count
+        self._waiting, self._count, self._size = [], 0, 0
 
 
 class _Words:

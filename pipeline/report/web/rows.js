@@ -1,13 +1,12 @@
 // Rows: the columns of the index, the words of a row, and whole rows.
 
-const LENGTHS = { f4: Float32Array, u4: Uint32Array, u2: Uint16Array, u1: Uint8Array };
+const LENGTHS = { f4: Float32Array, i4: Int32Array, u4: Uint32Array, u2: Uint16Array, u1: Uint8Array };
 const DEAD = 1, CHANGED = 2, RIGHT = 4, WRONG = 8, BASE_RIGHT = 16, BASE_WRONG = 32, CUT = 64;
 let run = null;
 let columns = null;
 let columnsReady = null;
 let words = [];
 let pairs = null;
-let chunkStarts = null;
 
 // The columns of all rows, by name.
 function loadColumns() {
@@ -101,20 +100,6 @@ async function wordsOf(row) {
 
 function unescaped(_, character) {
   return { t: "\t", n: "\n" }[character] || character;
-}
-
-// A whole row, with the texts of its tokens.
-async function loadRow(row) {
-  if (!chunkStarts) chunkStarts = new Uint32Array(await load("chunks"));
-  let low = 0, high = chunkStarts.length;
-  while (high - low > 1) {
-    const middle = (low + high) >> 1;
-    if (chunkStarts[middle] <= row) low = middle;
-    else high = middle;
-  }
-  const chunk = await loadJson("rows/" + low);
-  const special = new Set(chunk.special);
-  return { ...chunk.rows[row - chunkStarts[low]], pieces: chunk.pieces, special, row };
 }
 
 // So many blocks of words are read at a time.

@@ -16,6 +16,7 @@ from pipeline.store.files import Folder
 from pipeline.store.parts import commit
 from tests.pipeline.export.runs import SCHEMA, trace, write_run
 from tests.pipeline.report import sites
+from tests.pipeline.report.chunks import chunk_in, rows_in
 from tests.pipeline.report.sites import made, ordinary, unpacked, values
 
 
@@ -33,7 +34,7 @@ def site(run, tmp_path_factory):
 
 def rows_of(site):
     count = len(list((site / "rows").iterdir()))
-    return [row for n in range(count) for row in values(site / "rows" / f"{n}.js")["rows"]]
+    return [row for n in range(count) for row in rows_in(unpacked(site / "rows" / f"{n}.js"))]
 
 
 def columns_of(site, count):
@@ -93,8 +94,8 @@ def test_the_index_has_every_row_with_its_flags_and_numbers(site):
             row["correct"] is False,
         )
         assert bool(flags & 64) == (row["finish_reason"] == "length")
-        assert columns["tokens"][n] == len(row["ids"] or ())
-        assert columns["proposed"][n] == len(row["revisions"])
+        assert columns["tokens"][n] == len(row["response_token_ids"] or ())
+        assert columns["proposed"][n] == len(row["revisions"] or ())
         known = row["reward"] is not None
         assert columns["reward"][n] == pytest.approx(row["reward"]) if known else True
         assert np.isnan(columns["reward"][n]) == (not known)
@@ -102,13 +103,14 @@ def test_the_index_has_every_row_with_its_flags_and_numbers(site):
 
 def test_words_are_those_of_the_rows_in_order(site):
     lines = unpacked(site / "words" / "0.js").decode().split("\n")
-    assert [line.split("\t")[0] for line in lines] == [row["id"] for row in rows_of(site)]
+    assert [line.split("\t")[0] for line in lines] == [row["prompt_id"] for row in rows_of(site)]
     assert lines[1].split("\t") == ["set/1", "0", "1+2=", "3", ""]
 
 
 def test_a_row_has_the_texts_of_its_tokens_those_of_rejected_branches_too(site):
-    chunk = values(site / "rows" / "0.js")
-    row = next(r for r in chunk["rows"] if len(r["revisions"]) == 3)
+    data = unpacked(site / "rows" / "0.js")
+    chunk, _ = chunk_in(data)
+    row = next(r for r in rows_in(data) if len(r["revisions"] or ()) == 3)
     rejected = row["revisions"][2]
     assert rejected["accepted"] is False
     text = "".join(chunk["pieces"][str(i)] for i in rejected["tail_token_ids"])
@@ -122,7 +124,7 @@ def test_a_chunk_is_bounded_by_rows_and_by_bytes(tmp_path, monkeypatch):
     rows = [trace(f"p{n}") for n in range(9)]
     rows[4] = {**rows[4], "response": "x" * 5000}
     made(tmp_path / "out", write_run(tmp_path / "run", rows))
-    sizes = [len(values(f)["rows"]) for f in sorted((tmp_path / "out" / "rows").iterdir())]
+    sizes = [len(rows_in(unpacked(f))) for f in sorted((tmp_path / "out" / "rows").iterdir())]
     assert sizes == [4, 1, 4]
     starts = np.frombuffer(unpacked(tmp_path / "out" / "chunks.js"), "<u4").tolist()
     assert starts == [0, 4, 5]
@@ -142,7 +144,7 @@ def test_texts_of_others_are_data_in_every_file(tmp_path):
     rows = sites.hostile()
     out = tmp_path / "out"
     made(out, write_run(tmp_path / "run", rows))
-    assert sorted(r["id"] for r in rows_of(out)) == sorted(r["prompt_id"] for r in rows)
+    assert sorted(r["prompt_id"] for r in rows_of(out)) == sorted(r["prompt_id"] for r in rows)
     for file in out.rglob("*.js"):
         if file.name != "report.js":
             unpacked(file)  # nothing but base64
@@ -196,7 +198,7 @@ def test_files_that_a_compaction_replaces_meanwhile_are_read_again(tmp_path, mon
 
     monkeypatch.setattr(writer, "index_part", replaced)
     made(tmp_path / "out", path)
-    assert {r["id"] for r in rows_of(tmp_path / "out")} == {"a", "b"}
+    assert {r["prompt_id"] for r in rows_of(tmp_path / "out")} == {"a", "b"}
 
 
 @pytest.fixture
@@ -210,7 +212,7 @@ def test_a_report_takes_the_place_of_an_earlier_one(earlier, tmp_path):
     _, out = earlier
     (out / "rows" / "99.js").write_text("of the earlier one")
     made(out, write_run(tmp_path / "other", [trace("b")]))
-    assert [r["id"] for r in rows_of(out)] == ["b"]
+    assert [r["prompt_id"] for r in rows_of(out)] == ["b"]
     assert not (out / "rows" / "99.js").exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["other", "out", "run"]
 
@@ -220,7 +222,7 @@ def test_an_earlier_report_stays_where_another_one_fails(earlier, tmp_path, monk
     monkeypatch.setattr(writer.pages, "overview", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         made(out, path)
-    assert [r["id"] for r in rows_of(out)] == ["a"]
+    assert [r["prompt_id"] for r in rows_of(out)] == ["a"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "run"]
 
 

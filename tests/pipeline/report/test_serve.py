@@ -17,6 +17,7 @@ from pipeline.report.config import ReportConfig
 from pipeline.store.files import Folder
 from pipeline.store.parts import commit
 from tests.pipeline.export.runs import SCHEMA, trace, write_run
+from tests.pipeline.report.chunks import rows_in
 from tests.pipeline.report.sites import made, ordinary, unpacked
 
 
@@ -56,9 +57,9 @@ def test_the_scripts_hold_what_those_of_the_static_pages_hold(tmp_path):
     served = dict(zip(names, (data_of(body) for _, body in answers[:-1]), strict=True))
     assert served["index/0"] == unpacked(site / "index" / "0.js")
     assert served["words/0"] == unpacked(site / "words" / "0.js")
-    mine = [row for n in range(3) for row in json.loads(served[f"rows/{n}"])["rows"]]
+    mine = [row for n in range(3) for row in rows_in(served[f"rows/{n}"])]
     files = sorted((site / "rows").iterdir(), key=lambda f: int(f.stem))
-    assert mine == [row for file in files for row in json.loads(unpacked(file))["rows"]]
+    assert mine == [row for file in files for row in rows_in(unpacked(file))]
     assert np.frombuffer(served["chunks"], "<u4").tolist() == [0, 50, 100]
     assert json.loads(served["run"])["version"] == 1
     assert answers[-1][1] == (site / "index.html").read_bytes()
@@ -72,7 +73,7 @@ def test_rows_that_are_committed_meanwhile_are_shown(tmp_path):
         run, version, version, rows, between=lambda: commit(Folder(run), SCHEMA, [trace("b")])
     )
     assert answers[0] == answers[1]
-    assert [r["id"] for r in json.loads(data_of(answers[2][1]))["rows"]] == ["a", "b"]
+    assert [r["prompt_id"] for r in rows_in(data_of(answers[2][1]))] == ["a", "b"]
 
 
 def test_a_run_that_is_compacted_meanwhile_is_read_again(tmp_path):
@@ -84,7 +85,7 @@ def test_a_run_that_is_compacted_meanwhile_is_read_again(tmp_path):
         commit(Folder(run), SCHEMA, [trace("b"), trace("c")])
 
     answers = asked(run, ("/rows/0.js", {}), ("/rows/0.js", {}), between=replace)
-    assert [r["id"] for r in json.loads(data_of(answers[1][1]))["rows"]] == ["b", "c"]
+    assert [r["prompt_id"] for r in rows_in(data_of(answers[1][1]))] == ["b", "c"]
 
 
 @pytest.mark.parametrize(

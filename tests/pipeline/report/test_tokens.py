@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
@@ -25,7 +26,7 @@ def test_tokens_of_one_character_have_its_text_together():
     tokenizer = byte_level()
     ids = tokenizer.encode("a€b").ids
     assert len(ids) == 5
-    pieces = TokenTexts(tokenizer).pieces([ids])
+    pieces = TokenTexts(tokenizer).pieces(np.array(ids), [len(ids)])
     assert pieces[",".join(map(str, ids[1:4]))] == "€"
     assert (pieces[str(ids[0])], pieces[str(ids[4])]) == ("a", "b")
 
@@ -33,14 +34,29 @@ def test_tokens_of_one_character_have_its_text_together():
 def test_half_a_character_at_the_end_stays_half():
     tokenizer = byte_level()
     ids = tokenizer.encode("€").ids[:2]
-    assert set(TokenTexts(tokenizer).pieces([ids])) == {str(i) for i in ids}
+    assert set(TokenTexts(tokenizer).pieces(np.array(ids), [len(ids)])) == {str(i) for i in ids}
+
+
+def test_a_character_does_not_reach_into_the_next_sequence():
+    tokenizer = byte_level()
+    half, rest = tokenizer.encode("€").ids[:2], tokenizer.encode("€").ids[2:]
+    pieces = TokenTexts(tokenizer).pieces(np.array([*half, *rest]), [2, 1])
+    assert set(pieces) == {str(i) for i in (*half, *rest)}
+
+
+def test_an_id_that_the_tokenizer_does_not_know_has_no_text():
+    tokenizer = byte_level()
+    end = tokenizer.get_vocab_size()
+    assert set(TokenTexts(tokenizer).pieces(np.array([-1, 0, end, 10**6]), [4])) == {"0"}
 
 
 def test_the_spaces_of_sentencepiece_are_kept():
-    vocab = {"<unk>": 0, "▁the": 1, "re": 2}
+    vocab = {"<unk>": 0, "▁the": 1, "re": 2, "▁": 3}
     tokenizer = Tokenizer(models.WordLevel(vocab=vocab, unk_token="<unk>"))
     tokenizer.decoder = decoders.Metaspace()
-    assert TokenTexts(tokenizer).pieces([[1, 2]]) == {"1": " the", "2": "re"}
+    assert TokenTexts(tokenizer).pieces(np.array([1, 2, 3]), [3]) == {
+        "1": " the", "2": "re", "3": " "
+    }  # fmt: skip
 
 
 def test_the_shipped_tokenizer_is_found_by_its_name_in_the_config(tmp_path):
