@@ -97,8 +97,8 @@ class Proposal:
 @dataclass(frozen=True, slots=True)
 class Choices:
     """The LM's most probable tokens at one position and their log-probabilities (nats): first the
-    token of the response, then the others in descending order. `confidence` is the LM's top
-    probability."""
+    token of the response, then the others in descending order, then tokens of the prompt likewise.
+    `confidence` is the LM's top probability."""
 
     confidence: float
     tokens: tuple[int, ...]
@@ -189,11 +189,12 @@ class Propose(Request[list[Proposal]]):
 @dataclass(frozen=True, slots=True)
 class Likeliest(Request[list[Choices]]):
     """The LM's `count` most probable tokens at every position of a response; the response's own
-    token is one of them."""
+    token is one of them. Besides them the `copied` most probable tokens of the prompt."""
 
     context: Context
     response: Response
     count: int
+    copied: int = 0
 
 
 @dataclass(frozen=True, slots=True)

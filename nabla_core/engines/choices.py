@@ -40,8 +40,9 @@ class ChoicesEngine(BatchEngine):
         results: list[Result] = []
         for request, task, lm in zip(requests, tasks, reads, strict=True):
             taken = torch.tensor(request.response.tokens, device=self._lm.device)
+            prompt = torch.tensor(request.context.lm, device=self._lm.device).unique()
             parts = [
-                self._block(hidden, y, request.count)
+                self._block(hidden, y, request.count, prompt, request.copied)
                 for hidden, y in zip(lm.hidden.split(rows), taken.split(rows), strict=True)
             ]
             tokens = torch.cat([t for t, _ in parts]).tolist()
@@ -66,16 +67,22 @@ class ChoicesEngine(BatchEngine):
             results.append(Reply(choices, cost))
         return results
 
-    def _block(self, hidden: Tensor, taken: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Tokens int64 and log-probabilities `[n, count]`, the response's token first. Hidden
-        states `[n, D]`; a log-probability is -inf where there are too few tokens."""
+    def _block(
+        self, hidden: Tensor, taken: Tensor, count: int, prompt: Tensor, copied: int
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens int64 and log-probabilities `[n, count + copied]`: the response's token first,
+        those of `prompt` last. Hidden states `[n, D]`; a log-probability is -inf where there are
+        too few tokens."""
         log_p = self._lm.logits(hidden).log_softmax(-1)
         own = log_p.gather(-1, taken[:, None])
         # A counterfactual with a token that the judge cannot read could not be scored.
         others = log_p.masked_fill(self._unknown, float("-inf"))
         others.scatter_(-1, taken[:, None], float("-inf"))
         best = others.topk(min(count - 1, others.size(-1)))
+        # No token is tried twice.
+        others.scatter_(-1, best.indices, float("-inf"))
+        asked = others[:, prompt].topk(min(copied, len(prompt)))
         return (
-            torch.cat([taken[:, None], best.indices], -1),
-            torch.cat([own, best.values], -1),
+            torch.cat([taken[:, None], best.indices, prompt[asked.indices]], -1),
+            torch.cat([own, best.values, asked.values], -1),
         )

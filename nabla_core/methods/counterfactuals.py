@@ -52,6 +52,9 @@ class Explore:
         floor: The least weight of a position, so that every position can occur.
         alternatives (tokens): The most probable tokens of a position, the one of the response among
             them.
+        copied (tokens): Tokens of the prompt that are tried at a position too, this many, the most
+            probable first. What a prompt asks for, a name or a number, is often none of the LM's
+            most probable tokens.
         tails (responses): Continuations of each token; one is enough where `tail` is greedy.
         tail: How continuations are drawn.
         scorer: `judge`: the judge's reward. `verifier`: 1 for a right answer, 0 for a wrong one.
@@ -62,6 +65,7 @@ class Explore:
     choose: Literal["confidence", "guide"] = "confidence"
     floor: float = 0.02
     alternatives: int = 12
+    copied: int = 0
     tails: int = 1
     tail: Sampling = field(default_factory=Sampling)
     scorer: Literal["judge", "verifier"] = "judge"
@@ -76,6 +80,7 @@ class Explore:
             "explore: alternatives must be at least 2 (the token of the response is one), "
             f"got {self.alternatives}",
         )
+        check(self.copied >= 0, f"explore: copied must be at least 0, got {self.copied}")
         check(self.tails >= 1, f"explore: tails must be at least 1, got {self.tails}")
         check(
             self.tails == 1 or self.tail.temperature > 0,
@@ -140,7 +145,7 @@ def explore(
     response = yield from ask(
         Rollout(context, (), max_tokens, Sampling(temperature), key("rollout"), return_cache=True)
     )
-    choices = yield from ask(Likeliest(context, response, config.alternatives))
+    choices = yield from ask(Likeliest(context, response, config.alternatives, config.copied))
     weights = [1 - choice.confidence for choice in choices]
     if config.choose == "guide":
         weights = yield from _guide_weights(context, response, key("guide"))

@@ -184,7 +184,8 @@ def _search(config: NablaConfig, row: _Row) -> Expected:
 def of_exploration(explore: Explore, max_tokens: int, models: Models, prompt: float) -> Expected:
     """A response with its counterfactuals."""
     row = _Row(models, prompt, max_tokens)
-    tails = min(explore.positions, max_tokens) * explore.alternatives * explore.tails
+    tried = explore.alternatives + explore.copied
+    tails = min(explore.positions, max_tokens) * tried * explore.tails
     # The response is the LM's; its tails may be guided.
     tail = replace(row, guided=explore.tail.beta is not None).rollout(0.5)
     if explore.scorer == "judge":

@@ -32,3 +32,19 @@ def test_choices_are_the_lms_top_tokens_with_the_responses_own_first(family: Fam
             assert choice.confidence == pytest.approx(
                 torch.tensor(row).exp().max().item(), abs=1e-4
             )
+
+
+@pytest.mark.parametrize("copied", [1, 3, 1000])
+def test_tokens_of_the_prompt_follow_that_are_not_among_the_top_ones(family: Family, copied: int):
+    engines = family.engines()
+    contexts, responses = rolled_out(engines, 3)
+    whole = [Likeliest(c, r, 1_000_000) for c, r in zip(contexts, responses, strict=True)]
+    requests = [Likeliest(c, r, 4, copied) for c, r in zip(contexts, responses, strict=True)]
+    for context, ranks, choices in zip(
+        contexts, serve(engines, whole), serve(engines, requests), strict=True
+    ):
+        for ranked, choice in zip(ranks, choices, strict=True):
+            asked = [b for b in ranked.tokens[4:] if b in context.lm][:copied]
+            assert choice.tokens == (*ranked.tokens[:4], *asked)
+            expected = dict(zip(ranked.tokens, ranked.log_probabilities, strict=True))
+            assert choice.log_probabilities == pytest.approx([expected[b] for b in choice.tokens])
