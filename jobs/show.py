@@ -53,7 +53,7 @@ def _run(options: argparse.Namespace) -> int:
         raise InputError(_missing(rows, run_dir, options.id, options.sample))
     tokens = run_tokens(rows.folder, options.tokenizer)
     # Ids of another tokenizer would be shown as other texts than the model wrote.
-    known = tokens if tokens is not None and fits(row, tokens) else None
+    known = tokens if fits(row["tokenizer_fingerprint"], tokens) else None
     if options.tokenizer is not None and known is None:
         raise ConfigError(f"--tokenizer: {options.tokenizer} is not the tokenizer of this run")
     print_trace(row, known)

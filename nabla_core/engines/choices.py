@@ -79,10 +79,11 @@ class ChoicesEngine(BatchEngine):
         others = log_p.masked_fill(self._unknown, float("-inf"))
         others.scatter_(-1, taken[:, None], float("-inf"))
         best = others.topk(min(count - 1, others.size(-1)))
-        # No token is tried twice.
-        others.scatter_(-1, best.indices, float("-inf"))
-        asked = others[:, prompt].topk(min(copied, len(prompt)))
-        return (
-            torch.cat([taken[:, None], best.indices, prompt[asked.indices]], -1),
-            torch.cat([own, best.values, asked.values], -1),
-        )
+        tokens, values = [taken[:, None], best.indices], [own, best.values]
+        if copied:
+            # No token is tried twice.
+            others.scatter_(-1, best.indices, float("-inf"))
+            asked = others[:, prompt].topk(min(copied, len(prompt)))
+            tokens.append(prompt[asked.indices])
+            values.append(asked.values)
+        return torch.cat(tokens, -1), torch.cat(values, -1)

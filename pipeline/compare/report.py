@@ -57,9 +57,11 @@ def _head(found: Comparison) -> Iterator[str]:
 
 
 def _arms(found: Comparison) -> Iterator[str]:
-    head = ("arm", "method", "accuracy", "reward", "log p a token", "calls", "MFLOP", "tokens")
-    yield f"| {' | '.join([*head, 'engine s', 'made wrong'])} |"
-    yield "|---" * (len(head) + 2) + "|"
+    yield (
+        "| arm | method | accuracy | reward | log p a token "
+        "| calls | MFLOP | tokens | engine s | made wrong |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for arm in found.arms:
         cost = arm.costs
         broken = "" if arm.broken is None else f"{arm.broken:.1%}"

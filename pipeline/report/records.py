@@ -14,11 +14,10 @@ from pipeline.report.columns import Columns
 from pipeline.report.scripts import script
 from pipeline.report.tokens import TokenTexts
 
-Row = Mapping[str, Any]
 Array = npt.NDArray[Any]
 
 # What the page shows of a row: `web/chunk.js` makes a trace of it.
-SHOWN = (
+_SHOWN = (
     *("prompt_id", "sample", "error", "prompt", "tools", "rendered_prompt", "response"),
     *("finish_reason", "reward", "expected_answer", "predicted_answer", "correct"),
     *("base_response", "base_reward", "base_correct", "response_token_ids", "base_token_ids"),
@@ -27,30 +26,27 @@ SHOWN = (
     *("guide_model", "guide_revision"),
 )
 # Needed beside those.
-READ = (*SHOWN, "created_at", "tokenizer_fingerprint")
+_READ = (*_SHOWN, "created_at", "tokenizer_fingerprint")
 _TEXTS = ("prompt_id", "error", "tools", "rendered_prompt", "response", "base_response")
 _TOKENS = ("response_token_ids", "base_token_ids")
 # Fields of a revision that the page does not show.
 _UNSHOWN = ("spent",)
 
 
-def chunk(table: pa.Table, tokens: TokenTexts | None) -> bytes:
-    """Some rows of a run with the texts of their tokens. A row of another tokenizer than `tokens`
-    has none."""
-    arrays = {name: _whole(table[name]) for name in READ}
-    known = _known(arrays["tokenizer_fingerprint"], tokens)
+def chunk_script(number: int, table: pa.Table, tokens: TokenTexts | None) -> bytes:
+    """The script of a chunk: some rows of a run with the texts of their tokens. A row of another
+    tokenizer than `tokens` has none."""
+    arrays = {name: _whole(table[name]) for name in _READ}
+    fingerprints = arrays["tokenizer_fingerprint"].to_pylist()
+    known = np.array([fits(fingerprint, tokens) for fingerprint in fingerprints], dtype=bool)
     pieces = tokens.pieces(*_sequences(arrays, known)) if tokens and known.any() else {}
     special = [i for i in sorted(tokens.special) if str(i) in pieces] if tokens else []
     columns = Columns()
-    made = {name: columns.column(arrays[name], _UNSHOWN) for name in SHOWN}
+    made = {name: columns.column(arrays[name], _UNSHOWN) for name in _SHOWN}
     made["created"] = (arrays["created_at"].cast(pa.int64()).to_numpy() // 1_000_000).tolist()
     made["known"] = known.tolist()
-    return columns.packed({"rows": made, "pieces": pieces, "special": special})
-
-
-def chunk_script(number: int, table: pa.Table, tokens: TokenTexts | None) -> bytes:
-    """The script of a chunk of rows."""
-    return script(f"rows/{number}", chunk(table, tokens))
+    data = columns.packed({"rows": made, "pieces": pieces, "special": special})
+    return script(f"rows/{number}", data)
 
 
 def sizes(table: pa.Table) -> Array:
@@ -65,17 +61,9 @@ def sizes(table: pa.Table) -> Array:
     return np.sum(lengths, axis=0, dtype="i8")
 
 
-def fits(row: Row, tokens: TokenTexts) -> bool:
-    """Whether the ids of a row are those of this tokenizer."""
-    return row["tokenizer_fingerprint"] in (None, tokens.fingerprint)
-
-
-def _known(fingerprints: pa.Array, tokens: TokenTexts | None) -> npt.NDArray[np.bool_]:
-    if tokens is None:
-        return np.zeros(len(fingerprints), dtype=bool)
-    same = pc.fill_null(pc.equal(fingerprints, tokens.fingerprint), True)
-    found: npt.NDArray[np.bool_] = same.to_numpy(zero_copy_only=False)
-    return found
+def fits(fingerprint: str | None, tokens: TokenTexts | None) -> bool:
+    """Whether `tokens` are of the tokenizer that a row was made with."""
+    return tokens is not None and fingerprint in (None, tokens.fingerprint)
 
 
 def _sequences(arrays: Mapping[str, pa.Array], known: Array) -> tuple[Array, Array]:

@@ -78,14 +78,13 @@ function curves(title, unit, lines, caption = title) {
 
 function growth(times, total) {
   const { at: stamps, rows } = times;
-  const date = (t) => new Date(1000 * t).toISOString().replace("T", " ").slice(0, 19);
-  const ends = [date(stamps[0]), date(stamps[stamps.length - 1])];
+  const ends = [dateOf(stamps[0]), dateOf(stamps[stamps.length - 1])];
   const top = Math.max(total || 0, rows[rows.length - 1]);
   const picture = frame("Rows over time", "UTC", stamps[0], stamps[stamps.length - 1], top,
     (at, up) => h("path", { class: "curve solid",
       d: rows.map((y, n) => (n ? "L" : "M") + at(stamps[n]) + " " + up(y)).join("") }), ends);
   return figure("Rows over time", picture, ["rows"], ["UTC", "rows"],
-    stamps.map((t, n) => [date(t), number(rows[n])]));
+    stamps.map((t, n) => [dateOf(t), number(rows[n])]));
 }
 
 // Runs by cost and result, each with its name, and a line through its interval if it has one. Costs

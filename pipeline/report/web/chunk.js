@@ -60,13 +60,8 @@ function traceOf(chunk, n, row) {
   trace.revisions = trace.revisions || [];
   trace.tools = trace.tools === null ? null : JSON.parse(trace.tools);
   trace.messages = (trace.prompt || []).map((turn) => ({ ...turn, tool_calls: turn.tool_calls === null ? null : JSON.parse(turn.tool_calls) }));
-  trace.created = dateOf(trace.created);
+  trace.created = dateOf(trace.created) + " UTC";
   for (const role of ROLES)
     if (trace[role + "_model"] !== null) trace.models[role] = [trace[role + "_model"], trace[role + "_revision"]];
   return trace;
-}
-
-// Seconds since 1970 as people read them, in UTC.
-function dateOf(seconds) {
-  return new Date(1000 * seconds).toISOString().replace("T", " ").slice(0, 19) + " UTC";
 }

@@ -52,6 +52,11 @@ function table(caption, header, rows, label = caption) {
   );
 }
 
+// Seconds since 1970 as people read them, in UTC.
+function dateOf(seconds) {
+  return new Date(1000 * seconds).toISOString().replace("T", " ").slice(0, 19);
+}
+
 function number(value, digits = 4) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (Number.isInteger(value)) return value.toLocaleString("en");
