@@ -124,7 +124,7 @@ def test_an_interrupted_run_commits_what_waits_and_can_be_resumed(
             time.sleep(0.05)
         driver.send_signal(signal.SIGINT)
         output, errors = driver.communicate()
-    assert driver.returncode == 130
+    assert driver.returncode == 130, errors
     assert "Traceback" not in errors
     parts = sorted((run / "parts").iterdir())
     committed = [q for part in parts for q in pq.read_table(part)["question"].to_pylist()]
