@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.training import progress
 
 LOG_SECONDS = 10.0
-PREPARING = "reading data and models, which comes before the first step"
+PREPARING = "before the first step: reading data and models, drawing validation samples"
 
 
 class Progress:
