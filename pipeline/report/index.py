@@ -16,6 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.report.search import id_hash
+
 # Read to index a row: neither the tokens of rejected candidates nor messages.
 LIGHT = (
     *("prompt_id", "sample", "error", "question", "response", "base_response", "method"),
@@ -41,12 +43,14 @@ Array = npt.NDArray[Any]
 @dataclass(frozen=True)
 class Part:
     """The index of some rows. `words` has a line for each; `keys` and `prompts` are hashes of the
-    prompt with its fingerprint, one with the sample and one without."""
+    prompt with its fingerprint, one with the sample and one without; `ids` are those of the id
+    alone that the page computes too."""
 
     columns: dict[str, Array]
     words: list[str]
     keys: Array
     prompts: Array
+    ids: Array
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -97,6 +101,7 @@ def index_part(table: pa.Table, arm: int, methods: Methods) -> Part:
         _words(table),
         np.array([hash(k) for k in zip(ids, samples, marks, strict=True)], dtype="i8"),
         np.array([hash(k) for k in zip(ids, marks, strict=True)], dtype="i8"),
+        np.array([id_hash(name[:ID_CHARACTERS]) for name in ids], dtype="u4"),
     )
 
 
@@ -104,12 +109,14 @@ def joined(parts: Sequence[Part]) -> Part:
     """Some parts as one."""
     if not parts:
         columns = {name: np.empty(0, dtype=kind) for name, kind in COLUMNS}
-        return Part(columns, [], np.empty(0, dtype="i8"), np.empty(0, dtype="i8"))
+        hashes = np.empty(0, dtype="i8")
+        return Part(columns, [], hashes, hashes, np.empty(0, dtype="u4"))
     return Part(
         {name: np.concatenate([p.columns[name] for p in parts]) for name, _ in COLUMNS},
         [line for part in parts for line in part.words],
         np.concatenate([p.keys for p in parts]),
         np.concatenate([p.prompts for p in parts]),
+        np.concatenate([p.ids for p in parts]),
     )
 
 

@@ -1,8 +1,10 @@
 """What the pages of traces are made of: the overview, the index in blocks, and chunks of rows.
 
-run.js        titles, figures, settings       index/N.js   columns of BLOCK rows
-chunks.js     the first row of each chunk     words/N.js   words of WORDS rows
-pairs.js      rows of the same prompts        rows/N.js    whole rows
+run.js        titles, figures, settings       index/N.js    columns of BLOCK rows
+chunks.js     the first row of each chunk     search/N.js   terms of BLOCK rows
+pairs.js      rows of the same prompts        search/N_M.js rows of these terms
+ids/N.js      the rows of ids                 words/N.js    words of WORDS rows
+                                              rows/N.js     whole rows
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ from typing import Any
 import numpy as np
 
 import nabla_core
+from pipeline.report import search
 from pipeline.report.arms import Arm, comparison, described, partners
-from pipeline.report.index import COLUMNS, Methods, Part, joined, packed
+from pipeline.report.index import COLUMNS, ID_CHARACTERS, Methods, Part, joined, packed
 from pipeline.report.scripts import json_script, script
 
-# An order by a number shows rows of many blocks of words: small ones are read sooner.
-BLOCK, WORDS = 50_000, 2_000
+# An order by a number shows rows of many blocks of words: small ones are read sooner. A block has
+# whole blocks of words.
+BLOCK, WORDS = 50_000, 500
 
 
 def overview(
@@ -46,6 +50,8 @@ def overview(
         "columns": COLUMNS,
         "block": BLOCK,
         "words": WORDS,
+        "shard": search.SHARD,
+        "ids": {"bits": search.id_bits(sum(map(len, parts))), "characters": ID_CHARACTERS},
         "chunks": chunks,
     }
 
@@ -57,16 +63,26 @@ def head(kind: str, title: str) -> dict[str, Any]:
 
 
 def index_scripts(whole: Part, parts: Sequence[Part]) -> dict[str, bytes]:
-    """The scripts of the columns, and of pairs where there are several runs."""
+    """The scripts of the columns, of ids, and of pairs where there are several runs."""
     scripts = {
         f"index/{number}": script(f"index/{number}", packed(whole.columns, start, start + BLOCK))
         for number, start in enumerate(range(0, len(whole), BLOCK))
     }
+    for number, data in enumerate(search.id_scripts(whole.ids)):
+        scripts[f"ids/{number}"] = script(f"ids/{number}", data)
     if len(parts) > 1:
         pairs = [np.full(len(parts[0]), -1, dtype="i4")]
         pairs += [partners(parts[0], part) for part in parts[1:]]
         scripts["pairs"] = script("pairs", np.concatenate(pairs).astype("<i4").tobytes())
     return scripts
+
+
+def search_scripts(number: int, lines: Sequence[str]) -> dict[str, bytes]:
+    """The scripts of the terms of a block of rows, of their words, and of the rows of terms."""
+    name = f"search/{number}"
+    terms, shards = search.terms_data(lines)
+    parts = {f"{name}_{shard}": data for shard, data in enumerate(shards)}
+    return {part: script(part, data) for part, data in {name: terms, **parts}.items()}
 
 
 def words_script(number: int, lines: Sequence[str]) -> bytes:

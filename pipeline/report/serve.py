@@ -63,6 +63,11 @@ class View:
         """Rows of all runs."""
         return sum(map(len, self.parts))
 
+    @property
+    def words(self) -> list[str]:
+        """Words of all rows."""
+        return [line for part in self.parts for line in part.words]
+
 
 class Source:
     """The runs, read again where their files have changed. Parts of the index that were read
@@ -129,12 +134,12 @@ def script(view: View, name: str) -> bytes:
     if kind == "rows" and number.isdigit():
         return _rows(view, int(number))
     if name not in view.scripts:
-        _make(view, kind, name)
+        _make(view, kind, number, name)
     return view.scripts[name]
 
 
-def _make(view: View, kind: str, name: str) -> None:
-    """Make the scripts of a kind; a view does not change, so they are kept."""
+def _make(view: View, kind: str, number: str, name: str) -> None:
+    """Make the scripts of a kind, or this one; a view does not change, so they are kept."""
     chunks = view.chunks
     if name == "run":
         facts = pages.overview(
@@ -148,10 +153,17 @@ def _make(view: View, kind: str, name: str) -> None:
         view.scripts["run"] = pages.run_script(facts)
     elif name == "chunks":
         view.scripts["chunks"] = pages.chunks_script(chunks)
-    elif kind in ("index", "pairs"):
+    elif kind in ("index", "ids", "pairs"):
         view.scripts |= pages.index_scripts(joined(view.parts), view.parts)
+    elif kind == "search":
+        blocks = range(0, view.rows, pages.BLOCK)
+        block = number.partition("_")[0]
+        # One block at a time: it takes a second.
+        if block.isdigit() and int(block) < len(blocks):
+            lines = view.words[blocks[int(block)] :][: pages.BLOCK]
+            view.scripts |= pages.search_scripts(int(block), lines)
     elif kind == "words":
-        lines = [line for part in view.parts for line in part.words]
+        lines = view.words
         view.scripts |= {
             f"words/{n}": pages.words_script(n, lines[start : start + pages.WORDS])
             for n, start in enumerate(range(0, len(lines), pages.WORDS))

@@ -30,7 +30,7 @@ def write_traces(
 ) -> dict[str, Any]:
     """Write the scripts of the runs into a folder; returns the overview. `compared` are the figures
     of their comparison, if they are of one."""
-    for name in ("index", "words", "rows"):
+    for name in ("index", "ids", "search", "words", "rows"):
         (target / name).mkdir(parents=True)
     methods, chunks, words = Methods(), _Chunks(target), _Words(target)
     total = sum(arm.rows.rows for arm in arms)
@@ -99,24 +99,29 @@ class _Chunks:
 
 
 class _Words:
-    """Words of rows until they are a block."""
+    """Words of rows until they are a block of the index."""
 
     def __init__(self, target: Path) -> None:
         self._target = target
         self._lines: list[str] = []
-        self._number = 0
+        self._blocks = self._words = 0
 
     def add(self, lines: Sequence[str]) -> None:
         self._lines += lines
-        while len(self._lines) >= pages.WORDS:
-            self._write(self._lines[: pages.WORDS])
-            self._lines = self._lines[pages.WORDS :]
+        while len(self._lines) >= pages.BLOCK:
+            self._write(self._lines[: pages.BLOCK])
+            self._lines = self._lines[pages.BLOCK :]
 
     def close(self) -> None:
         if self._lines:
             self._write(self._lines)
 
     def _write(self, lines: Sequence[str]) -> None:
-        path = self._target / "words" / f"{self._number}.js"
-        path.write_bytes(pages.words_script(self._number, lines))
-        self._number += 1
+        for name, data in pages.search_scripts(self._blocks, lines).items():
+            (self._target / f"{name}.js").write_bytes(data)
+        self._blocks += 1
+        for start in range(0, len(lines), pages.WORDS):
+            path = self._target / "words" / f"{self._words}.js"
+            some = lines[start : start + pages.WORDS]
+            path.write_bytes(pages.words_script(self._words, some))
+            self._words += 1

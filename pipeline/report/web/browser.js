@@ -1,7 +1,8 @@
 // The list of traces: search, filters, order, pages. Its state stands in the address.
 
 let list = { key: null, rows: new Uint32Array(0), query: new URLSearchParams() };
-let selected = 0;
+// A search that goes on shows what it has found so far every so many milliseconds.
+const PARTLY = 300;
 
 async function browserPage(query) {
   document.title = run.title + " – traces";
@@ -11,37 +12,56 @@ async function browserPage(query) {
   await showList(query);
 }
 
-async function chosenRows(query) {
+// What is asked for while an earlier question is not answered takes its place.
+let latest = 0;
+async function chosenRows(query, partly) {
   const wanted = new URLSearchParams(query);
   wanted.delete("page");
-  if (list.key !== wanted.toString() || list.of !== columns || !columns) {
-    const rows = await filtered(query);
-    list = { key: wanted.toString(), rows, query: wanted, of: columns };
-  }
-  return list.rows;
+  const turn_ = ++latest;
+  if (list.key === wanted.toString() && list.of === columns && columns) return list.rows;
+  const rows = await filtered(query, partly);
+  if (turn_ === latest) list = { key: wanted.toString(), rows, query: wanted, of: columns };
+  return rows;
 }
 
 async function showList(query) {
   const began = performance.now();
-  const rows = await chosenRows(query);
-  const pages = Math.max(1, Math.ceil(rows.length / PAGE_ROWS));
+  let last = began;
+  const turn_ = latest + 1;
+  const target = document.getElementById("list");
+  const current = () => turn_ === latest && target.isConnected;
+  target.setAttribute("aria-busy", "true");
+  const rows = await chosenRows(query, async (read, rowsSoFar) => {
+    if (!current() || performance.now() - last < PARTLY) return;
+    await drawList(target, query, rowsSoFar ? rowsSoFar() : null, read, current);
+    await pause();
+    last = performance.now();
+  });
+  await drawList(target, query, rows, run.rows, current);
+  if (!current()) return;
+  target.setAttribute("aria-busy", "false");
+  target.dataset.milliseconds = Math.round(performance.now() - began);
+  announce(`${rows.length} of ${run.rows} rows`);
+}
+
+// Draws a page of the list. Of a search that goes on `rows` are those of the `read` first rows.
+async function drawList(target, query, rows, read, current) {
+  const busy = read < run.rows && h("p", { class: "count" }, `Searching: ${percent(read, run.rows)} of the rows were looked at.`);
+  const found = rows || [];
+  const pages = Math.max(1, Math.ceil(found.length / PAGE_ROWS));
   const page = Math.min(pages, Math.max(1, Math.floor(+query.get("page")) || 1));
   const start = (page - 1) * PAGE_ROWS;
-  const shown = [...rows.subarray(start, start + PAGE_ROWS)];
+  const shown = [...found.slice(start, start + PAGE_ROWS)];
   const words = await Promise.all(shown.map(wordsOf));
-  const target = document.getElementById("list");
-  if (!target) return;
-  target.dataset.milliseconds = Math.round(performance.now() - began);
-  selected = Math.min(selected, Math.max(0, shown.length - 1));
+  if (!current()) return;
   target.replaceChildren();
   add(target, [
-    h("p", { class: "count" }, `${number(rows.length)} of ${number(run.rows)} rows`,
-      rows.length > PAGE_ROWS && `, ${number(start + 1)} to ${number(start + shown.length)} shown`),
-    pager(page, pages),
-    rows.length ? listTable(shown, words) : h("p", {}, "No row passes these filters."),
-    pages > 1 && pager(page, pages),
+    busy || h("p", { class: "count" }, `${number(found.length)} of ${number(run.rows)} rows`,
+      found.length > PAGE_ROWS && `, ${number(start + 1)} to ${number(start + shown.length)} shown`),
+    !busy && pager(page, pages),
+    found.length ? listTable(shown, words) : !busy && h("p", {}, "No row passes these filters."),
+    !busy && pages > 1 && pager(page, pages),
   ]);
-  announce(`${rows.length} of ${run.rows} rows`);
 }
 
 function listTable(rows, words) {
@@ -125,7 +145,7 @@ function filterForm(query) {
       value: query.get(name + "." + end) || "", oninput: later(name + "." + end) })));
   return h("form", { id: "filters", role: "search", onsubmit: (event) => event.preventDefault() },
     h("label", { class: "search" }, "Search ids, beginnings of prompts, and answers",
-      h("input", { type: "search", name: "q", value: query.get("q") || "", oninput: later("q") })),
+      h("input", { type: "search", name: "q", value: query.get("q") || "", oninput: later("q"), onfocus: readAhead })),
     h("div", { class: "choices" },
       Object.entries(CHOICES).map(([name, [label, options]]) => select(name, label, options)),
       run.methods.length > 1 && select("method", "method", [["", "all"], ...run.methods.map((m) => [m, m])]),

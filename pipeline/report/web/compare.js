@@ -4,14 +4,16 @@
 const MOST_WORDS = 1500;
 
 function otherArms(row) {
-  const rows = partnersOf(row);
-  if (rows.filter((r) => r >= 0).length < 2)
-    return h("p", { class: "note" }, "No other run answers this prompt and sample.");
   const body = h("div", { class: "side" }, h("p", {}, "Loading."));
-  Promise.all(rows.map((r) => (r < 0 ? null : loadRow(r)))).then((traces) => {
+  const fill = async () => {
+    await loadColumns();
+    const rows = partnersOf(row);
+    const alone = rows.filter((r) => r >= 0).length < 2;
+    const traces = alone ? [] : await Promise.all(rows.map((r) => (r < 0 ? null : loadRow(r))));
     body.replaceChildren();
-    add(body, sides(traces, armOf(row)));
-  }).catch(failed);
+    add(body, alone ? [h("p", { class: "note" }, "No other run answers this prompt and sample.")] : sides(traces, armOf(row)));
+  };
+  fill().catch((error) => body.replaceChildren(error.message));
   return h("section", { "aria-label": "Side by side", id: "side" }, h("h2", {}, "Side by side"),
     h("p", { class: "note" }, "What differs from the response of this page is underlined twice, or struck through where it is here alone."), body);
 }

@@ -47,22 +47,31 @@ function order(key) {
   return orders.get(key);
 }
 
-// The rows that the query chooses, in its order.
-async function filtered(query) {
+// The rows that the query chooses, in its order. `partly` is called while a search goes on, with how
+// many rows were looked at and a function that makes the rows of those that are chosen; null where
+// they have another order.
+async function filtered(query, partly) {
   await loadColumns();
-  const passes = await matcher(query);
+  const tests = testsOf(query);
   const sort = SORTS.some(([key]) => key === query.get("sort")) ? query.get("sort") : "";
-  const chosen = new Uint32Array(run.rows);
-  const sorted = sort ? order(sort) : null;
-  let count = 0;
-  for (let n = 0; n < run.rows; n++) {
-    const row = sorted ? sorted[n] : n;
-    if (passes(row)) chosen[count++] = row;
-  }
-  return chosen.subarray(0, count);
+  const found = await searched(query.get("q") || "", partly && ((read, hits, count) =>
+    partly(read, sort ? null : () => chosen([...tests, (row) => hits[row] === count], null, read))));
+  if (found) tests.push((row) => found[row] === 1);
+  return chosen(tests, sort ? order(sort) : null, run.rows);
 }
 
-async function matcher(query) {
+// The first `count` rows, or those of `sorted`, that pass all tests.
+function chosen(tests, sorted, count) {
+  const rows = new Uint32Array(count);
+  let size = 0;
+  for (let n = 0; n < count; n++) {
+    const row = sorted ? sorted[n] : n;
+    if (tests.every((test) => test(row))) rows[size++] = row;
+  }
+  return rows.subarray(0, size);
+}
+
+function testsOf(query) {
   const tests = [flagTest(query), ...rangeTests(query)];
   const arm = query.get("arm"), method = query.get("method");
   if (arm !== null && arm !== "") tests.push((row) => columns.arm[row] === +arm);
@@ -70,10 +79,8 @@ async function matcher(query) {
     const wanted = run.methods.indexOf(method);
     tests.push((row) => columns.method[row] === wanted);
   }
-  const found = await searched(query.get("q") || "");
-  if (found) tests.push((row) => found[row] === 1);
   if (query.get("pair")) tests.push(pairTest(query.get("pair")));
-  return (row) => tests.every((test) => test(row));
+  return tests;
 }
 
 function flagTest(query) {
@@ -113,37 +120,6 @@ function rangeTests(query) {
 
 function bound(text) {
   return text === null || text.trim() === "" || Number.isNaN(+text) ? null : +text;
-}
-
-// 1 for each row whose words hold all words of the search; null without a search.
-let lastSearch = { text: "", of: null, rows: null };
-async function searched(text) {
-  const wanted = text.toLowerCase().split(/\s+/).filter(Boolean);
-  if (!wanted.length) return null;
-  if (lastSearch.text === text && lastSearch.of === columns) return lastSearch.rows;
-  const hits = new Uint8Array(run.rows);
-  const blocks = Math.ceil(run.rows / run.words);
-  for (let n = 0; n < blocks; n += AHEAD) {
-    if (!words[n] && n) announce("Searching, " + percent(n, blocks));
-    const some = Array.from({ length: Math.min(AHEAD, blocks - n) }, (_, k) => loadWords(n + k));
-    (await Promise.all(some)).forEach((block, k) => markHits(searchable(block), (n + k) * run.words, wanted, hits));
-  }
-  for (let row = 0; row < hits.length; row++) hits[row] = hits[row] === wanted.length ? 1 : 0;
-  lastSearch = { text, of: columns, rows: hits };
-  return hits;
-}
-
-// Counts in `hits` how many of the words each row holds.
-function markHits(block, first, wanted, hits) {
-  const { low, starts } = block;
-  for (let n = 0; n < wanted.length && n < 255; n++) {
-    let row = 0, at = low.indexOf(wanted[n]);
-    while (at >= 0) {
-      while (starts[row + 1] <= at) row++;
-      if (hits[first + row] === n) hits[first + row]++;
-      at = low.indexOf(wanted[n], starts[row + 1]);
-    }
-  }
 }
 
 // Rows of the second run that differ from the first one in this way.

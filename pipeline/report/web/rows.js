@@ -5,7 +5,9 @@ const DEAD = 1, CHANGED = 2, RIGHT = 4, WRONG = 8, BASE_RIGHT = 16, BASE_WRONG =
 let run = null;
 let columns = null;
 let columnsReady = null;
-let words = [];
+// Blocks of words by number, the oldest first.
+const MOST_BLOCKS = 500;
+let words = new Map();
 let pairs = null;
 
 // The columns of all rows, by name.
@@ -37,40 +39,30 @@ async function readColumns() {
 
 function forgetRows() {
   columns = columnsReady = pairs = chunkStarts = null;
-  words = [];
+  words = new Map();
   forgetOrders();
+  forgetTerms();
 }
 
 // The words of a block of rows, as lines. A list asks for one block many times at once, and it is
 // decoded once.
 function loadWords(number) {
-  const all = words;
-  if (!all[number]) {
-    all[number] = readWords(number);
-    all[number].catch(() => delete all[number]);
+  if (!words.has(number)) {
+    if (words.size >= MOST_BLOCKS) words.delete(words.keys().next().value);
+    const block = readWords(number);
+    words.set(number, block);
+    block.catch(() => words.delete(number));
   }
-  return all[number];
+  return words.get(number);
 }
 
 async function readWords(number) {
   const text = new TextDecoder().decode(await load("words/" + number));
   loaded.delete("words/" + number);
-  return { lines: text.split("\n"), text, low: null, starts: null };
+  return text.split("\n");
 }
 
-// A block of words in lower case as one text, and where each row begins in it: for a search.
-function searchable(block) {
-  if (block.low === null) {
-    block.low = block.text.toLowerCase();
-    block.starts = new Uint32Array(block.lines.length + 1);
-    let at = 0;
-    for (let n = 1; n < block.starts.length; n++) block.starts[n] = at = block.low.indexOf("\n", at) + 1;
-    block.starts[block.lines.length] = block.low.length + 1;
-  }
-  return block;
-}
-
-// What the list will want, read while the user reads: columns, orders, words. Of very many rows that
+// What the list will want, read while the user reads: columns, orders, terms. Of very many rows that
 // would take the memory of the browser, and of a run that goes on they change.
 const MOST_PREPARED = 200000;
 async function prepare() {
@@ -81,9 +73,9 @@ async function prepare() {
     await idle();
     if (key) order(key);
   }
-  for (let n = 0; n * run.words < run.rows && columns === of; n++) {
+  for (let n = 0; n * run.block < run.rows && columns === of; n++) {
     await idle();
-    await loadWords(n);
+    await loadTerms(n);
   }
   document.body.dataset.prepared = "1";
 }
@@ -92,33 +84,19 @@ function idle() {
   return new Promise((done) => (window.requestIdleCallback ? requestIdleCallback(done, { timeout: 2000 }) : setTimeout(done, 20)));
 }
 
+// Lets the browser draw, and take clicks and keys.
+function pause() {
+  return new Promise((done) => setTimeout(done));
+}
+
 async function wordsOf(row) {
-  const block = await loadWords(Math.floor(row / run.words));
-  const [id, sample, prompt, gold, answer] = block.lines[row % run.words].split("\t");
+  const lines = await loadWords(Math.floor(row / run.words));
+  const [id, sample, prompt, gold, answer] = lines[row % run.words].split("\t");
   return { id: id.replace(/\\(.)/g, unescaped), sample: +sample, prompt, gold, answer };
 }
 
 function unescaped(_, character) {
   return { t: "\t", n: "\n" }[character] || character;
-}
-
-// So many blocks of words are read at a time.
-const AHEAD = 16;
-
-// The row of an id, a sample and a run; -1 where there is none.
-async function findRow(id, sample, arm) {
-  const wanted = id.replace(/\\/g, "\\\\").replace(/\t/g, "\\t").replace(/\n/g, "\\n");
-  const start = run.starts[arm], end = run.starts[arm + 1];
-  for (let n = Math.floor(start / run.words), until = Math.ceil(end / run.words); n < until; n++) {
-    // The blocks that follow are on their way while this one is looked through.
-    for (let next = n; next < Math.min(n + AHEAD, until); next++) loadWords(next);
-    const { lines } = await loadWords(n);
-    const first = Math.max(0, start - n * run.words), last = Math.min(lines.length, end - n * run.words);
-    for (let i = first; i < last; i++)
-      if (lines[i].startsWith(wanted + "\t" + (sample === null ? "" : sample + "\t")))
-        return n * run.words + i;
-  }
-  return -1;
 }
 
 function armOf(row) {

@@ -2,8 +2,7 @@
 
 async function tracePage(id, query) {
   const arm = Math.min(run.arms.length - 1, Math.max(0, +query.get("arm") || 0));
-  const sample = query.get("sample");
-  await loadColumns();
+  const sample = query.get("sample"), address = location.hash;
   const row = await findRow(id, sample, arm);
   if (row < 0) {
     document.title = run.title + " – not found";
@@ -12,10 +11,11 @@ async function tracePage(id, query) {
     return;
   }
   const trace = await loadRow(row);
+  if (location.hash !== address) return;
   document.title = id + " – " + run.title;
   show(
     h("h1", {}, line(trace.id), trace.sample ? ` #${trace.sample}` : ""),
-    await neighbours(row),
+    neighbours(row),
     trace.error === null ? null : deadLetter(trace),
     switches(trace),
     h("section", { "aria-label": "Prompt" }, h("h2", {}, "Prompt"), promptOf(trace)),
@@ -26,7 +26,14 @@ async function tracePage(id, query) {
   );
 }
 
-async function neighbours(row) {
+// Links to the traces before and behind this one in the list; its rows may have to be read first.
+function neighbours(row) {
+  const nav = h("nav", { class: "pager", "aria-label": "Traces" }, h("a", { href: "#/traces", "data-key": "u" }, "all traces"));
+  neighbourLinks(row).then((links) => nav.replaceChildren(...links), (error) => nav.append(error.message));
+  return nav;
+}
+
+async function neighbourLinks(row) {
   await chosenRows(list.query);
   const at = list.rows.indexOf(row);
   const back = "#/traces" + (list.query.toString() ? "?" + list.query : "");
@@ -35,9 +42,9 @@ async function neighbours(row) {
     const w = await wordsOf(list.rows[n]);
     return h("a", { href: traceLink(w.id, w.sample, columns.arm[list.rows[n]]), "data-key": key }, text);
   };
-  return h("nav", { class: "pager", "aria-label": "Traces" }, await link(at - 1, "← previous", "k"),
+  return [await link(at - 1, "← previous", "k"),
     h("a", { href: back, "data-key": "u" }, at < 0 ? "all traces" : `trace ${number(at + 1)} of ${number(list.rows.length)} in the list`),
-    await link(at + 1, "next →", "j"));
+    await link(at + 1, "next →", "j")];
 }
 
 function deadLetter(trace) {

@@ -179,7 +179,7 @@ def chromium() -> Iterator[Page]:
             port = _port(Path(profile, "DevToolsActivePort"))
             session, socket = loop.run_until_complete(_connect(port))
             page = Page(socket, loop)
-            for domain in ("Page", "Runtime", "Log", "Network"):
+            for domain in ("Page", "Runtime", "Log", "Network", "Performance"):
                 page.call(f"{domain}.enable")
             page.screen(width=1200)
             yield page

@@ -51,12 +51,13 @@ def data_of(script):
 def test_the_scripts_hold_what_those_of_the_static_pages_hold(tmp_path):
     run = write_run(tmp_path / "run", ordinary())
     site = made(tmp_path / "out", run).page.parent
-    names = ("index/0", "words/0", "rows/0", "rows/1", "rows/2", "chunks", "run")
+    same = ("index/0", "words/0", "search/0", "search/0_0", "ids/0")
+    names = (*same, "rows/0", "rows/1", "rows/2", "chunks", "run")
     answers = asked(run, *((f"/{name}.js?v=1", {}) for name in names), ("/", {}))
-    assert [status for status, _ in answers] == [200] * 8
+    assert [status for status, _ in answers] == [200] * 11
     served = dict(zip(names, (data_of(body) for _, body in answers[:-1]), strict=True))
-    assert served["index/0"] == unpacked(site / "index" / "0.js")
-    assert served["words/0"] == unpacked(site / "words" / "0.js")
+    for name in same:
+        assert served[name] == unpacked(site / f"{name}.js"), name
     mine = [row for n in range(3) for row in rows_in(served[f"rows/{n}"])]
     files = sorted((site / "rows").iterdir(), key=lambda f: int(f.stem))
     assert mine == [row for file in files for row in rows_in(unpacked(file))]
@@ -91,7 +92,8 @@ def test_a_run_that_is_compacted_meanwhile_is_read_again(tmp_path):
 @pytest.mark.parametrize(
     "path",
     [
-        "/rows/1.js", "/rows/-1.js", "/rows/x.js", "/index/7.js", "/nothing.js", "/rows/0",
+        "/rows/1.js", "/rows/-1.js", "/rows/x.js", "/index/7.js", "/search/1.js", "/search/0_1.js",
+        "/search/x.js", "/ids/1.js", "/nothing.js", "/rows/0",
         "/run/0/config.yaml", "/run/0/data/../config.yaml", "/run/1/data/x.parquet",
         "/run/0/data/nothing.parquet", "/%2e%2e/%2e%2e/etc/passwd", "/pairs.js",
     ],
