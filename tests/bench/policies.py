@@ -1,13 +1,15 @@
 """Converged KL-regularised policies on the embedded LM: RLOO until J stops rising.
 
     python -m tests.bench.policies --out DIR [--betas 2 0.5 0.125] [--seed 0] [--max-steps 1500]
+        [--models MODELS]
 
 For each beta a policy is trained from the LM on prompts of the train split to maximise
 J = E[r] - beta KL, with the embedded judge as r. Every 25 steps J is estimated on 1,000 prompts of
 the validation split, four responses each. The stop rule is that of
 `pipeline.duality.language.convergence.Plateau`: after four evaluations without a gain beyond its
 standard error the learning rate is cut to a third, and at the third time training stops. The policy
-with the best J is delivered.
+with the best J is delivered. MODELS holds another pair than the embedded one, as `lm` and `judge`
+(`python -m nabla_core.embedded.recipe.train --seed 1 --out MODELS`).
 
     DIR/beta-B/policy/        a model folder, for `lm.path`
     DIR/beta-B/history.json   every evaluation
@@ -48,6 +50,7 @@ class Settings:
     """Of one training. Steps are of `prompts` x `group` responses."""
 
     beta: float
+    models: str | None = None
     seed: int = 0
     prompts: int = 128
     group: int = 4
@@ -80,10 +83,13 @@ def main() -> None:
     parser.add_argument("--betas", type=float, nargs="+", default=[2.0, 0.5, 0.125])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-steps", type=int, default=Settings.max_steps)
+    parser.add_argument("--models", help="a folder with lm and judge (default: the embedded ones)")
     given = parser.parse_args()
     found = {}
     for beta in given.betas:
-        settings = Settings(beta=beta, seed=given.seed, max_steps=given.max_steps)
+        settings = Settings(
+            beta=beta, models=given.models, seed=given.seed, max_steps=given.max_steps
+        )
         found[f"{beta:g}"] = train(settings, given.out / f"beta-{beta:g}")
         Folder(str(given.out)).write("curves.svg", curves(found))
     print(json.dumps({beta: best_of(history) for beta, history in found.items()}))
@@ -95,7 +101,8 @@ def train(settings: Settings, out: Path) -> list[dict[str, Any]]:
     if folder.exists(CARD):
         found: list[dict[str, Any]] = json.loads(folder.read(HISTORY))
         return found
-    models = EmbeddedModels(task.prompts(settings.held_out, seed=settings.seed, split="validation"))
+    prompts = task.prompts(settings.held_out, seed=settings.seed, split="validation")
+    models = EmbeddedModels(prompts, Path(settings.models) if settings.models else None)
     training = begin(settings, models)
     if folder.exists(STATE):
         load_state(training, settings, folder.read(STATE))

@@ -1,11 +1,14 @@
 """Training a policy until J stops rising: it goes on where it was, and delivers what loads."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from nabla_core import drive, greedy, load_engines
 from nabla_core.embedded import task
+from nabla_core.embedded.weights import folder
 from pipeline.duality.language.embedded_models import EmbeddedModels
 from tests.bench import policies
 from tests.bench.policies import Settings
@@ -53,3 +56,16 @@ def test_other_settings_do_not_go_on_with_a_training():
     other = replace(SMALL, beta=2.0, max_steps=9)
     with pytest.raises(ValueError, match="begun with other settings: beta"):
         policies.load_state(policies.begin(other, models), other, state)
+
+
+def test_other_models_of_the_recipe_take_the_place_of_the_embedded_ones(tmp_path):
+    for name in ("lm", "judge"):
+        shutil.copytree(folder(name), tmp_path / "models" / name)
+    scored = tmp_path / "models/judge/model.safetensors"
+    weights = load_file(scored)
+    save_file({**weights, "score.weight": 2 * weights["score.weight"]}, scored, {"format": "pt"})
+    first = replace(SMALL, max_steps=0)
+    shipped = policies.train(first, tmp_path / "shipped")
+    other = policies.train(replace(first, models=str(tmp_path / "models")), tmp_path / "other")
+    assert other[0]["reward"]["value"] == pytest.approx(2 * shipped[0]["reward"]["value"])
+    assert other[0]["kl"] == shipped[0]["kl"]

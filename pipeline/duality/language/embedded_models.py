@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -43,17 +44,17 @@ class Sample:
 
 
 class EmbeddedModels:
-    """The embedded LM and judge, and P prompts to measure on."""
+    """The embedded LM and judge, and P prompts to measure on. `models`: a folder with another
+    pair, trained by the same recipe, in `lm` and `judge`."""
 
-    def __init__(self, prompts: list[Prompt]) -> None:
+    def __init__(self, prompts: list[Prompt], models: Path | None = None) -> None:
         self.prompts = prompts
         texts = [p.text for p in prompts]
         self.ids, self.gold = corpus.encode_prompts(texts), corpus.encode_gold(texts)
-        lm = Qwen2ForCausalLM.from_pretrained(folder("lm"), trust_remote_code=False)
+        paths = [models / name if models else folder(name) for name in ("lm", "judge")]
+        lm = Qwen2ForCausalLM.from_pretrained(paths[0], trust_remote_code=False)
         self.lm = lm.eval().requires_grad_(False)
-        judge = Qwen2ForSequenceClassification.from_pretrained(
-            folder("judge"), trust_remote_code=False
-        )
+        judge = Qwen2ForSequenceClassification.from_pretrained(paths[1], trust_remote_code=False)
         self.judge = judge.eval().requires_grad_(False)
 
     def policy(self, weights: Mapping[str, Tensor]) -> Qwen2ForCausalLM:
