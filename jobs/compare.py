@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -115,6 +116,7 @@ def _line(arm: ArmFigures) -> dict[str, object]:
         "difference": None if over is None else over.difference,
         "p_holm": None if over is None else over.adjusted,
         "costs": dict(arm.costs),
+        "break_even": None if arm.break_even is None else asdict(arm.break_even),
     }
 
 

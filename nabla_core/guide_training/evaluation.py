@@ -104,12 +104,13 @@ def _ranks(values: Tensor) -> Tensor:
 @dataclass(frozen=True, slots=True)
 class SearchResult:
     """Means over the prompts of a search: the judge's reward, the accuracy (None where no prompt
-    has an answer), and model calls as the paper counts them. `failed` is the number of prompts
-    that could not be searched; they are in no mean."""
+    has an answer), and model calls as the paper counts them. `flops`: of all searches. `failed` is
+    the number of prompts that could not be searched; they are in no figure."""
 
     reward: float
     accuracy: float | None
     calls: float
+    flops: float
     failed: int
 
 
@@ -145,6 +146,7 @@ def search(
         reward=_mean([t.reward or 0.0 for t in traces]),
         accuracy=_mean(right) if right else None,
         calls=_mean([float(t.cost.paper_calls) for t in traces]),
+        flops=sum(t.cost.flops for t in traces),
         failed=len(failures),
     )
 

@@ -14,6 +14,7 @@ from itertools import islice
 from nabla_core.engines.base import Engines
 from nabla_core.engines.loading import kind_of
 from nabla_core.errors import UNREADABLE, ModelError
+from nabla_core.guide_training.cost import GuideCost
 from nabla_core.guide_training.examples import Batch, Example, GuideEncoder, Record
 from nabla_core.guide_training.settings import Optimise
 from nabla_core.guide_training.trainees import Trainee, guide_encoder, open_trainee
@@ -31,11 +32,13 @@ IN_FLIGHT = 512  # responses: enough to fill the batches of the LM
 
 @dataclass
 class Teacher:
-    """A head, the encoder of its examples, and its identity."""
+    """A head, the encoder of its examples, and its identity. `flops`: of all labels so far."""
 
     head: Trainee
     encoder: GuideEncoder
     identity: Identity
+    lm: LanguageModel
+    flops: float = 0.0
 
     @classmethod
     def load(
@@ -57,7 +60,7 @@ class Teacher:
         head.model.to(lm.device)
         identity = identify(path, revision)
         encoder = guide_encoder("head", head, tokenizer, lm, coverage, tools)
-        return cls(head, encoder, identity)
+        return cls(head, encoder, identity, lm)
 
     def label(
         self, records: Sequence[Record], engines: Engines, alternatives: int, *, size: int
@@ -77,6 +80,7 @@ class Teacher:
                 continue
             batch = Batch.of([example for _, example in kept], self.head.model.device)
             values, _ = self.head.predict(batch, differentiable=False)
+            self.flops += GuideCost(self.head, self.lm).predictions([e for _, e in kept])
             # The batch has the positions of all examples in their order, padded to the same width.
             rows = iter(values.tolist())
             for record, _ in kept:
@@ -98,6 +102,7 @@ class Teacher:
         """The records with unscored places at every position."""
         flows = (_likeliest(record, alternatives) for record in records)
         for reply in drive(flows, engines, in_flight=IN_FLIGHT):
+            self.flops += reply.cost.flops
             places = [self._place(n, choice) for n, choice in enumerate(reply.choices)]
             yield replace(reply.record, places=tuple(p for p in places if len(p.tokens) > 1))
 

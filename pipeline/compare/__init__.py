@@ -8,6 +8,8 @@ readings    what is read of responses once they are made; `reader` does it, `wor
 divergence  KL of an arm to the base LM
 judges      what rewards are worth: AUC, a second judge, revisions that made answers wrong
 frontier    what fewer proposals would have given
+training    the trained models of an arm, and what their training cost
+break_even  after how many prompts it pays
 curves      pass@k, majority and best of k from the samples of one arm
 summary     all figures of a comparison
 report      the summary as Markdown, as SVG, and all traces in one table

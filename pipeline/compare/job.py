@@ -26,6 +26,7 @@ from pipeline.compare.readings import ReadingTask
 from pipeline.compare.report import markdown, write_traces
 from pipeline.compare.results import Results, check_paired, read_results
 from pipeline.compare.summary import Comparison, summarise
+from pipeline.compare.training import trained_models
 from pipeline.compare.worker import read_all
 from pipeline.errors import RunError
 from pipeline.generate.job import generate
@@ -66,7 +67,11 @@ def compare(config: CompareConfig, watch: Watch) -> Comparison:
                 for arm, asked in checked
             ]
             readings = _read(config, results, folder, watch)
-        found = summarise(results, config.reference, config.bootstrap, readings)
+        models = {
+            arm.name: trained_models(arm.run_dir, stored_config(arm.name, arm.run_dir), config.lm)
+            for arm in results
+        }
+        found = summarise(results, config.reference, config.bootstrap, readings, models)
         write_traces(folder, TRACES, results)
         folder.write(FIGURE, svg(found))
         folder.write(DISTANCES, distances_svg(found))

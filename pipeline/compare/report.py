@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.compare.break_even import BreakEven
 from pipeline.compare.results import Results
 from pipeline.compare.summary import ArmFigures, Comparison
 from pipeline.intervals import Interval
 from pipeline.store.files import Folder
 from pipeline.store.reader import final_files
 from pipeline.tables.traces import TRACES
+from pipeline.training.cost import TrainingCost
 
 ARM = pa.field("arm", pa.string(), nullable=False)
 TABLE = pa.schema([ARM, *TRACES], metadata={"nabla_schema": "comparison/1"})
@@ -41,7 +43,7 @@ def write_traces(folder: Folder, name: str, arms: Sequence[Results]) -> None:
 
 def markdown(found: Comparison) -> str:
     """The tables of a comparison."""
-    tables = (_head, _arms, _differences, _distances, _rewards, _curves, _yields, _bands)
+    tables = (_head, _arms, _differences, _training, _distances, _rewards, _curves, _yields, _bands)
     return "\n".join(line for table in tables for line in table(found)) + "\n"
 
 
@@ -73,7 +75,8 @@ def _arms(found: Comparison) -> Iterator[str]:
     yield (
         "\nLog p a token: the mean log-likelihood, in nats, of a token under the base LM, as a "
         "measure of fluency. "
-        "Costs are those of one response, without the training of guides, judges and policies. "
+        "Costs are those of one response, with the judge's reading of it where there is a judge, "
+        "and without the training of models, which has a table of its own. "
         "Made wrong: of the responses that a revision changed, those that were right before and "
         "are wrong now.\n"
     )
@@ -90,6 +93,57 @@ def _differences(found: Comparison) -> Iterator[str]:
                 f"{one.test} | {one.p:.2g} | {one.adjusted:.2g} |"
             )
     yield ""
+
+
+def _training(found: Comparison) -> Iterator[str]:
+    models = {(m.role, m.revision): m for arm in found.arms for m in arm.training}
+    if not models:
+        return
+    yield "## Training, in GFLOP, and the prompts after which it pays\n"
+    yield "| model | role | steps | samples | measurements | data | all | hours |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for model in models.values():
+        yield f"| {model.name} `{model.revision}` | {model.role} | {_training_cost(model.cost)} |"
+    yield "\n| arm | models | rival | its score | its MFLOP a prompt | own MFLOP | pays |"
+    yield "|---|---|---|---|---|---|---|"
+    for arm in found.arms:
+        one = arm.break_even
+        if one is None:
+            continue
+        roles = ", ".join(m.role for m in arm.training)
+        yield (
+            f"| {arm.name} | {roles} | {one.rival} | {one.rival_score:.3f} | "
+            f"{one.rival_flops / 1e6:,.1f} | {arm.costs['flops'] / 1e6:,.1f} | {verdict(one)} |"
+        )
+    yield (
+        "\nThe rival is the cheapest untrained method, also with fewer samples, that is at least "
+        "as good; where there is none, the best one. Training pays after N prompts: then its FLOPs "
+        "and those of N answers are as many as those of the rival's N answers. Steps, samples, "
+        "measurements: FLOPs of optimiser steps, of responses that the training drew, and of "
+        "validation. Data: of the rows that it learned from. Unknown is what a model's card does "
+        "not tell.\n"
+    )
+
+
+def _training_cost(cost: TrainingCost | None) -> str:
+    if cost is None:
+        return " | ".join(["unknown"] * 6)
+    parts = (cost.steps, cost.samples, cost.measurements, cost.data, cost.flops)
+    shown_parts = ("unknown" if part is None else f"{part / 1e9:,.1f}" for part in parts)
+    return " | ".join([*shown_parts, f"{cost.seconds / 3600:.2f}"])
+
+
+def verdict(found: BreakEven) -> str:
+    """When training pays, in words."""
+    match found.state:
+        case "pays":
+            return f"after {found.prompts:,} prompts"
+        case "never":
+            return "never: the rival costs no more"
+        case "unmatched":
+            return "no untrained method is as good"
+        case "unknown":
+            return "unknown: a card does not tell the cost"
 
 
 def _distances(found: Comparison) -> Iterator[str]:

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from nabla_core.config import Decoding
+from pipeline.compare.break_even import BreakEven, break_even, candidates
 from pipeline.compare.config import Bootstrap
 from pipeline.compare.curves import Curve, curves
 from pipeline.compare.divergence import Distance, distance, fluency
@@ -17,6 +18,7 @@ from pipeline.compare.judges import Judging, judging
 from pipeline.compare.readings import ReadingTask
 from pipeline.compare.results import COSTS, Response, Results, shared_prompts
 from pipeline.compare.statistics import Difference, differences, mean
+from pipeline.compare.training import TrainedModel
 from pipeline.errors import InputError
 from pipeline.intervals import Interval
 from pipeline.tables.yields import Attempted, Attempts, Yield, yield_of
@@ -39,6 +41,8 @@ class ArmFigures:
       log-likelihood of a token under it, in nats; None where it did not read the responses.
     - `yields`: prompts with a right response (`pipeline.tables.yields`); None without answers.
     - `bands`: accuracy by band of the reference, see `bands`.
+    - `training`: the trained models that it depends on, and `break_even`: when theirs pays. None
+      where it has none, or no rival has less.
     """
 
     name: str
@@ -57,6 +61,8 @@ class ArmFigures:
     fluency: Interval | None
     yields: Yield | None
     bands: Mapping[str, float]
+    training: Sequence[TrainedModel]
+    break_even: BreakEven | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +87,10 @@ def summarise(
     reference: str,
     settings: Bootstrap,
     readings: Mapping[str, ReadingTask] | None = None,
+    models: Mapping[str, Sequence[TrainedModel]] | None = None,
 ) -> Comparison:
-    """`readings`: how the responses of arms were read, which the results have, by arm.
+    """`readings`: how the responses of arms were read, which the results have, by arm. `models`:
+    the trained models of each arm, as far as they are known.
 
     Raises InputError where arms cannot be paired, RunError where no prompt is left.
     """
@@ -100,6 +108,16 @@ def summarise(
     over = {measure: _differences(values[measure], reference, settings) for measure in MEASURES}
     groups = bands(base, prompts)
     hard = _hard(base, prompts)
+    costs = {
+        arm.name: {name: _mean(arm, prompts, partial(_cost, name)) for name in COSTS}
+        for arm in arms
+    }
+    drawn = [
+        curve
+        for arm in arms
+        for curve in (*curves(arm, prompts), *frontier(arm, prompts, _config(readings, arm)))
+    ]
+    pays = _break_even(values, costs, drawn, models or {})
     return Comparison(
         reference=reference,
         prompts=len(prompts),
@@ -113,7 +131,7 @@ def summarise(
                 tokens=_mean(arm, prompts, lambda r: float(r.tokens)),
                 accuracy=_interval(values["accuracy"].get(arm.name), settings),
                 reward=_interval(values["reward"].get(arm.name), settings),
-                costs={name: _mean(arm, prompts, partial(_cost, name)) for name in COSTS},
+                costs=costs[arm.name],
                 over_reference={m: over[m][arm.name] for m in MEASURES if arm.name in over[m]},
                 broken=_changed(arm, prompts, to=False),
                 mended=_changed(arm, prompts, to=True),
@@ -122,14 +140,12 @@ def summarise(
                 fluency=fluency(arm, prompts, settings),
                 yields=_yield(arm, prompts, hard),
                 bands=_by_band(arm, groups),
+                training=(models or {}).get(arm.name, ()),
+                break_even=pays.get(arm.name),
             )
             for arm in arms
         ],
-        curves=[
-            curve
-            for arm in arms
-            for curve in (*curves(arm, prompts), *frontier(arm, prompts, _config(readings, arm)))
-        ],
+        curves=drawn,
         bands={name: len(members) for name, members in groups.items()},
     )
 
@@ -141,6 +157,19 @@ def _values(arm: Results, prompts: Sequence[str], measure: str) -> list[float] |
     if any(value is None for values in by_prompt for value in values):
         return None
     return [fmean(map(float, values)) for values in by_prompt]
+
+
+def _break_even(
+    values: Mapping[str, Mapping[str, list[float]]],
+    costs: Mapping[str, Mapping[str, float]],
+    drawn: Sequence[Curve],
+    models: Mapping[str, Sequence[TrainedModel]],
+) -> dict[str, BreakEven | None]:
+    """By arm; accuracies are compared where there are answers, else rewards."""
+    measure = "accuracy" if values["accuracy"] else "reward"
+    scores = {name: (fmean(v), costs[name]["flops"]) for name, v in values[measure].items()}
+    found = candidates(scores, drawn, models, graded=measure == "accuracy")
+    return {one.name: break_even(one, found) for one in found if one.name == one.arm}
 
 
 def _differences(

@@ -19,6 +19,7 @@ from pipeline.store import manifest
 from pipeline.store.checks import config_check
 from pipeline.store.files import Folder
 from pipeline.training.card import card_bytes, load_card
+from pipeline.training.cost import COST, card_cost, without_cost
 
 SCHEMA = "student/1"
 # What the command reads of a card, with its type.
@@ -41,7 +42,8 @@ def make_card(config: DistillConfig, history: Mapping[str, Any], step: int) -> d
         "chosen_step": step,
         "chosen_by": config.validation.metric,
         "validation": {"split": prompts.split, "limit": prompts.limit, "skip": prompts.skip},
-        "metrics": metrics,
+        "metrics": without_cost(metrics),
+        COST: card_cost(history),
         "baseline": history["baseline"],
         "commit": manifest.commit(),
         "versions": manifest.versions("trl", "peft"),

@@ -44,6 +44,7 @@ class Checkpoints(TrainerCheckpoints):
 
     def measure(self, checkpoint: Path, step: int) -> dict[str, Any]:
         greedy = self._deliver(checkpoint, checkpoint / MODEL)
+        self.meter.measurements += greedy.flops
         metrics = {
             "step": step,
             "loss": self._train_loss,

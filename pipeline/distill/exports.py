@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from pipeline.export.folder import read_export
 from pipeline.store.files import Folder
 from pipeline.store.final import SUCCESS
 from pipeline.store.uris import below, without_query
+from pipeline.training.cost import total_of_data
 
 # TRL's SFTTrainer takes responses, its DPOTrainer pairs.
 Kind = Literal["responses", "pairs"]
@@ -80,6 +81,13 @@ def read_exports(config: DistillConfig) -> list[Export]:
 def folders_of(config: DistillConfig) -> tuple[str, ...]:
     """The dataset folders; that of the section `export` is in the run folder."""
     return config.data.exports or (below(config.run_dir, EXPORT),)
+
+
+def flops_of_data(exports: Sequence[Export]) -> float | None:
+    """FLOPs of the run folders that the exports read, one that serves several once; None where an
+    export does not tell."""
+    sources = [source for export in exports for source in export.facts.get("sources") or [{}]]
+    return total_of_data({str(source.get("digest")): source for source in sources}.values())
 
 
 def export_config(config: DistillConfig) -> ExportConfig:

@@ -29,12 +29,14 @@ MIN_COVERAGE = 0.5
 class Greedy:
     """Means over the prompts: `accuracy` (None where no prompt has an answer), the judge's `reward`
     (None without a judge), the share of responses that end with a stop token, and tokens a
-    response. `failed` prompts could not be answered; they count as wrong and as not stopped."""
+    response. `flops`: of all answers. `failed` prompts could not be answered; they count as wrong
+    and as not stopped."""
 
     accuracy: float | None
     reward: float | None
     stopped: float
     tokens: float
+    flops: float
     failed: int
 
 
@@ -83,6 +85,7 @@ def measure(
         reward=_mean(rewards) if rewards else None,
         stopped=len([t for t in traces if t.finish_reason == "stop"]) / len(prompts),
         tokens=_mean([len(t.tokens) for t in traces]),
+        flops=sum(t.cost.flops for t in traces),
         failed=len(failures),
     )
 

@@ -12,7 +12,7 @@ from nabla_core.models.identity import identify
 from nabla_core.types import Identity
 from pipeline.distill.checkpoints import Checkpoints
 from pipeline.distill.config import DistillConfig
-from pipeline.distill.exports import Export, read_exports
+from pipeline.distill.exports import Export, flops_of_data, read_exports
 from pipeline.distill.measure import Greedy, measure
 from pipeline.distill.models import judge_of, student_of
 from pipeline.distill.rows import Rows, load_rows
@@ -21,6 +21,7 @@ from pipeline.distill.trainers import Prepared, build_trainer
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.store.checks.models_check import read_models, require_same
 from pipeline.store.files import Folder
+from pipeline.training.passes import count_passes
 from pipeline.training.trainer import History, resume_history
 from pipeline.training.trainer_worker import train
 
@@ -84,14 +85,18 @@ def _setup(
         cpu=device.type == "cpu",
         callbacks=[callback],
     )
+    callback.meter.data = flops_of_data(exports)
+    count_passes(
+        prepared.trainer, callback.meter, recomputes=config.optimise.gradient_checkpointing
+    )
     if saved is not None and rank == 0:
         # The file may be damaged, or of a later step that was lost with its checkpoint.
         history.write(folder)
     if saved is None and rank == 0:
         base, _ = student_of(config)
-        history.baseline = asdict(
-            measure(base, config.validation, judge, device, config.template_date)
-        )
+        before = measure(base, config.validation, judge, device, config.template_date)
+        callback.meter.measurements += before.flops
+        history.baseline = asdict(before)
         history.description = _describe(config, exports, student, models, rows, prepared)
     return Training(models=models, trainer=prepared.trainer)
 

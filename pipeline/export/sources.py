@@ -230,11 +230,24 @@ def describe(source: Source, rows: int) -> dict[str, Any]:
         "digest": source.digest,
         "rows": rows,
         "complete": source.complete,
+        "flops": _flops(source, rows),
         "models": source.models,
         "prompts": {key: prompts.get(key) for key in ("path", "split", "name", "revision")},
         "method": _method(source.config),
         "seed": source.config.get("seed"),
     }
+
+
+def _flops(source: Source, rows: int) -> float | None:
+    """FLOPs of `rows` rows, at the mean of the folder's rows as its manifest tells it; None where
+    the folder is not complete, or its manifest tells nothing."""
+    if not source.complete:
+        return None
+    manifest = _mapping(source.folder, MANIFEST, json.loads)
+    cost, counts = manifest.get("cost"), manifest.get("counts")
+    if not isinstance(cost, Mapping) or not isinstance(counts, Mapping) or not counts.get("rows"):
+        return None
+    return float(cost["flops"]) * rows / int(counts["rows"]) if "flops" in cost else None
 
 
 def _method(config: Mapping[str, Any]) -> str | None:

@@ -15,6 +15,7 @@ from pipeline.store.files import Folder
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.train_guide.folder import CARD
 from pipeline.training.card import card_bytes, load_card
+from pipeline.training.cost import COST, card_cost, without_cost
 
 SCHEMA = "guide/2"
 # What other code reads of a card, with its type; beside `judge_gradient`, which may be null.
@@ -36,7 +37,8 @@ def make_card(config: TrainGuideConfig, history: Mapping[str, Any], step: int) -
         "chosen_step": step,
         "chosen_by": config.validation.metric,
         "ranked": asdict(config.validation.nabla.ranked),
-        "metrics": metrics,
+        "metrics": without_cost(metrics),
+        COST: card_cost(history),
         "judge_gradient": history["judge_gradient"],
         "skipped_steps": history["skipped"],
         "commit": manifest.commit(),

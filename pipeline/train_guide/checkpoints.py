@@ -17,6 +17,7 @@ from pipeline.train_guide.evaluation import calibration, measure
 from pipeline.train_guide.folder import STATE
 from pipeline.train_guide.lora import adapted, merged
 from pipeline.train_guide.state import TrainingState
+from pipeline.training.cost import COST
 from pipeline.training.folder import MODEL, TRAIN
 from pipeline.training.history import write_history
 
@@ -35,6 +36,7 @@ def save_checkpoint(
     # Measured and saved as it would be delivered: with merged adapters, calibrated.
     with merged(state.trainee), scaled(state.trainee, factor := calibration(state)):
         metrics = {**measure(state), "loss": loss, "calibration": factor}
+        metrics[COST] = state.meter.spent()
         state.trainee.model.save_pretrained(path / MODEL)
     state.tokenizer.save_pretrained(path / MODEL)
     state.history.append(metrics)
@@ -87,6 +89,7 @@ def load_checkpoint(state: TrainingState, path: Path) -> dict[str, Any]:
     state.optimizer.load_state_dict(saved["optimizer"])
     state.step, state.history = saved["step"], saved["history"]
     state.skipped = saved["skipped"]
+    state.meter.resume(state.history[-1] if state.history else {})
     baseline: dict[str, Any] = saved["baseline"]
     return baseline
 

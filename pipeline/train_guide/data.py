@@ -86,6 +86,7 @@ def _add(
     """Add the records of a folder's first `data.limit` rows and the description of the folder."""
     before, rows = len(mixture.records), 0
     configs, judges, scorers = set(), set(), set()
+    flops = 0.0
     complete = Folder(path).exists(SUCCESS)
     for row, location in finished_rows(path, TABLES[kind], allow_partial=data.allow_partial):
         if rows == data.limit:
@@ -98,6 +99,7 @@ def _add(
                     f"the configured LM is {value}: made with another LM or tokenizer"
                 )
         configs.add(row["config_hash"])
+        flops += row["cost"]["flops"]
         judges.add(row["judge_revision"])
         scorers.add(row.get("scorer") or "judge")
         mixture.records += records_of(row, location)
@@ -110,6 +112,7 @@ def _add(
             "complete": complete,
             "rows": rows,
             "responses": len(mixture.records) - before,
+            "flops": flops,
             "judge_revisions": sorted(filter(None, judges)),
             "scorers": sorted(scorers),
         }

@@ -36,6 +36,7 @@ def calibration(state: TrainingState) -> float:
         return 1.0
     examples = subsample(state.train, state.config.validation.held_out, state.config.seed)
     size = state.config.optimise.micro_batch
+    state.meter.measurements += state.cost.predictions(examples)
     with frozen(state.trainee.model):
         slope = agreement(state.trainee, examples, margin=0.0, size=size).slope
     return slope if slope > 0 else 1.0
@@ -69,6 +70,7 @@ def measure(state: TrainingState) -> dict[str, Any]:
             max_tokens=config.max_tokens,
             in_flight=3 * config.max_batch,  # prompts wait for different kinds of requests
         )
+    state.meter.measurements += state.cost.predictions(state.held_out) + result.flops
     metrics = {"step": state.step, **agreed.as_dict(), **asdict(result), **_suggestion(found)}
     if metrics[config.metric] is None:
         raise RunError("validation.metric=accuracy: no validation prompt has an answer")

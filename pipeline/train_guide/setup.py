@@ -11,6 +11,7 @@ import torch
 
 from nabla_core.engines.loading import build_engines, device_of, reader_for, torch_dtype
 from nabla_core.errors import UNREADABLE, PromptError
+from nabla_core.guide_training.cost import GuideCost
 from nabla_core.guide_training.examples import Example, GuideEncoder, Record
 from nabla_core.guide_training.head_model import start_from_lm
 from nabla_core.guide_training.teacher import Teacher
@@ -31,6 +32,7 @@ from pipeline.train_guide.data import Mixture, mix
 from pipeline.train_guide.lora import adapt
 from pipeline.train_guide.models import judge_of, lm_of, start_of, teacher_of
 from pipeline.train_guide.state import TrainingState
+from pipeline.training.cost import Meter, total_of_data
 from pipeline.training.subsample import subsample
 
 
@@ -42,7 +44,8 @@ def setup(config: TrainGuideConfig, device: str = "auto") -> TrainingState:
     encoder = guide_encoder(config.kind, trainee, tokenizer, lm, reward.min_coverage, reward.tools)
     mixture = _read(config, lm)
     train_records, held_out_records = _split(config, mixture.records)
-    labelled, teacher = _label(config, train_records, lm, judge, mixture.left_out)
+    meter = Meter(data=total_of_data(mixture.sources))
+    labelled, teacher = _label(config, train_records, lm, judge, mixture.left_out, meter)
     floor = config.data.log_probability_floor
     train = list(encode(encoder, labelled, floor, mixture.left_out))
     held_out = list(encode(encoder, held_out_records, floor, mixture.left_out))
@@ -69,6 +72,8 @@ def setup(config: TrainGuideConfig, device: str = "auto") -> TrainingState:
         teacher=teacher,
         counterfactuals=sum(len(p.tokens) - 1 for positions in scored for p in positions),
         validation_overlap=_validation_overlap(config, train_records),
+        cost=GuideCost(trainee, lm),
+        meter=meter,
     )
 
 
@@ -169,6 +174,7 @@ def _label(
     lm: LanguageModel,
     judge: Reader,
     left_out: Counter[str],
+    meter: Meter,
 ) -> tuple[list[Record], Identity | None]:
     """The records with the teacher's predictions at all positions, and the teacher's identity.
     Without a teacher they are returned as they are."""
@@ -182,6 +188,8 @@ def _label(
     engines = build_engines(lm, judge, judge, Runtime(max_batch=config.validation.max_batch), tools)
     size = config.optimise.micro_batch
     labelled = list(teacher.label(records, engines, config.teacher.alternatives, size=size))
+    if meter.data is not None:
+        meter.data += teacher.flops
     if len(labelled) < len(records):
         left_out["responses that the teacher cannot label"] += len(records) - len(labelled)
     return labelled, teacher.identity

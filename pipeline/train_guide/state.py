@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from nabla_core.guide_training.cost import GuideCost
 from nabla_core.guide_training.examples import Example, Record
 from nabla_core.guide_training.trainees import Trainee
 from nabla_core.models.loading import LanguageModel
@@ -17,6 +18,7 @@ from nabla_core.models.readers import Reader
 from nabla_core.types import Identity
 from pipeline.train_guide.config import TrainGuideConfig
 from pipeline.train_guide.data import Mixture
+from pipeline.training.cost import Meter
 
 
 @dataclass(kw_only=True)
@@ -29,6 +31,7 @@ class TrainingState:
     - `counterfactuals` is the number of alternatives that were scored and trained on; with a
       teacher, those that the teacher itself learned from.
     - `validation_overlap` is the number of validation prompts that are also trained on.
+    - `cost` tells what a step costs, and `meter` adds it up.
     - `history` has one dict for each measurement; `skipped` has one line for each step that was
       left out because its gradient was not finite.
     """
@@ -47,6 +50,8 @@ class TrainingState:
     teacher: Identity | None
     counterfactuals: int
     validation_overlap: int
+    cost: GuideCost
+    meter: Meter
     step: int = 0
     skipped: list[str] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)

@@ -45,6 +45,9 @@ def train_step(state: TrainingState, rank: int = 0, world: int = 1) -> float:
     for part in _micro_batches(examples[rank::world], optimise.micro_batch):
         total += _backward(state, part, counts)
     _sum_over_workers(trained, total, world)
+    # Counted for the whole step, so every worker has the same sum.
+    unread = max(0, min(len(examples), len(state.train) - (state.step - 1) * optimise.batch))
+    state.meter.steps += state.cost.step(examples, unread)
     norm = torch.nn.utils.clip_grad_norm_(trained, optimise.clip)
     if norm.isfinite():
         state.optimizer.step()

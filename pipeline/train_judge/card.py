@@ -21,6 +21,7 @@ from pipeline.train_judge.config import TrainJudgeConfig
 from pipeline.train_judge.folder import CARD, README, REPORT
 from pipeline.train_judge.report import markdown, report
 from pipeline.training.card import card_bytes, load_card
+from pipeline.training.cost import COST, card_cost, without_cost
 
 SCHEMA = "judge/1"
 # What the command reads of a card, with its type.
@@ -43,7 +44,8 @@ def make_card(config: TrainJudgeConfig, history: Mapping[str, Any], step: int) -
         "chosen_step": step,
         "chosen_by": config.validation.metric,
         "validation": {"split": prompts.split, "limit": prompts.limit, "skip": prompts.skip},
-        "metrics": metrics,
+        "metrics": without_cost(metrics),
+        COST: card_cost(history),
         "baseline": history["baseline"],
         "commit": manifest.commit(),
         "versions": manifest.versions("trl", "peft"),

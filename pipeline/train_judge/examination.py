@@ -97,7 +97,7 @@ class Examiner:
     """Measures judges one after the other: all score the same responses.
 
     `given` are graded answers by the name under which they are reported. The LM's samples are drawn
-    once. Raises ModelError.
+    once. `flops`: of all that was drawn, read and searched so far. Raises ModelError.
     """
 
     def __init__(
@@ -111,6 +111,7 @@ class Examiner:
         self._config, self._lm, self._grade = config, lm, grade
         self._prompts = list(prompts)
         self._given = {name: sheets(answers) for name, answers in given.items()}
+        self.flops = 0.0
         self._guide = self._load_guide() if config.validation.search else None
         self._fresh = self._samples() if config.validation.samples else []
 
@@ -168,6 +169,7 @@ class Examiner:
         width = max(1, 2 * runtime.max_batch // validation.samples)
         found: list[_Sampled] = list(drive(flows, engines, in_flight=width, failed=_unreadable))
         made = []
+        self.flops += sum(sampled.cost.flops for sampled in found)
         for sampled in sorted(found, key=lambda s: s.number):
             prompt = self._prompts[sampled.number]
             verdicts = {text: self._grade(prompt, text).correct for text in set(sampled.texts)}
@@ -211,6 +213,7 @@ class Examiner:
         scored: _Scored
         for scored in drive(flows, engines, in_flight=width, failed=_unreadable):
             rewards[scored.number] = list(scored.rewards)
+            self.flops += scored.cost.flops
         return rewards
 
     def _search(self, engines: Engines) -> dict[str, Any]:
@@ -230,6 +233,7 @@ class Examiner:
             failed += 1
 
         for trace in drive(flows, engines, in_flight=width, failed=count):
+            self.flops += trace.cost.flops
             prompt = by_id[trace.prompt_id, trace.sample]
             right = self._grade(prompt, trace.text).correct
             graded += right is not None

@@ -17,6 +17,8 @@ from pipeline.train_judge.config import TrainJudgeConfig
 from pipeline.train_judge.models import judge_of
 from pipeline.train_judge.report import summary
 from pipeline.train_judge.setup import assemble, deliver
+from pipeline.training.cost import total_of_data
+from pipeline.training.passes import count_passes
 from pipeline.training.trainer import History, resume_history
 from pipeline.training.trainer_worker import train
 
@@ -52,11 +54,16 @@ def _setup(
 
     def measured(checkpoint: Path, target: Path) -> tuple[float, dict[str, Any]]:
         assert examiner is not None, "only the first worker measures"
-        return deliver(assembled, examiner, checkpoint, target)
+        before = examiner.flops
+        found = deliver(assembled, examiner, checkpoint, target)
+        callback.meter.measurements += examiner.flops - before
+        return found
 
     output = scratch / "checkpoints"
     callback = Checkpoints(config, output, history, provenance, measured, rank=rank)
     trainer = assembled.trainer(str(output), cpu=device.type == "cpu", callbacks=[callback])
+    callback.meter.data = total_of_data(assembled.answers.sources)
+    count_passes(trainer, callback.meter, recomputes=config.optimise.gradient_checkpointing)
     if examiner is not None and saved is not None:
         # The file may be damaged, or of a later step that was lost with its checkpoint.
         history.write(folder)
@@ -65,5 +72,7 @@ def _setup(
         if last is not None:
             figures = examiner.examine(last)
             history.baseline = {**summary(figures), "report": figures}
+        # The samples of the base too; after a resume they are in the cost so far.
+        callback.meter.measurements += examiner.flops
         history.description = assembled.describe(trainer)
     return Training(models=models, trainer=trainer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +27,18 @@ def all_workers(ready: bool, world: int, device: torch.device) -> bool:
     flag = torch.tensor(float(ready), device=device)
     torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MIN)
     return bool(flag)
+
+
+def sum_over_workers(values: Sequence[float]) -> list[float]:
+    """Sums of numbers over all workers; every worker must call it."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return list(values)
+    # float64: FLOPs of a long training have more digits than float32 keeps.
+    device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+    total = torch.tensor(values, dtype=torch.float64, device=device)
+    torch.distributed.all_reduce(total)
+    found: list[float] = total.tolist()
+    return found
 
 
 def agree_on_models(models: Mapping[str, Identity], folder: Folder, rank: int, world: int) -> None:

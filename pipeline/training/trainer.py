@@ -11,7 +11,7 @@ import shutil
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from pipeline.errors import ResumeError
 from pipeline.store.failpoints import failpoint
 from pipeline.store.files import MALFORMED, Folder
 from pipeline.training.checksums import check_files, damaged, write_checksums
+from pipeline.training.cost import COST, Meter
 from pipeline.training.disk import require_room
 from pipeline.training.folder import HISTORY, PROVENANCE
+from pipeline.training.group import sum_over_workers
 from pipeline.training.history import write_history
 from pipeline.training.progress import Progress, write_progress
 
@@ -45,7 +47,8 @@ class History:
 
 
 class TrainerCheckpoints(TrainerCallback):  # type: ignore[misc]
-    """Says when a checkpoint is due, measures it and reports it to Ray Train.
+    """Says when a checkpoint is due, measures it and reports it to Ray Train. `meter` counts what
+    the training costs.
 
     Every worker reports: Ray Train holds all of them until the last one does. The files of the
     first worker are the checkpoint; the others add the states of their random generators.
@@ -77,6 +80,11 @@ class TrainerCheckpoints(TrainerCallback):  # type: ignore[misc]
         self._began = self._shown = 0.0
         self._first = 0
         self._folder = Folder(run_dir)
+        self.meter = Meter()
+        if history.measurements:
+            self.meter.resume(history.measurements[-1])
+            if rank:  # of all workers: it is added up again
+                self.meter.steps = self.meter.measurements = 0.0
 
     @abstractmethod
     def measure(self, checkpoint: Path, step: int) -> dict[str, Any]:
@@ -108,6 +116,8 @@ class TrainerCheckpoints(TrainerCallback):  # type: ignore[misc]
         if self._rank == 0:
             (path / PROVENANCE).write_text(json.dumps(self._provenance))
             metrics = self.measure(path, step)
+        self._add_up(metrics)
+        if self._rank == 0:
             self._history.measurements.append(metrics)
             (path / HISTORY).write_text(json.dumps(asdict(self._history)))
             write_checksums(path)
@@ -117,6 +127,14 @@ class TrainerCheckpoints(TrainerCallback):  # type: ignore[misc]
         ray.train.report(metrics, checkpoint=Checkpoint.from_directory(str(path)))
         shutil.rmtree(path)  # Ray Train has copied it
         failpoint(f"{self._job} step {step}.")
+
+    def _add_up(self, metrics: dict[str, Any]) -> None:
+        """Add what the training has cost so far, over all workers, to the first one's metrics."""
+        own = [self.meter.steps, self.meter.measurements]
+        steps, measurements = sum_over_workers(own)
+        if self._rank == 0:
+            total = replace(self.meter, steps=steps, measurements=measurements)
+            metrics[COST] = total.spent()
 
     def _show(self, step: int, steps: int) -> None:
         now = time.monotonic()

@@ -17,6 +17,7 @@ from nabla_core import Prompt, drive, greedy, load_engines
 from nabla_core.embedded import task
 from nabla_core.model_config import LM, Reward, Runtime
 from nabla_core.models.pretrained import load_tokenizer
+from pipeline.training.cost import cost_of
 from tests.pipeline.distill.exported import (
     fingerprint_of,
     pairs,
@@ -58,6 +59,11 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_learns(
     assert [m["step"] for m in history] == [2, 4, 6]
     assert card["metrics"]["selection_score"] == max(m["selection_score"] for m in history)
     assert line["step"] == card["chosen_step"]
+    # Both workers' passes; the export does not tell what its rows cost.
+    spent = [cost_of(m) for m in history]
+    assert card["cost"] == history[-1]["cost"]
+    assert spent[-1].steps == pytest.approx(3 * spent[0].steps, rel=0.2)
+    assert spent[-1].data is None
     assert card["baseline"].keys() <= line.keys() | {"failed"}
     assert card["data"]["rows"] + card["data"]["held_out"] == 60
     assert card["data"]["exports"][0]["dropped"] == {"wrong": 1}

@@ -30,7 +30,7 @@ PLACES = (
 EXPLORED = Explored(
     prompt_id="a", sample=0, prompt_text="rendered", prompt_tokens=(1, 2), tokens=(4, 5, 6, 8),
     text="text", finish_reason="stop", temperature=0.7, score=1.0, places=PLACES, seed=0,
-    cost=Cost(rollouts=6),
+    cost=Cost(rollouts=6, flops=5.0),
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from pipeline.errors import DamagedError, ResumeError
 from pipeline.train_guide.checkpoints import load_checkpoint, publish_history, save_checkpoint
 from pipeline.train_guide.folder import STATE
 from pipeline.train_guide.training import train_step
+from pipeline.training.cost import cost_of
 from pipeline.training.folder import HISTORY, MODEL
 from tests.pipeline.train_guide.exploration import training_state
 from tests.pipeline.training.damage import DAMAGES
@@ -35,6 +36,11 @@ def test_lora_goes_on_from_a_checkpoint_and_leaves_a_plain_model(plain, explored
     for _ in range(2):
         train_step(second)
     save_checkpoint(second, 0.0, tmp_path / "at 4", {"judge_gradient": None})
+    # Counted as if nothing had interrupted it.
+    cost = cost_of(second.history[-1])
+    assert cost.steps == pytest.approx(alone.meter.steps)
+    assert cost.data == alone.mixture.sources[0]["flops"] > 0
+    assert cost.measurements > cost_of(second.history[0]).measurements > 0
     state = torch.load(tmp_path / "at 4" / "state.pt", weights_only=True)
     learned = {n: p for n, p in alone.trainee.model.named_parameters() if p.requires_grad}
     assert state["step"] == 4

@@ -50,6 +50,7 @@ def test_counterfactuals_come_back_as_they_were(tmp_path: Path):
             "complete": True,
             "rows": 2,
             "responses": 2,
+            "flops": 10.0,
             "judge_revisions": ["j1"],
             "scorers": ["judge"],
         }

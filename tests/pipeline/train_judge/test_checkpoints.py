@@ -16,6 +16,7 @@ from pipeline.store.files import Folder
 from pipeline.train_judge import worker
 from pipeline.train_judge.card import make_card, read_card, write_card
 from pipeline.train_judge.config import TrainJudgeConfig
+from pipeline.training.cost import cost_of
 from pipeline.training.history import read_history
 from tests.pipeline.export.runs import write_run
 from tests.pipeline.train_judge.graded import runs, sample_rows, settings, train_prompts
@@ -55,10 +56,14 @@ def test_a_training_continues_from_a_checkpoint_and_ends_with_a_card(plain, tmp_
     assert resumed["held_out_loss"] == pytest.approx(whole["held_out_loss"], abs=1e-6)
     assert resumed["selection_score"] == -resumed["held_out_loss"]
     assert resumed["scale"] > 0
+    spent, alone = cost_of(resumed), cost_of(whole)
+    assert spent.steps == alone.steps > 0
+    assert spent.measurements == pytest.approx(alone.measurements, rel=0.3)
 
     history = read_history(folder)
     card = make_card(config, history, 4)
     write_card(folder, card)
+    assert cost_of(read_card(folder)) == cost_of(history["measurements"][-1])
     assert read_card(folder)["metrics"] == json.loads(json.dumps(card["metrics"]))
     report = json.loads(folder.read("judge/report.json"))
     assert report["new"]["fresh"]["best_of"].keys() == report["last"]["fresh"]["best_of"].keys()

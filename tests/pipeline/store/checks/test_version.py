@@ -68,6 +68,9 @@ def test_jobs_refuse_it_with_exit_code_2(old, tmp_path_factory, capsys, job, arg
     before = {path.name for path in old.iterdir()}
     assert job.main([argument.format(old=old, new=new) for argument in arguments]) == 2
     *said, line = capsys.readouterr().err.strip().splitlines()
-    assert said in ([], ["before the first step: reading data and models, drawing validation samples"])
+    assert said in (
+        [],
+        ["before the first step: reading data and models, drawing validation samples"],
+    )
     assert line.startswith(f"error: {old} {SENTENCE}")
     assert {path.name for path in old.iterdir()} == before
