@@ -16,6 +16,9 @@ with the best J is delivered. MODELS holds another pair than the embedded one, a
     DIR/beta-B/state.pt       training as of the last evaluation: the same command continues
     DIR/curves.svg            J, reward and KL by step
 
+The card holds what the training cost (`cost`), as `nabla compare` reads it. Every response that is
+drawn counts, equal ones too. `--count` adds it to the cards of policies that were trained before.
+
 The last line of the output is one JSON object.
 """
 
@@ -34,13 +37,16 @@ import torch
 
 from nabla_core.embedded import task
 from nabla_core.embedded.recipe import corpus
+from nabla_core.embedded.recipe.models import new_lm, new_rm
 from nabla_core.embedded.weights import folder as shipped
 from nabla_core.embedded.weights import save
+from nabla_core.models.training_flops import TrainedShape
 from pipeline.duality.language.convergence import Plateau, evaluate
 from pipeline.duality.language.embedded_models import EmbeddedModels
 from pipeline.duality.language.rloo import WARM_UP_STEPS, Rloo
 from pipeline.duality.plotting import COLOURS
 from pipeline.store.files import Folder
+from pipeline.training.cost import TrainingCost
 
 STATE, HISTORY, CARD = "state.pt", "history.json", "policy/card.json"
 
@@ -84,7 +90,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-steps", type=int, default=Settings.max_steps)
     parser.add_argument("--models", help="a folder with lm and judge (default: the embedded ones)")
+    parser.add_argument("--count", action="store_true", help="add the cost to cards, train nothing")
     given = parser.parse_args()
+    if given.count:
+        for beta in given.betas:
+            count(given.out / f"beta-{beta:g}")
+        return
     found = {}
     for beta in given.betas:
         settings = Settings(
@@ -119,6 +130,38 @@ def train(settings: Settings, out: Path) -> list[dict[str, Any]]:
         print(json.dumps(last), flush=True)
     deliver(training, settings, models, out)
     return training.history
+
+
+def count(out: Path) -> None:
+    """Add the cost to the card of a policy, from its settings and history."""
+    folder = Folder(str(out))
+    card = json.loads(folder.read(CARD))
+    cost = training_cost(Settings(**card["settings"]), json.loads(folder.read(HISTORY)))
+    folder.write(CARD, json.dumps({**card, "cost": cost}, indent=2).encode())
+    print(json.dumps({str(out): cost}))
+
+
+def training_cost(settings: Settings, history: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What a training cost that made these evaluations, `pipeline.training.cost.TrainingCost`."""
+    lm = new_lm()
+    rm = new_rm(lm)
+    policy = TrainedShape.of(lm.model, lm.config, lm.lm_head)
+    judge = TrainedShape.of(rm.model, rm.config, rm.score)
+    length = corpus.PROMPT_LENGTH + corpus.RESPONSE_LENGTH
+    # The last token is drawn and not read again.
+    drawn = policy.forward(length - 1, length - 1)
+    # The reward of a response, and its likelihood under the LM.
+    read = judge.forward(length, 1) + policy.forward(length, length)
+    responses = history[-1]["step"] * settings.prompts * settings.group
+    measured = len(history) * settings.held_out * settings.samples
+    cost = TrainingCost(
+        steps=responses * (read + policy.step(length, length)),
+        samples=responses * drawn,
+        measurements=measured * (drawn + read + policy.forward(length, length)),
+        data=0.0,
+        seconds=float(history[-1]["cpu_seconds"]),
+    )
+    return asdict(cost)
 
 
 def goes_on(training: Training, settings: Settings) -> bool:
@@ -202,6 +245,7 @@ def deliver(training: Training, settings: Settings, models: EmbeddedModels, out:
         "settings": asdict(settings),
         "converged": training.plateau.stopped,
         "best": best,
+        "cost": training_cost(settings, training.history),
     }
     template = (shipped("lm") / "chat_template.jinja").read_text()
     save(models.policy(training.best), out / "policy", card, chat_template=template)

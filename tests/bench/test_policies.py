@@ -1,5 +1,6 @@
 """Training a policy until J stops rising: it goes on where it was, and delivers what loads."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from nabla_core import drive, greedy, load_engines
 from nabla_core.embedded import task
 from nabla_core.embedded.weights import folder
 from pipeline.duality.language.embedded_models import EmbeddedModels
+from pipeline.training.cost import cost_of
 from tests.bench import policies
 from tests.bench.policies import Settings
 
@@ -37,6 +39,12 @@ def test_an_interrupted_training_ends_as_one_in_a_piece(tmp_path, monkeypatch):
     again = policies.train(broken, tmp_path / "broken")
     assert [e["step"] for e in again] == [e["step"] for e in whole] == [0, 2, 4]
     assert [e["objective"] for e in again] == [e["objective"] for e in whole]
+    card = json.loads((tmp_path / "broken" / policies.CARD).read_text())
+    # Four steps of 128 responses; an update costs more than drawing them.
+    assert cost_of(card).steps > 2 * cost_of(card).samples > 0
+    (tmp_path / "broken" / policies.CARD).write_text(json.dumps({**card, "cost": None}))
+    policies.count(tmp_path / "broken")
+    assert json.loads((tmp_path / "broken" / policies.CARD).read_text()) == card
     files = [tmp_path / name / "policy/model.safetensors" for name in ("whole", "broken")]
     assert files[0].read_bytes() == files[1].read_bytes()
     # A third call has nothing to do.

@@ -27,11 +27,9 @@ from transformers import PreTrainedModel, Qwen2ForCausalLM, Qwen2ForSequenceClas
 
 from nabla_core.embedded import weights
 from nabla_core.embedded.recipe import measure, train_guide, train_judge, train_lm
+from nabla_core.embedded.recipe.cost import CONVERGED_STEPS, JUDGE_STEPS, LM_STEPS, with_cost
 from nabla_core.embedded.tokenizer import CHAT_TEMPLATE
 
-CONVERGED_STEPS = 1400
-LM_STEPS = 600
-JUDGE_STEPS = 6300
 ALIGN_STEPS = 2500
 CALIBRATE_STEPS = 600
 
@@ -82,7 +80,7 @@ class Recipe:
             }
             # A student of the LM learns to stop by the template; reward models read without one.
             template = CHAT_TEMPLATE if name == "lm" else None
-            weights.save(model, path, card, chat_template=template)
+            weights.save(model, path, with_cost(card), chat_template=template)
         self.log(name, f"at {path}")
         model = kind.from_pretrained(path, trust_remote_code=False, attn_implementation="eager")
         return model.to(self.device).eval()

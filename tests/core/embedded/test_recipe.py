@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -11,8 +12,17 @@ from transformers import (
 )
 
 from nabla_core.embedded import tokenizer
-from nabla_core.embedded.recipe import corpus, measure, models, train_guide, train_judge, train_lm
+from nabla_core.embedded.recipe import (
+    corpus,
+    cost,
+    measure,
+    models,
+    train_guide,
+    train_judge,
+    train_lm,
+)
 from nabla_core.embedded.weights import folder
+from pipeline.training.cost import cost_of
 
 
 def test_alignment_loss_weighs_wrong_steps_and_skips_what_is_no_digit():
@@ -94,3 +104,17 @@ def test_training_repeats_itself_for_one_seed(monkeypatch: pytest.MonkeyPatch):
     first, again, other = made(0), made(0), made(1)
     assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
     assert not all(torch.equal(one, two) for one, two in zip(first, other, strict=True))
+
+
+def test_the_shipped_cards_hold_what_the_recipe_costs():
+    for role in cost.STAGES:
+        card = json.loads((folder(role) / "card.json").read_text())
+        assert card["cost"] == cost.training_cost(role, 60.0 * card["minutes"])
+        assert cost_of(card).flops > 1e11
+        assert cost.with_cost(card) == card
+    judge = cost_of({"cost": cost.training_cost("judge", 0.0)})
+    # Half of its layers are frozen: no gradient runs through them.
+    assert judge.steps < 3 * 6300 * 128 * 33 * 2 * 6 * 64 * (4 * 64 + 3 * 128)
+    assert judge.samples > 0
+    with pytest.raises(ValueError, match="gold"):
+        cost.training_cost("gold", 0.0)
