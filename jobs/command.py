@@ -23,7 +23,9 @@ from pipeline.errors import ConfigError, LoadError, PipelineError, RunError, Unk
 
 C = TypeVar("C")
 
-_OVERRIDE = re.compile(r"[\w.]+=")
+# A key may hold spaces and more where the user gives the name of an arm; a file's path has a slash
+# before an equals sign, if any.
+_OVERRIDE = re.compile(r"[^/\\=]+=")
 
 
 class _Parser(argparse.ArgumentParser):

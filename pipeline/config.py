@@ -22,6 +22,11 @@ from pipeline.references import Reference, is_reference, referenced, remember
 from pipeline.renamed_keys import renamed
 
 C = TypeVar("C")
+# A part of a dotted key: a name in double quotes, or one without dots.
+_PART = re.compile(r'"([^"]+)"|([^."=]+)')
+_QUOTED = re.compile(
+    rf"(?P<key>(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))*)=(?P<value>.*)", re.DOTALL
+)
 
 
 def load(cls: type[C], files: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> C:
@@ -89,10 +94,19 @@ def _references(merged: Any, settings: Mapping[str, Any]) -> dict[str, Reference
 
 
 def _node(merged: Any, key: str) -> Any:
-    """The node of a key as `_leaves` writes it."""
-    for part in re.findall(r"[^.\[\]]+", key):
-        merged = merged._get_node(int(part) if OmegaConf.is_list(merged) else part)
-    return merged
+    """The node of a key as `_leaves` writes it. A name of the user's own may hold dots."""
+    if not key:
+        return merged
+    if OmegaConf.is_list(merged):
+        number, _, rest = key.removeprefix("[").partition("]")
+        return _node(merged._get_node(int(number)), rest.removeprefix("."))
+    for name in map(str, merged):
+        rest = key.removeprefix(name)
+        if rest != key and (not rest or rest[0] in ".["):
+            found = _node(merged._get_node(name), rest.removeprefix("."))
+            if found is not None:
+                return found
+    return None
 
 
 def to_yaml(config: Any) -> str:
@@ -139,10 +153,27 @@ def _parse(override: str) -> Any:
     if not equals or not key:
         raise ConfigError(f"override {override!r} is not of the form key=value")
     try:
-        return OmegaConf.from_dotlist([override])
+        return OmegaConf.from_dotlist([override]) if '"' not in key else _quoted(override)
     # ValueError: an integer of more digits than Python reads.
     except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(f"override {override!r}: {error}") from error
+
+
+def _quoted(override: str) -> Any:
+    """An override with names in double quotes, which may hold dots: arms."beta 0.5".seed=1. Raises
+    ConfigError."""
+    found = _QUOTED.fullmatch(override)
+    if found is None:
+        raise ConfigError(
+            f"override {override!r} is not of the form key=value: a name in double quotes is a "
+            'whole part of the key, as in arms."beta 0.5".seed=1'
+        )
+    value: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={found['value']}"]))
+    # OmegaConf cannot write a name with a dot, so the sections are made here.
+    settings = value["value"]
+    for quoted, plain in reversed(_PART.findall(found["key"])):
+        settings = {quoted or plain: settings}
+    return OmegaConf.create(settings)
 
 
 def _line_of_null_key(node: yaml.Node | None) -> int | None:

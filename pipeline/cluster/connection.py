@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from pipeline.cluster.config import Cluster
 from pipeline.cluster.local_ray import LocalRay
@@ -75,6 +76,26 @@ def shared(settings: Cluster, cpus: float = 0.0) -> Iterator[None]:
     finally:
         _SESSION.shared = None
         _disconnect()
+
+
+@contextmanager
+def translate_ray_errors() -> Iterator[None]:
+    """Turn an error of Ray in the block (an actor of ours that is gone for ever, a node that was
+    lost) into a RunError of one line."""
+    try:
+        yield
+    except RayError as error:
+        raise RunError(
+            f"Ray was lost while it worked for this run ({type(error).__name__}: "
+            f"{_reason(error)}): what is committed stays, and the same command continues"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What happened, of a message that may tell the actor, its node and a history of tasks too."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = (line for line in lines if "because" in line or "died" in line)
+    return next(told, lines[0] if lines else "no reason is given").rstrip(".")
 
 
 def restart_local() -> bool:
@@ -184,11 +205,15 @@ def _nothing() -> None:
 
 def free_resources() -> dict[str, float]:
     """CPUs and GPUs of Ray that nobody has reserved. Raises RunError where Ray does not answer."""
+    found: dict[str, float] = _asked(ray.available_resources)
+    return {kind: found.get(kind, 0.0) for kind in ("CPU", "GPU")}
+
+
+def _asked(question: Callable[[], Any]) -> Any:
     try:
-        found = ray.available_resources()
+        return question()
     except Exception as error:
         raise RunError(f"Ray does not answer: {error}") from error
-    return {kind: found.get(kind, 0.0) for kind in ("CPU", "GPU")}
 
 
 def require_resources(purpose: str, cpus: float, gpus: float) -> None:
@@ -197,7 +222,7 @@ def require_resources(purpose: str, cpus: float, gpus: float) -> None:
     For a Ray that was started for this run: no node will join it, and Ray would wait for one
     for ever. Call it inside `connected`.
     """
-    available = ray.cluster_resources()
+    available: dict[str, float] = _asked(ray.cluster_resources)
     for kind, needed in (("CPU", cpus), ("GPU", gpus)):
         if needed > available.get(kind, 0.0):
             raise ConfigError(
@@ -211,7 +236,7 @@ def any_node_has(cpus: float, gpus: float) -> bool:
     needed = (("CPU", cpus), ("GPU", gpus))
     return any(
         node["Alive"] and all(node["Resources"].get(kind, 0.0) >= amount for kind, amount in needed)
-        for node in ray.nodes()
+        for node in _asked(ray.nodes)
     )
 
 

@@ -5,12 +5,14 @@ Does not import ray.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import yaml
 
 from pipeline.compare.config import CompareConfig, folder_name
 from pipeline.config import with_settings
+from pipeline.errors import UnknownKeyError
 from pipeline.generate.config import GenerateConfig
 from pipeline.store.checks.config_check import CONFIG
 from pipeline.store.files import Folder
@@ -35,7 +37,10 @@ def arms_of(config: CompareConfig) -> list[Arm]:
         if settings is None:
             continue
         run_dir = below(config.run_dir, f"arms/{folder_name(name)}")
-        changed = with_settings(base, {**settings, "run_dir": run_dir}, f"arms.{name}")
+        try:
+            changed = with_settings(base, {**settings, "run_dir": run_dir}, f"arms.{name}")
+        except UnknownKeyError as error:
+            raise UnknownKeyError(f"{error}{_dotted(name, error.keys)}", error.keys) from error
         own.append(Arm(name=name, run_dir=run_dir, config=changed))
     others = [Arm(name=n, run_dir=path, config=None) for n, path in config.runs.items()]
     return own + others
@@ -46,6 +51,20 @@ def stored_config(name: str, run_dir: str) -> GenerateConfig:
     Raises ConfigError."""
     settings = yaml.safe_load(Folder(run_dir).read(CONFIG))
     return with_settings(GenerateConfig(), settings, f"{name}: {run_dir}/{CONFIG}")
+
+
+def _dotted(name: str, unknown: Sequence[str]) -> str:
+    """What to do where the keys that are unknown may be the rest of an arm's name."""
+    rest = next(
+        (key.split(".")[0] for key in unknown if not key.split(".")[0].isidentifier()), None
+    )
+    if rest is None:
+        return ""
+    return (
+        f"\narms.{name}: an arm whose name has a dot is written in double quotes: "
+        f'arms."{name}.{rest}".seed=1, '
+        "the whole in single quotes for a shell; in a file as any other key"
+    )
 
 
 def _base(config: CompareConfig) -> GenerateConfig:

@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nabla_core.models.location import check_locations
-from pipeline.cluster.connection import any_node_has, connected, require_resources
+from pipeline.cluster.connection import (
+    any_node_has,
+    connected,
+    require_resources,
+    translate_ray_errors,
+)
 from pipeline.errors import DamagedError, LeaseError
 from pipeline.inputs.prompt_forms import Form, PromptForms
 from pipeline.inputs.prompts import index
@@ -108,7 +113,7 @@ class Run:
             return "completed"
         if self._spending.reached(slots.committed()):
             return "budget"
-        with connected(self.plan.cluster):
+        with translate_ray_errors(), connected(self.plan.cluster):
             self._check_resources()
             return self._rounds().run(slots)
 

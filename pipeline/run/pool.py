@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
-from ray.exceptions import GetTimeoutError
+from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.cluster.config import Cluster
@@ -76,8 +76,9 @@ def stop(ledger: Any, seconds: float) -> None:
             if ray.get(ledger.all_flushed.remote(), timeout=left):
                 return
             time.sleep(0.1)
-    except GetTimeoutError:
-        # Ray may be what is broken. Rows that wait are made again.
+    except RayError:
+        # Too late, or Ray is what is broken, and the error that ends the run tells it. Rows that
+        # wait are made again.
         return
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayError
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
@@ -76,8 +76,9 @@ def fit(
             # A worker could not even store its error.
             raise_if_full(folder, error)
             raise RunError(f"training failed: {error}") from error
-        except RayActorError as error:
-            # Of Ray Train's own actor. Its message is a traceback, and the last line says what.
+        except RayError as error:
+            # Of Ray Train's own actor, for example. Its message is a traceback, and the last line
+            # says what.
             reason = next(reversed(str(error).strip().splitlines()), "")
             raise RunError(f"Ray Train ended: {reason}") from error
         except KeyboardInterrupt:

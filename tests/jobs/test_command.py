@@ -54,6 +54,11 @@ def test_files_behind_config_get_an_option_each(given, separate):
     assert one_file_per_option(given.split()) == separate.split()
 
 
+def test_a_setting_of_an_arm_with_spaces_in_its_name_is_no_file():
+    given = ["--config", "a.yaml", "arms.best of 8.seed=1"]
+    assert one_file_per_option(given) == given
+
+
 def test_later_files_override_earlier_ones_and_settings_override_files(tmp_path):
     for name, text in (
         ("a.yaml", "seed: 1\nmax_attempts: 1\nsamples_per_prompt: 1\nrun_dir: runs/a"),

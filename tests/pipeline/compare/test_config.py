@@ -1,5 +1,7 @@
 """Arms as a config names them."""
 
+import os
+
 import pytest
 
 from pipeline.compare.arms import arms_of
@@ -56,3 +58,28 @@ def test_an_error_in_an_arm_names_the_arm_and_the_key(override, message):
     config = load(CompareConfig, overrides=[*TWO, override])
     with pytest.raises(ConfigError, match=message):
         arms_of(config)
+
+
+def test_a_name_with_a_dot_is_quoted_on_the_command_line_and_stands_in_a_file(tmp_path):
+    override = 'arms."beta 0.5, x=1".lm.path=${oc.env:HOME}'
+    config = load(CompareConfig, overrides=[*TWO, override])
+    arm = arms_of(config)[-1]
+    assert (arm.name, arm.run_dir) == ("beta 0.5, x=1", "runs/compare/arms/beta-0-5-x-1")
+    assert arm.config.lm.path == os.environ["HOME"]
+    file = tmp_path / "arms.yaml"
+    file.write_text("arms: {beta 0.5: {seed: 5}}\n")
+    config = load(CompareConfig, [file], [*TWO, 'arms."beta 0.5".decoding.method=greedy'])
+    arm = next(arm for arm in arms_of(config) if arm.name == "beta 0.5")
+    assert (arm.config.seed, arm.config.decoding.method) == (5, "greedy")
+    config = load(CompareConfig, overrides=[*TWO, 'runs."a.b"=runs/old'])
+    assert arms_of(config)[-1].name == "a.b"
+
+
+def test_a_name_with_a_dot_that_is_not_quoted_is_told():
+    config = load(CompareConfig, overrides=[*TWO, "arms.RL beta 0.125.seed=1"])
+    with pytest.raises(
+        ConfigError, match=r'arms\.RL beta 0: 125\.seed: .*\n.*arms\."RL beta 0\.125"'
+    ):
+        arms_of(config)
+    with pytest.raises(ConfigError, match=r'arms\."beta 0\.5"\.seed=1'):
+        load(CompareConfig, overrides=[*TWO, 'arms."open.seed=1'])
