@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from nabla_core.config import Decoding
 from nabla_core.embedded.weights import Role, model_location
-from nabla_core.model_config import LM
+from nabla_core.model_config import LM, Reward
 from pipeline.generate.config import GenerateConfig
 from pipeline.store.files import MALFORMED, Folder
 from pipeline.store.final import MANIFEST
@@ -45,7 +45,7 @@ def trained_models(run_dir: str, config: GenerateConfig, base: LM) -> list[Train
     arm, as all have it."""
     reward, made = config.reward, _models(Folder(run_dir))
     guided = uses_guide(config.decoding)
-    has_guide = guided and reward.guide is not None and reward.guide != reward.judge
+    has_guide = guided and reward.guide is not None and not _judge_guides(reward)
     is_policy = _location(config.lm.path, "lm") != _location(base.path, "lm")
     found = []
     if is_policy:
@@ -56,6 +56,14 @@ def trained_models(run_dir: str, config: GenerateConfig, base: LM) -> list[Train
     if has_guide and reward.guide is not None:
         found.append(_model("guide", made.get("guide"), reward.guide, "guide"))
     return found
+
+
+def _judge_guides(reward: Reward) -> bool:
+    """Whether the guide is the judge by name. `embedded` is another model in each role."""
+    assert reward.guide is not None
+    judge = None if reward.judge is None else _location(reward.judge, "judge")
+    same = _location(reward.guide, "guide") == judge
+    return same and reward.guide_revision == reward.judge_revision
 
 
 def uses_guide(decoding: Decoding) -> bool:

@@ -136,6 +136,10 @@ def test_arms_depend_on_the_models_that_they_use(tmp_path):
     assert roles(tmp_path, Decoding("beam"), reward=head) == ["judge"]
     # The judge is its own guide; a guide of its own has learned from the judge.
     assert roles(tmp_path, ranked(1.0)) == ["judge"]
+    judge = str(folder("judge"))
+    assert roles(tmp_path, ranked(1.0), reward=Reward(guide=judge)) == ["judge"]
+    # `embedded` is another model as a guide than as a judge.
+    assert roles(tmp_path, ranked(1.0), reward=Reward(guide="embedded")) == ["judge", "guide"]
     assert roles(tmp_path, Decoding("guided"), reward=head) == ["judge", "guide"]
     policy = LM(path=str(folder("judge")))
     assert roles(tmp_path, Decoding("greedy"), lm=policy) == ["policy", "judge"]
