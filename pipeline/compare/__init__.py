@@ -12,6 +12,7 @@ training    the trained models of an arm, and what their training cost
 break_even  after how many prompts it pays
 curves      pass@k, majority and best of k from the samples of one arm
 summary     all figures of a comparison
-report      the summary as Markdown, as SVG, and all traces in one table
+report      the summary as Markdown, and all traces in one table
+figure      the summary as SVG; `labels` places the numbers of arms
 job         the loop over the arms
 """

@@ -1,4 +1,8 @@
-"""The arms of a comparison as points, accuracy (or reward) against four costs, and the curves."""
+"""The arms of a comparison as points, accuracy (or reward) against four costs, and the curves.
+
+An arm has a number, which stands at its points and in the key below the panels: thirty colours and
+markers cannot be told apart. A curve has the colour of its arm, and its line tells its kind.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipeline.compare.curves import Curve
+from pipeline.compare.labels import Label, place_labels
 from pipeline.compare.summary import ArmFigures, Comparison
 from pipeline.extras import require
+from pipeline.intervals import Interval
 
 AXES = {
     "paper_calls": "calls a response",
@@ -17,18 +23,24 @@ AXES = {
     "generated_tokens": "generated tokens a response",
     "seconds": "engine seconds a response",
 }
-_MARKERS = "osD^vP*X<>hd"
+LINES = {
+    "pass@k": (":", "pass@k: any of k is right, no method"),
+    "majority of k": ("--", "majority of k"),
+    "best of k": ("-.", "best of k by the judge"),
+    "at most k proposals": ("-", "at most k proposals"),
+}
+_COLUMNS = 5
 
 
 def svg(found: Comparison) -> bytes:
     """The figure. Raises ConfigError naming the extra that is missing."""
     graded = any(arm.accuracy is not None for arm in found.arms)
-    with _figure(f"{found.prompts:,} prompts, 95 % intervals", (13, 9)) as (figure, out):
+    with _figure(found, (14, 11)) as (figure, labelled):
         from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415
 
         axes: Any = figure.subplots(2, 2, sharey=True)
         for axis, (cost, label) in zip(axes.flat, AXES.items(), strict=True):
-            _panel(axis, found.arms, found.curves, cost, graded)
+            labelled.append((axis, _panel(axis, found.arms, found.curves, cost, graded)))
             axis.set_xlabel(label)
             axis.set_xscale("log")
             # Of two or three powers of ten matplotlib labels every digit, one over the other.
@@ -38,82 +50,161 @@ def svg(found: Comparison) -> bytes:
             axis.grid(alpha=0.3)
         for axis in axes[:, 0]:
             axis.set_ylabel("accuracy" if graded else "reward")
-        handles, labels = axes.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right upper", fontsize=8)
-    return out.getvalue()
-
-
-@contextmanager
-def _figure(title: str, size: tuple[int, int]) -> Iterator[tuple[Any, io.BytesIO]]:
-    """A figure to draw in, and where it is written as SVG in the end. Raises ConfigError naming the
-    extra that is missing."""
-    require("matplotlib", "compare", "nabla compare")
-    import matplotlib  # noqa: PLC0415 - an optional package
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    out = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "nabla", "svg.fonttype": "path"}):
-        figure = Figure(figsize=size, layout="constrained")
-        yield figure, out
-        figure.suptitle(title)
-        figure.savefig(out, format="svg", metadata={"Date": None})
-
-
-def _panel(
-    axis: Any, arms: Sequence[ArmFigures], curves: Sequence[Curve], cost: str, graded: bool
-) -> None:
-    for number, arm in enumerate(arms):
-        value = arm.accuracy if graded else arm.reward
-        if value is None or not arm.costs[cost]:  # an axis in powers has no place for 0
-            continue
-        # A marker for each arm: colours alone do not tell twelve arms apart.
-        axis.errorbar(
-            arm.costs[cost],
-            value.mean,
-            yerr=[[value.mean - value.low], [value.high - value.mean]],
-            marker=_MARKERS[number % len(_MARKERS)],
-            # By number: a panel that leaves one out has the colours of the others.
-            color=f"C{number % 10}",
-            linestyle="none",
-            capsize=2,
-            label=arm.name,
-        )
-    for number, curve in enumerate(curves, len(arms)):
-        values = curve.accuracy if graded else curve.reward
-        if values is None or cost not in curve.costs:  # the seconds of a batch have no prefix
-            continue
-        label = f"{curve.arm}: {curve.kind}"
-        color = f"C{number % 10}"
-        axis.plot(curve.costs[cost], values, marker=".", linewidth=1, color=color, label=label)
+        kinds = [kind for kind in LINES if any(c.kind == kind for c in found.curves)]
+        _key(figure, found.arms, [LINES[kind] for kind in kinds])
+    return _written(figure)
 
 
 def distances_svg(found: Comparison) -> bytes:
     """Accuracy and reward of the arms whose KL to the base LM is known, against it. An arm that
     gives one response to a prompt is drawn hollow: its KL is that of a point."""
-    arms = [(arm, arm.distance.kl) for arm in found.arms if arm.distance and arm.distance.kl]
-    with _figure(f"{found.prompts:,} prompts, 95 % intervals", (13, 6)) as (figure, out):
+    known = [arm for arm in found.arms if arm.distance and arm.distance.kl]
+    with _figure(found, (14, 8)) as (figure, labelled):
         axes: Any = figure.subplots(1, 2)
         for axis, measure in zip(axes, ("accuracy", "reward"), strict=True):
-            for number, (arm, kl) in enumerate(arms):
-                value = getattr(arm, measure)
-                if value is None:
+            points = []
+            for number, arm in _numbered(found.arms):
+                value, distance = getattr(arm, measure), arm.distance
+                if value is None or distance is None or distance.kl is None:
                     continue
-                hollow = arm.distance is not None and arm.distance.kind == "one response"
-                axis.errorbar(
-                    kl.mean,
-                    value.mean,
-                    xerr=[[kl.mean - kl.low], [kl.high - kl.mean]],
-                    yerr=[[value.mean - value.low], [value.high - value.mean]],
-                    marker=_MARKERS[number % len(_MARKERS)],
-                    markerfacecolor="none" if hollow else None,
-                    linestyle="none",
-                    capsize=2,
-                    label=arm.name,
-                )
-            axis.set_xlabel("KL to the base LM, nats a response (hollow: one response a prompt)")
+                hollow = distance.kind == "one response"
+                points.append(_point(axis, number, distance.kl, value, hollow=hollow))
+            labelled.append((axis, points))
+            # The distance of a policy grows about as the square of its gain: see `_root`.
+            axis.set_xscale("function", functions=(_root, _square))
+            axis.set_xlabel(
+                "KL to the base LM, nats a response, on a scale of roots\n"
+                "(hollow: one response a prompt)"
+            )
             axis.set_ylabel(measure)
             axis.grid(alpha=0.3)
-        handles, labels = axes[0].get_legend_handles_labels()
-        if handles:
-            figure.legend(handles, labels, loc="outside right upper", fontsize=8)
+        _key(figure, found.arms, [], shown={arm.name for arm in known})
+    return _written(figure)
+
+
+@contextmanager
+def _figure(
+    found: Comparison, size: tuple[float, float]
+) -> Iterator[tuple[Any, list[tuple[Any, list[Label]]]]]:
+    """A figure to draw in, and a list that takes the labels of each panel; they are placed in the
+    end. Raises ConfigError naming the extra that is missing."""
+    require("matplotlib", "compare", "nabla compare")
+    from matplotlib.figure import Figure  # noqa: PLC0415 - an optional package
+
+    labelled: list[tuple[Any, list[Label]]] = []
+    rows = -(-len(found.arms) // _COLUMNS)
+    figure = Figure(figsize=(size[0], size[1] + 0.2 * rows), layout="constrained")
+    yield figure, labelled
+    figure.suptitle(f"{found.prompts:,} prompts, 95 % intervals")
+    # Labels are placed where points will stand: the layout must not move them afterwards.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axis, points in labelled:
+        place_labels(axis, points)
+
+
+def _written(figure: Any) -> bytes:
+    import matplotlib  # noqa: PLC0415 - an optional package
+
+    out = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "nabla", "svg.fonttype": "path"}):
+        figure.savefig(out, format="svg", metadata={"Date": None})
     return out.getvalue()
+
+
+def _key(
+    figure: Any,
+    arms: Sequence[ArmFigures],
+    lines: Sequence[tuple[str, str]],
+    shown: set[str] | None = None,
+) -> None:
+    """The names of the numbers, and the kinds of lines, below the panels."""
+    from matplotlib.lines import Line2D  # noqa: PLC0415 - an optional package
+
+    handles = [
+        Line2D(
+            [], [], marker="o", color=_colour(number), linestyle="none", label=_named(number, arm)
+        )
+        for number, arm in _numbered(arms)
+        if shown is None or arm.name in shown
+    ]
+    handles += [
+        Line2D([], [], color="black", linewidth=1, linestyle=style, label=name)
+        for style, name in lines
+    ]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=_COLUMNS, fontsize=8)
+
+
+def _numbered(arms: Sequence[ArmFigures]) -> Iterator[tuple[int, ArmFigures]]:
+    return enumerate(arms, 1)
+
+
+def _named(number: int, arm: ArmFigures) -> str:
+    # Between two dollar signs matplotlib would read a formula.
+    return f"{number}  {arm.name}".replace("$", r"\$")
+
+
+def _colour(number: int) -> str:
+    return f"C{(number - 1) % 10}"
+
+
+def _point(axis: Any, number: int, x: Interval, y: Interval, *, hollow: bool = False) -> Label:
+    axis.errorbar(
+        x.mean,
+        y.mean,
+        xerr=[[x.mean - x.low], [x.high - x.mean]] if x.low < x.high else None,
+        yerr=[[y.mean - y.low], [y.high - y.mean]],
+        marker="o",
+        markersize=4.5,
+        markerfacecolor="none" if hollow else None,
+        color=_colour(number),
+        linestyle="none",
+        linewidth=0.8,
+        capsize=1.5,
+    )
+    return Label(
+        x=x.mean, y=y.mean, low=y.low, high=y.high, text=str(number), colour=_colour(number)
+    )
+
+
+def _panel(
+    axis: Any, arms: Sequence[ArmFigures], curves: Sequence[Curve], cost: str, graded: bool
+) -> list[Label]:
+    """Draw arms and curves against a cost; the labels of the arms."""
+    labels, colours = [], {}
+    for number, arm in _numbered(arms):
+        colours[arm.name] = _colour(number)
+        value, spent = arm.accuracy if graded else arm.reward, arm.costs[cost]
+        if value is None or not spent:  # an axis in powers has no place for 0
+            continue
+        labels.append(_point(axis, number, Interval(spent, spent, spent), value))
+    for curve in curves:
+        values = curve.accuracy if graded else curve.reward
+        if values is None or cost not in curve.costs:  # the seconds of a batch have no prefix
+            continue
+        axis.plot(
+            curve.costs[cost],
+            values,
+            marker=".",
+            markersize=2.5,
+            linewidth=0.9,
+            linestyle=LINES[curve.kind][0],
+            color=colours.get(curve.arm, "black"),
+            alpha=0.75,
+            zorder=1,
+        )
+    return labels
+
+
+def _root(x: Any) -> Any:
+    """Estimates of a KL of 0 may be below 0."""
+    import numpy as np  # noqa: PLC0415 - with matplotlib
+
+    return np.sign(x) * np.sqrt(np.abs(x))
+
+
+def _square(x: Any) -> Any:
+    import numpy as np  # noqa: PLC0415 - with matplotlib
+
+    return np.sign(x) * np.square(x)

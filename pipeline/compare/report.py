@@ -230,11 +230,13 @@ def _bands(found: Comparison) -> Iterator[str]:
     if not graded:
         return
     yield f"## Accuracy by length and pass rate of {found.reference}\n"
-    yield "| prompts | number | " + " | ".join(arm.name for arm in graded) + " |"
-    yield "|---|---|" + "---|" * len(graded)
-    for band, count in found.bands.items():
-        cells = (_band(arm, band) for arm in graded)
-        yield f"| {band} | {count:,} | " + " | ".join(cells) + " |"
+    # A row for each arm: there may be many, and a band is one of eight at most.
+    counts = " | ".join(f"{band} ({count:,})" for band, count in found.bands.items())
+    yield f"| prompts (number) | {counts} |"
+    yield "|---" * (1 + len(found.bands)) + "|"
+    for arm in graded:
+        cells = (_band(arm, band) for band in found.bands)
+        yield f"| {arm.name} | " + " | ".join(cells) + " |"
     yield ""
 
 
