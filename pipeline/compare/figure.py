@@ -119,17 +119,17 @@ def _key(
     shown: set[str] | None = None,
 ) -> None:
     """The names of the numbers, and the kinds of lines, below the panels."""
-    from matplotlib.lines import Line2D  # noqa: PLC0415 - an optional package
+    from matplotlib import lines as shapes  # noqa: PLC0415 - an optional package
+
+    line: Any = shapes.Line2D
 
     handles = [
-        Line2D(
-            [], [], marker="o", color=_colour(number), linestyle="none", label=_named(number, arm)
-        )
+        line([], [], marker="o", color=_colour(number), linestyle="none", label=_named(number, arm))
         for number, arm in _numbered(arms)
         if shown is None or arm.name in shown
     ]
     handles += [
-        Line2D([], [], color="black", linewidth=1, linestyle=style, label=name)
+        line([], [], color="black", linewidth=1, linestyle=style, label=name)
         for style, name in lines
     ]
     if handles:
