@@ -222,6 +222,7 @@ class NablaConfig:
         check(
             self.resample.beta is None, "resample.beta must be null: rollout.beta guides rollouts"
         )
+        check(self.resample.min_p == 0, "resample.min_p must be 0: rollout.min_p is for rollouts")
 
     @property
     def uses_guide(self) -> bool:

@@ -20,7 +20,7 @@ class Sampling:
 
         q(b) ~ p(b) exp(A(b) / beta),  the optimum of E[A] - beta KL(q || p),
 
-    with the guide's advantages A. Temperature, top-k and top-p act on q.
+    with the guide's advantages A. Temperature, top-k and top-p act on q, min-p on p.
 
     Attributes:
         temperature: Divides the logits before the softmax; 0 takes the most probable token.
@@ -28,14 +28,19 @@ class Sampling:
         top_k (tokens): Draws from the most probable tokens, this many; 0 is off.
         beta (judge's units per nat): Strength of the KL term; the smaller, the more the guide (a
             head) decides. null: no guide.
+        min_p: Draws none of the tokens whose probability under p is below this share of the
+            largest one; 0 is off. It keeps a guide, whose advantages of tokens that were never
+            tried are guesses, to what the LM can say.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
     beta: float | None = None
+    min_p: float = 0.0
 
     def __post_init__(self) -> None:
+        check(0 <= self.min_p <= 1, f"min_p must be in [0, 1], got {self.min_p}")
         check(self.temperature >= 0, f"temperature must be at least 0, got {self.temperature}")
         check(0 < self.top_p <= 1, f"top_p must be in (0, 1], got {self.top_p}")
         check(self.top_k >= 0, f"top_k must be at least 0, got {self.top_k}")

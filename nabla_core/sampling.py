@@ -1,6 +1,8 @@
-"""Choosing a token from logits: temperature, top-k, top-p, inverse CDF."""
+"""Choosing a token from logits: min-p, temperature, top-k, top-p, inverse CDF."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -54,6 +56,13 @@ def _draw_in_full(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> Tenso
     """`draw` by the float64 distribution over the whole vocabulary."""
     # The first id whose cumulative sum exceeds the target; a filtered id adds nothing to the sum.
     return inverse_cdf(filtered_probabilities(logits, sampling), uniforms)
+
+
+def without_unlikely(logits: Tensor, min_p: float) -> Tensor:
+    """The logits `[..., V]` of the LM, minus infinity where a token's probability is below `min_p`
+    (above 0) of the largest one."""
+    least = logits.amax(-1, keepdim=True) + math.log(min_p)
+    return logits.masked_fill(logits < least, float("-inf"))
 
 
 def check_distributions(logits: Tensor) -> None:

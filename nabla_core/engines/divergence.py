@@ -26,7 +26,7 @@ from nabla_core.models.forward import BLOCK
 from nabla_core.models.loading import LanguageModel
 from nabla_core.models.readers import Task, read_lm
 from nabla_core.requests import Diverge, Divergence, Reply, Request, Result
-from nabla_core.sampling import filtered_probabilities
+from nabla_core.sampling import filtered_probabilities, without_unlikely
 
 _HEAD = NablaConfig(proposals="ranked")
 
@@ -108,6 +108,8 @@ class DivergenceEngine(BatchEngine):
             part = slice(first, first + size)
             log_p = self._reference.logits(reference[part]).double().log_softmax(-1)
             logits = law.lm.logits(policy[part])
+            if law.sampling.min_p:
+                logits = without_unlikely(logits, law.sampling.min_p)
             if guided is not None and law.guide is not None and law.sampling.beta is not None:
                 logits = logits + law.guide.next_advantages(guided[part]) / law.sampling.beta
             q = filtered_probabilities(logits, law.sampling)

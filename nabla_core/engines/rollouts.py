@@ -27,7 +27,7 @@ from nabla_core.models.kv_cache import PrefixCache
 from nabla_core.models.loading import LanguageModel
 from nabla_core.models.vocab import ids_with_text
 from nabla_core.requests import Reply, Request, Response, Result, Rollout
-from nabla_core.sampling import draw
+from nabla_core.sampling import draw, without_unlikely
 from nabla_core.types import FinishReason
 
 
@@ -199,6 +199,7 @@ class RolloutEngine:
         hidden = self._histories.feed([row.pending for row in rows])
         logits = lm.logits(hidden)
         self._fail_where(~lm.finite(logits), logits)
+        self._restrict(logits)
         guide_seconds = self._guided.steer(rows, hidden, logits)
         tokens = self._draw(logits)
         seconds = (time.perf_counter() - started - guide_seconds) / len(rows)
@@ -225,23 +226,34 @@ class RolloutEngine:
                     f"{len(row.tokens)} of the response are not finite"
                 )
 
-    def _draw(self, logits: Tensor) -> list[int]:
+    def _by_sampling(self) -> list[tuple[Sampling, list[int]]]:
+        """The rows with each sampling."""
         if self._groups is None:
             groups: dict[Sampling, list[int]] = {}
             for index, row in enumerate(self._rows):
                 groups.setdefault(row.request.sampling, []).append(index)
             self._groups = list(groups.items())
+        return self._groups
+
+    def _restrict(self, logits: Tensor) -> None:
+        """Take out what `Sampling.min_p` leaves out, in place."""
+        for sampling, members in self._by_sampling():
+            if sampling.min_p:
+                logits[members] = without_unlikely(logits[members], sampling.min_p)
+
+    def _draw(self, logits: Tensor) -> list[int]:
+        groups = self._by_sampling()
         tokens = [0] * len(self._rows)
         # Rows with the same sampling are drawn together. The counter of a draw is the position
         # in the response, so a tail does not depend on how its prefix was made.
-        for sampling, members in self._groups:
+        for sampling, members in groups:
             numbers = [0.0] * len(members)
             if sampling.temperature:
                 rows = [self._rows[i] for i in members]
                 numbers = [uniform_at(row.stream, len(row.tokens)) for row in rows]
             chosen = draw(
                 # Not copied where all rows are drawn alike.
-                logits[members] if len(self._groups) > 1 else logits,
+                logits[members] if len(groups) > 1 else logits,
                 sampling,
                 torch.tensor(numbers, dtype=torch.float64, device=logits.device),
             )

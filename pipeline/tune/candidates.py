@@ -57,6 +57,7 @@ def _guided(decoding: Decoding, grid: Grid) -> list[Candidate]:
     overrides: list[tuple[str, float | str | None]] = [("decoding.method", "sample")]
     overrides += [(f"decoding.sample.{key}", value) for key, value in settings.items()]
     overrides.append(("decoding.sample.top_k", alone.sample.top_k))
+    overrides.append(("decoding.sample.min_p", alone.sample.min_p))
     return [
         Candidate(tuple(overrides), alone, gradient=False),
         *(

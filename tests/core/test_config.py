@@ -34,6 +34,8 @@ from nabla_core.model_config import Reward, Runtime
         (lambda: Sampling(top_p=0.0), r"top_p must be in \(0, 1\]"),
         (lambda: Sampling(beta=0.0), "beta must be above 0 and finite, or null for no guide"),
         (lambda: NablaConfig(resample=Sampling(beta=1.0)), "resample.beta must be null"),
+        (lambda: NablaConfig(resample=Sampling(min_p=0.1)), "resample.min_p must be 0"),
+        (lambda: Sampling(min_p=1.5), "min_p must be in"),
         (lambda: Decoding(guided=Sampling(0)), r"guided\.beta must be set"),
         (lambda: MH(rollout=Sampling(0.0)), "a greedy reference is one response"),
         (lambda: Decoding(max_tokens=0), "max_tokens must be at least 1"),

@@ -1,8 +1,8 @@
 """Guided decoding, word for word: one sequence, no batch, no cache.
 
-Every token is drawn from p(b) exp(A(b) / beta), renormalised. p is the LM's law and A what the head
-predicts, both read from scratch at every step. This file is the specification that rollouts with
-`Sampling.beta` are held to.
+Every token is drawn from p(b) exp(A(b) / beta), renormalised, over the tokens that min-p leaves of
+p. p is the LM's law and A what the head predicts, both read from scratch at every step. This file
+is the specification that rollouts with `Sampling.beta` are held to.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def guided_response(
             read = [*models.before(y), *(models.head_ids[token] for token in y)]
             outputs = models.head(input_ids=torch.tensor([read])).logits[0, -1].double()
         law = logits[: models.vocabulary].log_softmax(-1)
+        law[law.exp() < sampling.min_p * law.exp().max()] = float("-inf")
         for b, own in enumerate(models.head_ids[: models.vocabulary]):
             advantage = float(outputs[own]) if own >= 0 else 0.0
             law[b] += advantage / sampling.beta

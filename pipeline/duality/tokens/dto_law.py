@@ -103,8 +103,11 @@ def decoding_law(models: EnumeratedModels, config: NablaConfig) -> Tensor:
     reward. There are T positions, so `max_rollouts` must be at least T. Raises ValueError for
     settings that are not enumerated.
     """
-    if config.rollout.temperature != 1 or config.rollout.top_p != 1 or config.rollout.top_k:
-        raise ValueError("only rollouts at temperature 1 without top_p and top_k are enumerated")
+    drawn = config.rollout
+    if drawn.temperature != 1 or drawn.top_p != 1 or drawn.top_k or drawn.min_p:
+        raise ValueError(
+            "only rollouts at temperature 1 without top_p, top_k, min_p are enumerated"
+        )
     if config.proposals != "left_to_right" or config.max_rollouts < T:
         raise ValueError(f"only left-to-right proposals with max_rollouts >= {T} are enumerated")
     logits = optimised_logits(models, config)

@@ -27,6 +27,8 @@ SAMPLINGS = [
     Sampling(0.8, 0.9, 20, beta=0.3),
     Sampling(0),
     Sampling(1.0),
+    Sampling(0, beta=0.2, min_p=0.5),
+    Sampling(1.0, min_p=0.3),
 ]
 
 

@@ -32,8 +32,11 @@ def tuned(weight: Tensor) -> None:
 
 
 def literal_law(logits: Tensor, sampling: Sampling) -> Tensor:
-    """float64 `[V]`: softmax at the temperature, then the smallest set that holds `top_p`."""
+    """float64 `[V]`: min-p, softmax at the temperature, the smallest set that holds `top_p`."""
+    unlikely = logits.double().softmax(-1)
     law = (logits.double() / sampling.temperature).softmax(-1)
+    law[unlikely < sampling.min_p * unlikely.max()] = 0
+    law = law / law.sum()
     kept, total = [], 0.0
     for token in law.argsort(descending=True).tolist():
         if total >= sampling.top_p:
@@ -69,7 +72,9 @@ def log_of(law: Callable[[tuple[int, ...]], Tensor], tokens: tuple[int, ...]) ->
     return sum(float(law(tokens[:i])[token].log()) for i, token in enumerate(tokens))
 
 
-@pytest.mark.parametrize("sampling", [Sampling(1.0), Sampling(0.7, top_p=0.9)])
+@pytest.mark.parametrize(
+    "sampling", [Sampling(1.0), Sampling(0.7, top_p=0.9), Sampling(1.0, min_p=0.4)]
+)
 def test_both_estimators_have_the_divergence_of_all_responses_as_their_mean(
     family: Family, sampling: Sampling
 ):

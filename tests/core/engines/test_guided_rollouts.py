@@ -57,7 +57,7 @@ def test_guided_tokens_are_those_drawn_from_the_law_from_scratch(
     engine = RolloutEngine(guide.lm, capacity, 1 << 20, guide=guide)
     asked = [
         request(context, sampling)
-        for context, sampling in zip(contexts_of(engines), SAMPLINGS, strict=True)
+        for context, sampling in zip(contexts_of(engines, len(SAMPLINGS)), SAMPLINGS, strict=True)
     ]
     if capacity > 1:
         asked += [replace(a, sampling=s) for a, s in zip(asked, reversed(SAMPLINGS), strict=True)]
@@ -120,7 +120,8 @@ def test_rows_join_and_leave_a_guided_batch(plain: Family, tmp_path: Path):
     guide, head = head_of(engines), load(tmp_path)
     contexts = contexts_of(engines, 11)
     asked = [
-        replace(request(c, SAMPLINGS[n % 6]), max_tokens=1 + n % 7) for n, c in enumerate(contexts)
+        replace(request(c, SAMPLINGS[n % len(SAMPLINGS)]), max_tokens=1 + n % 7)
+        for n, c in enumerate(contexts)
     ]
     engine = RolloutEngine(guide.lm, 4, 1 << 20, guide=guide)
     found = answers(engine, asked)
@@ -147,22 +148,27 @@ def test_a_guide_on_the_lms_own_hidden_state_needs_no_second_pass(plain: Family)
     torch.manual_seed(0)
     layer = Layer(lm, torch.randn(lm.shape.hidden, lm.head.out_features))
     engines = plain.engines()
-    asked = [request(c, s) for c, s in zip(contexts_of(engines), SAMPLINGS, strict=True)]
+    asked = [
+        request(c, s) for c, s in zip(contexts_of(engines, len(SAMPLINGS)), SAMPLINGS, strict=True)
+    ]
     found = answers(engine_of(layer), asked)
-    alone = answers(RolloutEngine(lm, 8, 1 << 20), asked[4:])
+    unguided = [n for n, a in enumerate(asked) if a.sampling.beta is None]
+    alone = answers(RolloutEngine(lm, 8, 1 << 20), [asked[n] for n in unguided])
     for asking, reply in zip(asked, found, strict=True):
         y: list[int] = []
         while len(y) < LIMIT and y[-1:] != [1]:
             with torch.no_grad():
                 out = raw(torch.tensor([[*asking.context.lm, *y]]), output_hidden_states=True)
             law = out.logits[0, -1]
+            p = law.softmax(-1)
+            law[p < asking.sampling.min_p * p.max()] = float("-inf")
             if asking.sampling.beta is not None:
                 law = law + out.hidden_states[-1][0, -1] @ layer.weight / asking.sampling.beta
             y.append(sample_token(law, asking.sampling, uniform(asking.key, len(y))))
         assert reply.value.tokens == tuple(y)
         assert reply.cost.rm_forward == 0
     assert found[0].cost.token_passes == len(asked[0].context.lm) - 1 + len(found[0].value.tokens)
-    assert [replace(r.cost, seconds=0, lm_forward=0) for r in found[4:]] == [
+    assert [replace(found[n].cost, seconds=0, lm_forward=0) for n in unguided] == [
         replace(r.cost, seconds=0, lm_forward=0) for r in alone
     ]
 
