@@ -3,6 +3,8 @@
 # Every step continues where it was interrupted, and a step that is complete is not made again.
 set -eu
 N=${1:-50}
+STEPS=$((N < 110 ? 80 : N * 3 / 4))    # of the judge
+EXPLORED=$((N < 100 ? N : N / 2))      # prompts of counterfactuals
 HERE=configs/smollm2
 RUNS=runs/smollm2
 
@@ -17,14 +19,15 @@ step() {
 python $HERE/keywords.py $RUNS/keywords
 step "Samples of the LM, graded" nabla generate --config $HERE/generate.yaml run_dir=$RUNS/samples \
 	reward.judge=null reward.guide=null decoding.method=sample samples_per_prompt=8 prompts.limit=$((N * 3))
-step "A judge, trained on them" nabla train-judge --config $HERE/judge.yaml
+step "A judge, trained on them" nabla train-judge --config $HERE/judge.yaml \
+	optimise.steps=$STEPS validation.every=$((STEPS / 2))
 step "What other tokens would do to its reward" nabla counterfactuals --config $HERE/counterfactuals.yaml \
-	prompts.limit="$N"
-step "A head that predicts it" nabla train-guide --config $HERE/head.yaml
+	prompts.limit=$EXPLORED
+step "A value head that predicts it" nabla train-guide --config $HERE/value_head.yaml
 step "Guided answers to train prompts" nabla generate --config $HERE/generate.yaml run_dir=$RUNS/guided \
-	reward.judge=null prompts.limit=$((N * 4))
+	reward.judge=null prompts.skip=$((N * 3)) prompts.limit=$((N * 4))
 step "Searches of the same" nabla generate --config $HERE/generate.yaml run_dir=$RUNS/searches \
-	decoding.method=nabla prompts.limit=$((N * 2))
+	decoding.method=nabla prompts.skip=$((N * 7)) prompts.limit="$N"
 step "The verified ones as a training set" nabla export --config $HERE/export.yaml
 step "A student of them" nabla distill --config $HERE/student.yaml
 step "The control: the verified samples as a training set" nabla export --config $HERE/export.yaml \
