@@ -24,7 +24,7 @@ from pipeline.store.expected import read_expected
 from pipeline.store.files import Folder
 from pipeline.store.final import DATA, DEAD_LETTER, published
 from pipeline.store.parts import KIND, PARTS, open_marked, read
-from pipeline.store.run_folder import open_folder
+from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.tables.traces import TRACES
 
 KEYS = ("prompt_id", "sample", "error")
@@ -47,8 +47,8 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Committed:
-    """The committed traces of a run folder. `damaged` files are left out; `finished`: these are
-    the rows of a finished run."""
+    """The committed traces of a run folder. `damaged` files are left out, and counted with files
+    of a finished run that are lost; `finished`: these are the rows of a finished run."""
 
     folder: Folder
     groups: Sequence[Group]
@@ -113,11 +113,17 @@ def committed(uri: str) -> Committed:
     """The committed traces of a run folder. Raises InputError where it is another folder, and
     StoreError where it cannot be read."""
     folder = open_folder(uri)
-    try:
+    with translate_os_errors(uri):
         check_traces(folder)
         return _scan(folder)
-    except OSError as error:
-        raise StoreError(f"cannot read run folder {uri}: {error}") from error
+
+
+def check_run(uri: str) -> None:
+    """Whether a folder is that of a run of traces. Raises as `committed` does, without reading
+    rows."""
+    folder = open_folder(uri)
+    with translate_os_errors(uri):
+        check_traces(folder)
 
 
 @dataclass
@@ -163,7 +169,10 @@ def _scan(folder: Folder) -> Committed:
             with file:
                 _add(folder, name, file, keys)
         except FileNotFoundError:
-            continue
+            # Of a run that goes on, a compaction deletes parts whose rows are in the files that
+            # follow. Of a finished one, the manifest names a file that is lost.
+            if checksums is not None:
+                damaged += 1
         except (DamagedError, pa.ArrowInvalid):
             damaged += 1
     return Committed(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
 from pipeline.errors import InputError, StoreError
 from pipeline.references import shown_uri
-from pipeline.report.committed import committed
+from pipeline.report.committed import check_run
 from pipeline.report.config import MOST_RUNS
+from pipeline.store.checks.owner import FILE as JOB_FILE
 from pipeline.store.checks.owner import owner_of
 from pipeline.store.files import MALFORMED, Folder
 from pipeline.store.run_folder import open_folder, translate_os_errors
@@ -23,11 +24,13 @@ SUMMARY, ARMS = "summary.json", "arms"
 @dataclass(frozen=True, kw_only=True)
 class Runs:
     """The run folders of a report, with the names that the pages give them (None: those of the
-    folders). `compared` are the figures of a comparison, None where the runs are not of one."""
+    folders). `compared` are the figures of a comparison, None where the runs are not of one;
+    `missing` are its arms that have no traces here, each with the reason."""
 
     uris: Sequence[str]
     names: Sequence[str] | None = None
     compared: dict[str, Any] | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 def runs_of(uris: Sequence[str]) -> Runs:
@@ -53,22 +56,25 @@ def _compared(uri: str) -> Runs:
     # Rows are compared with those of the first run.
     arms = sorted(summary["arms"], key=lambda arm: bool(arm["name"] != summary["reference"]))
     found: dict[str, str] = {}
-    missing: list[str] = []
+    missing: dict[str, str] = {}
     for arm in arms:
-        run = _run_folder(uri, arm["run_dir"])
-        if run is None or len(found) == MOST_RUNS:
-            missing.append(arm["name"])
-        else:
-            found[arm["name"]] = run
+        if len(found) == MOST_RUNS:
+            missing[arm["name"]] = f"pages show {MOST_RUNS} runs at most"
+            continue
+        try:
+            found[arm["name"]] = _run_folder(uri, arm["run_dir"])
+        except (InputError, StoreError) as error:
+            missing[arm["name"]] = str(error)
     if not found:
-        raise InputError(f"{uri}: none of its run folders is there, {arms[0]['run_dir']} for one")
+        raise InputError(f"{uri}: none of its runs can be read: {missing[arms[0]['name']]}")
     title = PurePath(shown_uri(uri).partition("?")[0]).name
     # Paths are of the machine that made it.
     figures = [{key: arm[key] for key in arm if key != "run_dir"} for arm in arms]
     return Runs(
         uris=list(found.values()),
         names=list(found),
-        compared={**summary, "title": title, "arms": figures, "missing": missing},
+        compared={**summary, "title": title, "arms": figures, "missing": list(missing)},
+        missing=missing,
     )
 
 
@@ -86,14 +92,11 @@ def _summary(uri: str) -> dict[str, Any]:
     return dict(found)
 
 
-def _run_folder(uri: str, run_dir: str) -> str | None:
+def _run_folder(uri: str, run_dir: str) -> str:
     """Where the run of an arm is: in the comparison's own folder, which may have been moved, or
-    where it was. None where neither is a run of traces."""
+    where it was. Raises InputError or StoreError where it cannot be read there."""
     own = below(uri, f"{ARMS}/{PurePath(run_dir.partition('?')[0]).name}")
-    for place in (own, run_dir):
-        try:
-            committed(place)
-        except (InputError, StoreError):
-            continue
-        return place
-    return None
+    # What is in its own folder is meant, even where it cannot be read.
+    place = own if Folder(own).exists(JOB_FILE) else run_dir
+    check_run(place)
+    return place

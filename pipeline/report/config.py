@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from nabla_core.config import check
 
-# Arms are numbered in one byte, and a page with more is not readable.
-MOST_RUNS = 8
+# Arms are numbered in one byte; the address of a page and a choice of runs should stay readable.
+MOST_RUNS = 64
 
 
 @dataclass(frozen=True)

@@ -91,21 +91,30 @@ def _verdict_counts(flags: Array) -> dict[str, int]:
 
 def _distributions(columns: dict[str, Array], alive: Array) -> list[dict[str, Any]]:
     of = {name: values[alive].astype("f8") for name, values in columns.items()}
-    with np.errstate(divide="ignore"):
-        flops = np.log10(of["flops"])
-    return [
-        shown
-        for title, unit, named in (
-            ("Reward", "judge's score", {"first": of["base"], "last": of["reward"]}),
-            ("Gain in reward", "last minus first", {"gain": of["reward"] - of["base"]}),
-            ("Length of the response", "tokens", {"length": of["tokens"]}),
-            ("Revisions proposed and accepted", "per trace",
-             {"proposed": of["proposed"], "accepted": of["accepted"]}),
-            ("Cost", "log10 of FLOPs per trace", {"cost": flops}),
-            ("Mean log-probability of the response", "nats per token", {"mean": of["logp"]}),
-        )
-        if (shown := histogram(title, unit, named)) is not None
+    # Of methods that draw one response, the first response is the last one.
+    moved = bool((columns["flags"] & index.CHANGED).any() or of["proposed"].any())
+    rewards = {"first": of["base"], "last": of["reward"]} if moved else {"reward": of["reward"]}
+    shown = [
+        histogram("Reward", "judge's score", rewards),
+        histogram("Gain in reward", "last minus first", {"gain": of["reward"] - of["base"]})
+        if moved
+        else None,
+        histogram("Length of the response", "tokens", {"length": of["tokens"]}),
+        histogram("Revisions proposed and accepted", "revisions of a trace",
+                  {"proposed": of["proposed"], "accepted": of["accepted"]})
+        if of["proposed"].any()
+        else None,
+        _costs(of["flops"]),
+        histogram("Mean log-probability of the response", "nats a token", {"mean": of["logp"]}),
     ]  # fmt: skip
+    return [one for one in shown if one is not None]
+
+
+def _costs(flops: Array) -> dict[str, Any] | None:
+    """Bins of the logarithm, and the mean of the numbers themselves."""
+    with np.errstate(divide="ignore"):
+        found = histogram("Cost", "FLOPs of a trace, logarithmic", {"cost": np.log10(flops)})
+    return found and {**found, "powers": "FLOP", "means": {"cost": _mean(flops)}}
 
 
 def histogram(title: str, unit: str, named: dict[str, Array]) -> dict[str, Any] | None:

@@ -84,7 +84,8 @@ def index_part(table: pa.Table, arm: int, methods: Methods) -> Part:
         "reward": _floats(table["reward"]),
         "base": _floats(table["base_reward"]),
         "logp": _means(table["response_log_probabilities"], count),
-        "flops": _floats(pc.struct_field(table["cost"], "flops")),
+        # In full until it is packed: the overview shows its mean to the last digit.
+        "flops": _floats(pc.struct_field(table["cost"], "flops"), "f8"),
         "seconds": _floats(pc.struct_field(table["cost"], "seconds")),
         "tokens": _counts(pc.list_value_length(table["response_token_ids"]), "u4"),
         "created": _seconds(table["created_at"]),
@@ -143,8 +144,8 @@ def _flags(table: pa.Table, count: int) -> Array:
     return flags | np.where(cut.to_numpy(zero_copy_only=False), CUT, 0).astype("u2")
 
 
-def _floats(column: pa.ChunkedArray) -> Array:
-    return column.cast(pa.float32()).to_numpy(zero_copy_only=False).astype("f4")
+def _floats(column: pa.ChunkedArray, kind: str = "f4") -> Array:
+    return column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(kind)
 
 
 def _counts(column: pa.ChunkedArray, kind: str) -> Array:

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 from aiohttp import web
 
-from pipeline.errors import RunError
+from pipeline.errors import RunError, StoreError
 from pipeline.report import pages
 from pipeline.report.arms import Arm, open_arms
 from pipeline.report.committed import ChangedError, Group
@@ -34,6 +34,8 @@ from pipeline.store.files import Folder
 HOST = "127.0.0.1"
 # Rows of a chunk, and how old what a browser sees may be.
 CHUNK_ROWS, FRESH_SECONDS = 50, 2.0
+# A run that is being compacted replaces its files once.
+_ATTEMPTS = 3
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
@@ -69,6 +71,10 @@ class View:
         return [line for part in self.parts for line in part.words]
 
 
+class NoScriptError(LookupError):
+    """A browser asked for a script that the pages do not have."""
+
+
 class Source:
     """The runs, read again where their files have changed. Parts of the index that were read
     before are kept: a committed file does not change."""
@@ -98,13 +104,20 @@ class Source:
         ]
 
     def _read(self, version: int) -> View:
-        while True:
+        """The runs as they are. Raises ChangedError where files change each time."""
+        for attempt in range(_ATTEMPTS):
             # Listed first: what changes while the rows are read is seen the next time.
             self._seen = self._files()
             try:
                 return self._view(version)
             except ChangedError:
-                continue
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    def again(self) -> None:
+        """Read the runs again, whatever was seen before."""
+        self.view = self._read(self.view.version + 1)
 
     def _view(self, version: int) -> View:
         arms = open_arms(self.runs.uris, self._config.tokenizer, self.runs.names)
@@ -127,7 +140,8 @@ class Source:
 
 
 def script(view: View, name: str) -> bytes:
-    """The script of a name, as a browser asks for it. Raises KeyError where there is none."""
+    """The script of a name, as a browser asks for it. Raises NoScriptError where there is none,
+    and StoreError where the rows cannot be read."""
     if name == "version":
         return json_script("version", {"version": view.version})
     kind, _, number = name.partition("/")
@@ -135,6 +149,8 @@ def script(view: View, name: str) -> bytes:
         return _rows(view, int(number))
     if name not in view.scripts:
         _make(view, kind, number, name)
+    if name not in view.scripts:
+        raise NoScriptError(name)
     return view.scripts[name]
 
 
@@ -174,7 +190,7 @@ def _rows(view: View, number: int) -> bytes:
     """A chunk of rows, wherever the row groups begin."""
     starts = [*view.chunks, view.rows]
     if number + 1 >= len(starts):
-        raise KeyError(number)
+        raise NoScriptError(f"rows/{number}")
     first, last = starts[number], starts[number + 1]
     tables: list[pa.Table] = []
     tokens = None
@@ -202,25 +218,31 @@ def application(config: ReportConfig) -> web.Application:
             return _file(source.runs, name)
         # One at a time, beside the loop: a view is read once, however many scripts ask for it.
         async with lock:
-            data = await asyncio.to_thread(_script, source, name.removesuffix(".js"))
-        if data is None or not name.endswith(".js"):
-            raise web.HTTPNotFound(text="there is no such page\n")
-        return _response(name, data)
+            return await asyncio.to_thread(_answer, source, name)
 
     app = web.Application()
     app.router.add_get("/{name:.*}", answer)
     return app
 
 
-def _script(source: Source, name: str) -> bytes | None:
-    for _ in range(3):
-        try:
-            return script(source.current(), name)
-        except KeyError:
-            return None
-        except ChangedError:  # compacted since the view was made
-            source.view = source._read(source.view.version + 1)
-    return None
+def _answer(source: Source, name: str) -> web.Response:
+    """What a browser asked for; 404 where there is none, 503 where the rows cannot be read."""
+    try:
+        if not name.endswith(".js"):
+            raise NoScriptError(name)
+        return _response(name, _script(source, name.removesuffix(".js")))
+    except NoScriptError:
+        raise web.HTTPNotFound(text="there is no such page\n") from None
+    except StoreError as error:
+        raise web.HTTPServiceUnavailable(text=f"{error}\n") from error
+
+
+def _script(source: Source, name: str) -> bytes:
+    try:
+        return script(source.current(), name)
+    except ChangedError:  # compacted since the view was made
+        source.again()
+        return script(source.view, name)
 
 
 def _response(name: str, data: bytes) -> web.Response:

@@ -128,7 +128,7 @@ def run_tokens(folder: Folder, tokenizer: str | None = None) -> TokenTexts | Non
 
 
 def run_config(folder: Folder) -> Mapping[str, Any]:
-    """The settings of a run; none where the file is missing or damaged."""
+    """The settings of a run; none where the file is missing or damaged, which the pages say."""
     try:
         config = yaml.safe_load(folder.read(CONFIG))
     except (FileNotFoundError, yaml.YAMLError, *MALFORMED):

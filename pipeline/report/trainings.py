@@ -63,7 +63,7 @@ def _training(folder: Folder, card: str) -> dict[str, Any]:
     measurements: list[Mapping[str, Any]] = history["measurements"]
     progress = status.progress
     steps = f", step {progress.step} of {progress.steps}" if progress else ""
-    found = _json(folder, card)
+    found, damaged = _card(folder, card)
     number = found.get("chosen_step") if found else None
     chosen = f", step {number} was chosen" if number is not None else ""
     # What the base was worth, of trainings that measured it.
@@ -80,6 +80,7 @@ def _training(folder: Folder, card: str) -> dict[str, Any]:
         "curves": _curves(measurements, "step"),
         "tables": tables,
         "card": found,
+        "damaged": damaged,
     }
     shown = next((m for m in measurements if m["step"] == number), (measurements or [{}])[-1])
     if isinstance(report := shown.get("report"), Mapping):
@@ -113,12 +114,14 @@ def _duality(target: Path, folder: Folder) -> dict[str, Any]:
     return {"summary": "its report is below.", "frame": "duality.html"}
 
 
-def _json(folder: Folder, name: str) -> dict[str, Any] | None:
-    """What a file holds; None where it is missing or damaged."""
+def _card(folder: Folder, name: str) -> tuple[dict[str, Any] | None, str | None]:
+    """The card, None of a training that goes on; and its name where it is damaged."""
     try:
-        return dict(json.loads(folder.read(name)))
-    except (FileNotFoundError, *MALFORMED):
-        return None
+        return dict(json.loads(folder.read(name))), None
+    except FileNotFoundError:
+        return None, None
+    except MALFORMED:
+        return None, name
 
 
 def _is_number(value: Any) -> bool:

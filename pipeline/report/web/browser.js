@@ -3,6 +3,7 @@
 let list = { key: null, rows: new Uint32Array(0), query: new URLSearchParams() };
 // A search that goes on shows what it has found so far every so many milliseconds.
 const PARTLY = 300;
+const NUMBERS = new Set(["reward", "gain", "revisions", "tokens"]);
 
 async function browserPage(query) {
   document.title = run.title + " – traces";
@@ -58,7 +59,7 @@ async function drawList(target, query, rows, read, current) {
   add(target, [
     busy || h("p", { class: "count" }, `${number(found.length)} of ${number(run.rows)} rows`,
       found.length > PAGE_ROWS && `, ${number(start + 1)} to ${number(start + shown.length)} shown`),
-    !busy && pager(page, pages),
+    !busy && pages > 1 && pager(page, pages),
     found.length ? listTable(shown, words) : !busy && h("p", {}, "No row passes these filters."),
     !busy && pages > 1 && pager(page, pages),
   ]);
@@ -66,21 +67,23 @@ async function drawList(target, query, rows, read, current) {
 
 function listTable(rows, words) {
   const several = run.arms.length > 1;
-  const header = ["trace", several && "run", "prompt", "gold", "answer", "verdict", "reward", "gain",
-    "revisions", "tokens"].filter(Boolean);
+  // Columns that are empty in all rows would take the room of prompts.
+  const rewarded = run.arms.some((arm) => arm.figures.reward), moved = run.arms.some((arm) => arm.figures.proposed || arm.figures.changed);
+  const header = ["trace", several && "run", "prompt", "gold", "answer", "verdict", rewarded && "reward", rewarded && moved && "gain",
+    moved && "revisions", "tokens"].filter(Boolean);
   const body = rows.map((row, n) => {
     const w = words[n];
     const cells = [
       h("th", { scope: "row" }, h("a", { href: traceLink(w.id, w.sample, columns.arm[row]), "data-n": n },
         line(w.id), w.sample ? " #" + w.sample : "")),
       several && h("td", { "data-name": "run" }, line(run.arms[columns.arm[row]].name)),
-      h("td", { "data-name": "prompt", class: "prompt" }, line(w.prompt)),
+      h("td", { "data-name": "prompt", class: "prompt", title: spelled(w.prompt) }, line(w.prompt)),
       h("td", { "data-name": "gold" }, line(w.gold)),
       h("td", { "data-name": "answer" }, line(w.answer)),
       h("td", { "data-name": "verdict" }, verdict(columns.flags[row])),
-      h("td", { "data-name": "reward", class: "number" }, fixed(columns.reward[row])),
-      h("td", { "data-name": "gain", class: "number" }, (columns.gain[row] > 0 ? "+" : "") + fixed(columns.gain[row])),
-      h("td", { "data-name": "revisions", class: "number" },
+      rewarded && h("td", { "data-name": "reward", class: "number" }, fixed(columns.reward[row])),
+      rewarded && moved && h("td", { "data-name": "gain", class: "number" }, (columns.gain[row] > 0 ? "+" : "") + fixed(columns.gain[row])),
+      moved && h("td", { "data-name": "revisions", class: "number" },
         columns.proposed[row] ? `${columns.accepted[row]} of ${columns.proposed[row]}` : "–"),
       h("td", { "data-name": "tokens", class: "number" }, number(columns.tokens[row])),
     ].filter(Boolean);
@@ -88,7 +91,7 @@ function listTable(rows, words) {
   });
   return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "List of traces" },
     h("table", { class: "traces" }, h("caption", { class: "hidden" }, "Traces"),
-      h("thead", {}, h("tr", {}, header.map((name) => h("th", { scope: "col" }, name)))),
+      h("thead", {}, h("tr", {}, header.map((name) => h("th", { scope: "col", class: NUMBERS.has(name) ? "number" : null }, name)))),
       h("tbody", {}, body)));
 }
 

@@ -3,44 +3,61 @@
 const WIDTH = 420, HEIGHT = 170, PAD_LEFT = 46, PAD_RIGHT = 8, PAD_TOP = 10, PAD_BOTTOM = 34;
 const MARKS = ["solid", "outline", "dashed", "dotted"];
 
-function frame(title, unit, low, high, top, parts, marks) {
-  const at = (x) => PAD_LEFT + ((WIDTH - PAD_LEFT - PAD_RIGHT) * (x - low)) / (high - low || 1);
-  const up = (y) => HEIGHT - PAD_BOTTOM - ((HEIGHT - PAD_TOP - PAD_BOTTOM) * y) / (top || 1);
+// `scale`: how many times as large as others the picture is, with letters of the same size.
+function frame(title, unit, low, high, top, parts, marks, scale = 1) {
+  const width = scale * WIDTH, height = scale * HEIGHT;
+  const at = (x) => PAD_LEFT + ((width - PAD_LEFT - PAD_RIGHT) * (x - low)) / (high - low || 1);
+  const up = (y) => height - PAD_BOTTOM - ((height - PAD_TOP - PAD_BOTTOM) * y) / (top || 1);
   const axis = [
-    h("line", { x1: PAD_LEFT, x2: WIDTH - PAD_RIGHT, y1: up(0), y2: up(0), class: "axis" }),
-    h("text", { x: PAD_LEFT, y: HEIGHT - 20 }, marks ? marks[0] : number(low, 2)),
-    h("text", { x: WIDTH - PAD_RIGHT, y: HEIGHT - 20, "text-anchor": "end" },
+    h("line", { x1: PAD_LEFT, x2: width - PAD_RIGHT, y1: up(0), y2: up(0), class: "axis" }),
+    h("text", { x: PAD_LEFT, y: height - 20 }, marks ? marks[0] : number(low, 2)),
+    h("text", { x: width - PAD_RIGHT, y: height - 20, "text-anchor": "end" },
       marks ? marks[1] : number(high, 2)),
-    h("text", { x: (PAD_LEFT + WIDTH) / 2, y: HEIGHT - 5, "text-anchor": "middle" }, unit),
+    h("text", { x: (PAD_LEFT + width) / 2, y: height - 5, "text-anchor": "middle" }, unit),
     h("text", { x: PAD_LEFT - 5, y: up(top) + 10, "text-anchor": "end" }, number(top, 2)),
     h("text", { x: PAD_LEFT - 5, y: up(0), "text-anchor": "end" }, "0"),
   ];
-  return h("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title },
+  return h("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title },
     axis, parts(at, up));
 }
 
-function figure(title, picture, names, header, rows, label = title) {
+// `keys`: what stands before each name in the legend.
+function figure(title, picture, names, header, rows, label = title, keys = boxKey) {
   const legend = names.length > 1 &&
-    h("ul", { class: "legend" }, names.map((name, n) =>
-      h("li", {}, h("span", { class: "key " + MARKS[n % 4], "aria-hidden": "true" }), name)));
+    h("ul", { class: "legend" }, names.map((name, n) => h("li", {}, keys(n), name)));
   return h("figure", {}, h("figcaption", {}, title), picture, legend,
     h("details", {}, h("summary", {}, "Numbers"), table(label, header, rows)));
 }
 
+function boxKey(n) {
+  return h("span", { class: "key " + MARKS[n % 4], "aria-hidden": "true" });
+}
+
+function lineKey(n, kind = "curve") {
+  return h("svg", { class: "line-key", viewBox: "0 0 30 10", "aria-hidden": "true" },
+    h("path", { class: `${kind} ${MARKS[n % 4]}`, d: "M0 5H30" }));
+}
+
+function dotKey() {
+  return h("svg", { class: "line-key", viewBox: "0 0 30 10", "aria-hidden": "true" }, h("circle", { cx: 15, cy: 5, r: 3.5 }));
+}
+
 function histogram(shown) {
-  const { title, unit, edges, series, means } = shown;
+  const { title, unit, edges, series, means, powers } = shown;
   const names = Object.keys(series);
   const top = Math.max(1, ...Object.values(series).flat());
   const last = edges.length - 1;
   // A bin of a whole number reaches half a step to both sides of it.
   const whole = edges[1] - edges[0] === 1 && edges[0] % 1 !== 0;
-  const ends = whole ? [number(edges[0] + 0.5), number(edges[last] - 0.5)] : null;
+  // Bins of a logarithm are labelled with the numbers themselves.
+  const label = (value, digits) => (powers ? scaled(10 ** value, powers) : number(value, digits));
+  const ends = whole ? [number(edges[0] + 0.5), number(edges[last] - 0.5)] : powers ? [label(edges[0]), label(edges[last])] : null;
   const picture = frame(title, unit, edges[0], edges[last], top, (at, up) =>
     names.map((name, n) => steps(edges, series[name], at, up, MARKS[n % 4])), ends);
   const rows = edges.slice(0, -1).map((edge, n) =>
-    [whole ? number(edge + 0.5) : number(edge, 3) + " to " + number(edges[n + 1], 3),
+    [whole ? number(edge + 0.5) : label(edge, 3) + " to " + label(edges[n + 1], 3),
       ...names.map((k) => number(series[k][n]))]);
-  const mean = names.map((k) => (names.length > 1 ? k + " " : "") + number(means[k], 3)).join(", ");
+  const mean = names.map((k) => (names.length > 1 ? k + " " : "") + (powers ? scaled(means[k], powers) : number(means[k], 3))).join(", ");
   return figure(title + ": mean " + mean, picture, names, [unit, ...names], rows);
 }
 
@@ -73,7 +90,7 @@ function curves(title, unit, lines, caption = title) {
     const point = points[k].find((p) => p[0] === x);
     return point ? number(point[1]) : "";
   })]);
-  return figure(caption, picture, names, [unit, ...names], rows, title);
+  return figure(caption, picture, names, [unit, ...names], rows, title, lineKey);
 }
 
 function growth(times, total) {
@@ -89,7 +106,8 @@ function growth(times, total) {
 
 // Runs by cost and result, each with its name, and a line through its interval if it has one. Costs
 // differ by orders of magnitude, so their axis is logarithmic. `lines`: points in order, with a name.
-function frontier(title, unit, points, lines = []) {
+// `most`: what no value exceeds.
+function frontier(title, unit, points, lines = [], most = Infinity) {
   const known = points.filter((p) => p.x > 0 && p.y !== null && p.y !== undefined);
   if (known.length < 2) return null;
   const every = [...known, ...lines.flatMap((line_) => line_.points)];
@@ -98,9 +116,11 @@ function frontier(title, unit, points, lines = []) {
   const start = Math.min(...xs) - room, end = Math.max(...xs) + room;
   // Differences are the point: the axis begins near the lowest value, and says where.
   const low = Math.min(...ys) - 0.05 * (Math.max(...ys) - Math.min(...ys) || 1);
-  const top = (Math.max(...ys) - low) * 1.12;
+  const top = Math.min((Math.max(...ys) - low) * 1.12, most - low);
+  const scale = known.length > FEW_POINTS && window.innerWidth > 700 ? 2 : 1;
   const picture = frame(title, unit + ", logarithmic", start, end, top, (at, up) => {
     const x = (p) => at(Math.log(p.x)), y = (value) => up(value - low);
+    const places = labelPlaces(known.map((p) => [x(p), y(p.y)]), scale * WIDTH);
     return [
       lines.map((line_, n) => h("path", { class: "curve thin " + MARKS[(n + 1) % 4],
         d: line_.points.map((p, i) => (i ? "L" : "M") + x(p) + " " + y(p.y)).join("") },
@@ -108,16 +128,41 @@ function frontier(title, unit, points, lines = []) {
       known.map((p, n) => [
         p.low !== undefined && h("line", { x1: x(p), x2: x(p), y1: y(p.low), y2: y(p.high), class: "axis" }),
         h("circle", { cx: x(p), cy: y(p.y), r: 3.5, class: "dot" }, h("title", {}, p.name)),
-        h("text", { x: x(p) + 6, y: y(p.y) - 4 }, String(n + 1)),
+        h("text", { x: places[n][0], y: places[n][1] }, String(n + 1)),
       ]),
     ];
-  }, [number(Math.exp(start), 2), number(Math.exp(end), 2)]);
+  }, [number(Math.exp(start), 2), number(Math.exp(end), 2)], scale);
   picture.querySelectorAll("text")[3].textContent = number(low + top, 2);
   picture.querySelectorAll("text")[4].textContent = number(low, 2);
   const names = h("ol", { class: "names" }, known.map((p) => h("li", {}, p.name)));
   const shown = figure(title, picture, ["runs", ...lines.map((line_) => line_.name)], ["run", unit, title, "95 % interval"],
-    [...known.map((p) => [p.name, number(p.x), number(p.y), p.low === undefined ? "" : number(p.low) + " to " + number(p.high)]),
-      ...lines.flatMap((line_) => line_.points.map((p) => [line_.name + ", " + p.label, number(p.x), number(p.y), ""]))]);
+    [...known.map((p) => [p.name, large(p.x), number(p.y), p.low === undefined ? "" : number(p.low) + " to " + number(p.high)]),
+      ...lines.flatMap((line_) => line_.points.map((p) => [line_.name + ", " + p.label, large(p.x), number(p.y), ""]))], title,
+    (n) => (n ? lineKey(n, "curve thin") : dotKey()));
   picture.after(names);
   return shown;
+}
+
+function large(value) {
+  return value >= 1e6 ? amount(value) : number(value);
+}
+
+const FEW_POINTS = 10, LETTER = 8, LINE = 12;
+
+// Where the number of each point stands: beside its point, at the first place that no other point or
+// number takes.
+function labelPlaces(points, width) {
+  const taken = points.map(([x, y]) => [x - 4, y - 4, x + 4, y + 4]);
+  return points.map(([x, y], n) => {
+    const wide = LETTER * String(n + 1).length;
+    const places = [6, 16, 28, 40].flatMap((far) => [[x + far, y - 4], [x - far - wide, y - 4], [x + far, y + 12],
+      [x - far - wide, y + 12], [x - wide / 2, y - far], [x - wide / 2, y + far + 9]]);
+    const boxOf = ([left, base]) => [left, base - LINE + 2, left + wide, base + 1];
+    const free = places.find((place_) => {
+      const [left, top, right, bottom] = boxOf(place_);
+      return left > PAD_LEFT && right < width && taken.every((b) => right < b[0] || left > b[2] || bottom < b[1] || top > b[3]);
+    }) || places[0];
+    taken.push(boxOf(free));
+    return free;
+  });
 }

@@ -3,42 +3,64 @@
 // Longer texts are compared by their common beginning and end alone.
 const MOST_WORDS = 1500;
 
+// The runs that are shown beside a trace, where there are many; the choice stays from trace to trace.
+const beside = new Set([0]);
+
 function otherArms(row) {
-  const body = h("div", { class: "side" }, h("p", {}, "Loading."));
+  const body = h("div", {}, h("p", {}, "Loading."));
   const fill = async () => {
     await loadColumns();
     const rows = partnersOf(row);
     const alone = rows.filter((r) => r >= 0).length < 2;
-    const traces = alone ? [] : await Promise.all(rows.map((r) => (r < 0 ? null : loadRow(r))));
-    body.replaceChildren();
-    add(body, alone ? [h("p", { class: "note" }, "No other run answers this prompt and sample.")] : sides(traces, armOf(row)));
+    const shown = alone ? h("p", { class: "note" }, "No other run answers this prompt and sample.")
+      : rows.length > FEW_ARMS ? await manyArms(rows, armOf(row)) : await sides(rows, armOf(row));
+    body.replaceChildren(shown);
   };
   fill().catch((error) => body.replaceChildren(error.message));
   return h("section", { "aria-label": "Side by side", id: "side" }, h("h2", {}, "Side by side"),
     h("p", { class: "note" }, "What differs from the response of this page is underlined twice, or struck through where it is here alone."), body);
 }
 
-function sides(traces, mine) {
+// Of many runs a table, and beside this one's response those that are chosen in it.
+async function manyArms(rows, mine) {
+  const chosen = h("div", {});
+  const draw = async () => chosen.replaceChildren(await sides(rows.map((r, n) => (n === mine || beside.has(n) ? r : -1)), mine));
+  const words = await Promise.all(rows.map((r) => (r < 0 ? null : wordsOf(r))));
+  const check = (n) => h("input", { type: "checkbox", "aria-label": "show beside: " + spelled(run.arms[n].name), checked: n === mine || beside.has(n),
+    disabled: n === mine, onchange: (event) => {
+      if (event.target.checked) beside.add(n);
+      else beside.delete(n);
+      draw().catch((error) => chosen.replaceChildren(error.message));
+    } });
+  const line_ = (r, n) => [[check(n), n === mine ? [line(run.arms[n].name), " (this page)"] : h("a", { href: traceLink(words[n].id, words[n].sample, n) }, line(run.arms[n].name))],
+    verdict(columns.flags[r]), line(words[n].answer), fixed(columns.reward[r]), number(columns.tokens[r]), amount(columns.flops[r], "FLOP")];
+  const listed = rows.flatMap((r, n) => (r < 0 ? [] : [line_(r, n)]));
+  await draw();
+  return h("div", {}, h("p", { class: "note" }, "Check runs to show their responses."), table("", ["run", "verdict", "answer", "reward", "tokens", "cost"], listed, "Answers of all runs; check those to show beside this one"), chosen);
+}
+
+async function sides(rows, mine) {
+  const traces = await Promise.all(rows.map((r) => (r < 0 ? null : loadRow(r))));
   const here = traces[mine];
-  return traces.map((trace, n) => {
-    if (trace === null) return null;
+  return h("div", { class: "side" }, traces.filter(Boolean).map((trace) => {
+    const n = armOf(trace.row);
     const name = h("h3", {}, line(run.arms[n].name), n === mine ? " (this page)" : "");
-    const facts = h("p", {}, trace.error !== null ? "dead letter" :
-      `${trace.correct === null ? "not graded" : trace.correct ? "✓ right" : "✗ wrong"}, reward ${number(trace.reward, 3)}, ${number(trace.ids.length)} tokens, ` +
-      `${number(trace.cost && trace.cost.flops)} FLOPs`);
+    const facts = h("p", {}, trace.error !== null ? "dead letter" : [
+      `${trace.correct === null ? "not graded" : trace.correct ? "✓ right" : "✗ wrong"}, reward ${number(trace.reward, 3)}, ${number(trace.ids.length)} tokens, `,
+      amount(trace.cost && trace.cost.flops, "FLOP")]);
     const link = n !== mine && h("p", {}, h("a", { href: traceLink(trace.id, trace.sample, n) }, "open this trace"));
     const text = trace.error !== null ? trace.error : trace.response;
     return h("div", {}, name, facts, n === mine || here.error !== null || trace.error !== null
       ? box(text) : difference(here.response, trace.response), link);
-  });
+  }));
 }
 
 function difference(old, now) {
   const body = h("div", { class: "text", dir: "auto" });
   const most = SHOWN;
   for (const [kind, text] of differences(old.slice(0, most), now.slice(0, most))) {
-    if (kind === 0) write(body, text);
-    else body.append(write(h(kind > 0 ? "ins" : "del", { class: "differs" }), text));
+    if (kind === 0) writeText(body, text);
+    else body.append(writeText(h(kind > 0 ? "ins" : "del", { class: "differs" }), text));
   }
   if (old.length > most || now.length > most)
     add(body, [h("p", { class: "note" }, `Only the first ${number(most)} characters are compared.`)]);

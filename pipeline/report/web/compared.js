@@ -12,7 +12,7 @@ function comparedSection(c) {
       ", paired by prompt. Brackets hold 95 % bootstrap intervals over prompts."),
     dead.length > 0 && h("p", { class: "warning" }, h("strong", {}, "Left out. "),
       "Prompts with a dead letter in an arm are left out of all arms: ", line(dead.map(([name, n]) => `${name} ${n}`).join(", ")), "."),
-    c.missing.length > 0 && h("p", { class: "note" }, "Without traces here, since their run folders are not there or there are more than eight: ",
+    c.missing.length > 0 && h("p", { class: "note" }, "Without traces here, since their run folders are not there, cannot be read or are too many: ",
       line(c.missing.join(", ")), "."),
     armsTable(c),
     h("p", { class: "note" }, "Log p a token: the mean log-likelihood, in nats, of a token of a " +
@@ -20,13 +20,13 @@ function comparedSection(c) {
       "Made wrong: of the responses that a revision changed, those that were right before and are wrong now."),
     differencesTable(c),
     h("h3", {}, "What an answer costs"),
-    h("div", { class: "charts" }, Object.keys(AXES).map((cost) => costChart(c, cost))),
+    c.arms.length > FEW_POINTS ? chosenChart(c) : h("div", { class: "charts" }, Object.keys(AXES).map((cost) => costChart(c, cost))),
     yieldsTable(c),
     bandsTable(c));
 }
 
 function between(values, digits = 3) {
-  return values ? `${number(values[0], digits)} [${number(values[1], digits)}, ${number(values[2], digits)}]` : "–";
+  return values ? h("span", { class: "exact" }, `${number(values[0], digits)} [${number(values[1], digits)}, ${number(values[2], digits)}]`) : "–";
 }
 
 function armNumber(name) {
@@ -42,7 +42,7 @@ function armLink(name) {
 function armsTable(c) {
   return table("Arms", ["arm", "method", "accuracy", "reward", "log p a token", "calls", "FLOPs", "tokens", "engine s", "made wrong"],
     c.arms.map((arm) => [armLink(arm.name), line(arm.method), between(arm.accuracy), between(arm.reward), between(arm.fluency),
-      number(arm.costs.paper_calls, 1), number(arm.costs.flops), number(arm.costs.generated_tokens, 1), number(arm.costs.seconds, 3),
+      number(arm.costs.paper_calls, 1), amount(arm.costs.flops, "FLOP"), number(arm.costs.generated_tokens, 1), number(arm.costs.seconds, 3),
       arm.broken == null ? "–" : percent(arm.broken, 1)]));
 }
 
@@ -62,16 +62,32 @@ function differencesTable(c) {
   ];
 }
 
-function costChart(c, cost) {
+// Of many arms one large chart: of the cost that is chosen, with the curves of the arm that is chosen.
+function chosenChart(c) {
+  const chart = h("div", {});
+  const select = (name, label, options) => h("label", {}, label, h("select", { name, onchange: draw },
+    options.map(([value, text]) => h("option", { value }, text))));
+  const curved = [...new Set((c.curves || []).map((curve) => curve.arm))];
+  const costs = select("cost", "cost", Object.entries(AXES)), arms = select("curves", "curves of", [["", "no arm"], ...curved.map((name) => [name, name])]);
+  function draw() {
+    const [cost, arm] = [costs, arms].map((label) => label.querySelector("select").value);
+    chart.replaceChildren(costChart(c, cost, arm) || h("p", { class: "note" }, "No arm has this cost."));
+  }
+  draw();
+  return [h("div", { class: "choices" }, costs, curved.length > 0 && arms), chart];
+}
+
+// The curves of one arm, or of all.
+function costChart(c, cost, arm = null) {
   const graded = c.arms.some((arm) => arm.accuracy);
   const points = c.arms.map((arm) => {
     const value = graded ? arm.accuracy : arm.reward;
     return value ? { name: arm.name, x: arm.costs[cost], y: value[0], low: value[1], high: value[2] } : { name: arm.name, x: null, y: null };
   });
-  const lines = (graded ? c.curves || [] : []).filter((curve) => curve.costs && curve.costs[cost] && curve.accuracy).map((curve) => ({
+  const lines = (graded ? c.curves || [] : []).filter((curve) => (arm === null || curve.arm === arm) && curve.costs && curve.costs[cost] && curve.accuracy).map((curve) => ({
     name: `${curve.arm}: ${curve.kind}`,
     points: curve.accuracy.map((y, n) => ({ x: curve.costs[cost][n], y, label: curve.samples ? "k = " + curve.samples[n] : "" })) }));
-  return frontier((graded ? "Accuracy" : "Reward") + " by " + AXES[cost].replace(" a response", ""), AXES[cost], points, lines);
+  return frontier((graded ? "Accuracy" : "Reward") + " by " + AXES[cost].replace(" a response", ""), AXES[cost], points, lines, graded ? 1 : Infinity);
 }
 
 function yieldsTable(c) {
@@ -84,6 +100,6 @@ function yieldsTable(c) {
 function bandsTable(c) {
   const graded = c.arms.filter((arm) => Object.keys(arm.bands || {}).length);
   return graded.length > 0 && table(`Accuracy by length and pass rate of ${c.reference}`,
-    ["prompts", "number", ...graded.map((arm) => line(arm.name))],
-    Object.entries(c.bands).map(([band, count]) => [band, number(count), ...graded.map((arm) => number(arm.bands[band] ?? null, 3))]));
+    ["arm", ...Object.entries(c.bands).map(([band, count]) => `${band}, ${number(count)} prompts`)],
+    graded.map((arm) => [armLink(arm.name), ...Object.keys(c.bands).map((band) => number(arm.bands[band] ?? null, 3))]));
 }

@@ -40,6 +40,17 @@ function button(text, action, attributes) {
   return h("button", { type: "button", onclick: action, ...attributes }, text);
 }
 
+// A part that is opened on demand, and made then: make() returns its content.
+function folded(summary, make, attributes) {
+  const body = h("div", {});
+  let filled = false;
+  return h("details", { ontoggle: (event) => {
+    if (!event.target.open || filled) return;
+    filled = true;
+    add(body, [make()]);
+  }, ...attributes }, h("summary", {}, summary), body);
+}
+
 // `label` names a table whose heading stands above it; other tables have a caption.
 function table(caption, header, rows, label = caption) {
   const cells = (row) =>
@@ -61,13 +72,36 @@ function number(value, digits = 4) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (Number.isInteger(value)) return value.toLocaleString("en");
   const size = Math.abs(value);
-  if (size >= 1e6 || size < 1e-4) return value.toExponential(2);
+  if (size >= 1e6) return scaled(value);
+  if (size < 1e-4) return value.toExponential(2);
   return value.toFixed(size >= 100 ? 1 : digits);
 }
 
 function signed(value, digits = 4) {
-  const text = number(value, digits);
-  return value > 0 ? "+" + text : text;
+  return plus(value) + number(value, digits);
+}
+
+function plus(value) {
+  return value > 0 ? "+" : "";
+}
+
+const PREFIXES = ["", "k", "M", "G", "T", "P", "E", "Z"];
+
+// A large number in three digits, such as "81 MFLOP". Where it is alone in its place, `amount` shows
+// it with the exact number as its title.
+function scaled(value, unit = "") {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  let size = value, n = 0;
+  while (Math.abs(size) >= 999.5 && n < PREFIXES.length - 1) {
+    size /= 1000;
+    n++;
+  }
+  return `${Number(size.toPrecision(3))} ${PREFIXES[n]}${unit}`.trim();
+}
+
+function amount(value, unit = "", sign = "") {
+  const exact = typeof value === "number" && !Number.isNaN(value) && value.toLocaleString("en", { maximumFractionDigits: 3 });
+  return h("span", { class: "exact", title: exact ? `${sign}${exact} ${unit}`.trim() : null }, exact ? sign + scaled(value, unit) : "–");
 }
 
 // Always with these digits: numbers below one another.

@@ -1,24 +1,40 @@
 // The overview of runs: figures, distributions, dead letters, settings; and of several runs their
 // paired comparison.
 
+// More runs than that are folded on the overview, and chosen one by one beside a trace.
+const FEW_ARMS = 4;
+
 function overviewPage() {
   document.title = run.title + " – overview";
   show(
     h("h1", {}, write(h("span", {}), run.title)),
     run.compared ? comparedSection(run.compared) : run.arms.length > 1 && comparisonSection(),
-    run.arms.map(armSection),
+    run.arms.length > FEW_ARMS && h("h2", {}, "Each run"),
+    run.arms.map(run.arms.length > FEW_ARMS ? armFolded : armSection),
     h("p", { class: "note" }, "Written " + run.made + " by nabla " + run.release + "."),
   );
+}
+
+// One of many runs, on demand; what is wrong with it stands outside.
+function armFolded(arm, number_) {
+  const f = arm.figures;
+  const facts = [f.accuracy && "accuracy " + number(f.accuracy.after, 3), f.reward && "reward " + number(f.reward.after, 3),
+    number(f.rows) + " rows", isUnfinished(arm) && "not finished", arm.damaged > 0 && "damaged"].filter(Boolean);
+  return folded([h("b", {}, line(arm.name)), ": " + facts.join(", ")], () => armSection(arm, number_), { class: "run" });
+}
+
+function isUnfinished(arm) {
+  return arm.expected !== null && arm.figures.rows + arm.figures.dead < arm.expected;
 }
 
 function armSection(arm, number_) {
   const f = arm.figures;
   const several = run.arms.length > 1;
   return h("section", { "aria-label": arm.name, id: "arm-" + number_ },
-    several && h("h2", {}, write(h("span", {}), arm.name)),
+    several && run.arms.length <= FEW_ARMS && h("h2", {}, write(h("span", {}), arm.name)),
     stateOf(arm),
     h("dl", { class: "cards" }, cards(arm, f)),
-    f.verdicts && f.accuracy && verdictTable(f.verdicts, number_),
+    f.verdicts && f.accuracy && f.changed > 0 && verdictTable(f.verdicts, number_),
     h("h3", {}, "Distributions"),
     h("div", { class: "charts" }, f.distributions.map(histogram),
       f.times && growth(f.times, arm.expected)),
@@ -31,7 +47,7 @@ function stateOf(arm) {
   const f = arm.figures, have = f.rows + f.dead;
   const of = arm.expected === null ? "" : " of " + number(arm.expected);
   const text = `${arm.job ? "nabla " + arm.job + ", " : ""}${arm.state}: ${number(have)}${of} rows committed.`;
-  const unfinished = arm.expected !== null && have < arm.expected;
+  const unfinished = isUnfinished(arm);
   return [
     h("p", { class: unfinished ? "warning" : "" },
       unfinished && h("strong", {}, "This run is not finished. "), write(h("span", {}), text),
@@ -46,19 +62,21 @@ function stateOf(arm) {
 
 function cards(arm, f) {
   const made = [];
+  // Methods that draw one response have nothing before it.
+  const moved = f.proposed > 0 || f.changed > 0;
   const add = (name, value, note) =>
     made.push(h("div", {}, h("dt", {}, name), h("dd", {}, h("b", {}, value), note && h("small", {}, note))));
   const changed = (name, c) => {
     if (!c) return;
-    if (c.before === undefined) add(name, number(c.after), `${number(c.n)} rows`);
+    if (c.before === undefined || !moved) add(name, number(c.after), `${number(c.n)} rows`);
     else add(name, number(c.before) + " → " + number(c.after), interval(c));
   };
   changed("Accuracy", f.accuracy);
   changed("Mean reward", f.reward);
   if (f.proposed) add("Revisions accepted", `${number(f.accepted)} of ${number(f.proposed)}`,
     `${percent(f.accepted, f.proposed)}; ${number(f.revised)} rows revised`);
-  add("Responses changed", number(f.changed), percent(f.changed, f.rows));
-  add("Cost of a row", number(f.flops) + " FLOPs", `${number(f.seconds, 2)} s of the engines`);
+  if (moved) add("Responses changed", number(f.changed), percent(f.changed, f.rows));
+  add("Cost of a row", amount(f.flops, "FLOP"), `${number(f.seconds)} s of the engines`);
   add("Length", number(f.tokens, 1) + " tokens", `${number(f.cut)} cut by length`);
   add("Dead letters", number(f.dead), f.dead ? "see below" : "");
   return made;
@@ -92,7 +110,8 @@ function settings(arm) {
     [role, write(h("span", {}), name), write(h("code", {}), revision)]);
   return h("details", {}, h("summary", {}, "Models and settings"),
     models.length > 0 && table("Models", ["role", "model", "revision"], models),
-    box(JSON.stringify(arm.config, null, 2), { class: "text code" }));
+    Object.keys(arm.config).length ? box(JSON.stringify(arm.config, null, 2), { class: "text code" })
+      : h("p", { class: "warning" }, "The settings are not known: config.yaml of the run is missing or damaged."));
 }
 
 function comparisonSection() {
@@ -100,7 +119,7 @@ function comparisonSection() {
   const rows = run.arms.map((arm, n) => {
     const f = arm.figures;
     return [write(h("span", {}), arm.name), number(f.accuracy && f.accuracy.after), number(f.reward && f.reward.after),
-      number(f.flops), number(f.tokens, 1), number(f.rows)];
+      amount(f.flops, "FLOP"), number(f.tokens, 1), number(f.rows)];
   });
   const points = run.arms.map((arm) => ({ name: arm.name, x: arm.figures.flops,
     y: arm.figures.accuracy ? arm.figures.accuracy.after : null }));
@@ -116,8 +135,9 @@ function comparisonSection() {
 }
 
 function pairedTable(first, second, arm, c) {
-  const row = (name, x) => [name, x ? number(x.before) : "–", x ? number(x.after) : "–",
-    x ? signed(x.change) : "–", x ? `${signed(x.low)} to ${signed(x.high)}` : "–", x ? number(x.n) : "0"];
+  const row = (name, x, shown = number, difference = signed) => [name, ...(x ? [shown(x.before), shown(x.after), difference(x.change),
+    [difference(x.low), " to ", difference(x.high)], number(x.n)] : ["–", "–", "–", "–", "0"])];
+  const cost = (value) => amount(value, "FLOP"), more = (value) => amount(value, "FLOP", plus(value));
   const link = (pair, count, text) => h("li", {}, h("a",
     { href: "#/traces?" + new URLSearchParams({ arm, pair, sort: "-gain" }) }, text + ": " + number(count)));
   return [
@@ -125,7 +145,7 @@ function pairedTable(first, second, arm, c) {
       `${number(c.only_first)} are in the first run alone, ${number(c.only_second)} in the second.`),
     table(`The same prompts: ${first.name}, then ${second.name}`,
       ["", first.name, second.name, "difference", "95 % interval", "rows"],
-      [row("accuracy", c.accuracy), row("reward", c.reward), row("FLOPs", c.flops), row("tokens", c.tokens)]),
+      [row("accuracy", c.accuracy), row("reward", c.reward), row("FLOPs", c.flops, cost, more), row("tokens", c.tokens)]),
     h("ul", { class: "links" }, link("gained", c.only_second_right, "right in the second run alone"),
       link("lost", c.only_first_right, "right in the first run alone")),
   ];

@@ -12,8 +12,8 @@ let spacesVisible = stored("spaces") === "1";
 let specialVisible = stored("special") === "1";
 
 // Appends a text to an element.
-function write(element, text) {
-  const parts = text.split(spacesVisible ? SPLIT : HIDDEN_SPLIT);
+function write(element, text, spaces = false) {
+  const parts = text.split(spaces ? SPLIT : HIDDEN_SPLIT);
   for (let n = 0; n < parts.length; n++) {
     if (n % 2 === 0) {
       if (parts[n]) element.append(parts[n]);
@@ -22,11 +22,23 @@ function write(element, text) {
   return element;
 }
 
+// The same of what a model read or wrote: its white space is visible on demand.
+function writeText(element, text) {
+  return write(element, text, spacesVisible);
+}
+
 function hiddenMark(character) {
-  const code = character.codePointAt(0);
-  const hex = "U+" + code.toString(16).toUpperCase().padStart(4, "0");
   // Not a picture of the character: few fonts have them.
-  return h("span", { class: "control" }, hex);
+  return h("span", { class: "control" }, codeOf(character));
+}
+
+function codeOf(character) {
+  return "U+" + character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+}
+
+// A text for an attribute, such as a title.
+function spelled(text) {
+  return text.replace(new RegExp(HIDDEN.source, "g"), codeOf);
 }
 
 function spaceMark(character) {
@@ -40,10 +52,10 @@ function line(text) {
   return write(h("bdi", {}), text.replace(/[\n\t]/g, " "));
 }
 
-// A box with a text, in steps where it is long.
+// A box with a text, in steps where it is long. One with attributes is not of a model.
 function box(text, attributes) {
   const body = h("div", { class: "text", dir: "auto", ...attributes });
-  growing(body, text.length, (start, end) => write(body, text.slice(start, end)));
+  growing(body, text.length, (start, end) => (attributes ? write : writeText)(body, text.slice(start, end)));
   return body;
 }
 

@@ -47,7 +47,7 @@ function token(trace, id, text, logp, at) {
   const title = `token ${at}, id ${id}` + (known ? `, log-probability ${logp} (${(100 * Math.exp(logp)).toFixed(2)} %)` : "");
   const shade = known && shadingVisible ? " shade" + step(logp) : "";
   const element = h("span", { class: "token" + shade + (special ? " special" : ""), title });
-  return write(element, text);
+  return writeText(element, text);
 }
 
 function shadeLegend() {
@@ -61,6 +61,6 @@ function leastLikely(trace) {
   known.sort((a, b) => a[0] - b[0]);
   return h("details", {}, h("summary", {}, "The least likely tokens"),
     table("The least likely tokens", ["position", "token", "log-probability", "probability"],
-      known.slice(0, 10).map(([value, at]) => [at, write(h("span", { class: "token" }), pieceAt(trace, trace.ids, at)[0]),
+      known.slice(0, 10).map(([value, at]) => [at, writeText(h("span", { class: "token" }), pieceAt(trace, trace.ids, at)[0]),
         number(value, 3), (100 * Math.exp(value)).toFixed(2) + " %"])));
 }

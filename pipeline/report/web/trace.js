@@ -15,6 +15,7 @@ async function tracePage(id, query) {
   document.title = id + " – " + run.title;
   show(
     h("h1", {}, line(trace.id), trace.sample ? ` #${trace.sample}` : ""),
+    run.arms.length > 1 && h("p", {}, "Run: ", h("b", {}, line(run.arms[arm].name))),
     neighbours(row),
     trace.error === null ? null : deadLetter(trace),
     switches(trace),
@@ -89,14 +90,21 @@ function json(value) {
   return JSON.stringify(value, null, 2);
 }
 
+// Whether a method may have changed the first response.
+function isRevised(trace) {
+  return trace.revisions.length > 0 || trace.response !== trace.base_response;
+}
+
 function answers(trace) {
   const verdict_ = (correct) => (correct === null ? "not graded" : correct ? "✓ right" : "✗ wrong");
   return h("section", { "aria-label": "Answer" }, h("h2", {}, "Answer"), h("dl", { class: "cards" },
     card("Gold", trace.expected_answer === null ? "none" : short(trace.expected_answer)),
-    card("Answer", trace.predicted_answer === null ? "none found" : short(trace.predicted_answer), verdict_(trace.correct)),
-    card("First response", verdict_(trace.base_correct), "reward " + number(trace.base_reward, 3)),
-    card("Last response", verdict_(trace.correct), `reward ${number(trace.reward, 3)}` +
-      (trace.reward !== null && trace.base_reward !== null ? `, gain ${signed(trace.reward - trace.base_reward, 3)}` : ""))));
+    card("Answer", trace.predicted_answer === null ? "not extracted" : short(trace.predicted_answer), verdict_(trace.correct)),
+    isRevised(trace) ? [
+      card("First response", verdict_(trace.base_correct), "reward " + number(trace.base_reward, 3)),
+      card("Last response", verdict_(trace.correct), `reward ${number(trace.reward, 3)}` +
+        (trace.reward !== null && trace.base_reward !== null ? `, gain ${signed(trace.reward - trace.base_reward, 3)}` : ""))]
+      : trace.reward !== null && card("Reward", number(trace.reward, 3))));
 }
 
 // Answers may be long; the response has all of it.
@@ -114,10 +122,10 @@ function responses(trace) {
   return h("section", { "aria-label": "Response" }, h("h2", {}, "Response"),
     trace.finish_reason === "length" && h("p", { class: "warning" }, h("strong", {}, "Cut. "), "The response reached the limit of tokens."),
     !trace.known && h("p", { class: "note" }, "The tokens of this response are not known here: its tokenizer was not found."),
-    trace.logp === null && h("p", { class: "note" }, "The search did not read the last response with the LM, so there are no log-probabilities."),
+    trace.logp === null && h("p", { class: "note" }, "There are no log-probabilities: only a search that reads its last response with the LM stores them."),
     trace.known ? tokenBox(trace, trace.ids, trace.logp, marks) : box(trace.response),
     trace.known && trace.logp && [shadingVisible && shadeLegend(), leastLikely(trace)],
-    same ? h("p", { class: "note" }, "The first response is the same.")
+    same ? isRevised(trace) && h("p", { class: "note" }, "The first response is the same.")
       : [h("h3", {}, "First response"), trace.known ? tokenBox(trace, trace.base_ids, null, firstMarks(trace)) : box(trace.base_response)]);
 }
 
@@ -145,7 +153,7 @@ function firstMarks(trace) {
 }
 
 function tokenText(trace, id, text) {
-  return write(h("span", { class: "token" }), trace.known && trace.pieces[id] !== undefined ? trace.pieces[id] : text);
+  return writeText(h("span", { class: "token" }), trace.known && trace.pieces[id] !== undefined ? trace.pieces[id] : text);
 }
 
 function openRevision(n) {
@@ -189,18 +197,11 @@ function toggleRevisions() {
 }
 
 function revisionDetails(trace, revision, n, before) {
-  const body = h("div", {});
-  let filled = false;
-  return h("details", { class: "revision", id: "revision-" + (n + 1), ontoggle: (event) => {
-    if (!event.target.open || filled) return;
-    filled = true;
-    add(body, [branch(trace, revision, before)]);
-  } },
-  h("summary", {}, `${n + 1}. `, h("b", {}, revision.accepted ? "✓ accepted" : "✗ rejected"), ` at ${revision.position}: `,
+  const summary = [`${n + 1}. `, h("b", {}, revision.accepted ? "✓ accepted" : "✗ rejected"), ` at ${revision.position}: `,
     h("del", {}, tokenText(trace, revision.from_token, revision.from_text)), " → ",
     h("ins", {}, tokenText(trace, revision.to_token, revision.to_text)),
-    `, reward ${number(revision.reward_before, 3)} → ${revision.reward_after === null ? "not readable by the judge" : number(revision.reward_after, 3)}`),
-  body);
+    `, reward ${number(revision.reward_before, 3)} → ${revision.reward_after === null ? "not readable by the judge" : number(revision.reward_after, 3)}`];
+  return folded(summary, () => branch(trace, revision, before), { class: "revision", id: "revision-" + (n + 1) });
 }
 
 function branch(trace, revision, before) {
@@ -219,7 +220,12 @@ function costs(trace) {
     rm_forward: "judge and guide forward passes", rm_backward: "judge and guide backward passes", token_passes: "token passes", flops: "FLOPs",
     paper_calls: "calls as the paper counts them", seconds: "seconds of the engines" };
   return trace.cost && h("section", { "aria-label": "Cost" }, h("h2", {}, "Cost"),
-    table("Cost", ["", "count"], Object.entries(names).map(([key, name]) => [name, number(trace.cost[key])])));
+    table("", ["", "count"], Object.entries(names).map(([key, name]) => [name, costOf(key, trace.cost[key])]), "Cost"));
+}
+
+function costOf(key, value) {
+  if (key === "flops") return amount(value, "FLOP");
+  return value >= 1e6 ? amount(value) : number(value);
 }
 
 function provenance(trace) {

@@ -23,6 +23,7 @@ function trainingPage() {
   show(h("h1", {}, write(h("span", {}), run.title)),
     h("p", {}, write(h("span", {}), run.summary)),
     run.failure && h("p", { class: "warning" }, h("strong", {}, "Failed. "), write(h("span", {}), run.failure)),
+    run.damaged && h("p", { class: "warning" }, h("strong", {}, "Damage. "), line(run.damaged), " cannot be read."),
     run.frame && h("p", {}, h("a", { href: run.frame }, "Open the report of the duality stage")),
     run.frame && h("iframe", { src: run.frame, sandbox: "", title: "Report of the duality stage" }),
     run.curves && !drawn.some(Boolean) && h("p", { class: "note" }, `There are curves once there are two ${run.unit}s with figures.`),

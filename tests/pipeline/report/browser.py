@@ -31,7 +31,12 @@ new Promise((done) => {
   const watch = new MutationObserver(() => again());
   const again = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => { watch.disconnect(); done(); }, 200);
+    timer = setTimeout(() => {
+      // A page that still loads what it shows does not change meanwhile.
+      const shown = document.body.dataset.shown;
+      if (shown !== undefined && shown !== location.hash) again();
+      else { watch.disconnect(); done(); }
+    }, 200);
   };
   const all = { subtree: true, childList: true, characterData: true, attributes: true };
   watch.observe(document, all);
@@ -123,7 +128,7 @@ class Page:
             time.sleep(0.02)
 
     def settle(self) -> None:
-        """Until the page has not changed for a fifth of a second."""
+        """Until the page shows its address, and has not changed for a fifth of a second."""
         self.run(_SETTLED)
 
     def press(self, key: str) -> None:
@@ -179,7 +184,7 @@ def chromium() -> Iterator[Page]:
             port = _port(Path(profile, "DevToolsActivePort"))
             session, socket = loop.run_until_complete(_connect(port))
             page = Page(socket, loop)
-            for domain in ("Page", "Runtime", "Log", "Network", "Performance"):
+            for domain in ("Page", "Runtime", "Log", "Network"):
                 page.call(f"{domain}.enable")
             page.screen(width=1200)
             yield page

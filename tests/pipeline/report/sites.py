@@ -113,21 +113,23 @@ def values(file: Path) -> Any:
     return json.loads(unpacked(file))
 
 
-def comparison(path: Path, missing: str | None = None) -> str:
+def comparison(path: Path, missing: str | None = None, more: int = 0) -> str:
     """A folder of `nabla compare` with three arms on three prompts; `search` is right twice, and
-    `both` answers each prompt twice. `missing`: an arm whose run folder was deleted since."""
+    `both` answers each prompt twice. `missing`: an arm whose run folder was deleted since. `more`:
+    arms that answer as `search` does."""
     answers = {
         "plain": [("a", "1;2", False), ("b", "3;4", False), ("c", "5;6", True)],
         "search": [("a", "1;7", True), ("b", "3;4", False), ("c", "5;6", True)],
         "both": [("a", "1;8", True), ("b", "3;9", True), ("c", "5;6", False)],
     }
+    answers |= {f"more {n}": answers["search"] for n in range(more)}
     results = []
     for number, (name, rows) in enumerate(answers.items()):
         cost = asdict(
             Cost(rollouts=1, generated_tokens=9, flops=10.0 ** (6 + number), paper_calls=5)
         )
         run = write_run(
-            path / "arms" / name,
+            path / "arms" / name.replace(" ", "-"),
             [
                 trace(prompt, text, correct=right, sample=sample, reward=number + right, cost=cost)
                 for prompt, text, right in rows

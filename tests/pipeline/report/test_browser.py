@@ -1,10 +1,16 @@
 """The pages of a run in a headless Chromium, opened from disk: no error, every filter and key, deep
 links. `make test-browser` runs them."""
 
+from dataclasses import asdict
+from urllib.parse import quote
+
 import pytest
 
+from nabla_core.types import Cost
+from tests.pipeline.export.runs import trace, write_run
 from tests.pipeline.report import browser
 from tests.pipeline.report.browser import count, listed
+from tests.pipeline.report.sites import made
 
 pytestmark = pytest.mark.browser
 browser.skip_unless_asked()
@@ -49,6 +55,45 @@ FILTERS = {
     "change=changed&answer=right&sort=-gain": 20,
     "gain.min=abc": 120,
 }
+
+
+def test_large_numbers_have_three_digits_and_the_exact_one_as_a_title(page, tmp_path):
+    rows = [
+        trace("a", cost=asdict(Cost(rollouts=1, flops=81_033_636.0, generated_tokens=2_345_678)))
+    ]
+    page.open(made(tmp_path / "out", write_run(tmp_path / "run", rows)).page.as_uri())
+    assert page.texts(".cards .exact") == ["81 MFLOP"]
+    assert page.run("document.querySelector('.cards .exact').title") == "81,033,636 FLOP"
+    page.go("#/trace/a")
+    cost = "[aria-label=Cost] .exact"
+    assert page.texts(cost) == ["2.35 M", "81 MFLOP"]
+    titles = page.run(f"[...document.querySelectorAll('{cost}')].map(e => e.title)")
+    assert titles == ["2,345,678", "81,033,636 FLOP"]
+
+
+def test_a_run_without_revisions_says_nothing_of_them(page, tmp_path):
+    rows = [trace(f"p{n}", "1;2", reward=None, answer="2") for n in range(3)]
+    page.open(made(tmp_path / "out", write_run(tmp_path / "run", rows)).page.as_uri())
+    words = page.text("main")
+    assert "→" not in words
+    for part in ("Responses changed", "Gain in reward", "Revisions proposed", "first right"):
+        assert part not in words
+    page.go("#/traces")
+    assert page.texts("#list thead th") == [
+        "trace", "prompt", "gold", "answer", "verdict", "tokens"
+    ]  # fmt: skip
+    page.go("#/trace/p0")
+    assert page.texts("[aria-label=Answer] dt") == ["Gold", "Answer"]
+
+
+def test_a_search_finds_the_rows_that_hold_its_words_as_parts_of_theirs(page, site):
+    questions = [f"1+{n % 10}=" if n % 6 == 0 else "1+2=" for n in range(120)]
+    texts = [f"set/{n} {question} 3" for n, question in enumerate(questions)]
+    page.open(site + "#/traces")
+    for query in ("t/11", "SET/1 2=", "set/1 set/2", "+4 3 1", "/5 =", "\u202eset", "set/119"):
+        page.go("#/traces?q=" + quote(query))
+        expected = [text for text in texts if all(w in text for w in query.lower().split())]
+        assert count(page) == len(expected), query
 
 
 def test_every_filter_chooses_the_rows_that_it_names(page, site):

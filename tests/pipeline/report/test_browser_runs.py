@@ -69,7 +69,8 @@ def test_a_comparison_has_intervals_costs_and_the_traces_behind_its_differences(
     assert "3 prompts, the same for every arm. Differences are to plain, paired by prompt" in words
     rows = {row.split("\t")[0]: row for row in page.texts("[aria-label=Arms] tbody tr")}
     assert rows["plain"].startswith("plain\tnabla\t0.333 [")
-    assert page.run("document.querySelectorAll('[aria-label=Comparison] figure svg').length") == 3
+    charts = "[aria-label=Comparison] figure svg[role=img]"
+    assert page.run(f"document.querySelectorAll('{charts}').length") == 3
     names = page.texts("[aria-label=Comparison] figure:first-of-type ol.names li")
     assert names == ["plain", "search", "both"]
     page.run("document.querySelector('[aria-label^=Differences] td a[href*=gained]').click()")
@@ -84,6 +85,35 @@ def test_a_comparison_has_intervals_costs_and_the_traces_behind_its_differences(
         page.go("#/")
         page.run("document.querySelectorAll('details').forEach(d => d.open = true)")
         assert browser.faults(page) == []
+
+
+def test_a_comparison_of_many_arms_is_folded_and_shows_those_that_are_chosen(page, tmp_path):
+    page.open(made(tmp_path / "out", comparison(tmp_path / "run", more=10)).page.as_uri())
+    # One chart, of the cost that is chosen; the runs' own figures on demand.
+    assert page.run("document.querySelectorAll('figure svg[role=img]').length") == 1
+    assert page.text("figcaption").startswith("Accuracy by FLOPs")
+    page.run(
+        "(() => { const e = document.querySelector('[name=cost]'); e.value = 'paper_calls';"
+        " e.dispatchEvent(new Event('change')); })()"
+    )
+    assert page.text("figcaption").startswith("Accuracy by calls")
+    summaries = page.texts("details.run > summary")
+    assert summaries[1] == "search: accuracy 0.667, reward 1.667, 3 rows"
+    assert len(summaries) == 13
+    page.run("document.querySelector('details.run').open = true")
+    page.settle()
+    assert "Distributions" in page.text("details.run")
+    page.go("#/trace/a?arm=1")
+    page.wait("document.querySelector('#side .side')")
+    assert page.texts("#side h3") == ["plain", "search (this page)"]
+    rows = page.texts("#side tbody tr")
+    assert len(rows) == 13
+    assert "✗ wrong" in rows[0]
+    page.run("document.querySelectorAll('#side input')[2].click()")
+    page.wait("document.querySelectorAll('#side h3').length === 3")
+    assert page.texts("#side h3") == ["plain", "search (this page)", "both"]
+    page.go("#/trace/b?arm=1")  # the choice stays
+    page.wait("document.querySelectorAll('#side h3').length === 3")
 
 
 @pytest.fixture

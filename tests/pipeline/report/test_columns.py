@@ -4,6 +4,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.report.columns import Columns, values
+from pipeline.report.scripts import json_script
+from tests.pipeline.report import sites
 from tests.pipeline.report.chunks import rows_in
 
 TURN = pa.struct([("role", pa.string()), ("ids", pa.list_(pa.int32())), ("hidden", pa.int32())])
@@ -30,6 +32,13 @@ def test_lists_structs_and_nulls_of_any_slice_are_those_of_the_table(rows):
     made = {n: columns.column(table[n].combine_chunks(), ("hidden",)) for n in SCHEMA.names}
     expected = [{**row, "logp": row["logp"] and [-0.123, None]} for row in ROWS[rows]]
     assert rows_in(columns.packed({"rows": made})) == expected
+
+
+def test_numbers_that_are_none_are_null_in_any_script(tmp_path):
+    value = {"a": [0.5, float("nan")], "b": {"c": -float("inf")}, "d": (1, None, "NaN")}
+    (tmp_path / "x.js").write_bytes(json_script("x", value))
+    expected = {"a": [0.5, None], "b": {"c": None}, "d": [1, None, "NaN"]}
+    assert sites.values(tmp_path / "x.js") == expected
 
 
 def test_numbers_that_are_none_are_null():

@@ -48,6 +48,14 @@ def test_a_damaged_file_is_left_out_and_counted(tmp_path):
     assert (keys(rows), rows.damaged) == ([("a", 0, None)], 1)
 
 
+def test_a_lost_file_of_a_finished_run_is_counted_as_damage(tmp_path):
+    write_run(tmp_path, [trace("a"), trace("b", error="E: x")])
+    (lost,) = Folder(str(tmp_path)).files("dead_letter")
+    Folder(str(tmp_path)).delete(lost.name)
+    rows = committed(str(tmp_path))
+    assert (keys(rows), rows.damaged) == ([("a", 0, None)], 1)
+
+
 def test_a_file_that_was_replaced_meanwhile_is_an_error_of_its_own(tmp_path):
     write_run(tmp_path, [trace("a")], finished=False)
     rows = committed(str(tmp_path))

@@ -44,7 +44,18 @@ def test_a_comparison_may_be_moved_and_runs_that_are_gone_are_named(tmp_path):
     facts = made(tmp_path / "out", str(tmp_path / "moved")).facts
     assert [arm["name"] for arm in facts["arms"]] == ["plain", "search"]
     assert facts["compared"]["missing"] == ["both"]
+    assert str(tmp_path) not in json.dumps(facts)
     assert [arm["name"] for arm in facts["compared"]["arms"]] == ["plain", "search", "both"]
+
+
+def test_a_run_that_cannot_be_read_is_named_with_the_reason(tmp_path):
+    path = comparison(tmp_path / "run")
+    Path(path, "arms", "both", "_VERSION").write_text("99")
+    outcome = made(tmp_path / "out", path)
+    (warning,) = outcome.warnings
+    assert warning.startswith("both has no traces here: ")
+    assert "99" in warning
+    assert outcome.facts["compared"]["missing"] == ["both"]
 
 
 def test_a_server_shows_a_comparison(tmp_path):
@@ -73,6 +84,6 @@ def test_comparisons_that_cannot_be_shown_are_refused(tmp_path):
         made(tmp_path / "out", begun.uri)
     alone = comparison(tmp_path / "alone")
     shutil.rmtree(Path(alone, "arms"))
-    with pytest.raises(InputError, match="none of its run folders is there"):
+    with pytest.raises(InputError, match="none of its runs can be read: "):
         made(tmp_path / "out", alone)
     assert not (tmp_path / "out").exists()

@@ -171,6 +171,14 @@ def test_an_unfinished_run_shows_what_is_committed_and_says_so(tmp_path):
     assert outcome.facts["arms"][0]["state"] == "stopped"
 
 
+def test_settings_that_cannot_be_read_are_said_to_be_missing(tmp_path):
+    path = write_run(tmp_path / "run", [trace("a")])
+    Path(path, "config.yaml").write_text("{")
+    outcome = made(tmp_path / "out", path)
+    assert outcome.warnings[0] == "run: its config.yaml is missing or damaged"
+    assert outcome.facts["arms"][0]["config"] == {}
+
+
 def test_a_run_without_rows_yet_has_pages_too(tmp_path):
     path = write_run(tmp_path / "run", [trace("a")], finished=False)
     for file in Folder(path).files("parts"):

@@ -5,6 +5,7 @@ import base64
 import gzip
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from jobs import report as command
 from pipeline.errors import InputError
 from pipeline.report import serve
+from pipeline.report.committed import ChangedError
 from pipeline.report.config import ReportConfig
 from pipeline.store.files import Folder
 from pipeline.store.parts import commit
@@ -87,6 +89,33 @@ def test_a_run_that_is_compacted_meanwhile_is_read_again(tmp_path):
 
     answers = asked(run, ("/rows/0.js", {}), ("/rows/0.js", {}), between=replace)
     assert [r["prompt_id"] for r in rows_in(data_of(answers[1][1]))] == ["b", "c"]
+
+
+def test_rows_that_are_damaged_meanwhile_are_an_answer_of_their_own(tmp_path):
+    run = write_run(tmp_path / "run", [trace("a")])
+    (file,) = Folder(run).files("data")
+
+    def damage():
+        data = Folder(run).read(file.name)
+        Path(Folder(run).path(file.name)).write_bytes(data[:50] + b"x" * 50 + data[100:])
+
+    answers = asked(run, ("/rows/0.js", {}), ("/rows/0.js", {}), between=damage)
+    assert [status for status, _ in answers] == [200, 503]
+    assert b"a resume makes its rows again" in answers[1][1]
+
+
+def test_files_that_change_each_time_are_an_error_and_no_loop(tmp_path, monkeypatch):
+    run = write_run(tmp_path / "run", [trace("a")])
+    calls = []
+
+    def changed(*_):
+        calls.append(1)
+        raise ChangedError("replaced")
+
+    monkeypatch.setattr(serve.Source, "_view", changed)
+    with pytest.raises(ChangedError):
+        serve.application(ReportConfig(run_dir=(run,)))
+    assert len(calls) == 3
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,10 @@ def test_a_training_has_curves_checkpoints_and_its_card(tmp_path, job, card):
     assert [row[0] for row in facts["tables"][0]["rows"]] == [10, "20 (chosen)"]
     assert facts["tables"][0]["rows"][0] == [10, 1.5, None, "True"]
     assert facts["card"] == {"chosen_step": 20}
+    folder.write(card, b"{")
+    outcome = made(tmp_path / "out", folder.uri)
+    assert (outcome.facts["card"], outcome.facts["damaged"]) == (None, card)
+    assert outcome.warnings == [f"{card} is damaged and left out"]
 
 
 FIGURES = {
