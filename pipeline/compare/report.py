@@ -130,7 +130,8 @@ def _training_cost(cost: TrainingCost | None) -> str:
         return " | ".join(["unknown"] * 6)
     parts = (cost.steps, cost.samples, cost.measurements, cost.data, cost.flops)
     shown_parts = ("unknown" if part is None else f"{part / 1e9:,.1f}" for part in parts)
-    return " | ".join([*shown_parts, f"{cost.seconds / 3600:.2f}"])
+    hours = "unknown" if cost.seconds is None else f"{cost.seconds / 3600:.2f}"
+    return " | ".join([*shown_parts, hours])
 
 
 def verdict(found: BreakEven) -> str:

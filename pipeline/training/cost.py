@@ -21,7 +21,7 @@ class TrainingCost:
     - `measurements`: validation, by which the checkpoint is chosen.
     - `data`: what made the rows that were trained on, as they tell it, and a teacher's labels; None
       where they do not tell. Rows that serve several trainings count in each.
-    - `seconds`: by the clock, of steps and measurements.
+    - `seconds`: by the clock, of steps and measurements; None where nobody measured them.
 
     The models that a training starts and learns from have costs of their own.
     """
@@ -30,7 +30,7 @@ class TrainingCost:
     samples: float = 0.0
     measurements: float
     data: float | None
-    seconds: float
+    seconds: float | None
 
     @property
     def flops(self) -> float | None:
@@ -47,7 +47,8 @@ def cost_of(card: Mapping[str, Any]) -> TrainingCost | None:
     names = {f.name for f in fields(TrainingCost)}
     if not isinstance(found, Mapping) or found.keys() != names:
         return None
-    known = [value for name, value in found.items() if not (name == "data" and value is None)]
+    optional = {name for name in ("data", "seconds") if found[name] is None}
+    known = [value for name, value in found.items() if name not in optional]
     if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in known):
         return None
     return TrainingCost(**found)
@@ -77,7 +78,7 @@ class Meter:
         self.known = found is not None
         if found is not None:
             self.steps, self.measurements = found.steps, found.measurements
-            self.earlier = found.seconds
+            self.earlier = found.seconds or 0.0
         self._began = time.monotonic()
 
     def spent(self) -> dict[str, Any] | None:

@@ -41,6 +41,7 @@ from pipeline.store.files import Folder, checksum_of
 from pipeline.store.parts import with_config
 from pipeline.store.settings import Candidates
 from pipeline.tables.traces import TRACES, key_columns, prompt_columns, trace_columns
+from tests.bench.arguments import show_help
 
 BLOCK = 1000
 PER_FILE = 50_000
@@ -232,6 +233,7 @@ def candidates() -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
+    show_help(__doc__)
     arguments = sys.argv[1:]
     if arguments[:1] == ["--measure"]:
         measure(*arguments[1:])

@@ -17,6 +17,8 @@ from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
+from tests.bench.arguments import show_help
+
 FOLDER = Path("tests/bench/figures")
 Family = Literal["sampling", "null", "gradient", "head", "tuned"]
 Arms = dict[str, dict[str, Any]]
@@ -134,6 +136,7 @@ PANELS = (
 
 
 def main() -> None:
+    show_help(__doc__)
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     arms = draw(folder)
     print(f"{'arm':44}{'accuracy':>10}{'interval':>17}{'trace':>8}{'calls':>9}{'MFLOP':>9}")

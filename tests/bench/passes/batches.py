@@ -13,6 +13,7 @@ import sys
 
 from nabla_core import Decoding, NablaConfig, Ranked, Reward, Runtime, Sampling, Trace, drive, flow
 from nabla_core.engines.loading import load_engines
+from tests.bench.arguments import show_help
 from tests.bench.tasks import TASKS
 
 SIZES = (1, 8, 64)
@@ -20,6 +21,7 @@ GUIDES = ("embedded-head", "embedded")
 
 
 def main() -> None:
+    show_help(__doc__)
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     found = [{"guide": guide, **row} for guide in GUIDES for row in differences_of(guide, count)]
     print(f"{count} prompts, batches of {SIZES[0]} against larger ones")

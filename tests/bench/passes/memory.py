@@ -21,12 +21,14 @@ import torch
 from nabla_core import NablaConfig, Runtime, Select
 from nabla_core.draws import DrawKey
 from nabla_core.requests import Context, Propose, Response, Sweep
+from tests.bench.arguments import show_help
 from tests.bench.shapes import TINY, Pair, random_pair
 
 PROMPT = 32
 
 
 def main() -> None:
+    show_help(__doc__)
     tokens = int(sys.argv[1]) if len(sys.argv) > 1 else 1024
     vocabulary = int(sys.argv[2]) if len(sys.argv) > 2 else TINY.vocabulary
     if len(sys.argv) > 3:

@@ -46,6 +46,7 @@ from nabla_core.embedded import task
 from nabla_core.embedded.weights import folder
 from nabla_core.engines.base import Engines
 from nabla_core.models.flops import Shape
+from tests.bench.arguments import show_help
 from tests.bench.arms import GREEDY, UNCERTAIN, quiet
 from tests.bench.shapes import TINY, random_pair
 from tests.oracle.literal import Literal, Models, Outcome
@@ -71,6 +72,7 @@ class Bench:
 
 
 def main() -> None:
+    show_help(__doc__)
     quiet()
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 32
     regimes = sys.argv[2:] or list(REGIMES)

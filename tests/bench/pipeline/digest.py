@@ -17,11 +17,13 @@ import time
 from pathlib import Path
 
 from nabla_core.models import digest
+from tests.bench.arguments import show_help
 
 REPEATS = 3
 
 
 def main() -> None:
+    show_help(__doc__)
     gigabytes = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0
     # A file that was written a moment ago would not be kept.
     digest.SETTLED_SECONDS = 0.0

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from nabla_core.types import Prompt
 from pipeline.grading.graders import Grader, Verify, grader
 from pipeline.grading.math_verify import MathGrader
+from tests.bench.arguments import show_help
 from tests.pipeline.grading.hostile import HOSTILE, peak_megabytes
 from tests.pipeline.grading.pairs import PHRASINGS, RIGHT, WRONG
 from tests.shared_data import rows
@@ -26,6 +27,7 @@ Case = tuple[str, str, bool]
 
 
 def main() -> None:
+    show_help(__doc__)
     solutions: list[Case] = [
         (row["answer"], row["response"], row["correct"])
         for row in rows("gsm8k_graded_solutions.jsonl")

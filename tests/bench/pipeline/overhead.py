@@ -30,6 +30,7 @@ from pipeline.config import load
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import generate
 from pipeline.run.prompt_status import PromptStatus
+from tests.bench.arguments import show_help
 from tests.bench.arms import quiet
 
 # Seconds per prompt -> number of prompts that is enough to measure the difference.
@@ -46,6 +47,7 @@ class SilentWatcher:
 
 
 def main() -> None:
+    show_help(__doc__)
     quiet()
     many = int(sys.argv[1]) if len(sys.argv) > 1 else 512
     config = load(

@@ -21,6 +21,7 @@ from typing import Any
 
 from pipeline.report.config import ReportConfig
 from pipeline.report.job import report
+from tests.bench.arguments import show_help
 from tests.bench.export import synthetic_run
 from tests.pipeline.report.browser import Page, chromium
 
@@ -133,6 +134,7 @@ def table(sizes: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Measure every size."""
+    show_help(__doc__)
     if sys.argv[1:2] == ["--write"]:
         write(*sys.argv[2:4])
         return

@@ -15,6 +15,7 @@ import sys
 from dataclasses import dataclass
 
 from pipeline.store.compact import ROW_GROUP
+from tests.bench.arguments import show_help
 
 PAGE = 1000  # objects that one LIST or bulk DELETE names
 ROWS_A_FILE = 50_000
@@ -58,6 +59,7 @@ def requests(rows: int, flush_rows: int, rows_a_file: int = ROWS_A_FILE) -> Requ
 
 
 def main() -> None:
+    show_help(__doc__)
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     print(f"{rows:,} prompts in one run, final files of {ROWS_A_FILE:,} rows\n")
     print("            at the end      while it runs")

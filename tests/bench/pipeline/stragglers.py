@@ -21,6 +21,7 @@ from pathlib import Path
 from pipeline.config import load
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import generate
+from tests.bench.arguments import show_help
 from tests.bench.pipeline.overhead import SilentWatcher
 from tests.chaos.comparison import final_rows
 
@@ -37,6 +38,7 @@ class Commit:
 
 
 def main() -> None:
+    show_help(__doc__)
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 400
     report: dict[str, float] = {"prompts": count}
     for name, first in (("without", "question"), ("with", "!slow")):
