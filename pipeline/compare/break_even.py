@@ -20,7 +20,8 @@ from pipeline.compare.training import TrainedModel
 
 # - pays: after `prompts` prompts.
 # - never: the rival costs no more for each prompt.
-# - unmatched: no untrained arm is as good; the rival is the best of them.
+# - unmatched: no untrained arm is as good; the rival is the best of them, which costs as much after
+#   `prompts` prompts (None: it is cheaper, or a card does not tell).
 # - unknown: a card does not tell what its training cost.
 State = Literal["pays", "never", "unmatched", "unknown"]
 # Kinds of curves that are methods, and whether they ask the judge. None: those of the arm.
@@ -113,14 +114,14 @@ def break_even(arm: Candidate, others: Sequence[Candidate]) -> BreakEven | None:
         rival = max(rivals, key=lambda r: (r.score, -r.flops))
     training = _training(_needed(arm, rival))
     saved = rival.flops - arm.flops
-    prompts = None
+    prompts = math.ceil(training / saved) if training is not None and saved > 0 else None
     state: State = "unknown"
     if not as_good:
         state = "unmatched"
     elif saved <= 0:
         state = "never"
     elif training is not None:
-        state, prompts = "pays", math.ceil(training / saved)
+        state = "pays"
     return BreakEven(
         state=state,
         rival=rival.name,

@@ -142,7 +142,8 @@ def verdict(found: BreakEven) -> str:
         case "never":
             return "never: the rival costs no more"
         case "unmatched":
-            return "no untrained method is as good"
+            cheaper = "" if found.prompts is None else f"; cheaper after {found.prompts:,} prompts"
+            return f"no untrained method is as good{cheaper}"
         case "unknown":
             return "unknown: a card does not tell the cost"
 

@@ -56,7 +56,10 @@ def test_training_never_pays_against_a_rival_that_costs_no_more():
 
 def test_where_no_rival_is_as_good_the_best_one_is_named():
     found = break_even(GUIDED, [GREEDY, one("best of 8", 0.7, 9.0, JUDGE)])
-    assert (found.state, found.rival, found.prompts) == ("unmatched", "best of 8", None)
+    # It is also cheaper, by 7 a prompt.
+    assert (found.state, found.rival, found.prompts) == ("unmatched", "best of 8", 15)
+    dear = break_even(replace(GUIDED, flops=9.0), [one("best of 8", 0.7, 9.0, JUDGE)])
+    assert (dear.state, dear.prompts) == ("unmatched", None)
 
 
 def test_what_a_card_does_not_tell_is_unknown_and_not_0():
