@@ -61,6 +61,7 @@ def test_guided_decoding_is_compared_with_the_same_sampling_without_a_guide():
         "decoding.sample.temperature": 0.7,
         "decoding.sample.top_p": 0.9,
         "decoding.sample.top_k": 5,
+        "decoding.sample.min_p": 0.0,
     }
     assert dict(found[2].overrides) == {"decoding.guided.beta": 0.25}
 
