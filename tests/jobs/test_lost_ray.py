@@ -1,37 +1,11 @@
 """A Ray that is lost in the middle of a run ends it in our own words, and the run can go on."""
 
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import ray
 
 from pipeline.run import pool
-from tests.pipeline.rows import keys
-
-ROOT = Path(__file__).parents[2]
-
-# In a process of its own: the tests in this one share a Ray.
-NODE_DIES = """
-import sys
-import threading
-import time
-from pathlib import Path
-import ray._private.worker
-from jobs import generate
-
-run = Path(sys.argv[1])
-
-def kill():
-    while not list((run / "parts").glob("*.parquet")):
-        time.sleep(0.05)
-    ray._private.worker._global_node.kill_raylet()
-
-threading.Thread(target=kill, daemon=True).start()
-sys.exit(generate.main(sys.argv[2:]))
-"""
 
 
 def kill_for_good(ledger):
@@ -67,26 +41,3 @@ def test_an_actor_of_ours_that_is_gone_ends_the_run(
     assert not (tmp_path / "run" / "_SUCCESS").exists()
     assert job(asked_for) == 0
     assert (tmp_path / "run" / "_SUCCESS").exists()
-
-
-@pytest.mark.long
-@pytest.mark.timeout(400)
-def test_a_node_that_dies_with_its_actors_ends_the_run(prompts, tmp_path):
-    run = tmp_path / "run"
-    given = [
-        *(f"run_dir={run}", f"prompts.path={prompts(*map(str, range(400)))}"),
-        *("lm.path=scripted?delay=0.2", "store.flush_rows=1", "cluster.in_flight=4"),
-        *("cluster.actors.min=1", "cluster.actors.max=1"),
-    ]
-    done = subprocess.run(
-        [sys.executable, "-c", NODE_DIES, str(run), *given],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    assert "the same command continues" in done.stderr
-    assert done.returncode == 1
-    assert 0 < len(keys(run)) < 400
