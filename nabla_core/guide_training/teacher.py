@@ -73,6 +73,7 @@ class Teacher:
         """
         # The flows run in large batches of the LM; the teacher reads what has finished.
         unlabelled = self._with_likeliest(records, engines, alternatives)
+        cost = GuideCost(self.head, self.lm)
         while part := list(islice(unlabelled, size)):
             pairs = [(record, self._encode(record)) for record in part]
             kept = [(record, e) for record, e in pairs if e is not None and e.positions]
@@ -80,7 +81,7 @@ class Teacher:
                 continue
             batch = Batch.of([example for _, example in kept], self.head.model.device)
             values, _ = self.head.predict(batch, differentiable=False)
-            self.flops += GuideCost(self.head, self.lm).predictions([e for _, e in kept])
+            self.flops += cost.predictions([e for _, e in kept])
             # The batch has the positions of all examples in their order, padded to the same width.
             rows = iter(values.tolist())
             for record, _ in kept:

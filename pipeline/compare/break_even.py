@@ -13,10 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from pipeline.compare.curves import Curve
 from pipeline.compare.training import TrainedModel
+from pipeline.training.cost import total
 
 # - pays: after `prompts` prompts.
 # - never: the rival costs no more for each prompt.
@@ -99,7 +101,7 @@ def _points(
 def _judge_of(models: Mapping[str, Sequence[TrainedModel]]) -> Iterator[TrainedModel]:
     """The judge that an arm names which chooses by it: best of k chooses by the same."""
     judges = (model for own in models.values() for model in own if model.role == "judge")
-    yield from (judge for judge in [next(judges, None)] if judge is not None)
+    yield from islice(judges, 1)
 
 
 def break_even(arm: Candidate, others: Sequence[Candidate]) -> BreakEven | None:
@@ -139,5 +141,4 @@ def _needed(arm: Candidate, rival: Candidate) -> list[TrainedModel]:
 
 
 def _training(models: Sequence[TrainedModel]) -> float | None:
-    found = [None if model.cost is None else model.cost.flops for model in models]
-    return None if None in found else math.fsum(filter(None, found))
+    return total(None if model.cost is None else model.cost.flops for model in models)

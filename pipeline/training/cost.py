@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -56,8 +57,13 @@ def cost_of(card: Mapping[str, Any]) -> TrainingCost | None:
 
 def total_of_data(sources: Iterable[Mapping[str, Any]]) -> float | None:
     """The FLOPs of all sources as cards describe them; None where one does not tell."""
-    found = [source.get("flops") for source in sources]
-    return None if None in found else float(sum(filter(None, found)))
+    return total(source.get("flops") for source in sources)
+
+
+def total(parts: Iterable[float | None]) -> float | None:
+    """The sum; None where a part is not known."""
+    found = list(parts)
+    return None if None in found else math.fsum(filter(None, found))
 
 
 @dataclass(kw_only=True)

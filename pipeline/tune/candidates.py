@@ -53,11 +53,11 @@ def candidates(decoding: Decoding, grid: Grid) -> list[Candidate]:
 def _guided(decoding: Decoding, grid: Grid) -> list[Candidate]:
     """Guided decoding at each beta, and the same sampling without a guide."""
     alone: Decoding = replace(decoding, method="sample", sample=replace(decoding.guided, beta=None))
-    settings = {"temperature": alone.sample.temperature, "top_p": alone.sample.top_p}
     overrides: list[tuple[str, float | str | None]] = [("decoding.method", "sample")]
-    overrides += [(f"decoding.sample.{key}", value) for key, value in settings.items()]
-    overrides.append(("decoding.sample.top_k", alone.sample.top_k))
-    overrides.append(("decoding.sample.min_p", alone.sample.min_p))
+    overrides += [
+        (f"decoding.sample.{key}", getattr(alone.sample, key))
+        for key in ("temperature", "top_p", "top_k", "min_p")
+    ]
     return [
         Candidate(tuple(overrides), alone, gradient=False),
         *(
