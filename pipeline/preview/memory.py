@@ -126,12 +126,14 @@ def _kept(
     """Keys and values of the responses of all prompts in flight, and of those that are proposed."""
     if not runtime.reuse or decoding.method not in KEEPING:
         return 0.0
-    # The response that a search goes on from, and those that are tried.
-    kept = models.lm.sizes.cached(tokens, itemsize) * (1 + _at_once(decoding))
+    # The response that a search goes on from, and those that are tried. Of `ggro` the base
+    # response, the best of a segment and the last candidate, each with what its gradient kept.
+    nudged = decoding.method == "ggro"
+    kept = models.lm.sizes.cached(tokens, itemsize) * (3 if nudged else 1 + _at_once(decoding))
     reads_text = _sweeps(decoding)
     own = models.value_head is None and not runtime.gradient_checkpointing
     if reads_text and own and models.guide is not None:
-        kept += models.guide.sizes.cached(tokens, itemsize)
+        kept += models.guide.sizes.cached(tokens, itemsize) * (3 if nudged else 1)
     if models.judge is not None and not (reads_text and models.guide is models.judge):
         kept += models.judge.sizes.cached(tokens, itemsize)
     return kept

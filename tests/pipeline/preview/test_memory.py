@@ -9,8 +9,10 @@ from transformers import Qwen2ForCausalLM, Qwen2ForSequenceClassification
 from nabla_core import Reward, Runtime, drive, load_engines
 from nabla_core.config import Decoding, Majority, NablaConfig, Ranked, Sampling
 from nabla_core.embedded import task, tokenizer
+from nabla_core.method_config import GGRO, MCTS, Beam, Steps
 from nabla_core.methods.dispatch import flow
 from nabla_core.model_config import LM
+from pipeline.preview.cost import of_decoding
 from pipeline.preview.memory import memory
 from pipeline.preview.models import inspect
 from tests.allocated import allocated
@@ -31,6 +33,11 @@ SEARCH = NablaConfig(
 )
 NULL = replace(SEARCH, ranked=Ranked(beta=None, min_score=-1e9))
 RUNTIME = Runtime(device="cpu", max_batch=4)
+# The stop token is hardly ever among the three most probable ones.
+DRAWN, STEPS = Sampling(temperature=1.0, top_k=3), Steps(tokens=24)
+BEAM = Decoding("beam", LENGTH, beam=Beam(2, 2, STEPS, rollout=DRAWN))
+TREE = Decoding("mcts", LENGTH, mcts=MCTS(4, steps=STEPS, rollout=DRAWN))
+NUDGED = Decoding("ggro", LENGTH, ggro=GGRO(0.1, min_segment=24, refinements=3))
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +63,11 @@ def models(tmp_path_factory):
         (Decoding(method="majority", max_tokens=LENGTH, majority=Majority(2, GREEDY)), RUNTIME),
         (Decoding(max_tokens=LENGTH, nabla=SEARCH), RUNTIME),
         (Decoding(max_tokens=LENGTH, nabla=NULL), RUNTIME),
+        (BEAM, RUNTIME),
+        (TREE, RUNTIME),
+        (NUDGED, RUNTIME),
     ],
-    ids=["greedy", "majority", "search", "null"],
+    ids=["greedy", "majority", "search", "null", "beam", "mcts", "ggro"],
 )
 def test_a_run_takes_what_is_expected(models, decoding, runtime):
     lm, reward = models
@@ -77,3 +87,16 @@ def test_a_run_takes_what_is_expected(models, decoding, runtime):
     assert expected.weights == found.parameters * 4
     most = allocated(run)
     assert expected.total - expected.weights == pytest.approx(most, rel=0.25)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("decoding", [BEAM, TREE, NUDGED], ids=["beam", "mcts", "ggro"])
+def test_a_method_over_steps_costs_what_is_expected(models, decoding):
+    lm, reward = models
+    engines = load_engines(lm, reward, RUNTIME)
+    prompts = task.prompts(6, seed=0, split="test")
+    traces = list(drive((flow(prompt, decoding) for prompt in prompts), engines))
+    assert {len(trace.tokens) for trace in traces} == {LENGTH}
+    flops = sum(trace.cost.flops for trace in traces) / len(traces)
+    expected = of_decoding(decoding, inspect(lm, reward), PROMPT)
+    assert expected.flops == pytest.approx(flops, rel=0.25)
