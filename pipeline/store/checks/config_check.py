@@ -26,6 +26,7 @@ from pipeline.store.files import Folder
 from pipeline.store.parts import CONFIG as CONFIG_MARK
 
 CONFIG = "config.yaml"
+_OTHER_RELEASE = "the release that made them, which had other settings"
 
 
 def not_shaping(config: type, prefix: str = "") -> list[str]:
@@ -91,9 +92,11 @@ def _compare_settings(folder: Folder, config: Any) -> None:
             if old.get(name) != new.get(name)
         ]
         if differences:
+            # Every release writes all settings that it has.
+            same = "set these as in the folder" if old.keys() == new.keys() else _OTHER_RELEASE
             raise ResumeError(
-                f"{folder.uri} holds rows made with another config. Use another run_dir, or set "
-                "these as in the folder:\n" + "\n".join(differences)
+                f"{folder.uri} holds rows made with another config. Use another run_dir, or {same}:"
+                "\n" + "\n".join(differences)
             )
         _check_mark(folder, config, new)
 

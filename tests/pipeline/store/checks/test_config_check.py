@@ -139,12 +139,22 @@ def test_a_folder_without_rows_takes_another_config(tmp_path):
         check_config(folder, other, Owner("another job"), has_rows=lambda: False)
 
 
-def test_a_setting_that_only_the_folder_has_is_a_difference(tmp_path):
+@pytest.mark.parametrize(
+    ("before", "after", "difference"),
+    [
+        (b"part:\n", b"removed: 3\npart:\n", "removed: 3 in the folder, not set now"),
+        (b"names:\n- a\n", b"", "names: not set in the folder, ['a'] now"),
+    ],
+)
+def test_a_setting_that_one_release_alone_has_is_a_difference(tmp_path, before, after, difference):
     folder = Folder(str(tmp_path))
     check_config(folder, Settings(), OWNER)
-    folder.write(CONFIG, folder.read(CONFIG) + b"removed: 3\n")
-    with pytest.raises(ResumeError, match="removed: 3 in the folder, not set now"):
+    folder.write(CONFIG, folder.read(CONFIG).replace(before, after, 1))
+    with pytest.raises(ResumeError) as failure:
         check_config(folder, Settings(), OWNER)
+    first, *lines = str(failure.value).splitlines()
+    assert first.endswith("or the release that made them, which had other settings:")
+    assert lines == [f"  {difference}"]
 
 
 def test_batch_size_is_free_and_precision_is_not():
