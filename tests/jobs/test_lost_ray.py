@@ -20,7 +20,7 @@ def kill_for_good(ledger):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("asked", ["placed", "suspects"])
+@pytest.mark.parametrize("asked", [pytest.param("placed", marks=pytest.mark.long), "suspects"])
 def test_an_actor_of_ours_that_is_gone_ends_the_run(
     job, prompts, tmp_path, monkeypatch, capsys, asked
 ):
