@@ -40,7 +40,9 @@ def curves(arm: Results, prompts: Sequence[str]) -> Iterator[Curve]:
     if most < 2 or not graded:
         return
     counts = [2**n for n in range(most.bit_length()) if 2**n <= most]
-    estimators: dict[str, Estimator] = {"pass@k": _pass, "majority of k": majority}
+    estimators: dict[str, Estimator] = {"pass@k": _pass}
+    if _has_votes(groups):
+        estimators["majority of k"] = majority
     if all(r.reward is not None for group in groups for r in group):
         estimators["best of k"] = best_of
     sample = {n: float(np.mean([[r.costs[n] for r in g[:most]] for g in groups])) for n in COSTS}
@@ -57,6 +59,14 @@ def curves(arm: Results, prompts: Sequence[str]) -> Iterator[Curve]:
             ),
             costs={name: [cost * k for k in counts] for name, cost in sample.items()},
         )
+
+
+def _has_votes(groups: Sequence[Sequence[Response]]) -> bool:
+    """Whether a vote can find the right answers. A verifier may grade free texts, which have no
+    answer to count: a response is then right without one."""
+    responses = [r for group in groups for r in group]
+    unseen = any(r.correct and r.predicted is None for r in responses)
+    return not unseen and any(r.predicted is not None for r in responses)
 
 
 def _pass(group: Sequence[Response], k: int) -> float:
@@ -82,8 +92,8 @@ def best_reward(group: Sequence[Response], k: int) -> float:
 
 def majority(group: Sequence[Response], k: int) -> float:
     """The share of subsets of k responses whose most frequent answer is right: of all subsets, or
-    of random ones, without bias, where there are more than `SUBSETS`. Of equally frequent answers
-    the one that was drawn first wins."""
+    of random ones, without bias, where there are more than `ALL_SUBSETS`. Of equally frequent
+    answers the one that was drawn first wins."""
     # The sum over all subsets has no closed form; k of 64 are too many to visit.
     votes = [_voted(group, chosen) for chosen in _subsets(len(group), k)]
     return sum(votes) / len(votes)

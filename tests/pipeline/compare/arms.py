@@ -34,13 +34,17 @@ def response(
 
 
 def arm(name: str, prompts: Mapping[str, Sequence[Given]], cost: float = 1.0) -> Results:
-    """An arm with these responses to each prompt."""
+    """An arm with these responses to each prompt; the right ones answer 7, and the wrong ones 8."""
+    answers = {True: "7", False: "8", None: None}
     return Results(
         name=name,
         run_dir=f"runs/{name}",
         method="sample",
         responses={
-            prompt: [response(n, *given, cost=cost) for n, given in enumerate(group)]
+            prompt: [
+                response(n, reward, correct, predicted=answers[correct], cost=cost)
+                for n, (reward, correct) in enumerate(group)
+            ]
             for prompt, group in prompts.items()
         },
         fingerprints={prompt: f"text of {prompt}" for prompt in prompts},

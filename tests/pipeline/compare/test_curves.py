@@ -78,5 +78,29 @@ def test_a_majority_of_one_is_a_sample_and_of_all_the_vote():
     assert found["majority of k"].accuracy[0] == 0.5
 
 
+@pytest.mark.parametrize(
+    "answers", [[None, None, None, None], [None, "7", "7", "8"]], ids=["no answers", "some"]
+)
+def test_free_texts_that_are_right_without_an_answer_have_no_vote(answers):
+    plain = arm("plain", {})
+    plain.responses["p"] = [
+        response(n, 1.0, n < 2, predicted=answer) for n, answer in enumerate(answers)
+    ]
+    assert [curve.kind for curve in curves(plain, ["p"])] == ["pass@k", "best of k"]
+
+
+def test_responses_that_are_all_wrong_have_a_vote_if_one_has_an_answer():
+    plain = arm("plain", {})
+    plain.responses["p"] = [
+        response(n, None, False, predicted=a) for n, a in enumerate([None, "7"])
+    ]
+    assert {curve.kind: curve.accuracy for curve in curves(plain, ["p"])} == {
+        "pass@k": [0.0, 0.0],
+        "majority of k": [0.0, 0.0],
+    }
+    plain.responses["p"] = [response(n, None, False, predicted=None) for n in range(2)]
+    assert [curve.kind for curve in curves(plain, ["p"])] == ["pass@k"]
+
+
 def test_one_sample_makes_no_curve():
     assert list(curves(arm("greedy", {"p": [(1.0, True)]}), ["p"])) == []
