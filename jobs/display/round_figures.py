@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from jobs.display import console
+from pipeline.tables.flop_unit import flop_unit
 
 if TYPE_CHECKING:
     from pipeline.improve.job import ImproveResult
@@ -60,13 +61,15 @@ def rounds_table(improved: ImproveResult) -> Table:
 
 def yields_table(improved: ImproveResult) -> Table:
     """A row for each way to generate of each round, beside plain samples at the same FLOPs."""
+    ways = (found for round_ in improved.rounds for found in round_.yields.values())
+    unit, factor = flop_unit(found.right_per_gflop for found in ways)
     table = Table(
-        *("round", "way", "right", "of hard ones", "MFLOP", "right / GFLOP"),
+        *("round", "way", "right", "of hard ones", "MFLOP", f"right / {unit}"),
         *("plain samples", "right", "of hard ones", "MFLOP"),
     )
     for round_ in improved.rounds:
         for name, found in round_.yields.items():
-            table.add_row(f"{round_.number}", name, *_yield(found))
+            table.add_row(f"{round_.number}", name, *_yield(found, factor))
     return table
 
 
@@ -90,11 +93,11 @@ def _data(round_: Round) -> str:
     return ", ".join(part for part in (rows, changes) if part)
 
 
-def _yield(found: Yielded) -> Iterator[str]:
+def _yield(found: Yielded, factor: float) -> Iterator[str]:
     yield _share(found.right)
     yield _share(found.right_on_hard)
     yield f"{found.mflop:,.1f}"
-    yield f"{found.right_per_gflop:,.2f}"
+    yield f"{found.right_per_gflop * factor:,.2f}"
     yield "" if found.plain_samples is None else f"pass@{found.plain_samples}"
     yield _share(found.plain_right)
     yield _share(found.plain_right_on_hard)

@@ -10,6 +10,7 @@ from rich.table import Table
 from jobs.display import console
 from jobs.exit_codes import ExitCode
 from pipeline.printable import visible
+from pipeline.tables.flop_unit import flop_unit
 
 if TYPE_CHECKING:
     from pipeline.run.plan import RunOutcome
@@ -80,7 +81,8 @@ def traces_table(outcome: RunOutcome) -> Table:
 def _add_yield(table: Table, found: Mapping[str, Any]) -> None:
     """What a run is worth as training data: prompts with a right response."""
     per_gflop = found["right_per_gflop"]
-    cost = "" if per_gflop is None else f", {per_gflop:,.2f} for 1 GFLOP"
+    unit, factor = flop_unit([per_gflop])
+    cost = "" if per_gflop is None else f", {per_gflop * factor:,.2f} for 1 {unit}"
     table.add_row("prompts solved", f"{found['right']:.4f} of {found['prompts']:,}{cost}")
     if found["right_on_hard"] is not None:
         hard = f"{found['right_on_hard']:.4f} of {found['hard']:,}"

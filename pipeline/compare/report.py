@@ -16,6 +16,7 @@ from pipeline.compare.summary import ArmFigures, Comparison
 from pipeline.intervals import Interval
 from pipeline.store.files import Folder
 from pipeline.store.reader import final_files
+from pipeline.tables.flop_unit import flop_unit
 from pipeline.tables.traces import TRACES
 from pipeline.training.cost import TrainingCost
 
@@ -217,14 +218,20 @@ def _yields(found: Comparison) -> Iterator[str]:
         return
     hard = f"wrong in {found.reference}"
     yield "## Yield: prompts with a right response\n"
-    yield f"| arm | samples | of all | for 1 GFLOP | of those {hard} | for 1 GFLOP |"
+    unit, factor = flop_unit(one.right_per_gflop for _, one in measured)
+    yield f"| arm | samples | of all | for 1 {unit} | of those {hard} | for 1 {unit} |"
     yield "|---|---|---|---|---|---|"
     for arm, one in measured:
         yield (
-            f"| {arm.name} | {arm.samples} | {one.right:.3f} | {one.right_per_gflop:,.2f} | "
-            f"{_number(one.right_on_hard, '.3f')} | {_number(one.hard_per_gflop, ',.2f')} |"
+            f"| {arm.name} | {arm.samples} | {one.right:.3f} | "
+            f"{one.right_per_gflop * factor:,.2f} | {_number(one.right_on_hard, '.3f')} | "
+            f"{_number(_times(one.hard_per_gflop, factor), ',.2f')} |"
         )
     yield ""
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
 
 
 def _bands(found: Comparison) -> Iterator[str]:

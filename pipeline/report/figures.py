@@ -33,6 +33,7 @@ def figures(part: Part) -> dict[str, Any]:
         "accepted": int(columns["accepted"].sum()),
         "revised": int((columns["accepted"] > 0).sum()),
         "changed": int(((columns["flags"] & index.CHANGED) > 0).sum()),
+        "answered": int(((columns["flags"] & index.ANSWERED) > 0).sum()),
         "cut": int(((columns["flags"] & index.CUT) > 0).sum()),
         "flops": _mean(columns["flops"][alive]),
         "seconds": _mean(columns["seconds"][alive]),

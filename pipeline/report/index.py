@@ -1,7 +1,8 @@
 """The index of traces: flags and numbers in columns, and the words that a search looks at.
 
 A browser reads the columns as typed arrays, so a million rows are 40 MB. The words of a row are its
-id, the beginning of its prompt and its answers.
+id, the beginnings of its prompt, and its answers; where the verifier has extracted none, the
+beginning of the response.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ COLUMNS = (
     ("tokens", "u4"), ("created", "u4"), ("flags", "u2"), ("proposed", "u2"), ("accepted", "u2"),
     ("method", "u1"), ("arm", "u1"),
 )  # fmt: skip
-# Bits of `flags`. An answer is right or wrong, or not graded: neither bit.
-DEAD, CHANGED, RIGHT, WRONG, BASE_RIGHT, BASE_WRONG, CUT = (1 << n for n in range(7))
+# Bits of `flags`. An answer is right or wrong, or not graded: neither bit. ANSWERED: the verifier
+# has extracted an answer.
+DEAD, CHANGED, RIGHT, WRONG, BASE_RIGHT, BASE_WRONG, CUT, ANSWERED = (1 << n for n in range(8))
 
 PROMPT_CHARACTERS, ANSWER_CHARACTERS, ID_CHARACTERS = 80, 40, 300
 _SPACES = re.compile(r"\s+")
@@ -140,6 +142,8 @@ def _flags(table: pa.Table, count: int) -> Array:
         graded = table[column].to_pylist()
         bits = [0 if g is None else right if g else wrong for g in graded]
         flags |= np.array(bits, dtype="u2")
+    answered = table["predicted_answer"].is_valid()
+    flags |= np.where(answered.to_numpy(zero_copy_only=False), ANSWERED, 0).astype("u2")
     cut = pc.fill_null(pc.equal(table["finish_reason"], "length"), False)
     return flags | np.where(cut.to_numpy(zero_copy_only=False), CUT, 0).astype("u2")
 
@@ -183,6 +187,7 @@ def _words(table: pa.Table) -> list[str]:
     answers = zip(
         table["expected_answer"].to_pylist(), table["predicted_answer"].to_pylist(), strict=True
     )
+    responses = pc.utf8_slice_codeunits(table["response"], 0, 4 * PROMPT_CHARACTERS).to_pylist()
     keys = zip(table["prompt_id"].to_pylist(), table["sample"].to_pylist(), strict=True)
     return [
         "\t".join(
@@ -191,11 +196,13 @@ def _words(table: pa.Table) -> list[str]:
                 str(sample),
                 _first(prompt, PROMPT_CHARACTERS),
                 _first(expected, ANSWER_CHARACTERS),
-                _first(predicted, ANSWER_CHARACTERS),
+                _first(response, PROMPT_CHARACTERS)
+                if predicted is None
+                else _first(predicted, ANSWER_CHARACTERS),
             )
         )
-        for (prompt_id, sample), prompt, (expected, predicted) in zip(
-            keys, prompts, answers, strict=True
+        for (prompt_id, sample), prompt, (expected, predicted), response in zip(
+            keys, prompts, answers, responses, strict=True
         )
     ]
 

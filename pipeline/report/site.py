@@ -20,7 +20,18 @@ MARKER = "_REPORT"
 PAGE = "index.html"
 # In this order they are one script: a later part uses what an earlier one defines.
 PARTS = (
-    *("data", "dom", "text", "charts", "rows", "chunk", "search", "filters", "overview"),
+    *(
+        "data",
+        "dom",
+        "text",
+        "glossary",
+        "charts",
+        "rows",
+        "chunk",
+        "search",
+        "filters",
+        "overview",
+    ),
     *("browser", "tokens", "trace", "compare", "compared", "training", "main"),
 )
 _HEAD = "// The parts of pipeline/report/web, one after the other. `nabla report` joins them.\n"

@@ -4,6 +4,10 @@ let list = { key: null, rows: new Uint32Array(0), query: new URLSearchParams() }
 // A search that goes on shows what it has found so far every so many milliseconds.
 const PARTLY = 300;
 const NUMBERS = new Set(["reward", "gain", "revisions", "tokens"]);
+// The order that the heading of a column asks for, the reverse at a second time.
+const ORDERS = { reward: ["-reward", "reward"], gain: ["-gain", "gain"], revisions: ["-accepted"], tokens: ["-tokens", "tokens"] };
+// What all prompts of a list begin with is left out if it is longer than this.
+const MOST_SHARED = 24;
 
 async function browserPage(query) {
   document.title = run.title + " – traces";
@@ -69,7 +73,8 @@ function listTable(rows, words) {
   const several = run.arms.length > 1;
   // Columns that are empty in all rows would take the room of prompts.
   const rewarded = run.arms.some((arm) => arm.figures.reward), moved = run.arms.some((arm) => arm.figures.proposed || arm.figures.changed);
-  const header = ["trace", several && "run", "prompt", "gold", "answer", "verdict", rewarded && "reward", rewarded && moved && "gain",
+  const answers = answerName(), shared = sharedStart(words.map((w) => w.prompt));
+  const header = ["trace", several && "run", "prompt", "gold", answers, "verdict", rewarded && "reward", rewarded && moved && "gain",
     moved && "revisions", "tokens"].filter(Boolean);
   const body = rows.map((row, n) => {
     const w = words[n];
@@ -77,9 +82,10 @@ function listTable(rows, words) {
       h("th", { scope: "row" }, h("a", { href: traceLink(w.id, w.sample, columns.arm[row]), "data-n": n },
         line(w.id), w.sample ? " #" + w.sample : "")),
       several && h("td", { "data-name": "run" }, line(run.arms[columns.arm[row]].name)),
-      h("td", { "data-name": "prompt", class: "prompt", title: spelled(w.prompt) }, line(w.prompt)),
+      h("td", { "data-name": "prompt", class: "prompt", title: spelled(w.prompt) },
+        shared > 0 && "… ", line(w.prompt.slice(shared))),
       h("td", { "data-name": "gold" }, line(w.gold)),
-      h("td", { "data-name": "answer" }, line(w.answer)),
+      h("td", { "data-name": answers, class: answers === "response" ? answers : null, title: spelled(w.answer) }, answerOf(row, w)),
       h("td", { "data-name": "verdict" }, verdict(columns.flags[row])),
       rewarded && h("td", { "data-name": "reward", class: "number" }, fixed(columns.reward[row])),
       rewarded && moved && h("td", { "data-name": "gain", class: "number" }, (columns.gain[row] > 0 ? "+" : "") + fixed(columns.gain[row])),
@@ -91,8 +97,42 @@ function listTable(rows, words) {
   });
   return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "List of traces" },
     h("table", { class: "traces" }, h("caption", { class: "hidden" }, "Traces"),
-      h("thead", {}, h("tr", {}, header.map((name) => h("th", { scope: "col", class: NUMBERS.has(name) ? "number" : null }, name)))),
+      h("thead", {}, h("tr", {}, header.map(headingOf))),
       h("tbody", {}, body)));
+}
+
+// The heading of a column; it is a button where the list can be ordered by it.
+function headingOf(name) {
+  const sort = place().query.get("sort"), keys = ORDERS[name] || [];
+  const at = keys.indexOf(sort);
+  return h("th", { scope: "col", class: NUMBERS.has(name) ? "number" : null, "aria-sort": at < 0 ? null : sort[0] === "-" ? "descending" : "ascending" },
+    keys.length ? button([name, at < 0 ? "" : sort[0] === "-" ? " ↓" : " ↑"].join(""), () => {
+      const next = keys[at + 1] || (at < 0 ? keys[0] : "");
+      document.querySelector("#filters [name=sort]").value = next;
+      setQuery({ sort: next, page: "" });
+    }, { class: "heading" }) : name);
+}
+
+// Where verifiers extract no answers from free texts, the list shows how responses begin.
+function answerName() {
+  return run.arms.some((arm) => arm.figures.answered) ? "answer" : "response";
+}
+
+function answerOf(row, w) {
+  const quoted = w.answer && !(columns.flags[row] & ANSWERED) && answerName() === "answer";
+  return quoted ? h("span", { class: "note", title: "No answer was extracted; the response begins so." }, "“", line(w.answer), "”") : line(w.answer);
+}
+
+// How many characters, up to the end of a word, all of the texts begin with; 0 where they are few.
+function sharedStart(texts) {
+  let size = texts.length > 1 ? texts[0].length : 0;
+  for (const text of texts) {
+    let same = 0;
+    while (same < size && text[same] === texts[0][same]) same++;
+    size = same;
+  }
+  const end = texts.length && texts.some((text) => text !== texts[0]) ? texts[0].lastIndexOf(" ", size - 1) + 1 : 0;
+  return end > MOST_SHARED ? end : 0;
 }
 
 function verdict(flags) {
@@ -147,13 +187,13 @@ function filterForm(query) {
       placeholder: end === "min" ? "at least" : "at most",
       value: query.get(name + "." + end) || "", oninput: later(name + "." + end) })));
   return h("form", { id: "filters", role: "search", onsubmit: (event) => event.preventDefault() },
-    h("label", { class: "search" }, "Search ids, beginnings of prompts, and answers",
+    h("label", { class: "search" }, `Search ids, beginnings of prompts, and ${answerName() === "answer" ? "answers" : "of responses"}`,
       h("input", { type: "search", name: "q", value: query.get("q") || "", oninput: later("q"), onfocus: readAhead })),
     h("div", { class: "choices" },
       Object.entries(CHOICES).map(([name, [label, options]]) => select(name, label, options)),
       run.methods.length > 1 && select("method", "method", [["", "all"], ...run.methods.map((m) => [m, m])]),
       run.arms.length > 1 && select("arm", "run", [["", "all"], ...run.arms.map((a, n) => [String(n), a.name])]),
-      run.arms.length > 1 && select("pair", "against the first run", [["", "all"], ["both", "same prompt in both"],
+      run.arms.length > 1 && select("pair", "against " + run.arms[0].name, [["", "all"], ["both", "same prompt in both"],
         ["gained", "right here alone"], ["lost", "wrong here alone"], ["better", "higher reward"],
         ["worse", "lower reward"], ["same", "same reward"]]),
       select("sort", "order", SORTS)),

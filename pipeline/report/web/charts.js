@@ -105,7 +105,8 @@ function growth(times, total) {
 }
 
 // Runs by cost and result, each with its name, and a line through its interval if it has one. Costs
-// differ by orders of magnitude, so their axis is logarithmic. `lines`: points in order, with a name.
+// differ by orders of magnitude, so their axis is logarithmic. `lines`: points in order, with a name; a
+// letter stands at the end of each.
 // `most`: what no value exceeds.
 function frontier(title, unit, points, lines = [], most = Infinity) {
   const known = points.filter((p) => p.x > 0 && p.y !== null && p.y !== undefined);
@@ -115,12 +116,15 @@ function frontier(title, unit, points, lines = [], most = Infinity) {
   const room = 0.12 * (Math.max(...xs) - Math.min(...xs)) || 0.1;
   const start = Math.min(...xs) - room, end = Math.max(...xs) + room;
   // Differences are the point: the axis begins near the lowest value, and says where.
-  const low = Math.min(...ys) - 0.05 * (Math.max(...ys) - Math.min(...ys) || 1);
+  const least = Math.min(...ys), below = least - 0.05 * (Math.max(...ys) - least || 1);
+  const low = least >= 0 ? Math.max(0, below) : below;
   const top = Math.min((Math.max(...ys) - low) * 1.12, most - low);
   const scale = known.length > FEW_POINTS && window.innerWidth > 700 ? 2 : 1;
   const picture = frame(title, unit + ", logarithmic", start, end, top, (at, up) => {
     const x = (p) => at(Math.log(p.x)), y = (value) => up(value - low);
-    const places = labelPlaces(known.map((p) => [x(p), y(p.y)]), scale * WIDTH);
+    const ends = lines.map((line_) => line_.points[line_.points.length - 1]);
+    const texts = [...known.map((_, n) => String(n + 1)), ...lines.map((_, n) => letter(n))];
+    const places = labelPlaces([...known, ...ends].map((p) => [x(p), y(p.y)]), texts, scale * WIDTH);
     return [
       lines.map((line_, n) => h("path", { class: "curve thin " + MARKS[(n + 1) % 4],
         d: line_.points.map((p, i) => (i ? "L" : "M") + x(p) + " " + y(p.y)).join("") },
@@ -128,14 +132,14 @@ function frontier(title, unit, points, lines = [], most = Infinity) {
       known.map((p, n) => [
         p.low !== undefined && h("line", { x1: x(p), x2: x(p), y1: y(p.low), y2: y(p.high), class: "axis" }),
         h("circle", { cx: x(p), cy: y(p.y), r: 3.5, class: "dot" }, h("title", {}, p.name)),
-        h("text", { x: places[n][0], y: places[n][1] }, String(n + 1)),
       ]),
+      texts.map((text, n) => h("text", { x: places[n][0], y: places[n][1] }, text)),
     ];
   }, [number(Math.exp(start), 2), number(Math.exp(end), 2)], scale);
   picture.querySelectorAll("text")[3].textContent = number(low + top, 2);
   picture.querySelectorAll("text")[4].textContent = number(low, 2);
   const names = h("ol", { class: "names" }, known.map((p) => h("li", {}, p.name)));
-  const shown = figure(title, picture, ["runs", ...lines.map((line_) => line_.name)], ["run", unit, title, "95 % interval"],
+  const shown = figure(title, picture, ["runs", ...lines.map((line_, n) => `${letter(n)}. ${line_.name}`)], ["run", unit, title, "95 % interval"],
     [...known.map((p) => [p.name, large(p.x), number(p.y), p.low === undefined ? "" : number(p.low) + " to " + number(p.high)]),
       ...lines.flatMap((line_) => line_.points.map((p) => [line_.name + ", " + p.label, large(p.x), number(p.y), ""]))], title,
     (n) => (n ? lineKey(n, "curve thin") : dotKey()));
@@ -149,12 +153,17 @@ function large(value) {
 
 const FEW_POINTS = 10, LETTER = 8, LINE = 12;
 
-// Where the number of each point stands: beside its point, at the first place that no other point or
-// number takes.
-function labelPlaces(points, width) {
+// a, b, ..., z, aa, bb, ...
+function letter(n) {
+  return "abcdefghijklmnopqrstuvwxyz"[n % 26].repeat(1 + Math.floor(n / 26));
+}
+
+// Where the text of each point stands: beside its point, at the first place that no other point or
+// text takes.
+function labelPlaces(points, texts, width) {
   const taken = points.map(([x, y]) => [x - 4, y - 4, x + 4, y + 4]);
   return points.map(([x, y], n) => {
-    const wide = LETTER * String(n + 1).length;
+    const wide = LETTER * texts[n].length;
     const places = [6, 16, 28, 40].flatMap((far) => [[x + far, y - 4], [x - far - wide, y - 4], [x + far, y + 12],
       [x - far - wide, y + 12], [x - wide / 2, y - far], [x - wide / 2, y + far + 9]]);
     const boxOf = ([left, base]) => [left, base - LINE + 2, left + wide, base + 1];

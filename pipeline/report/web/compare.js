@@ -33,10 +33,10 @@ async function manyArms(rows, mine) {
       draw().catch((error) => chosen.replaceChildren(error.message));
     } });
   const line_ = (r, n) => [[check(n), n === mine ? [line(run.arms[n].name), " (this page)"] : h("a", { href: traceLink(words[n].id, words[n].sample, n) }, line(run.arms[n].name))],
-    verdict(columns.flags[r]), line(words[n].answer), fixed(columns.reward[r]), number(columns.tokens[r]), amount(columns.flops[r], "FLOP")];
+    verdict(columns.flags[r]), answerOf(r, words[n]), fixed(columns.reward[r]), number(columns.tokens[r]), amount(columns.flops[r], "FLOP")];
   const listed = rows.flatMap((r, n) => (r < 0 ? [] : [line_(r, n)]));
   await draw();
-  return h("div", {}, h("p", { class: "note" }, "Check runs to show their responses."), table("", ["run", "verdict", "answer", "reward", "tokens", "cost"], listed, "Answers of all runs; check those to show beside this one"), chosen);
+  return h("div", {}, h("p", { class: "note" }, "Check runs to show their responses."), table("", ["run", "verdict", answerName(), "reward", "tokens", "cost"], listed, "Answers of all runs; check those to show beside this one"), chosen);
 }
 
 async function sides(rows, mine) {

@@ -40,7 +40,7 @@ function armLink(name) {
 }
 
 function armsTable(c) {
-  return table("Arms", ["arm", "method", "accuracy", "reward", "log p a token", "calls", "FLOPs", "tokens", "engine s", "made wrong"],
+  return table("Arms", ["arm", "method", "accuracy", "reward", "log p a token", "calls", "FLOPs", "tokens", "engine\u00a0s", "made wrong"],
     c.arms.map((arm) => [armLink(arm.name), line(arm.method), between(arm.accuracy), between(arm.reward), between(arm.fluency),
       number(arm.costs.paper_calls, 1), amount(arm.costs.flops, "FLOP"), number(arm.costs.generated_tokens, 1), number(arm.costs.seconds, 3),
       arm.broken == null ? "–" : percent(arm.broken, 1)]));
@@ -91,10 +91,21 @@ function costChart(c, cost, arm = null) {
 }
 
 function yieldsTable(c) {
-  const rows = c.arms.filter((arm) => arm.yields).map((arm) => [armLink(arm.name), number(arm.samples), number(arm.yields.right, 3),
-    number(arm.yields.right_per_gflop, 2), number(arm.yields.right_on_hard, 3), number(arm.yields.hard_per_gflop, 2)]);
+  const measured = c.arms.filter((arm) => arm.yields);
+  const [unit, factor] = flopUnit(measured.map((arm) => arm.yields.right_per_gflop));
+  const times = (value) => number(value === null ? null : value * factor, 2);
+  const rows = measured.map((arm) => [armLink(arm.name), number(arm.samples), number(arm.yields.right, 3),
+    times(arm.yields.right_per_gflop), number(arm.yields.right_on_hard, 3), times(arm.yields.hard_per_gflop)]);
   return rows.length > 0 && table("Yield: prompts with a right response",
-    ["arm", "samples", "of all", "for 1 GFLOP", `of those wrong in ${c.reference}`, "of those, for 1 GFLOP"], rows);
+    ["arm", "samples", "of all", `for 1 ${unit}`, `of those wrong in ${c.reference}`, `of those, for 1 ${unit}`], rows);
+}
+
+// See pipeline.tables.flop_unit.
+function flopUnit(perGflop) {
+  const largest = Math.max(...perGflop) || 1;
+  let n = 0;
+  while (n < 3 && largest * 1000 ** n < 0.1) n++;
+  return [["GFLOP", "TFLOP", "PFLOP", "EFLOP"][n], 1000 ** n];
 }
 
 function bandsTable(c) {

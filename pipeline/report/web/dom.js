@@ -74,7 +74,12 @@ function number(value, digits = 4) {
   const size = Math.abs(value);
   if (size >= 1e6) return scaled(value);
   if (size < 1e-4) return value.toExponential(2);
-  return value.toFixed(size >= 100 ? 1 : digits);
+  return unsigned(value.toFixed(size >= 100 ? 1 : digits));
+}
+
+// Without the sign of a number that is rounded to 0.
+function unsigned(text) {
+  return /[1-9]/.test(text) ? text : text.replace("-", "");
 }
 
 function signed(value, digits = 4) {
@@ -106,7 +111,7 @@ function amount(value, unit = "", sign = "") {
 
 // Always with these digits: numbers below one another.
 function fixed(value, digits = 3) {
-  return Number.isNaN(value) ? "–" : value.toFixed(digits);
+  return Number.isNaN(value) ? "–" : unsigned(value.toFixed(digits));
 }
 
 function percent(part, whole) {

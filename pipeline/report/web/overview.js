@@ -11,8 +11,12 @@ function overviewPage() {
     run.compared ? comparedSection(run.compared) : run.arms.length > 1 && comparisonSection(),
     run.arms.length > FEW_ARMS && h("h2", {}, "Each run"),
     run.arms.map(run.arms.length > FEW_ARMS ? armFolded : armSection),
-    h("p", { class: "note" }, "Written " + run.made + " by nabla " + run.release + "."),
+    h("p", { class: "note" }, writtenBy()),
   );
+}
+
+function writtenBy() {
+  return `Written ${dateOf(Date.parse(run.made) / 1000)} UTC by nabla ${run.release}.`;
 }
 
 // One of many runs, on demand; what is wrong with it stands outside.
@@ -33,14 +37,43 @@ function armSection(arm, number_) {
   return h("section", { "aria-label": arm.name, id: "arm-" + number_ },
     several && run.arms.length <= FEW_ARMS && h("h2", {}, write(h("span", {}), arm.name)),
     stateOf(arm),
+    f.rows > 0 && startLinks(arm, number_),
     h("dl", { class: "cards" }, cards(arm, f)),
     f.verdicts && f.accuracy && f.changed > 0 && verdictTable(f.verdicts, number_),
     h("h3", {}, "Distributions"),
+    h("p", { class: "note" }, "Heights are numbers of rows. A chart's numbers open below it."),
     h("div", { class: "charts" }, f.distributions.map(histogram),
       f.times && growth(f.times, arm.expected)),
     Object.keys(arm.dead).length > 0 && deadTable(arm, number_),
+    glossary(termsOf(f)),
     settings(arm),
   );
+}
+
+// Where to begin: lists of traces that are worth a look.
+function startLinks(arm, number_) {
+  const f = arm.figures, several = run.arms.length > 1;
+  const lists = [
+    ["all traces", {}],
+    isMoved(f) && f.reward && ["largest gains in reward", { sort: "-gain" }],
+    isMoved(f) && f.verdicts["wrong to right"] > 0 && ["wrong made right", { answer: "fixed" }],
+    isMoved(f) && f.verdicts["right to wrong"] > 0 && ["right made wrong", { answer: "broken" }],
+    f.accuracy && f.accuracy.after < 1 && ["wrong answers", { answer: "wrong" }],
+    f.distributions.some((one) => one.unit === "nats a token") && ["least certain responses", { sort: "logp" }],
+  ].filter(Boolean);
+  const href = (query) => "#/traces?" + new URLSearchParams(several ? { arm: number_, ...query } : query);
+  return h("nav", { class: "pager", "aria-label": "Where to begin" }, h("span", {}, "Look at"),
+    lists.map(([name, query]) => h("a", { href: href(query) }, name)));
+}
+
+// Methods that draw one response have nothing before it.
+function isMoved(f) {
+  return f.proposed > 0 || f.changed > 0;
+}
+
+function termsOf(f) {
+  return [f.accuracy && "accuracy", f.reward && "reward", ...(isMoved(f) ? ["first and last response", "revision", "gain", "95 % interval"] : []),
+    "log-probability", "FLOP", "seconds of the engines", "cut by length", "dead letter"].filter(Boolean);
 }
 
 function stateOf(arm) {
@@ -62,8 +95,7 @@ function stateOf(arm) {
 
 function cards(arm, f) {
   const made = [];
-  // Methods that draw one response have nothing before it.
-  const moved = f.proposed > 0 || f.changed > 0;
+  const moved = isMoved(f);
   const add = (name, value, note) =>
     made.push(h("div", {}, h("dt", {}, name), h("dd", {}, h("b", {}, value), note && h("small", {}, note))));
   const changed = (name, c) => {

@@ -1,7 +1,7 @@
 // Rows: the columns of the index, the words of a row, and whole rows.
 
 const LENGTHS = { f4: Float32Array, i4: Int32Array, u4: Uint32Array, u2: Uint16Array, u1: Uint8Array };
-const DEAD = 1, CHANGED = 2, RIGHT = 4, WRONG = 8, BASE_RIGHT = 16, BASE_WRONG = 32, CUT = 64;
+const DEAD = 1, CHANGED = 2, RIGHT = 4, WRONG = 8, BASE_RIGHT = 16, BASE_WRONG = 32, CUT = 64, ANSWERED = 128;
 let run = null;
 let columns = null;
 let columnsReady = null;

@@ -44,7 +44,8 @@ function spelled(text) {
 function spaceMark(character) {
   if (character === "\n") return h("span", { class: "space" }, "\u21b5\n");
   if (character === "\t") return h("span", { class: "space" }, "\u2192\t");
-  return h("span", { class: "space" }, character === " " ? "\u00b7" : "\u2423");
+  // A line may break behind the mark, as it does behind a space.
+  return h("span", { class: "space" }, character === " " ? "\u00b7" : "\u2423", h("wbr"));
 }
 
 // A text on one line, such as an id in a list.

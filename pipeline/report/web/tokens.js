@@ -51,7 +51,7 @@ function token(trace, id, text, logp, at) {
 }
 
 function shadeLegend() {
-  return h("p", { class: "legend-line" }, "Probability of a token under the LM: ",
+  return h("p", { class: "legend-line" }, "Probability of a token under the LM, at temperature 1: ",
     STEP_NAMES.map((name, n) => [h("span", { class: "token shade" + n }, name), " "]));
 }
 

@@ -99,7 +99,8 @@ function answers(trace) {
   const verdict_ = (correct) => (correct === null ? "not graded" : correct ? "✓ right" : "✗ wrong");
   return h("section", { "aria-label": "Answer" }, h("h2", {}, "Answer"), h("dl", { class: "cards" },
     card("Gold", trace.expected_answer === null ? "none" : short(trace.expected_answer)),
-    card("Answer", trace.predicted_answer === null ? "not extracted" : short(trace.predicted_answer), verdict_(trace.correct)),
+    trace.predicted_answer === null ? card("Answer", "none extracted", trace.correct ? "✓ right: the response was graded as a whole" : verdict_(trace.correct))
+      : card("Answer", short(trace.predicted_answer), verdict_(trace.correct)),
     isRevised(trace) ? [
       card("First response", verdict_(trace.base_correct), "reward " + number(trace.base_reward, 3)),
       card("Last response", verdict_(trace.correct), `reward ${number(trace.reward, 3)}` +
@@ -124,6 +125,8 @@ function responses(trace) {
     !trace.known && h("p", { class: "note" }, "The tokens of this response are not known here: its tokenizer was not found."),
     trace.logp === null && h("p", { class: "note" }, "There are no log-probabilities: only a search that reads its last response with the LM stores them."),
     trace.known ? tokenBox(trace, trace.ids, trace.logp, marks) : box(trace.response),
+    marks && marks.size > 0 && h("p", { class: "legend-line" }, h("del", {}, "struck"), "→", h("ins", {}, "underlined"), h("sup", {}, "n"),
+      " is revision n: it replaced a token, and what stands behind it was written anew. Click it for more."),
     trace.known && trace.logp && [shadingVisible && shadeLegend(), leastLikely(trace)],
     same ? isRevised(trace) && h("p", { class: "note" }, "The first response is the same.")
       : [h("h3", {}, "First response"), trace.known ? tokenBox(trace, trace.base_ids, null, firstMarks(trace)) : box(trace.base_response)]);
@@ -185,9 +188,11 @@ function revisionsSection(trace) {
   const before = responsesBefore(trace);
   const accepted = trace.revisions.filter((r) => r.accepted).length;
   return h("section", { "aria-label": "Revisions" }, h("h2", {}, "Revisions"),
-    h("p", {}, `${number(accepted)} of ${number(trace.revisions.length)} proposals were accepted, in this order. Open one for its branch.`),
+    h("p", {}, `${number(trace.revisions.length)} ${trace.revisions.length === 1 ? "revision was" : "revisions were"} tried in this order; ` +
+      `${number(accepted)} of them ${accepted === 1 ? "was" : "were"} accepted. Open one for the response that it led to.`),
     button("Open all", () => toggleRevisions(), { "data-key": "r" }),
-    trace.revisions.map((revision, n) => revisionDetails(trace, revision, n, before[n])));
+    trace.revisions.map((revision, n) => revisionDetails(trace, revision, n, before[n])),
+    glossary(["revision", "position", "reward", "advantage", "confidence", "gradient norm"]));
 }
 
 function toggleRevisions() {
@@ -197,7 +202,7 @@ function toggleRevisions() {
 }
 
 function revisionDetails(trace, revision, n, before) {
-  const summary = [`${n + 1}. `, h("b", {}, revision.accepted ? "✓ accepted" : "✗ rejected"), ` at ${revision.position}: `,
+  const summary = [`${n + 1}. `, h("b", {}, revision.accepted ? "✓ accepted" : "✗ rejected"), ` at position ${revision.position}: `,
     h("del", {}, tokenText(trace, revision.from_token, revision.from_text)), " → ",
     h("ins", {}, tokenText(trace, revision.to_token, revision.to_text)),
     `, reward ${number(revision.reward_before, 3)} → ${revision.reward_after === null ? "not readable by the judge" : number(revision.reward_after, 3)}`];
@@ -220,7 +225,8 @@ function costs(trace) {
     rm_forward: "judge and guide forward passes", rm_backward: "judge and guide backward passes", token_passes: "token passes", flops: "FLOPs",
     paper_calls: "calls as the paper counts them", seconds: "seconds of the engines" };
   return trace.cost && h("section", { "aria-label": "Cost" }, h("h2", {}, "Cost"),
-    table("", ["", "count"], Object.entries(names).map(([key, name]) => [name, costOf(key, trace.cost[key])]), "Cost"));
+    table("", ["", "count"], Object.entries(names).map(([key, name]) => [name, costOf(key, trace.cost[key])]), "Cost"),
+    glossary(["token passes", "FLOP", "calls as the paper counts them", "seconds of the engines"]));
 }
 
 function costOf(key, value) {

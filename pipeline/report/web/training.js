@@ -33,7 +33,7 @@ function trainingPage() {
     run.card && h("details", {}, h("summary", {}, "Card: models, data, settings and versions"),
       box(JSON.stringify(run.card, null, 2), { class: "text code" })),
     run.config && h("details", {}, h("summary", {}, "Settings"), box(JSON.stringify(run.config, null, 2), { class: "text code" })),
-    h("p", { class: "note" }, "Written " + run.made + " by nabla " + run.release + "."));
+    h("p", { class: "note" }, writtenBy()));
 }
 
 function figuresTable(t) {

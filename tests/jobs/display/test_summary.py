@@ -88,6 +88,10 @@ def test_a_run_with_answers_shows_its_yield():
         "of greedily wrong ones 0.5000 of 1,200",
         "pass@k 0.5000 at 1, 0.6250 at 2",
     ]
+    large = summary.traces_table(
+        outcome(67, 64, 0, TRACES | {"yield": found | {"right_per_gflop": 0.0043}})
+    )
+    assert shown(large)[-5] == "prompts solved 0.7500 of 4,000, 4.30 for 1 TFLOP"
     alone = found | {"hard": None, "right_on_hard": None, "right_per_gflop": None, "pass_at": {}}
     rows = shown(summary.traces_table(outcome(67, 64, 0, TRACES | {"yield": alone})))
     assert rows[-3] == "prompts solved 0.7500 of 4,000"

@@ -80,7 +80,7 @@ def test_a_run_without_revisions_says_nothing_of_them(page, tmp_path):
         assert part not in words
     page.go("#/traces")
     assert page.texts("#list thead th") == [
-        "trace", "prompt", "gold", "answer", "verdict", "tokens"
+        "trace", "prompt", "gold", "response", "verdict", "tokens"
     ]  # fmt: skip
     page.go("#/trace/p0")
     assert page.texts("[aria-label=Answer] dt") == ["Gold", "Answer"]
@@ -182,8 +182,10 @@ def test_a_trace_shows_what_became_of_it(page, site):
     assert page.texts("section[aria-label=Response] .text")[1] == "1;2;3"
     summaries = page.texts("details.revision summary")
     assert [s.split(",")[0] for s in summaries] == [
-        "1. ✓ accepted at 4: 3 → 4", "2. ✓ accepted at 0: 1 → 5", "3. ✗ rejected at 4: 4 → 9"
-    ]  # fmt: skip
+        "1. ✓ accepted at position 4: 3 → 4",
+        "2. ✓ accepted at position 0: 1 → 5",
+        "3. ✗ rejected at position 4: 4 → 9",
+    ]
     assert summaries[2].endswith("reward 2.500 → 0.200")
     page.press("r")
     branches = page.texts("details.revision .text")

@@ -104,7 +104,20 @@ def test_the_index_has_every_row_with_its_flags_and_numbers(site):
 def test_words_are_those_of_the_rows_in_order(site):
     lines = unpacked(site / "words" / "0.js").decode().split("\n")
     assert [line.split("\t")[0] for line in lines] == [row["prompt_id"] for row in rows_of(site)]
-    assert lines[1].split("\t") == ["set/1", "0", "1+2=", "3", ""]
+    # Where the verifier has extracted no answer, the words are those that the response begins with.
+    assert lines[1].split("\t") == ["set/1", "0", "1+2=", "3", "1;2;4"]
+
+
+def test_rows_are_flagged_whose_answer_was_extracted(tmp_path):
+    long = "many words " * 20
+    rows = [trace("a", "1;2", predicted_answer="2"), trace("b", "1;2", predicted_answer="")]
+    rows += [trace("c") | {"response": long}, trace("d", error="ValueError: none")]
+    made(tmp_path / "out", write_run(tmp_path / "run", rows))
+    lines = unpacked(tmp_path / "out" / "words" / "0.js").decode().split("\n")
+    words = {line.split("\t")[0]: line.split("\t")[4] for line in lines}
+    assert words == {"a": "2", "b": "", "c": long[:80].strip(), "d": ""}
+    arm = values(tmp_path / "out" / "run.js")["arms"][0]
+    assert arm["figures"]["answered"] == 2
 
 
 def test_a_row_has_the_texts_of_its_tokens_those_of_rejected_branches_too(site):
