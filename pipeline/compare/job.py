@@ -15,7 +15,7 @@ adds an arm to one.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from pipeline.cluster.connection import shared
@@ -29,6 +29,7 @@ from pipeline.compare.summary import Comparison, summarise
 from pipeline.compare.training import trained_models
 from pipeline.compare.worker import read_all
 from pipeline.errors import RunError
+from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import generate
 from pipeline.generate.plan import plan
 from pipeline.run.models import is_scripted
@@ -66,10 +67,10 @@ def compare(config: CompareConfig, watch: Watch) -> Comparison:
                 asked if arm.config is None else read_results(arm.name, arm.run_dir)
                 for arm, asked in checked
             ]
-            readings = _read(config, results, folder, watch)
+            made = {arm.name: stored_config(arm.name, arm.run_dir) for arm in results}
+            readings = _read(config, results, made, folder, watch)
         models = {
-            arm.name: trained_models(arm.run_dir, stored_config(arm.name, arm.run_dir), config.lm)
-            for arm in results
+            arm.name: trained_models(arm.run_dir, made[arm.name], config.lm) for arm in results
         }
         found = summarise(results, config.reference, config.bootstrap, readings, models)
         write_traces(folder, TRACES, results)
@@ -82,18 +83,21 @@ def compare(config: CompareConfig, watch: Watch) -> Comparison:
 
 
 def _read(
-    config: CompareConfig, results: Sequence[Results], folder: Folder, watch: Watch
+    config: CompareConfig,
+    results: Sequence[Results],
+    made: Mapping[str, GenerateConfig],
+    folder: Folder,
+    watch: Watch,
 ) -> dict[str, ReadingTask]:
-    """Read the responses of the arms, and add that to their results. Nothing is read of an LM that
-    is a script."""
+    """Read the responses of the arms, `made` with these configs, and add that to their results.
+    Nothing is read of an LM that is a script."""
     tasks = {}
     for arm in results:
-        settings = stored_config(arm.name, arm.run_dir)
-        if not is_scripted(settings.lm):
+        if not is_scripted(made[arm.name].lm):
             tasks[arm.name] = ReadingTask(
                 name=arm.name,
                 run_dir=arm.run_dir,
-                config=settings,
+                config=made[arm.name],
                 reference=config.lm,
                 kl_samples=config.kl_samples,
                 second_judge=config.second_judge,

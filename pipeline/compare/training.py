@@ -45,7 +45,7 @@ def trained_models(run_dir: str, config: GenerateConfig, base: LM) -> list[Train
     arm, as all have it."""
     reward, made = config.reward, _models(Folder(run_dir))
     guided = uses_guide(config.decoding)
-    has_guide = guided and reward.guide is not None and not _judge_guides(reward)
+    guide = _own_guide(reward) if guided else None
     is_policy = _location(config.lm.path, "lm") != _location(base.path, "lm")
     found = []
     if is_policy:
@@ -53,17 +53,17 @@ def trained_models(run_dir: str, config: GenerateConfig, base: LM) -> list[Train
     chooses = config.decoding.method in _JUDGED or guided
     if reward.judge is not None and (chooses or is_policy):
         found.append(_model("judge", made.get("judge"), reward.judge, "judge"))
-    if has_guide and reward.guide is not None:
-        found.append(_model("guide", made.get("guide"), reward.guide, "guide"))
+    if guide is not None:
+        found.append(_model("guide", made.get("guide"), guide, "guide"))
     return found
 
 
-def _judge_guides(reward: Reward) -> bool:
-    """Whether the guide is the judge by name. `embedded` is another model in each role."""
-    assert reward.guide is not None
-    judge = None if reward.judge is None else _location(reward.judge, "judge")
-    same = _location(reward.guide, "guide") == judge
-    return same and reward.guide_revision == reward.judge_revision
+def _own_guide(reward: Reward) -> str | None:
+    """The guide, where it is another model than the judge. `embedded` names one in each role."""
+    if reward.guide is None or reward.judge is None:
+        return reward.guide
+    same = _location(reward.guide, "guide") == _location(reward.judge, "judge")
+    return None if same and reward.guide_revision == reward.judge_revision else reward.guide
 
 
 def uses_guide(decoding: Decoding) -> bool:
