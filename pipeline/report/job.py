@@ -13,7 +13,7 @@ from pipeline.report.committed import ChangedError
 from pipeline.report.comparisons import runs_of
 from pipeline.report.config import ReportConfig
 from pipeline.report.site import PAGE, building, write_page
-from pipeline.report.trainings import is_without_traces, write_training
+from pipeline.report.trainings.pages import is_without_traces, write_training
 from pipeline.report.writer import Progress, write_traces
 
 # A run that is being compacted replaces its files once.

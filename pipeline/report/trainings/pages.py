@@ -1,4 +1,4 @@
-"""Pages of runs without traces: trainings with curves and cards, rounds, the duality stage."""
+"""What the pages of a run without traces are made of: curves, checkpoints, cards, rounds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pipeline.errors import InputError
 from pipeline.improve.status import improve_status
 from pipeline.references import redacted, shown_uri
 from pipeline.report import pages
-from pipeline.report.judges import judge_curves, judge_tables
 from pipeline.report.tokens import run_config
+from pipeline.report.trainings.judges import judge_curves, judge_tables
 from pipeline.store.checks.owner import owner_of
 from pipeline.store.checks.version import check_version
 from pipeline.store.files import MALFORMED, Folder

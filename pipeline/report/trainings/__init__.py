@@ -1,0 +1,1 @@
+"""Pages of runs without traces: trainings, rounds of `nabla improve`, the duality stage."""
