@@ -79,9 +79,18 @@ function pressed(event) {
   else element.click();
 }
 
+// Says that the server is gone, until it is there again: what is shown would look like the present.
+function connected(answers) {
+  const lost = document.getElementById("lost");
+  if (lost.hidden === answers) return;
+  lost.hidden = answers;
+  lost.textContent = answers ? "" : "The server does not answer. What is shown was read before; start it again for more.";
+}
+
 async function refresh() {
   const now = await loadJson("version").catch(() => null);
   loaded.delete("version");
+  connected(now !== null);
   if (now !== null && now.version !== version) {
     forget(now.version);
     forgetRows();

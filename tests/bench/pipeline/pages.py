@@ -5,14 +5,17 @@
 Makes synthetic runs (20 words, 24 tokens, one revision a row), writes their pages in a process of
 its own, and opens them from disk in a headless Chromium, which must be installed. Each time is the
 best of three, each in a fresh browser, in which a step is asked for as soon as the one before is
-done. "CPU" are seconds of the page's process, which other work on the machine changes little.
-Prints a table, and as its last line one JSON object. A million rows take some ten minutes of a core
-and 2 GB of disk.
+done; then once from a server of its own (`--serve`), which has made nothing before. "CPU" are
+seconds of the page's process, or of the server's until it is ready, which other work on the machine
+changes little. Prints a table, and as its last line one JSON object. A million rows take some ten
+minutes of a core and 2 GB of disk.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -41,14 +44,20 @@ def write(run: str, out: str) -> None:
     """Write the pages in this process; prints seconds, and the peak of its memory."""
     started, cpu = time.monotonic(), time.process_time()
     report(ReportConfig(run_dir=(run,), out=out), lambda done, total: None)
-    # Not ru_maxrss, which a process inherits from the one that started it.
-    peak = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
     found = {
         "write s": round(time.monotonic() - started, 1),
         "write CPU s": round(time.process_time() - cpu, 1),
-        "writer MB": int(peak) // 1024,
+        "writer MB": _peak("self"),
     }
     print(json.dumps(found))
+
+
+def _peak(process: int | str) -> int:
+    """The most memory that a process has had, in megabytes."""
+    # Not ru_maxrss, which a process inherits from the one that started it.
+    return (
+        int(Path(f"/proc/{process}/status").read_text().partition("VmHWM:")[2].split()[0]) // 1024
+    )
 
 
 def weights(site: Path) -> dict[str, float]:
@@ -98,6 +107,28 @@ def _cpu(page: Page) -> float:
     return float(next(m["value"] for m in metrics if m["name"] == "ProcessTime"))
 
 
+def served(run: Path, last: int) -> dict[str, float]:
+    """The same from a server: seconds until it is ready, of each step, and its memory."""
+    words = [sys.executable, "-m", "jobs.report", f"run_dir={run}", "--serve", "port=0"]
+    started = time.monotonic()
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        ready, cpu = time.monotonic() - started, _seconds(server.pid)
+        with chromium() as page:
+            steps = browse(page, url, last)
+        peak = _peak(server.pid)
+        server.send_signal(signal.SIGINT)
+    found = {"ready s": ready, "ready CPU s": cpu, **steps, "server MB": peak}
+    return {f"served: {name}": round(value, 2) for name, value in found.items()}
+
+
+def _seconds(process: int) -> float:
+    """The seconds of the processor that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def best(rounds: list[dict[str, float]]) -> dict[str, float]:
     """The smallest of each number."""
     return {name: round(min(one[name] for one in rounds), 2) for name in rounds[0]}
@@ -114,7 +145,7 @@ def measured(folder: Path, rows: int) -> dict[str, Any]:
     for _ in range(REPEATS):
         with chromium() as page:
             rounds.append(browse(page, (site / "index.html").as_uri(), rows - 1))
-    return {"rows": rows, **written, **weights(site), **best(rounds)}
+    return {"rows": rows, **written, **weights(site), **best(rounds), **served(run, rows - 1)}
 
 
 def table(sizes: list[dict[str, Any]]) -> str:

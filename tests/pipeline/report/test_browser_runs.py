@@ -118,18 +118,19 @@ def test_a_comparison_of_many_arms_is_folded_and_shows_those_that_are_chosen(pag
 
 @pytest.fixture
 def server(tmp_path):
-    """The address of a server of a run that goes on, and its folder."""
+    """The address of a server of a run that goes on, its folder, and its process."""
     run = write_run(tmp_path / "run", ordinary(12), finished=False)
     words = [sys.executable, "-m", "jobs.report", f"run_dir={run}", "--serve", "port=0"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    yield process.stdout.readline().strip(), run
-    process.send_signal(signal.SIGINT)
+    yield process.stdout.readline().strip(), run, process
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
     process.stdout.close()
     assert process.wait(60) == 0
 
 
 def test_a_server_shows_rows_that_are_committed_meanwhile(page, server):
-    address, run = server
+    address, run, _ = server
     page.open(address + "#/traces?q=set")
     assert (count(page), page.text("h1")) == (12, "Traces")
     page.go("#/trace/set%2F3")
@@ -138,6 +139,17 @@ def test_a_server_shows_rows_that_are_committed_meanwhile(page, server):
     commit(Folder(run), SCHEMA, [trace("set/new"), trace("other")])
     page.wait("document.querySelector('#list .count')?.innerText.startsWith('13 of 14')")
     assert {url.split("/")[2] for url in page.requests if "//" in url} == {address.split("/")[2]}
+
+
+def test_a_page_says_that_its_server_is_gone(page, server):
+    address, _, process = server
+    page.open(address)
+    assert page.run("document.getElementById('lost').hidden") is True
+    process.send_signal(signal.SIGINT)
+    page.wait("!document.getElementById('lost').hidden")
+    assert "The server does not answer." in page.text("#lost")
+    assert page.text("h1") == "run"
+    page.errors[:] = [e for e in page.errors if "ERR_CONNECTION_REFUSED" not in e]
 
 
 def test_a_training_has_its_curves(page, tmp_path):
