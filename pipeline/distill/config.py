@@ -23,14 +23,17 @@ class TrainingRows:
     Attributes:
         exports: Folders of `nabla export`, all of one format: responses (`sft`, `tokens`) or pairs
             (`preference`, `reward`).
+        files: Files of responses of your own, gold solutions for example, instead of folders:
+            prompt files of any kind whose rows also have a text `completion`.
         held_out: The fraction of prompts that are held out of training, chosen by their ids, where
             the exports have no split of held-out prompts.
-        limit (rows): The first rows of each folder, this many; null: all.
+        limit (rows): The first rows of each folder or file, this many; null: all.
         max_length (tokens): Longer rows, prompt included, are left out and counted; null: the
             context of the student.
     """
 
     exports: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     held_out: float = 0.02
     limit: int | None = None
     max_length: int | None = None
@@ -139,7 +142,7 @@ class DistillConfig:
     """The settings of `nabla distill`. The student is written to `<run_dir>/student`.
 
     Attributes:
-        data: What the student is trained on: dataset folders.
+        data: What the student is trained on: dataset folders, or files of your own.
         export: What it is trained on: run folders, exported first.
         run_dir: The run folder: a path or any URI that pyarrow or fsspec opens.
         seed: Seed of the order of rows and of new weights.
@@ -173,9 +176,11 @@ class DistillConfig:
 
     def __post_init__(self) -> None:
         check(
-            bool(self.data.exports) != bool(self.export.run_dir),
-            "name what to train on: folders of nabla export in data.exports, or run folders of "
-            "nabla generate in export.run_dir",
+            [bool(self.data.exports), bool(self.data.files), bool(self.export.run_dir)].count(True)
+            == 1,
+            "name what to train on, in one place: folders of nabla export in data.exports, files "
+            "of prompts and completions in data.files, or run folders of nabla generate in "
+            "export.run_dir",
         )
         check_date("template_date", self.template_date)
         optimise, count = self.optimise, self.workers.count

@@ -1,4 +1,4 @@
-"""Folders of `nabla export` as the data of a student. Imports neither torch nor ray."""
+"""Folders of `nabla export`, or files, as the data of a student. Imports neither torch nor ray."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from pipeline.distill.config import DistillConfig
+from pipeline.distill.conversations import facts_of
 from pipeline.distill.folder import EXPORT
 from pipeline.distill.models import student_of
 from pipeline.errors import InputError
@@ -30,11 +31,11 @@ KINDS: Mapping[str, Kind] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """A complete folder of `nabla export`.
+    """A complete folder of `nabla export`, or with `is_file` a file of prompts and completions.
 
     `facts` are those of its `export.json`, `digest` the checksum of that file, which holds the
-    checksums of all others. `tokenizer` is the fingerprint of the tokenizer that made the rows,
-    None where rows are messages.
+    checksums of all others (of a file: a digest of its rows). `tokenizer` is the fingerprint of the
+    tokenizer that made the rows, None where rows are messages.
     """
 
     path: str
@@ -44,6 +45,7 @@ class Export:
     tokenizer: str | None
     digest: str
     facts: Mapping[str, Any]
+    is_file: bool = False
 
     @property
     def name(self) -> str:
@@ -65,8 +67,11 @@ class Export:
 
 
 def read_exports(config: DistillConfig) -> list[Export]:
-    """The folders that a config trains on. Raises InputError naming the folder that is none, is not
-    complete, holds rows that no student can be trained on, or differs in format from the first."""
+    """The folders or files that a config trains on. Raises InputError naming the folder that is
+    none, is not complete, holds rows that no student can be trained on, or differs in format from
+    the first; and naming the row of a file that cannot be read."""
+    if config.data.files:
+        return [_read_file(path) for path in config.data.files]
     exports = [_read(path) for path in folders_of(config)]
     first = exports[0]
     for other in exports[1:]:
@@ -130,6 +135,20 @@ def _read(path: str) -> Export:
         tokenizer=found.tokenizer_fingerprint if rendered else None,
         digest=Folder(path).read(SUCCESS).decode().strip(),
         facts=found.facts,
+    )
+
+
+def _read_file(path: str) -> Export:
+    facts, digest = facts_of(path)
+    return Export(
+        path=path,
+        format="sft",
+        layout="prompt_completion",
+        kind="responses",
+        tokenizer=None,
+        digest=digest,
+        facts=facts,
+        is_file=True,
     )
 
 

@@ -126,7 +126,7 @@ def check_ready(config: DistillConfig) -> None:
     require_for_lora(config.optimise.lora)
     for name in config.report_to:
         require_reporter(name)
-    if config.data.exports:
+    if config.data.exports or config.data.files:
         check_held_out(config, read_exports(config))
     else:
         open_sources(config.export.run_dir, allow_partial=config.export.allow_partial)

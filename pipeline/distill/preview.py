@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.cluster.config import Actors, Cluster
 from pipeline.distill.config import DistillConfig
+from pipeline.distill.conversations import conversations
 from pipeline.distill.exports import KINDS, Export, export_config, read_exports
 from pipeline.distill.folder import CARD
 from pipeline.distill.job import check_start, resolved
@@ -91,7 +92,8 @@ def preview(config: DistillConfig) -> DistillPreview:
     warnings = [*notes, *check_devices(asked, "auto")]
     # Last: run folders are filtered, which takes the longest.
     model = _Student.of(config)
-    data = _of_exports(config, model) if config.data.exports else _of_runs(config)
+    exported = config.data.exports or config.data.files
+    data = _of_exports(config, model) if exported else _of_runs(config)
     lengths = [model.length(row) for row in data.sample]
     limit = min(config.data.max_length or model.context, model.context)
     prompts = [item.prompt for item in read_prompts(config.validation.prompts)]
@@ -225,6 +227,8 @@ def _of_exports(config: DistillConfig, model: _Student) -> Data:
 
 
 def _sample(export: Export) -> list[Mapping[str, Any]]:
+    if export.is_file:
+        return [*islice(conversations(export.path), MEASURED)]
     folder = Folder(export.path)
     names = (name for name in export.facts["files"] if name.startswith("default/train-"))
     with folder.fs.open_input_file(folder.path(min(names))) as source:

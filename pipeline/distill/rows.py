@@ -1,6 +1,7 @@
-"""The rows of exports as TRL's trainers take them: responses with their prompts, tokens, or pairs.
+"""The rows of exports and files as TRL's trainers take them: responses with their prompts, tokens,
+or pairs.
 
-Rows stay on disk: `datasets` maps them into memory.
+Rows of exports stay on disk: `datasets` maps them into memory.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import datasets
 
 from pipeline.distill.config import TrainingRows
+from pipeline.distill.conversations import conversations
 from pipeline.distill.exports import Export
 from pipeline.errors import InputError
 from pipeline.store.files import Folder
@@ -72,6 +75,8 @@ def load_rows(exports: list[Export], data: TrainingRows, scratch: Path) -> Rows:
 
 
 def _load(export: Export, split: str, limit: int | None, scratch: Path) -> datasets.Dataset:
+    if export.is_file:
+        return datasets.Dataset.from_list([*islice(conversations(export.path), limit)])
     folder = Folder(export.path)
     names = [f.name for f in folder.files("default") if f.name.startswith(f"default/{split}-")]
     listed = {name for name in export.facts["files"] if name.startswith(f"default/{split}-")}

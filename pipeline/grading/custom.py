@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -18,15 +19,17 @@ class GradingError(Exception):
     """The user's function raised an exception, or returned what is no verdict."""
 
 
-class CustomGrader(GraderProcess):
-    """Grades by `function`, a `module:name`. A response that takes longer than `seconds`, or that
-    kills the child process, is not correct. Raises GradingError where the function fails."""
+class CustomFunction(GraderProcess):
+    """Calls a function of a prompt and a response, `function` (a `module:name`), in a child process
+    that runs `main` of `module`. `key` is the setting that names it, for errors."""
 
-    def __init__(self, function: str, seconds: float) -> None:
-        super().__init__(__name__, seconds, function)
-        self._function = function
+    def __init__(self, module: str, function: str, seconds: float, key: str) -> None:
+        super().__init__(module, seconds, function)
+        self._named = f"{key}={function}"
 
-    def __call__(self, prompt: Prompt, response: str) -> Verdict:
+    def call(self, prompt: Prompt, response: str) -> Any:
+        """What the child process makes of the result; None where it took too long, or died. Raises
+        GradingError where the function fails."""
         self.check()
         record = {
             "id": prompt.id,
@@ -36,8 +39,8 @@ class CustomGrader(GraderProcess):
         }
         reply = self.ask(record, response)
         if isinstance(reply, str):
-            raise GradingError(f"verify.function={self._function}: prompt {prompt.id!r}: {reply}")
-        return reply if isinstance(reply, Verdict) else Verdict(None, False)
+            raise GradingError(f"{self._named}: prompt {prompt.id!r}: {reply}")
+        return reply
 
     def check(self) -> None:
         """Start the child process where none runs. Raises ConfigError where the function is not
@@ -47,7 +50,19 @@ class CustomGrader(GraderProcess):
         except EOFError:
             reason = "its module ended the process that imported it"
         if reason is not None:
-            raise ConfigError(f"verify.function={self._function}: {reason}")
+            raise ConfigError(f"{self._named}: {reason}")
+
+
+class CustomGrader(CustomFunction):
+    """Grades by `function`, a `module:name`. A response that takes longer than `seconds`, or that
+    kills the child process, is not correct. Raises GradingError where the function fails."""
+
+    def __init__(self, function: str, seconds: float) -> None:
+        super().__init__(__name__, function, seconds, "verify.function")
+
+    def __call__(self, prompt: Prompt, response: str) -> Verdict:
+        reply = self.call(prompt, response)
+        return reply if isinstance(reply, Verdict) else Verdict(None, False)
 
 
 def check_function(function: str) -> None:
@@ -61,6 +76,12 @@ def check_function(function: str) -> None:
 
 def main() -> None:
     """The main function of the child process of `CustomGrader`."""
+    serve_function(_verdict)
+
+
+def serve_function(read: Callable[[Any], Any]) -> None:
+    """In a child process: answer requests with what `read` makes of the function's results. It
+    raises TypeError where a result is of no use; errors are answered as texts."""
     parent = connection()
     sys.path.insert(0, os.getcwd())
     module, _, name = sys.argv[3].partition(":")
@@ -73,9 +94,9 @@ def main() -> None:
         parent.send(f"{name} is no function, but of type {type(function).__name__}")
         return
 
-    def reply(record: dict[str, Any], response: str) -> Verdict | str:
+    def reply(record: dict[str, Any], response: str) -> Any:
         try:
-            return _verdict(function(record, response))
+            return read(function(record, response))
         except MemoryError:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the parent raises it

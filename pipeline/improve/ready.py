@@ -9,7 +9,7 @@ from nabla_core.models.location import check_locations
 from pipeline.errors import ConfigError
 from pipeline.extras import require, require_for_lora
 from pipeline.grading.graders import check_expected
-from pipeline.grading.steps import step_grader
+from pipeline.grading.steps import check_steps
 from pipeline.improve import steps
 from pipeline.improve.config import ImproveConfig
 from pipeline.improve.steps import Models
@@ -118,7 +118,7 @@ def _check_judging(config: ImproveConfig) -> None:
     if config.verify.method == "none":
         raise ConfigError("steps: judge: no answer is right or wrong with verify.method=none")
     if config.judge.goal.answers == "steps":
-        step_grader(config.training.validation.verify)
+        check_steps(config.training.validation.verify, config.judge.goal.step_function)
 
 
 def _check_prompts(config: ImproveConfig) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 from nabla_core.config import NablaConfig, Ranked, Sampling, check
 from nabla_core.config_metadata import NOT_SHAPING, REVISION, SHAPING_THROUGHOUT
 from nabla_core.model_config import LM, Reward, Runtime
-from pipeline.grading.graders import Verify
+from pipeline.grading.graders import FUNCTION, Verify
 from pipeline.inputs.prompts import Prompts
 from pipeline.training.config import Finetune, Workers
 
@@ -123,7 +123,13 @@ class Goal:
     Attributes:
         answers: The labels. `final`: whether the answer is right. `steps`: also, at the end of each
             step of a response, whether all steps so far are right; where the reward is read,
-            whether all are. `steps` needs a task that can tell (`pipeline.grading.steps`).
+            whether all are. `steps` needs a task that can tell, or a `step_function`.
+        step_function: With `answers: steps`, `module:name` of a Python function of a prompt (a dict
+            with `id`, `messages`, `system` and `answer`) and a response. It returns the steps in
+            order, each as a pair of the character behind its end and whether it and all before it
+            are right, and whether these are all steps of a right response, such as
+            `([(11, True), (23, False)], True)`. It runs as `verify.function` does, with
+            `validation.verify.seconds` for each response.
         loss: `pairs`: that a right answer has a higher reward than a wrong one to the same prompt
             (Bradley-Terry, by TRL's RewardTrainer). `bce`: binary cross-entropy of sigmoid(reward),
             so that rewards are log-odds.
@@ -139,6 +145,7 @@ class Goal:
     """
 
     answers: Literal["final", "steps"] = "final"
+    step_function: str | None = None
     loss: Literal["pairs", "bce"] = "bce"
     step_weight: float = 0.5
     center: float = 0.01
@@ -150,6 +157,16 @@ class Goal:
             self.answers == "final" or self.loss == "bce",
             "goal.answers=steps needs goal.loss=bce: a pair has no labels at its steps",
         )
+        if self.step_function is not None:
+            check(
+                self.answers == "steps",
+                f"goal.step_function needs goal.answers=steps, not {self.answers}",
+            )
+            check(
+                FUNCTION.fullmatch(self.step_function) is not None,
+                "goal.step_function must be module:name, such as my_task:steps, got "
+                f"{self.step_function!r}",
+            )
         check(
             0 < self.step_weight < 1,
             f"goal.step_weight must be above 0 and below 1, got {self.step_weight}",

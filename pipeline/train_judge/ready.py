@@ -8,7 +8,7 @@ from pipeline.errors import InputError
 from pipeline.export.sources import open_sources
 from pipeline.extras import require, require_for_lora, require_reporter
 from pipeline.grading.graders import check_expected
-from pipeline.grading.steps import step_grader
+from pipeline.grading.steps import check_steps
 from pipeline.inputs.prompts import read as read_prompts
 from pipeline.run.verify_method import resolve, with_verify
 from pipeline.store.checks.owner import Owner
@@ -36,7 +36,7 @@ def check_ready(config: TrainJudgeConfig) -> None:
     for name in config.report_to:
         require_reporter(name)
     if config.goal.answers == "steps":
-        step_grader(config.validation.verify)
+        check_steps(config.validation.verify, config.goal.step_function)
     allow_partial = config.data.allow_partial
     open_sources((*config.data.runs, *config.validation.runs), allow_partial=allow_partial)
     # A function of the user's own may grade prompts without an expected answer.

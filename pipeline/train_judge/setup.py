@@ -174,7 +174,8 @@ def assemble(config: TrainJudgeConfig, device: torch.device) -> Assembled:
     train, held_out = mixture.split(answers.found, config.data.held_out)
     hard = mixture.hard_negatives(answers.found, config.data.hard.quantile)
     is_hard = {id(a): flag for a, flag in zip(answers.found, hard, strict=True)}
-    steps = step_grader(config.validation.verify) if config.goal.answers == "steps" else None
+    goal, verify = config.goal, config.validation.verify
+    steps = step_grader(verify, goal.step_function) if goal.answers == "steps" else None
 
     def part(chosen: Iterable[GradedAnswer]) -> Part:
         found = Part([], [], [])
