@@ -187,7 +187,9 @@ def _words(table: pa.Table) -> list[str]:
     answers = zip(
         table["expected_answer"].to_pylist(), table["predicted_answer"].to_pylist(), strict=True
     )
-    responses = pc.utf8_slice_codeunits(table["response"], 0, 4 * PROMPT_CHARACTERS).to_pylist()
+    # A response may have a megabyte, and its beginning is enough.
+    beginnings = pc.utf8_slice_codeunits(table["response"], 0, 16 * PROMPT_CHARACTERS)
+    responses = beginnings.to_pylist()
     keys = zip(table["prompt_id"].to_pylist(), table["sample"].to_pylist(), strict=True)
     return [
         "\t".join(
@@ -209,7 +211,11 @@ def _words(table: pa.Table) -> list[str]:
 
 def _first(text: str | None, length: int) -> str:
     # Cut before the pattern sees it: a text may have megabytes.
-    return _SPACES.sub(" ", (text or "")[: 4 * length]).strip()[:length]
+    whole = (text or "").strip()
+    found = _SPACES.sub(" ", whole[: 4 * length])
+    if len(found) <= length and len(whole) <= 4 * length:
+        return found
+    return found[:length].rstrip() + "…"
 
 
 def _escaped(text: str, length: int) -> str:

@@ -70,7 +70,8 @@ async function drawList(target, query, rows, read, current) {
 }
 
 function listTable(rows, words) {
-  const several = run.arms.length > 1;
+  // Where one run is chosen its name would take the room of prompts.
+  const several = run.arms.length > 1 && !place().query.get("arm");
   // Columns that are empty in all rows would take the room of prompts.
   const rewarded = run.arms.some((arm) => arm.figures.reward), moved = run.arms.some((arm) => arm.figures.proposed || arm.figures.changed);
   const answers = answerName(), shared = sharedStart(words.map((w) => w.prompt));

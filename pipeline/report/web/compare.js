@@ -18,7 +18,7 @@ function otherArms(row) {
   };
   fill().catch((error) => body.replaceChildren(error.message));
   return h("section", { "aria-label": "Side by side", id: "side" }, h("h2", {}, "Side by side"),
-    h("p", { class: "note" }, "What differs from the response of this page is underlined twice, or struck through where it is here alone."), body);
+    h("p", { class: "note" }, "Struck through: in the response of this page alone. Underlined twice: in the other one alone."), body);
 }
 
 // Of many runs a table, and beside this one's response those that are chosen in it.

@@ -112,10 +112,18 @@ def test_rows_are_flagged_whose_answer_was_extracted(tmp_path):
     long = "many words " * 20
     rows = [trace("a", "1;2", predicted_answer="2"), trace("b", "1;2", predicted_answer="")]
     rows += [trace("c") | {"response": long}, trace("d", error="ValueError: none")]
+    rows += [trace("e") | {"response": f" a{' ' * 400}b "}, trace("f") | {"response": " a  b\n"}]
     made(tmp_path / "out", write_run(tmp_path / "run", rows))
     lines = unpacked(tmp_path / "out" / "words" / "0.js").decode().split("\n")
     words = {line.split("\t")[0]: line.split("\t")[4] for line in lines}
-    assert words == {"a": "2", "b": "", "c": long[:80].strip(), "d": ""}
+    assert words == {
+        "a": "2",
+        "b": "",
+        "c": long[:80].strip() + "…",
+        "d": "",
+        "e": "a…",
+        "f": "a b",
+    }
     arm = values(tmp_path / "out" / "run.js")["arms"][0]
     assert arm["figures"]["answered"] == 2
 
