@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -115,10 +114,12 @@ def served(run: Path, last: int) -> dict[str, float]:
         assert server.stdout is not None
         url = server.stdout.readline().strip()
         ready, cpu = time.monotonic() - started, _seconds(server.pid)
-        with chromium() as page:
-            steps = browse(page, url, last)
-        peak = _peak(server.pid)
-        server.send_signal(signal.SIGINT)
+        try:
+            with chromium() as page:
+                steps = browse(page, url, last)
+            peak = _peak(server.pid)
+        finally:
+            server.terminate()
     found = {"ready s": ready, "ready CPU s": cpu, **steps, "server MB": peak}
     return {f"served: {name}": round(value, 2) for name, value in found.items()}
 
