@@ -195,10 +195,6 @@ class Run:
             else None,
         )
 
-    def _reached(self, slots: Slots) -> str:
-        # Between the end of the work and here a committed row may have turned out damaged.
-        return self._spending.reached(slots.committed()) or "budget"
-
     def _on_lease_lost(self) -> None:
         self._lease_lost = True
 

@@ -15,6 +15,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
@@ -160,6 +161,10 @@ def _statuses(
     return Statuses(dataset, blocks, ledger.reported.remote)
 
 
+# What the names of Ray Data's threads of `StreamingExecutor` begin with.
+_EXECUTOR = "StreamingExecutor-"
+
+
 class Blocks:
     """Tasks as blocks of Ray Data, made as they are taken. An error of the input ends them and is
     kept, so that what the actors have begun is committed before the run ends with it."""
@@ -188,6 +193,7 @@ class Statuses:
     def __init__(self, dataset: Any, blocks: Blocks, reported: Callable[[list[Key]], Any]) -> None:
         self._blocks, self._reported = blocks, reported
         self._queue: queue.SimpleQueue[PromptStatus | BaseException | None] = queue.SimpleQueue()
+        self._others = set(threading.enumerate())
         self._thread = threading.Thread(target=self._follow, args=(dataset,), daemon=True)
         self._thread.start()
 
@@ -208,9 +214,18 @@ class Statuses:
                 raise status
             yield status
 
-    def wait(self, seconds: float) -> None:
-        """Wait at most so many seconds for Ray Data to end by itself."""
+    def end(self, seconds: float) -> None:
+        """Wait at most so many seconds for Ray Data to end by itself, then end it. Its threads must
+        not ask a Ray that is shut down: they would log tracebacks, or abort the process."""
         self._thread.join(seconds)
+        if not self._thread.is_alive():
+            return
+        # Ray Data has no public way to end a dataset that another thread reads.
+        for thread in set(threading.enumerate()) - self._others:
+            if thread.name.startswith(_EXECUTOR) and hasattr(thread, "shutdown"):
+                # Where Ray is what is broken, the error that ends the run tells it.
+                with suppress(RayError):
+                    thread.shutdown(force=True)
 
     def _follow(self, dataset: Any) -> None:
         try:

@@ -141,7 +141,7 @@ class Rounds:
             if end != "completed":
                 # Also after KeyboardInterrupt: rows that wait to be committed must not be lost.
                 pool.stop(self._ledger, FLUSH_SECONDS)
-                statuses.wait(END_SECONDS)
+                statuses.end(END_SECONDS)
         return end
 
     def _while_waiting(self) -> None:

@@ -1,6 +1,7 @@
 """Runs that reach a budget, and go on with a larger one."""
 
 import json
+import threading
 from collections import Counter
 
 import pytest
@@ -76,6 +77,8 @@ def test_the_time_is_up_also_while_no_prompt_ends(job, prompts, tmp_path, capsys
     code = job(path, "cluster.hang_seconds=500", "budget.seconds=3", "decoding.method=sample")
     assert code == ExitCode.BUDGET
     assert "stopped at budget.seconds=3" in capsys.readouterr().out
+    # It would ask a Ray that is shut down.
+    assert not [thread.name for thread in threading.enumerate() if "Executor" in thread.name]
 
 
 @pytest.mark.parametrize(("options", "code"), [((), 3), (("--ok-with-dead",), 0)])

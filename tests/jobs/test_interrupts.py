@@ -136,6 +136,28 @@ def test_a_signal_to_the_whole_group_loses_no_row_prints_no_line_of_ray_and_leav
     )
 
 
+@pytest.mark.long
+def test_a_worker_that_does_not_stop_in_time_is_ended_without_a_line_of_ray(
+    started, prompts, ray_folder, tmp_path
+):
+    path = prompts("question", "!hang")
+    run = tmp_path / "run"
+    driver = started(
+        *("-m", "jobs.generate", f"run_dir={run}", f"prompts.path={path}", "lm.path=scripted"),
+        *("runtime.max_batch=1", "decoding.method=sample", "verify.method=none"),
+        *("store.flush_rows=1", "store.flush_seconds=1"),
+        RAY_TMPDIR=str(ray_folder),
+    )
+    wait_for(driver, lambda: [*run.glob("parts/*.parquet")])
+    os.killpg(driver.pid, signal.SIGTERM)
+    output, errors = driver.communicate(timeout=60)
+    assert driver.returncode == 130
+    assert "1 of 2 rows committed; the same command continues" in output
+    lines = [line for line in errors.splitlines() if not line.startswith(PROGRESS)]
+    assert lines == ["2 rows", GENTLE.strip()]
+    assert list(ray_folder.iterdir()) == []
+
+
 def served(log: Path) -> Counter:
     return Counter(log.read_text().splitlines() if log.exists() else [])
 
