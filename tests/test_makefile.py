@@ -73,6 +73,7 @@ def test_the_demo_alone_does_without_development_tools():
     text = (ROOT / "Makefile").read_text()
     needs = dict(re.findall(r"^([a-z-]+): \$\(VENV\)/(\S+) ", text, re.MULTILINE))
     assert needs.pop("demo") == ".installed"
+    assert needs.pop("reasoning-gym") == ".installed"
     assert set(needs.values()) == {".installed-dev"}
     tools = {"test", "test-long", "test-browser", "lint", "format", "docs", "chaos"}
     assert needs.keys() == tools
