@@ -75,6 +75,7 @@ def test_rewards_within_the_tolerance_are_the_same_and_decisions_must_be_equal()
         assert count_differences(expected, rows_by_key([altered]))["altered"] == 1
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_twelve_kills_of_all_kinds_lose_duplicate_and_alter_nothing():
     command = [sys.executable, "-m", "tests.chaos.schedule", "--seed", "32", "--kills", "12"]

@@ -73,6 +73,7 @@ def test_new_weights_at_an_old_path_are_refused_before_a_row_is_made(
         assert {row[f"{column}_revision"] for row in rows} == {expected}
 
 
+@pytest.mark.long
 def test_a_worker_that_finds_other_files_than_the_driver_ends_the_run_by_name(
     command, copies, tmp_path, capsys, monkeypatch
 ):
@@ -144,6 +145,7 @@ NO_SYSTEM = (
 )
 
 
+@pytest.mark.long
 def test_a_judge_that_refuses_system_turns_is_named_before_a_row_is_made(
     command, copies, tmp_path, capsys
 ):

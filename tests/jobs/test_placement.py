@@ -74,6 +74,7 @@ def occupied(prompts, tmp_path):
     return run
 
 
+@pytest.mark.long
 def test_it_is_restarted_once_and_the_run_goes_on(occupied, tmp_path):
     code, errors = occupied("at first")
     assert "an actor needs 1 CPU and 0 GPU (cluster), and 0 CPU and 0 GPU are free" in errors
@@ -102,6 +103,7 @@ def test_the_run_ends_where_the_next_one_places_none_either(occupied, tmp_path):
     assert not (tmp_path / "run" / "_SUCCESS").exists()
 
 
+@pytest.mark.long
 def test_a_ray_that_the_command_found_is_not_restarted(occupied):
     code, errors = occupied("found")
     assert "error: Ray has placed no actor in" in errors

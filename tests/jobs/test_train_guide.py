@@ -168,6 +168,7 @@ def test_damaged_files_of_a_training_are_written_again_or_one_error(
     assert "the list of checkpoints, is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_second_training_in_the_folder_is_refused_while_the_first_lives(
     plain, explored, tmp_path, cluster, capsys, interruptible, monkeypatch
@@ -206,6 +207,7 @@ def test_a_second_training_in_the_folder_is_refused_while_the_first_lives(
     assert not (run / "guide").exists()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_another_lms_counterfactuals_end_the_job(
     plain, grouped, explored, tmp_path, cluster, capsys

@@ -28,6 +28,7 @@ class Recipe(TraceRecipe):
         return Maker(self, scripted())
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_the_run_ends_with_the_error_of_the_thread(cluster, prompts, tmp_path):
     config = GenerateConfig(
