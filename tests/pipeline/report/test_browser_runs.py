@@ -117,7 +117,7 @@ def test_a_comparison_of_many_arms_is_folded_and_shows_those_that_are_chosen(pag
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(tmp_path, interruptible):
     """The address of a server of a run that goes on, its folder, and its process."""
     run = write_run(tmp_path / "run", ordinary(12), finished=False)
     words = [sys.executable, "-m", "jobs.report", f"run_dir={run}", "--serve", "port=0"]
