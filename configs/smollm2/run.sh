@@ -8,13 +8,7 @@ EXPLORED=$((N < 100 ? N : N / 2))      # prompts of counterfactuals
 HERE=configs/smollm2
 RUNS=runs/smollm2
 
-step() {
-	echo
-	echo "== $1"
-	shift
-	echo "$ $*"
-	"$@"
-}
+. configs/step.sh
 
 python $HERE/keywords.py $RUNS/keywords
 step "Samples of the LM, graded" nabla generate --config $HERE/generate.yaml run_dir=$RUNS/samples \

@@ -6,13 +6,7 @@ N=${1:-200}
 HERE=configs/wordproblems
 RUNS=runs/wordproblems
 
-step() {
-	echo
-	echo "== $1"
-	shift
-	echo "$ $*"
-	"$@"
-}
+. configs/step.sh
 
 python $HERE/problems.py $RUNS/problems
 step "The LM, tuned on gold chains" nabla distill --config $HERE/sft.yaml

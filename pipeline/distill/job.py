@@ -126,10 +126,10 @@ def check_ready(config: DistillConfig) -> None:
     require_for_lora(config.optimise.lora)
     for name in config.report_to:
         require_reporter(name)
-    if config.data.exports or config.data.files:
-        check_held_out(config, read_exports(config))
-    else:
+    if config.export.run_dir:
         open_sources(config.export.run_dir, allow_partial=config.export.allow_partial)
+    else:
+        check_held_out(config, read_exports(config))
     for item in read_prompts(config.validation.prompts):
         check_expected(item.prompt, config.validation.verify)
 

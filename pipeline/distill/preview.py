@@ -92,8 +92,7 @@ def preview(config: DistillConfig) -> DistillPreview:
     warnings = [*notes, *check_devices(asked, "auto")]
     # Last: run folders are filtered, which takes the longest.
     model = _Student.of(config)
-    exported = config.data.exports or config.data.files
-    data = _of_exports(config, model) if exported else _of_runs(config)
+    data = _of_runs(config) if config.export.run_dir else _of_exports(config, model)
     lengths = [model.length(row) for row in data.sample]
     limit = min(config.data.max_length or model.context, model.context)
     prompts = [item.prompt for item in read_prompts(config.validation.prompts)]

@@ -48,8 +48,8 @@ class CustomStepGrader(CustomFunction):
     """Labels by `function`, a `module:name` of the user's own, in a child process. A response that
     takes longer than `seconds`, or that kills the process, has no step, and is not right."""
 
-    def __init__(self, function: str, seconds: float, key: str = "goal.step_function") -> None:
-        super().__init__(__name__, function, seconds, key)
+    def __init__(self, function: str, seconds: float) -> None:
+        super().__init__(__name__, function, seconds, "goal.step_function")
 
     def __call__(self, prompt: Prompt, response: str) -> StepVerdicts:
         """Raises ConfigError where there is no such function, and GradingError where it fails."""
@@ -82,9 +82,7 @@ def _is_step(step: Any) -> bool:
     return False
 
 
-def step_grader(
-    settings: Verify, function: str | None = None, key: str = "validation.verify.method"
-) -> StepGrader:
+def step_grader(settings: Verify, function: str | None = None) -> StepGrader:
     """The grader of steps of a method, or by the user's `function` (a `module:name`). Raises
     ConfigError where its task has none."""
     if function is not None:
@@ -92,8 +90,8 @@ def step_grader(
     found = STEP_GRADERS.get(settings.method)
     if found is None:
         raise ConfigError(
-            f"answers=steps: {key}={settings.method} cannot tell which step of a response is "
-            f"right; {', '.join(STEP_GRADERS)} can. Name a function that tells it in "
+            f"answers=steps: validation.verify.method={settings.method} cannot tell which step of "
+            f"a response is right; {', '.join(STEP_GRADERS)} can. Name a function that tells it in "
             "goal.step_function, or train with answers=final"
         )
     return found

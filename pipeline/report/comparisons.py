@@ -17,6 +17,7 @@ from pipeline.store.checks.owner import owner_of
 from pipeline.store.files import MALFORMED, Folder
 from pipeline.store.run_folder import open_folder, translate_os_errors
 from pipeline.store.uris import below
+from pipeline.tables.flop_unit import flop_unit
 
 SUMMARY, ARMS = "summary.json", "arms"
 
@@ -70,10 +71,17 @@ def _compared(uri: str) -> Runs:
     title = PurePath(shown_uri(uri).partition("?")[0]).name
     # Paths are of the machine that made it.
     figures = [{key: arm[key] for key in arm if key != "run_dir"} for arm in arms]
+    yields = (arm.get("yields") for arm in arms)
     return Runs(
         uris=list(found.values()),
         names=list(found),
-        compared={**summary, "title": title, "arms": figures, "missing": list(missing)},
+        compared={
+            **summary,
+            "title": title,
+            "arms": figures,
+            "missing": list(missing),
+            "yield_unit": flop_unit(one["right_per_gflop"] for one in yields if one),
+        },
         missing=missing,
     )
 

@@ -92,20 +92,12 @@ function costChart(c, cost, arm = null) {
 
 function yieldsTable(c) {
   const measured = c.arms.filter((arm) => arm.yields);
-  const [unit, factor] = flopUnit(measured.map((arm) => arm.yields.right_per_gflop));
+  const [unit, factor] = c.yield_unit;
   const times = (value) => number(value === null ? null : value * factor, 2);
   const rows = measured.map((arm) => [armLink(arm.name), number(arm.samples), number(arm.yields.right, 3),
     times(arm.yields.right_per_gflop), number(arm.yields.right_on_hard, 3), times(arm.yields.hard_per_gflop)]);
   return rows.length > 0 && table("Yield: prompts with a right response",
     ["arm", "samples", "of all", `for 1 ${unit}`, `of those wrong in ${c.reference}`, `of those, for 1 ${unit}`], rows);
-}
-
-// See pipeline.tables.flop_unit.
-function flopUnit(perGflop) {
-  const largest = Math.max(...perGflop) || 1;
-  let n = 0;
-  while (n < 3 && largest * 1000 ** n < 0.1) n++;
-  return [["GFLOP", "TFLOP", "PFLOP", "EFLOP"][n], 1000 ** n];
 }
 
 function bandsTable(c) {
