@@ -3,6 +3,10 @@
 In grouped-query attention several query heads read one head of keys and values. Under a mask
 transformers copies that head for each of them, in every layer and at every step: a GPU's fused
 kernels ask for it. A CPU's kernel reads the one head from where it is, and gives the same numbers.
+
+In bfloat16 that kernel also converts the layout of keys and values, once for each query head, which
+took most of the attention's time in a step of decoding. There the heads of a group are given as the
+tokens of one query: it converts once, and differs by rounding at most.
 """
 
 from __future__ import annotations
@@ -44,30 +48,33 @@ def _grouped(
     **settings: Any,
 ) -> tuple[Tensor, None]:
     """transformers' `sdpa_attention_forward`, for heads `[B, heads, tokens, head size]`."""
-    if not _is_served(query, key, value, attention_mask, settings):
+    # Without a mask transformers does not copy either.
+    if attention_mask is None or not _is_served(query, key, value, settings):
         result: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, **settings
         )
         return result
+    group = query.size(1) // key.size(1)
+    # One new token sees the same keys in all heads, so the heads of a group can be one query. In
+    # float32 it gains nothing.
+    together = query.size(2) == 1 == attention_mask.size(1) and query.dtype == torch.bfloat16
     output = scaled_dot_product_attention(
-        query,
+        query.unflatten(1, (-1, group)).flatten(2, 3) if together else query,
         key,
         value,
-        attn_mask=attention_mask,
+        attn_mask=attention_mask.expand(-1, -1, group, -1) if together else attention_mask,
         scale=settings.get("scaling"),
-        enable_gqa=True,
+        enable_gqa=not together,
     )
+    if together:
+        output = output.reshape(query.shape)
     return output.transpose(1, 2).contiguous(), None
 
 
-def _is_served(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, settings: dict[str, Any]
-) -> bool:
-    """Whether the CPU's fused kernel reads these heads in place. Without a mask transformers does
-    not copy either."""
+def _is_served(query: Tensor, key: Tensor, value: Tensor, settings: dict[str, Any]) -> bool:
+    """Whether the CPU's fused kernel reads these heads in place."""
     return (
-        mask is not None
-        and query.device.type == "cpu"
+        query.device.type == "cpu"
         and query.size(1) > key.size(1)
         and key.size(-1) == value.size(-1)
         # With a gradient the fused kernel is not used, and the other one copies.

@@ -9,6 +9,7 @@ from transformers import DynamicCache
 from transformers.integrations import sdpa_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from nabla_core.models import attention
 from nabla_core.models.attention import grouped_attention
 from tests.core.families.tiny_models import causal_lm
 
@@ -40,6 +41,28 @@ def test_hidden_states_are_equal_bit_by_bit_with_and_without_copies(
         # Outside of it transformers' own function is back.
         with pytest.raises(AssertionError, match="copied"):
             hidden_states(model)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "query"), [(torch.float32, (2, 4, 1)), (torch.bfloat16, (2, 2, 2))]
+)
+def test_in_bfloat16_a_new_token_is_one_query_for_each_head_of_keys(
+    dtype: torch.dtype, query: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[tuple[int, ...]] = []
+    kernel = attention.scaled_dot_product_attention
+
+    def recorded(query: Tensor, *args: Any, **settings: Any) -> Tensor:
+        shapes.append(tuple(query.shape[:3]))
+        found: Tensor = kernel(query, *args, **settings)
+        return found
+
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", recorded)
+    model = causal_lm("llama").to(dtype)
+    with torch.inference_mode(), grouped_attention():
+        hidden_states(model)
+    layers = model.config.num_hidden_layers
+    assert shapes == [(2, 4, 6)] * layers + [query] * layers
 
 
 def copied(*_: object) -> Tensor:
