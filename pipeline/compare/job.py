@@ -18,6 +18,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
+from nabla_core.errors import ModelError
 from pipeline.cluster.connection import shared
 from pipeline.compare.arms import Arm, arms_of, stored_config
 from pipeline.compare.config import CompareConfig, folder_name
@@ -28,10 +29,11 @@ from pipeline.compare.results import Results, check_paired, read_results
 from pipeline.compare.summary import Comparison, summarise
 from pipeline.compare.training import trained_models
 from pipeline.compare.worker import read_all
-from pipeline.errors import RunError
+from pipeline.errors import ConfigError, RunError
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.job import generate
 from pipeline.generate.plan import plan
+from pipeline.preview.models import check_guide
 from pipeline.run.models import is_scripted
 from pipeline.run.plan import Watcher
 from pipeline.store.checks import config_check
@@ -51,11 +53,14 @@ Watch = Callable[[str], AbstractContextManager[Watcher]]
 def compare(config: CompareConfig, watch: Watch) -> Comparison:
     """Make the arms that are missing, and compare all. `watch(name)` is the watcher of an arm.
 
-    Raises PipelineError; before the first arm is made where an arm's settings are refused. After
+    Raises PipelineError; before the first arm is made where an arm's settings are refused, and
+    where its guide is of another LM. After
     KeyboardInterrupt the folder can be resumed.
     """
     checked = check(config)
     arms = [arm for arm, _ in checked]
+    for arm in arms:
+        _check_guide(arm)
     folder = open_folder(config.run_dir)
     with translate_os_errors(config.run_dir):
         config_check.check_config(folder, config, OWNER, has_rows=lambda: _begun(arms))
@@ -131,6 +136,20 @@ def _asked(arm: Arm) -> Results:
         return read_results(arm.name, arm.run_dir)
     prompts = {item.prompt.id: item.fingerprint for item in plan(arm.config).read()}
     return Results(name=arm.name, run_dir=arm.run_dir, fingerprints=prompts)
+
+
+def _check_guide(arm: Arm) -> None:
+    """Raises ConfigError where the guide of an arm is of another LM: an arm that changes the LM has
+    the guide of the base, which its run would refuse when all arms before it are made."""
+    if arm.config is None:
+        return
+    try:
+        check_guide(arm.config.lm, arm.config.reward)
+    except ModelError as error:
+        raise ConfigError(
+            f"arms.{arm.name}: {error}; an arm that needs no guide has "
+            f"arms.{arm.name}.reward.guide=null"
+        ) from error
 
 
 def _make(arm: Arm, watch: Watch) -> None:

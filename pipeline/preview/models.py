@@ -83,7 +83,7 @@ def inspect(
     if kind == "gradient" and rollout is not None:
         refuse_decoding(path, rollout)
     if kind == "value_head":
-        head = check_value_head(path, reward.guide_revision, language)
+        head = check_value_head(path, reward.guide_revision, language.source)
         warnings += card_warnings(path, {"judge": judge.source} if judge else {})
         return Models(
             lm=language, judge=judge, guide=judge, kind=kind, warnings=warnings, value_head=head
@@ -95,9 +95,23 @@ def inspect(
     return Models(lm=language, judge=judge, guide=guide, kind=kind, warnings=warnings)
 
 
-def check_value_head(path: str, revision: str | None, lm: Outline) -> ValueHeadConfig:
-    """The config of the value head at `path`. Raises ModelError where it belongs to another LM; the
-    digest of a large LM is not computed."""
+def check_guide(lm: LM, reward: Reward) -> None:
+    """Raises ModelError where the guide of a run is a value head of another LM than the run's. What
+    is no folder here is not looked at: the workers do."""
+    if reward.guide is None or is_scripted(lm):
+        return
+    from nabla_core.engines.loading import kind_of  # noqa: PLC0415 - see the module
+
+    guide, source = model_location(reward.guide, "guide"), model_location(lm.path, "lm")
+    if not (Path(guide).is_dir() and Path(source).is_dir()):
+        return
+    if kind_of(guide, reward.guide_revision) == "value_head":
+        check_value_head(guide, reward.guide_revision, source)
+
+
+def check_value_head(path: str, revision: str | None, lm: str) -> ValueHeadConfig:
+    """The config of the value head at `path`. Raises ModelError where it belongs to another LM than
+    the one at `lm`; the digest of a large LM is not computed."""
     from nabla_core.guides.value_head import require_lm  # noqa: PLC0415 - see the module
     from nabla_core.models.identity import identify  # noqa: PLC0415
     from nabla_core.models.pretrained import load_config  # noqa: PLC0415
@@ -106,8 +120,8 @@ def check_value_head(path: str, revision: str | None, lm: Outline) -> ValueHeadC
     config = load_config(path, revision)
     if not isinstance(config, ValueHeadConfig):
         raise ModelError(f"{path} is no value head: its model type is {config.model_type}")
-    if quick(lm.source):
-        require_lm(config, path, identify(lm.source, None), lm.source)
+    if quick(lm):
+        require_lm(config, path, identify(lm, None), lm)
     return config
 
 

@@ -127,7 +127,7 @@ def _value_head(config: TrainGuideConfig, lm: Outline) -> ValueHeadConfig | None
     if config.kind != "value_head":
         return None
     if config.start.path != "lm":
-        return check_value_head(*start_of(config), lm)
+        return check_value_head(*start_of(config), lm.source)
     from nabla_core.models.value_head import ValueHeadConfig  # noqa: PLC0415 - it imports torch
 
     width = config.value_head.width

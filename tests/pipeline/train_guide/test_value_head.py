@@ -14,6 +14,8 @@ from nabla_core import Prompt, Sampling, drive, load_engines, nabla
 from nabla_core.config import NablaConfig
 from nabla_core.errors import ModelError
 from nabla_core.model_config import LM, Reward, Runtime
+from pipeline.compare.config import CompareConfig
+from pipeline.compare.job import compare
 from pipeline.config import load
 from pipeline.errors import ConfigError, ResumeError
 from pipeline.preview.models import inspect
@@ -73,6 +75,14 @@ def test_it_goes_on_from_a_checkpoint_and_leaves_a_guide_of_its_lm(
     reward = Reward(str(grouped.judge), guide=str(made), min_coverage=0.9)
     with pytest.raises(ModelError, match=rf"is a value head of the LM {plain.lm.name}"):
         inspect(LM(str(grouped.lm)), reward)
+    # So does a comparison with an arm of another LM, before it makes an arm.
+    arms = ["arms.guided.decoding.method=guided", "arms.greedy.decoding.method=greedy"]
+    models = [f"lm.path={plain.lm}", f"reward.judge={plain.judge}", f"reward.guide={made}"]
+    other_lm = f"arms.greedy.lm.path={grouped.lm}"
+    asked = [*arms, *models, other_lm, f"run_dir={tmp_path / 'compare'}", "prompts.limit=2"]
+    with pytest.raises(ConfigError, match=r"arms\.greedy: .* is a value head of the LM"):
+        compare(load(CompareConfig, (), asked), watch=None)
+    assert not (tmp_path / "compare").exists()
 
 
 @pytest.mark.parametrize(
