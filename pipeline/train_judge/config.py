@@ -12,7 +12,7 @@ from pipeline.grading.graders import FUNCTION, Verify
 from pipeline.inputs.prompts import Prompts
 from pipeline.training.config import Finetune, Workers
 
-Metric = Literal["accuracy", "best_of", "auc", "loss"]
+Metric = Literal["accuracy", "best_of", "auc", "auc_within_prompts", "loss"]
 Scale = Literal["free", "std", "slope"]
 
 
@@ -193,7 +193,9 @@ class Examination:
             them in `data.runs` are not trained on.
         verify: How answers are graded, also those of candidates.
         metric: What a checkpoint is chosen by: `accuracy` of the search with it, accuracy of the
-            best of all samples (`best_of`), `auc` on held-out answers, or the `loss` on them.
+            best of all samples (`best_of`), `auc` on held-out answers, `auc_within_prompts` (the
+            mean over prompts of the AUC among answers to the same one, which is what a search asks
+            of a judge), or the `loss` on held-out answers.
         every (steps): A checkpoint is made and measured every so many steps, and after the last
             step.
         samples (responses): Samples of the LM to each prompt, which every judge orders: best-of-N

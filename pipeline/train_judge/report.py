@@ -8,7 +8,7 @@ torch nor ray.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 Figures = Mapping[str, Any]
@@ -16,17 +16,25 @@ Figures = Mapping[str, Any]
 
 def summary(figures: Figures) -> dict[str, Any]:
     """The main figures: accuracy of the search, accuracy of the best of all samples, AUC on
-    held-out and other given answers (their mean over folders), on fresh and on searched ones."""
+    held-out and other given answers (their mean over folders), on fresh and on searched ones. AUC
+    of held-out and fresh answers also within prompts."""
     curve = figures["fresh"]["best_of"]
-    given = [one["auc"] for one in figures["given"].values() if one["auc"] is not None]
+    given = figures["given"].values()
     searched = figures["searched"]
     return {
         "accuracy": searched["accuracy"] if searched else None,
         "best_of": curve[max(curve, key=int)] if curve else None,
-        "auc": sum(given) / len(given) if given else None,
+        "auc": _mean(one["auc"] for one in given),
+        "auc_within_prompts": _mean(one["auc_within_prompts"] for one in given),
         "fresh_auc": figures["fresh"]["auc"],
+        "fresh_auc_within_prompts": figures["fresh"]["auc_within_prompts"],
         "searched_auc": searched["auc"] if searched else None,
     }
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def report(new: Figures, last: Figures | None) -> dict[str, Any]:

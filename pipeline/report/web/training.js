@@ -7,6 +7,7 @@ const MEANINGS = {
   accuracy: "share of validation answers that are right", reward: "mean reward on validation prompts",
   stopped: "share of responses that end by themselves", tokens: "tokens a response", failed: "prompts that could not be answered",
   best_of: "accuracy of the best of all fresh samples, by reward", auc: "AUC on held-out answers", fresh_auc: "AUC on fresh samples",
+  auc_within_prompts: "AUC among held-out answers to one prompt, mean over prompts", fresh_auc_within_prompts: "AUC among fresh samples of one prompt, mean over prompts",
   searched_auc: "AUC on answers of a search with this judge", scale: "factor on the rewards of the delivered judge",
   top1: "how often the best alternative is found", chance: "top1 of a random choice",
   within: "rank correlation of advantages within a position", across: "rank correlation across positions",
