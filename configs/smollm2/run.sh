@@ -28,7 +28,8 @@ step "The verified ones as a training set" nabla export --config $HERE/export.ya
 step "A student of them" nabla distill --config $HERE/student.yaml seed="$SEED"
 step "The control: the verified samples as a training set" nabla export --config $HERE/export.yaml \
 	run_dir="[$RUNS/samples]" out=$RUNS/dataset-of-samples
+# Three verified samples to a test prompt: as many as cost what the guided answers and searches cost, or a little more.
 step "A student of these" nabla distill --config $HERE/student.yaml seed="$SEED" run_dir=$RUNS/student-of-samples \
-	data.exports="[$RUNS/dataset-of-samples]"
+	data.exports="[$RUNS/dataset-of-samples]" data.limit=$((N * 3))
 step "All methods on unseen prompts" nabla compare --config $HERE/compare.yaml seed="$SEED" prompts.limit="$N"
 step "Pages of the comparison" nabla report run_dir=$RUNS/compare
