@@ -62,8 +62,8 @@ def grade(prompt: dict[str, Any], response: str) -> bool:
     """
     text = response.strip()
     words = [word.lower() for word in WORD.findall(text)]
-    stems = [_stem(word) for word in words]
-    given = [_stem(word.strip()) for word in prompt["answer"].split(",")]
+    stems = [stem(word) for word in words]
+    given = [stem(word.strip()) for word in prompt["answer"].split(",")]
     return (
         SENTENCE.fullmatch(text) is not None
         and re.search(r"[^A-Za-z'’\"“”,.!?\s-]", text) is None
@@ -75,7 +75,7 @@ def grade(prompt: dict[str, Any], response: str) -> bool:
     )
 
 
-def _stem(word: str) -> str:
+def stem(word: str) -> str:
     """A word without a plural or possessive s: "church's" and "churches" are "church"."""
     for end in ("'s", "’s", "es", "s"):
         stem = word.removesuffix(end)

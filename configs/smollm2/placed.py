@@ -1,0 +1,58 @@
+"""How many proposals of a search begin one of the words that the prompt asks for.
+
+    python configs/smollm2/placed.py RUN_FOLDER ...
+
+prints a line for each run folder of searches: the proposals, the share whose first word is one of
+the given words, that share of the accepted ones, and how often each kind was accepted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from transformers import AutoTokenizer
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from configs.smollm2.keywords import WORD, stem
+from nabla_core.embedded.weights import model_location
+
+
+def counts(rows: list[dict[str, Any]], tokenizer: Any) -> Counter[tuple[bool, bool]]:
+    """Proposals by whether they begin a given word and whether they were accepted."""
+    found: Counter[tuple[bool, bool]] = Counter()
+    for row in rows:
+        given = {stem(word.strip()) for word in row["expected_answer"].split(",")}
+        for one in row["revisions"]:
+            first = WORD.match(tokenizer.decode(one["tail_token_ids"]).lstrip())
+            placed = first is not None and stem(first[0].lower()) in given
+            found[placed, one["accepted"]] += 1
+    return found
+
+
+def main() -> None:
+    """Print a line for each run folder."""
+    tokenizer = AutoTokenizer.from_pretrained(model_location("smollm2", "lm"))
+    for folder in sys.argv[1:]:
+        table = pq.read_table(Path(folder) / "data", columns=["expected_answer", "revisions"])
+        found = counts(table.to_pylist(), tokenizer)
+        total, accepted = found.total(), found[True, True] + found[False, True]
+        placed = found[True, True] + found[True, False]
+        line = {
+            "run": folder,
+            "proposals": total,
+            "placed": round(placed / total, 3),
+            "placed of accepted": round(found[True, True] / accepted, 3),
+            "accepted": round(accepted / total, 3),
+            "accepted of placed": round(found[True, True] / placed, 3),
+        }
+        print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()
