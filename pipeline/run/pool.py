@@ -249,6 +249,9 @@ def _configure(context: DataContext) -> None:
     context.max_consecutive_actor_init_deaths = MAX_INIT_DEATHS
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    # Every half a minute two paragraphs on an argument of Ray Data that users cannot give: actors
+    # that hold models of some GB need no more than those. `nabla estimate` tells what they take.
+    context.issue_detectors_config.high_memory_detector_config.detection_time_interval_s = -1
     context.execution_options.preserve_order = False
     # The pool grows once its actors are full. The default waits for a queue of nearly twice as
     # many tasks, all of them at the first actor.
