@@ -5,8 +5,9 @@
 set -eu
 N=${1:-50}
 SEED=${2:-0}
-STEPS=$((N < 110 ? 80 : N * 3 / 4))    # of the judge
-EXPLORED=$((N < 100 ? N : N / 2))      # prompts of counterfactuals
+STEPS=$((N < 80 ? 60 : N * 3 / 4))       # of the judge
+EVERY=$((N < 80 ? STEPS : STEPS / 2))    # of them it is measured
+EXPLORED=$((N < 80 ? 40 : N / 2))        # prompts of counterfactuals
 HERE=configs/smollm2
 RUNS=runs/smollm2
 
@@ -16,7 +17,7 @@ python $HERE/keywords.py $RUNS/keywords
 step "Samples of the LM, graded" nabla generate --config $HERE/generate.yaml seed="$SEED" run_dir=$RUNS/samples \
 	reward.judge=null reward.guide=null decoding.method=sample samples_per_prompt=8 prompts.limit=$((N * 3))
 step "A judge, trained on them" nabla train-judge --config $HERE/judge.yaml seed="$SEED" \
-	optimise.steps=$STEPS validation.every=$((STEPS / 2))
+	optimise.steps=$STEPS validation.every=$EVERY
 step "What other tokens would do to its reward" nabla counterfactuals --config $HERE/counterfactuals.yaml seed="$SEED" \
 	prompts.limit=$EXPLORED
 step "A value head that predicts it" nabla train-guide --config $HERE/value_head.yaml seed="$SEED"
