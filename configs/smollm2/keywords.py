@@ -63,7 +63,7 @@ def grade(prompt: dict[str, Any], response: str) -> bool:
     text = response.strip()
     words = [word.lower() for word in WORD.findall(text)]
     stems = [stem(word) for word in words]
-    given = [stem(word.strip()) for word in prompt["answer"].split(",")]
+    given = given_stems(prompt["answer"])
     return (
         SENTENCE.fullmatch(text) is not None
         and re.search(r"[^A-Za-z'’\"“”,.!?\s-]", text) is None
@@ -73,6 +73,11 @@ def grade(prompt: dict[str, Any], response: str) -> bool:
         and not _listed(words, [stem in given for stem in stems])
         and not _repeats(words)
     )
+
+
+def given_stems(answer: str) -> list[str]:
+    """The words that a prompt asks for, by their stems."""
+    return [stem(word.strip()) for word in answer.split(",")]
 
 
 def stem(word: str) -> str:

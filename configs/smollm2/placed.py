@@ -1,6 +1,6 @@
 """How many proposals of a search begin one of the words that the prompt asks for.
 
-    python configs/smollm2/placed.py RUN_FOLDER ...
+    python -m configs.smollm2.placed RUN_FOLDER ...
 
 prints a line for each run folder of searches: the proposals, the share whose first word is one of
 the given words, that share of the accepted ones, and how often each kind was accepted.
@@ -17,9 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from transformers import AutoTokenizer
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from configs.smollm2.keywords import WORD, stem
+from configs.smollm2.keywords import WORD, given_stems, stem
 from nabla_core.embedded.weights import model_location
 
 
@@ -27,7 +25,7 @@ def counts(rows: list[dict[str, Any]], tokenizer: Any) -> Counter[tuple[bool, bo
     """Proposals by whether they begin a given word and whether they were accepted."""
     found: Counter[tuple[bool, bool]] = Counter()
     for row in rows:
-        given = {stem(word.strip()) for word in row["expected_answer"].split(",")}
+        given = given_stems(row["expected_answer"])
         for one in row["revisions"]:
             first = WORD.match(tokenizer.decode(one["tail_token_ids"]).lstrip())
             placed = first is not None and stem(first[0].lower()) in given

@@ -53,14 +53,11 @@ Watch = Callable[[str], AbstractContextManager[Watcher]]
 def compare(config: CompareConfig, watch: Watch) -> Comparison:
     """Make the arms that are missing, and compare all. `watch(name)` is the watcher of an arm.
 
-    Raises PipelineError; before the first arm is made where an arm's settings are refused, and
-    where its guide is of another LM. After
+    Raises PipelineError; before the first arm is made where an arm's settings are refused. After
     KeyboardInterrupt the folder can be resumed.
     """
     checked = check(config)
     arms = [arm for arm, _ in checked]
-    for arm in arms:
-        _check_guide(arm)
     folder = open_folder(config.run_dir)
     with translate_os_errors(config.run_dir):
         config_check.check_config(folder, config, OWNER, has_rows=lambda: _begun(arms))
@@ -120,11 +117,14 @@ def _read(
 def check(config: CompareConfig) -> list[tuple[Arm, Results]]:
     """The arms, each with its prompts; a run that joins with its responses too.
 
-    Raises ConfigError at an arm that `nabla generate` would refuse, and InputError at a run folder
+    Raises ConfigError at an arm that `nabla generate` would refuse, by its settings or because its
+    guide is of another LM, and InputError at a run folder
     that is none and at arms of different prompts, which a comparison would otherwise find out
     hours later.
     """
     checked = [(arm, _asked(arm)) for arm in arms_of(config)]
+    for arm, _ in checked:
+        _check_guide(arm)
     for _, other in checked[1:]:
         check_paired(checked[0][1], other)
     return checked

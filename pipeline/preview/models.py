@@ -96,17 +96,15 @@ def inspect(
 
 
 def check_guide(lm: LM, reward: Reward) -> None:
-    """Raises ModelError where the guide of a run is a value head of another LM than the run's. What
-    is no folder here is not looked at: the workers do."""
+    """Raises ModelError where the guide of a run is a value head of another LM than the run's. A
+    guide that is no folder here is not looked at: the workers do."""
     if reward.guide is None or is_scripted(lm):
         return
     from nabla_core.engines.loading import kind_of  # noqa: PLC0415 - see the module
 
-    guide, source = model_location(reward.guide, "guide"), model_location(lm.path, "lm")
-    if not (Path(guide).is_dir() and Path(source).is_dir()):
-        return
-    if kind_of(guide, reward.guide_revision) == "value_head":
-        check_value_head(guide, reward.guide_revision, source)
+    guide = model_location(reward.guide, "guide")
+    if Path(guide).is_dir() and kind_of(guide, reward.guide_revision) == "value_head":
+        check_value_head(guide, reward.guide_revision, model_location(lm.path, "lm"))
 
 
 def check_value_head(path: str, revision: str | None, lm: str) -> ValueHeadConfig:
