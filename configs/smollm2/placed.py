@@ -33,6 +33,11 @@ def counts(rows: list[dict[str, Any]], tokenizer: Any) -> Counter[tuple[bool, bo
     return found
 
 
+def _share(part: int, whole: int) -> float | None:
+    """None where there is nothing to have a share of."""
+    return round(part / whole, 3) if whole else None
+
+
 def main() -> None:
     """Print a line for each run folder."""
     tokenizer = AutoTokenizer.from_pretrained(model_location("smollm2", "lm"))
@@ -41,13 +46,15 @@ def main() -> None:
         found = counts(table.to_pylist(), tokenizer)
         total, accepted = found.total(), found[True, True] + found[False, True]
         placed = found[True, True] + found[True, False]
+        if total == 0:
+            sys.exit(f"{folder}: no row has a proposal; is it a run of decoding.method=nabla?")
         line = {
             "run": folder,
             "proposals": total,
             "placed": round(placed / total, 3),
-            "placed of accepted": round(found[True, True] / accepted, 3),
+            "placed of accepted": _share(found[True, True], accepted),
             "accepted": round(accepted / total, 3),
-            "accepted of placed": round(found[True, True] / placed, 3),
+            "accepted of placed": _share(found[True, True], placed),
         }
         print(json.dumps(line))
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LOG_SECONDS = 10.0
 PREPARING = "before the first step: reading data and models, drawing validation samples"
+FINISHING = "after the last step: measuring and storing the checkpoint"
 
 
 class Progress:
@@ -25,17 +26,21 @@ class Progress:
     while data and models are read or a step takes long."""
 
     def __init__(self) -> None:
-        self._console = console.unstyled(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
-        self._logged = time.monotonic()
+        self._since = self._logged = time.monotonic()
         self._last: progress.Progress | None = None
+        self._console = console.unstyled(stderr=True)
+        self._live = Live(
+            console=self._console,
+            refresh_per_second=4,
+            transient=True,
+            get_renderable=lambda: Text(self._line()),
+        )
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._log, daemon=True)
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
             self._live.start()
-            self._live.update(Text(self._line()))
         else:
             self._print()
             self._thread.start()
@@ -54,14 +59,19 @@ class Progress:
 
     def show(self, made: progress.Progress) -> None:
         """Show how far the training is."""
+        if made.step == made.steps and self._last is not None and self._last.step < made.step:
+            self._since = time.monotonic()
         self._last = made
-        if self._console.is_terminal:
-            self._live.update(Text(self._line()))
-        elif time.monotonic() - self._logged >= LOG_SECONDS or made.step == made.steps:
+        late = time.monotonic() - self._logged >= LOG_SECONDS
+        if not self._console.is_terminal and (late or made.step == made.steps):
             self._print()
 
     def _line(self) -> str:
-        return PREPARING if self._last is None else line(self._last)
+        if self._last is None:
+            return f"{PREPARING} ({clock(time.monotonic() - self._since)})"
+        if self._last.step == self._last.steps:
+            return f"{FINISHING} ({clock(time.monotonic() - self._since)})"
+        return line(self._last)
 
     def _print(self) -> None:
         self._logged = time.monotonic()

@@ -70,7 +70,7 @@ def test_jobs_refuse_it_with_exit_code_2(old, tmp_path_factory, capsys, job, arg
     *said, line = capsys.readouterr().err.strip().splitlines()
     assert said in (
         [],
-        ["before the first step: reading data and models, drawing validation samples"],
+        ["before the first step: reading data and models, drawing validation samples (0:00)"],
     )
     assert line.startswith(f"error: {old} {SENTENCE}")
     assert {path.name for path in old.iterdir()} == before
