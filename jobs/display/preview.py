@@ -113,8 +113,8 @@ def print_memory(held: Memory, dtype: str) -> None:
         f"{bytes_of(held.weights)}, keys and values {bytes_of(held.decoding)} of {held.rows} "
         f"responses that are decoded and {bytes_of(held.kept)} kept, activations "
         f"{bytes_of(held.activations)}\n"
-        "         (estimated: its tensors. Python, torch and Ray take some 0.8 GB of the host besides, "
-        "drivers and allocators more)"
+        "         (estimated: its tensors. Python, torch and Ray take some 0.8 GB of the host "
+        "besides, drivers and allocators more)"
     )
 
 
