@@ -1,4 +1,4 @@
-"""Readings on Ray: a task each, with the resources of an actor."""
+"""Readings on Ray: a task each, with the resources of an actor, side by side."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pipeline.errors import RunError
 
 
 def read_all(tasks: Sequence[ReadingTask], cluster: Cluster, note: Callable[[str], None]) -> None:
-    """Make the readings that are missing. Raises ModelError, and RunError where a worker dies
-    again and again."""
+    """Make the readings that are missing, as many at a time as the cluster has actors. Raises
+    ModelError, and RunError where a worker dies again and again."""
     missing = [task for task in tasks if not task.finished()]
     if not missing:
         return
@@ -22,14 +22,26 @@ def read_all(tasks: Sequence[ReadingTask], cluster: Cluster, note: Callable[[str
         run = ray.remote(
             num_cpus=cluster.cpus_per_actor, num_gpus=cluster.gpus_per_actor, max_retries=3
         )(_read)
+        reading: dict[ray.ObjectRef[None], ReadingTask] = {}
         for task in missing:
+            if len(reading) == cluster.actors.max:
+                _await_one(reading)
             note(f"{task.name}: reading its responses")
-            try:
-                ray.get(run.remote(task, max(1, int(cluster.cpus_per_actor))))
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from error
-            except ray.exceptions.RayError as error:
-                raise RunError(f"{task.name}: the worker that read its responses died") from error
+            reading[run.remote(task, max(1, int(cluster.cpus_per_actor)))] = task
+        while reading:
+            _await_one(reading)
+
+
+def _await_one(reading: dict[ray.ObjectRef[None], ReadingTask]) -> None:
+    """Wait until one of these is made, and take it out. Raises as `read_all` does."""
+    (made,), _ = ray.wait(list(reading))
+    task = reading.pop(made)
+    try:
+        ray.get(made)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except ray.exceptions.RayError as error:
+        raise RunError(f"{task.name}: the worker that read its responses died") from error
 
 
 def _read(task: ReadingTask, threads: int) -> None:
