@@ -67,11 +67,10 @@ class Progress:
             self._print()
 
     def _line(self) -> str:
-        if self._last is None:
-            return f"{PREPARING} ({clock(time.monotonic() - self._since)})"
-        if self._last.step == self._last.steps:
-            return f"{FINISHING} ({clock(time.monotonic() - self._since)})"
-        return line(self._last)
+        if self._last is not None and self._last.step < self._last.steps:
+            return line(self._last)
+        phase = PREPARING if self._last is None else FINISHING
+        return f"{phase} ({clock(time.monotonic() - self._since)})"
 
     def _print(self) -> None:
         self._logged = time.monotonic()

@@ -53,8 +53,8 @@ Watch = Callable[[str], AbstractContextManager[Watcher]]
 def compare(config: CompareConfig, watch: Watch) -> Comparison:
     """Make the arms that are missing, and compare all. `watch(name)` is the watcher of an arm.
 
-    Raises PipelineError; before the first arm is made where an arm's settings are refused. After
-    KeyboardInterrupt the folder can be resumed.
+    Raises PipelineError; before the first arm is made where an arm's settings are refused.
+    After KeyboardInterrupt the folder can be resumed.
     """
     checked = check(config)
     arms = [arm for arm, _ in checked]
@@ -118,9 +118,8 @@ def check(config: CompareConfig) -> list[tuple[Arm, Results]]:
     """The arms, each with its prompts; a run that joins with its responses too.
 
     Raises ConfigError at an arm that `nabla generate` would refuse, by its settings or because its
-    guide is of another LM, and InputError at a run folder
-    that is none and at arms of different prompts, which a comparison would otherwise find out
-    hours later.
+    guide is of another LM, and InputError at a run folder that is none and at arms of different
+    prompts, which a comparison would otherwise find out hours later.
     """
     checked = [(arm, _asked(arm)) for arm in arms_of(config)]
     for arm, _ in checked:
