@@ -145,7 +145,8 @@ def test_a_worker_that_does_not_stop_in_time_is_ended_without_a_line_of_ray(
     driver = started(
         *("-m", "jobs.generate", f"run_dir={run}", f"prompts.path={path}", "lm.path=scripted"),
         *("runtime.max_batch=1", "decoding.method=sample", "verify.method=none"),
-        *("store.flush_rows=1", "store.flush_seconds=1"),
+        # One at a time: the first must be committed before the second hangs the engine.
+        *("cluster.in_flight=1", "store.flush_rows=1", "store.flush_seconds=1"),
         RAY_TMPDIR=str(ray_folder),
     )
     wait_for(driver, lambda: [*run.glob("parts/*.parquet")])
